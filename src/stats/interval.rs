@@ -1,0 +1,135 @@
+//! Intervals: what an estimate from n rows may differ from the truth by chance.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::Z95;
+
+/// Lower and upper end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    pub low: f64,
+    pub high: f64,
+}
+
+/// Returns the Wilson score interval of a proportion (Wilson 1927; statsmodels
+/// `proportion_confint(method="wilson")`).
+///
+/// `successes` may be fractional (ties as halves); `z` is the normal quantile of the level. Never of
+/// zero width, also at 0 and at n. None for n = 0.
+pub fn wilson(successes: f64, n: f64, z: f64) -> Option<Interval> {
+    if n <= 0.0 {
+        return None;
+    }
+    let p = successes / n;
+    let z2 = z * z;
+    let denominator = 1.0 + z2 / n;
+    let center = (p + z2 / (2.0 * n)) / denominator;
+    let half = z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt() / denominator;
+    Some(Interval { low: (center - half).max(0.0), high: (center + half).min(1.0) })
+}
+
+/// Returns the normal 95 % interval of a mean from the sums of n values and of their squares around
+/// `mean`.
+pub fn normal_mean(mean: f64, squares: f64, n: u64) -> Option<Interval> {
+    if n < 2 {
+        return None;
+    }
+    let n = n as f64;
+    let half = Z95 * (squares / (n - 1.0) / n).sqrt();
+    Some(Interval { low: mean - half, high: mean + half })
+}
+
+/// How many resamples a percentile bootstrap takes.
+pub const RESAMPLES: usize = 2_000;
+
+/// Returns the percentile bootstrap 95 % interval of a mean (Efron 1979), [`RESAMPLES`] resamples.
+///
+/// None below two values: one value says nothing about its spread.
+pub fn bootstrap_mean(values: &[f64], seed: u64) -> Option<Interval> {
+    if values.len() < 2 {
+        return None;
+    }
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let n = values.len();
+    let mut means: Vec<f64> = (0..RESAMPLES)
+        .map(|_| (0..n).map(|_| values[below(&mut random, n)]).sum::<f64>() / n as f64)
+        .collect();
+    Some(percentile_interval(&mut means))
+}
+
+/// Rows from which a mean gets a normal interval instead of a bootstrap.
+const NORMAL_FROM: usize = 1_000;
+
+/// Returns the 95 % interval of a mean: percentile bootstrap below 1,000 values, normal from there.
+pub fn mean_interval(values: &[f64], seed: u64) -> Option<Interval> {
+    if values.len() < NORMAL_FROM {
+        return bootstrap_mean(values, seed);
+    }
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let squares = values.iter().map(|value| (value - mean).powi(2)).sum();
+    normal_mean(mean, squares, values.len() as u64)
+}
+
+/// Returns the 2.5 % and 97.5 % percentiles of resampled estimates; sorts them.
+pub(crate) fn percentile_interval(estimates: &mut [f64]) -> Interval {
+    estimates.sort_unstable_by(f64::total_cmp);
+    Interval { low: quantile(estimates, 0.025), high: quantile(estimates, 0.975) }
+}
+
+/// Returns the quantile of sorted values, interpolated linearly (NumPy's default, Hyndman–Fan 7).
+///
+/// The values must not be empty; `q` lies in 0..=1.
+pub fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let position = q * (sorted.len() - 1) as f64;
+    let below = position.floor() as usize;
+    let above = (below + 1).min(sorted.len() - 1);
+    sorted[below] + (sorted[above] - sorted[below]) * (position - below as f64)
+}
+
+/// Returns the distribution-free 95 % interval of a quantile from order statistics (normal
+/// approximation to the binomial ranks; Hahn & Meeker 1991). None below ten values.
+pub fn quantile_interval(sorted: &[f64], q: f64) -> Option<Interval> {
+    let n = sorted.len();
+    if n < 10 {
+        return None;
+    }
+    let center = q * n as f64;
+    let half = Z95 * (n as f64 * q * (1.0 - q)).sqrt();
+    let low = (center - half).floor().max(0.0) as usize;
+    let high = ((center + half).ceil() as usize).min(n - 1);
+    Some(Interval { low: sorted[low], high: sorted[high] })
+}
+
+/// Returns a number in `0..n`, each as likely up to 2⁻³² (Lemire's multiplication without rejection).
+pub(crate) fn below(random: &mut ChaCha8Rng, n: usize) -> usize {
+    ((u128::from(random.next_u64()) * n as u128) >> 64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wilson_has_width_at_the_ends() {
+        let all = wilson(20.0, 20.0, Z95).unwrap();
+        assert!(all.low > 0.83 && all.low < 0.84 && all.high == 1.0);
+        assert!(wilson(0.0, 0.0, Z95).is_none());
+    }
+
+    #[test]
+    fn bootstrap_is_seeded_and_covers_the_mean() {
+        let values: Vec<f64> = (0..100).map(f64::from).collect();
+        let a = bootstrap_mean(&values, 7).unwrap();
+        assert_eq!(Some(a), bootstrap_mean(&values, 7));
+        assert!(a.low < 49.5 && 49.5 < a.high && a.high - a.low < 14.0);
+        assert!(bootstrap_mean(&[1.0], 7).is_none());
+    }
+
+    #[test]
+    fn quantiles_interpolate() {
+        assert_eq!(quantile(&[1.0, 2.0, 3.0, 4.0], 0.5), 2.5);
+        assert_eq!(quantile(&[1.0], 0.95), 1.0);
+        assert!(quantile_interval(&[1.0; 9], 0.5).is_none());
+    }
+}
