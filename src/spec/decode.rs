@@ -1,0 +1,109 @@
+//! From a tree to typed values, with every mistake found in one pass.
+//!
+//! Types are plain serde. After an error the offending part is taken out of a copy of the tree and
+//! decoding starts again, so a stage with three typos gets three messages.
+
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+
+use super::tree::Node;
+use crate::problem::{Problem, suggest};
+
+/// Mistakes reported per part; beyond that something is wrong with the whole.
+const MAX_PROBLEMS: usize = 20;
+
+/// Decodes a tree. `what` names the part in messages (`stage answers`).
+pub fn decode<T: DeserializeOwned>(node: &Node, what: &str) -> Result<T, Vec<Problem>> {
+    let mut tree = node.clone();
+    let mut problems: Vec<Problem> = Vec::new();
+    loop {
+        let error = match serde_path_to_error::deserialize::<_, T>(tree.to_json()) {
+            Ok(value) if problems.is_empty() => return Ok(value),
+            Ok(_) => return Err(problems),
+            Err(error) => error,
+        };
+        let mut path = segments(error.path());
+        let message = error.inner().to_string();
+        // Serde reports an unknown or duplicate field at its parent or at the field, by version.
+        let unknown = quoted(&message, "unknown field `");
+        if let Some(field) = &unknown
+            && path.last() != Some(field)
+        {
+            path.push(field.clone());
+        }
+        let is_missing = message.starts_with("missing field");
+        let hides_an_earlier_problem = is_missing && !problems.is_empty();
+        if !hides_an_earlier_problem {
+            problems.push(problem(&tree, &path, &message, unknown.as_deref(), what));
+        }
+        if is_missing || path.is_empty() || problems.len() >= MAX_PROBLEMS || !tree.prune(&path) {
+            return Err(problems);
+        }
+    }
+}
+
+fn segments(path: &serde_path_to_error::Path) -> Vec<String> {
+    path.iter()
+        .filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(index.to_string()),
+            Segment::Map { key } => Some(key.clone()),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        })
+        .collect()
+}
+
+fn quoted(message: &str, before: &str) -> Option<String> {
+    let start = message.find(before)? + before.len();
+    Some(message[start..].split('`').next()?.to_owned())
+}
+
+/// Returns the names in backquotes after "expected".
+fn expected_names(message: &str) -> Vec<&str> {
+    let Some((_, expected)) = message.split_once("expected") else { return Vec::new() };
+    expected.split('`').skip(1).step_by(2).collect()
+}
+
+fn problem(tree: &Node, path: &[String], message: &str, unknown: Option<&str>, what: &str) -> Problem {
+    let nearest = tree.nearest(path);
+    let names = expected_names(message);
+    if let Some(field) = unknown {
+        let parent = tree.nearest(&path[..path.len() - 1]);
+        let place = parent.entry(field).map_or(&nearest.place, |(key, _)| &key.place);
+        return Problem::error("unknown-field", format!("{what} has no field `{field}`"))
+            .at(place)
+            .maybe_help(suggest(field, "it may have", names));
+    }
+    if let Some(field) = quoted(message, "missing field `") {
+        return Problem::error("missing-field", format!("{what} needs `{}`", dotted(path, &field))).at(&nearest.place);
+    }
+    if let Some(variant) = quoted(message, "unknown variant `") {
+        let message = format!("{what}: `{}` cannot be `{variant}`", path.join("."));
+        return Problem::error("unknown-value", message).at(&nearest.place).maybe_help(suggest(&variant, "it can be", names));
+    }
+    let field = if path.is_empty() { what.to_owned() } else { format!("{what}: `{}`", path.join(".")) };
+    let expected = message.split_once(", expected ").map_or(message, |(_, expected)| expected);
+    let message = if message.starts_with("invalid type") || message.starts_with("invalid value") {
+        format!("{field} is {}, expected {}", nearest.sort(), plain(expected))
+    } else {
+        format!("{field}: {message}")
+    };
+    Problem::error("wrong-type", message).at(&nearest.place)
+}
+
+fn dotted(path: &[String], field: &str) -> String {
+    path.iter().map(String::as_str).chain([field]).collect::<Vec<_>>().join(".")
+}
+
+/// Serde's words for types, in a user's words.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "a string" => "text",
+        "a boolean" => "true or false",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i32" | "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a sequence" => "a list",
+        other if other.starts_with("struct ") => "a map",
+        other => other,
+    }
+}

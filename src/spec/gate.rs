@@ -1,0 +1,314 @@
+//! Gates: `stage.model.metric >= 0.8 * other.path`, parsed at load, judged after a run.
+//!
+//! The grammar is small on purpose: paths, numbers, `+ - * /` (with spaces around: `-` may be part
+//! of a name), parentheses, one comparison.
+
+use crate::problem::{Place, Problem};
+
+/// One gate as written, with its parsed form.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    pub text: String,
+    pub left: Expression,
+    pub comparison: Comparison,
+    pub right: Expression,
+    pub place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    Equal,
+    NotEqual,
+}
+
+/// A side of a gate.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expression {
+    Number(f64),
+    Term(Term),
+    Binary(char, Box<Expression>, Box<Expression>),
+}
+
+/// A path to a value: `duel.tuned.win_rate.low`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Term {
+    pub path: Vec<String>,
+    pub place: Place,
+}
+
+/// An estimate with the ends of its interval; all three agree where there is none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    pub value: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Bounds {
+    pub fn exact(value: f64) -> Bounds {
+        Bounds { value, low: value, high: value }
+    }
+
+    fn combine(self, other: Bounds, operation: impl Fn(f64, f64) -> f64) -> Bounds {
+        let ends = [
+            operation(self.low, other.low),
+            operation(self.low, other.high),
+            operation(self.high, other.low),
+            operation(self.high, other.high),
+        ];
+        Bounds {
+            value: operation(self.value, other.value),
+            low: ends.iter().copied().fold(f64::INFINITY, f64::min),
+            high: ends.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        }
+    }
+}
+
+impl Comparison {
+    /// Returns whether the comparison holds.
+    pub fn holds(self, left: f64, right: f64) -> bool {
+        match self {
+            Comparison::Less => left < right,
+            Comparison::LessOrEqual => left <= right,
+            Comparison::Greater => left > right,
+            Comparison::GreaterOrEqual => left >= right,
+            Comparison::Equal => left == right,
+            Comparison::NotEqual => left != right,
+        }
+    }
+
+    /// Returns whether it still holds with both sides at their unfavourable ends.
+    pub fn is_proven(self, left: Bounds, right: Bounds) -> bool {
+        match self {
+            Comparison::Less | Comparison::LessOrEqual => self.holds(left.high, right.low),
+            Comparison::Greater | Comparison::GreaterOrEqual => self.holds(left.low, right.high),
+            Comparison::Equal | Comparison::NotEqual => self.holds(left.value, right.value),
+        }
+    }
+}
+
+impl Expression {
+    /// Returns all paths in it.
+    pub fn terms(&self) -> Vec<&Term> {
+        match self {
+            Expression::Number(_) => Vec::new(),
+            Expression::Term(term) => vec![term],
+            Expression::Binary(_, left, right) => left.terms().into_iter().chain(right.terms()).collect(),
+        }
+    }
+
+    /// Evaluates with interval arithmetic; none where a term has no value.
+    pub fn evaluate(&self, lookup: &dyn Fn(&Term) -> Option<Bounds>) -> Option<Bounds> {
+        let bounds = match self {
+            Expression::Number(number) => Bounds::exact(*number),
+            Expression::Term(term) => lookup(term)?,
+            Expression::Binary(operator, left, right) => {
+                let (left, right) = (left.evaluate(lookup)?, right.evaluate(lookup)?);
+                match operator {
+                    '+' => left.combine(right, |a, b| a + b),
+                    '-' => left.combine(right, |a, b| a - b),
+                    '*' => left.combine(right, |a, b| a * b),
+                    _ => left.combine(right, |a, b| a / b),
+                }
+            }
+        };
+        bounds.value.is_finite().then_some(bounds)
+    }
+}
+
+/// Parses a gate.
+pub(super) fn parse(text: &str, place: &Place) -> Result<Gate, Problem> {
+    let mut parser = Parser { text, at: 0, place };
+    let left = parser.sum()?;
+    let comparison = parser.comparison()?;
+    let right = parser.sum()?;
+    parser.spaces();
+    if parser.at < text.len() {
+        return Err(parser.problem("one comparison is allowed, and something follows it"));
+    }
+    if left.terms().is_empty() && right.terms().is_empty() {
+        return Err(parser.problem("the gate compares two numbers; name a value such as `stage.model.metric`"));
+    }
+    Ok(Gate { text: text.trim().to_owned(), left, comparison, right, place: place.clone() })
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    at: usize,
+    place: &'a Place,
+}
+
+impl Parser<'_> {
+    fn rest(&self) -> &str {
+        &self.text[self.at..]
+    }
+
+    fn spaces(&mut self) {
+        self.at += self.rest().len() - self.rest().trim_start().len();
+    }
+
+    fn place_at(&self, start: usize, end: usize) -> Place {
+        // The scalar may be quoted: look the words up in its source.
+        let source = &self.place.source;
+        let found = source.text.get(self.place.range.start..).and_then(|rest| rest.find(self.text));
+        match found {
+            Some(offset) => {
+                let base = self.place.range.start + offset;
+                Place { source: source.clone(), range: base + start..base + end.max(start) }
+            }
+            None => self.place.clone(),
+        }
+    }
+
+    fn problem(&self, message: &str) -> Problem {
+        let at = self.at.min(self.text.len());
+        let end = self.text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
+        Problem::error("bad-gate", format!("gate `{}`: {message}", self.text.trim()))
+            .at(&self.place_at(at, end))
+            .help("a gate looks like `stage.model.metric >= 0.8` or `a.tuned.mean >= 0.8 * a.ceiling.mean`, with spaces around + - * /")
+    }
+
+    fn sum(&mut self) -> Result<Expression, Problem> {
+        let mut left = self.product()?;
+        while let Some(operator) = self.operator(&['+', '-']) {
+            left = Expression::Binary(operator, Box::new(left), Box::new(self.product()?));
+        }
+        Ok(left)
+    }
+
+    fn product(&mut self) -> Result<Expression, Problem> {
+        let mut left = self.operand()?;
+        while let Some(operator) = self.operator(&['*', '/']) {
+            left = Expression::Binary(operator, Box::new(left), Box::new(self.operand()?));
+        }
+        Ok(left)
+    }
+
+    fn operator(&mut self, operators: &[char]) -> Option<char> {
+        self.spaces();
+        let next = self.rest().chars().next().filter(|c| operators.contains(c))?;
+        self.at += 1;
+        Some(next)
+    }
+
+    fn operand(&mut self) -> Result<Expression, Problem> {
+        self.spaces();
+        let start = self.at;
+        let Some(first) = self.rest().chars().next() else { return Err(self.problem("a value is missing at the end")) };
+        if first == '(' {
+            self.at += 1;
+            let inner = self.sum()?;
+            self.spaces();
+            if !self.rest().starts_with(')') {
+                return Err(self.problem("`)` is missing"));
+            }
+            self.at += 1;
+            return Ok(inner);
+        }
+        if first.is_ascii_digit() || first == '.' || first == '-' {
+            return self.number();
+        }
+        if first.is_alphabetic() || first == '_' {
+            self.at += self.rest().find(|c: char| !(c.is_alphanumeric() || "_-.".contains(c))).unwrap_or(self.rest().len());
+            let path: Vec<String> = self.text[start..self.at].split('.').map(str::to_owned).collect();
+            if path.iter().any(String::is_empty) {
+                self.at = start;
+                return Err(self.problem("a path has names between its dots"));
+            }
+            return Ok(Expression::Term(Term { path, place: self.place_at(start, self.at) }));
+        }
+        Err(self.problem("a path or a number was expected here"))
+    }
+
+    fn number(&mut self) -> Result<Expression, Problem> {
+        let rest = self.rest();
+        let bytes = rest.as_bytes();
+        let mut length = 1;
+        while length < bytes.len() {
+            let after_exponent = matches!(bytes[length - 1], b'e' | b'E') && matches!(bytes[length], b'-' | b'+');
+            if !(bytes[length].is_ascii_alphanumeric() || bytes[length] == b'.' || after_exponent) {
+                break;
+            }
+            length += 1;
+        }
+        if rest[length..].starts_with('%') {
+            return Err(self.problem("write 0.8 instead of 80%"));
+        }
+        match rest[..length].parse::<f64>() {
+            Ok(number) if number.is_finite() => {
+                self.at += length;
+                Ok(Expression::Number(number))
+            }
+            _ => Err(self.problem("this is not a number")),
+        }
+    }
+
+    fn comparison(&mut self) -> Result<Comparison, Problem> {
+        self.spaces();
+        let table = [
+            (">=", Comparison::GreaterOrEqual),
+            ("<=", Comparison::LessOrEqual),
+            ("==", Comparison::Equal),
+            ("!=", Comparison::NotEqual),
+            (">", Comparison::Greater),
+            ("<", Comparison::Less),
+        ];
+        for (sign, comparison) in table {
+            if self.rest().starts_with(sign) {
+                self.at += sign.len();
+                return Ok(comparison);
+            }
+        }
+        Err(self.problem("a comparison (>= <= > < == !=) was expected here"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::problem::Source;
+
+    fn gate(text: &str) -> Result<Gate, String> {
+        let source = Arc::new(Source { path: "a".into(), text: text.into() });
+        parse(text, &Place { range: 0..text.len(), source }).map_err(|problem| problem.message)
+    }
+
+    #[test]
+    fn names_may_hold_dashes_and_signs_need_spaces() {
+        let gate = gate("a.iter-3.rouge-L - 0.1 >= (0.8 * b.x.m) / 2").unwrap();
+        assert_eq!(gate.left.terms()[0].path, ["a", "iter-3", "rouge-L"]);
+        let value = gate.right.evaluate(&|_| Some(Bounds { value: 1.0, low: 0.5, high: 2.0 })).unwrap();
+        assert_eq!(value, Bounds { value: 0.4, low: 0.2, high: 0.8 });
+    }
+
+    #[test]
+    fn proof_takes_the_unfavourable_ends() {
+        let left = Bounds { value: 0.8, low: 0.7, high: 0.9 };
+        assert!(Comparison::GreaterOrEqual.is_proven(left, Bounds::exact(0.7)));
+        assert!(!Comparison::Greater.is_proven(left, Bounds::exact(0.7)));
+        assert!(!Comparison::Less.is_proven(left, Bounds::exact(0.85)));
+    }
+
+    #[test]
+    fn bad_gates_say_why() {
+        for (text, expected) in [
+            ("a.b.c", "comparison"),
+            ("a.b.c >= ", "missing at the end"),
+            ("a.b.c >= 80%", "write 0.8"),
+            ("a..c >= 1", "between its dots"),
+            ("a.b.c >= 1 <= 2", "something follows"),
+            ("(a.b >= 1", "`)` is missing"),
+            ("1 < 2", "two numbers"),
+            ("a.b >= $x", "a path or a number"),
+        ] {
+            let message = gate(text).unwrap_err();
+            assert!(message.contains(expected), "{text}: {message}");
+        }
+    }
+}

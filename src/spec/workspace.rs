@@ -1,0 +1,84 @@
+//! The workspace: the directory with `etalon.toml`, where all relative paths start.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+
+use super::toml;
+use super::tree::{Node, NodeValue};
+use super::decode::decode;
+use crate::problem::{Problem, Source};
+use crate::template::Library;
+
+/// The file that marks a workspace.
+pub const MARKER: &str = "etalon.toml";
+
+/// A workspace, read.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    pub root: PathBuf,
+    /// Where artifacts and completions are kept; `cache/` unless said.
+    pub cache: PathBuf,
+    /// Models that every pipeline may use, still as trees: `extends` and `${…}` cross files.
+    pub(super) models: IndexMap<String, Node>,
+    pub library: Library,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum WorkspaceError {
+    #[error("there is no directory {}", .0.display())]
+    NoDirectory(PathBuf),
+    #[error("etalon.toml has errors")]
+    Problems(Vec<Problem>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    cache: Option<String>,
+}
+
+impl Workspace {
+    /// Opens the workspace at `directory`, or the nearest one around the current directory; where
+    /// there is no `etalon.toml`, the current directory is the workspace.
+    pub fn open(directory: Option<&Path>) -> Result<Workspace, WorkspaceError> {
+        let here = PathBuf::from(".");
+        let root = match directory {
+            Some(directory) if directory.is_dir() => directory.to_owned(),
+            Some(directory) => return Err(WorkspaceError::NoDirectory(directory.to_owned())),
+            None => std::env::current_dir()
+                .ok()
+                .and_then(|start| start.ancestors().find(|parent| parent.join(MARKER).is_file()).map(Path::to_owned))
+                .unwrap_or(here),
+        };
+        let mut workspace = Workspace {
+            cache: root.join("cache"),
+            models: IndexMap::new(),
+            library: Library::new(root.join("templates")),
+            root,
+        };
+        let Ok(bytes) = std::fs::read(workspace.root.join(MARKER)) else { return Ok(workspace) };
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let source = Arc::new(Source { path: MARKER.to_owned(), text });
+        let mut node = toml::parse(&source).map_err(WorkspaceError::Problems)?;
+        if let Some(models) = node.remove("models") {
+            let NodeValue::Map(entries) = models.value else {
+                let problem = Problem::error("wrong-type", "`models` is a table of models").at(&models.place);
+                return Err(WorkspaceError::Problems(vec![problem]));
+            };
+            workspace.models = entries.into_iter().map(|(key, node)| (key.text, node)).collect();
+        }
+        let settings: Settings = decode(&node, "etalon.toml").map_err(WorkspaceError::Problems)?;
+        if let Some(cache) = settings.cache {
+            workspace.cache = workspace.root.join(cache);
+        }
+        Ok(workspace)
+    }
+
+    /// Returns a path of the spec as a path of the file system.
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.root.join(relative)
+    }
+}
