@@ -3,6 +3,9 @@
 //! A [`Row`] is one dataset record with a stable id. A [`Completion`] is what a model said to it, a
 //! [`Judgement`] what a judge made of that. All of them are stored sorted by id (and sample), so
 //! order is not content, joins are merges and readers stream.
+//!
+//! **Invariant:** fields stand in alphabetical order of their JSON names and maps are sorted, so that
+//! a record serialises straight to canonical JSON (`store::artifact` asserts it in debug builds).
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -32,28 +35,28 @@ pub enum Status {
 /// One completion of one row by one model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
+    pub finish_reason: Option<String>,
     pub id: String,
     /// Ordinal of the sample, from 0.
     pub sample: u32,
     pub status: Status,
     pub text: Option<String>,
-    pub finish_reason: Option<String>,
 }
 
 /// What a call cost and how it went; in the *meta* artifact, beside the rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Meta {
+    pub completion_tokens: Option<u64>,
+    pub cost_usd: Option<f64>,
+    /// Why the row failed.
+    pub error: Option<String>,
     pub id: String,
-    pub sample: u32,
     /// Seconds from sending to the complete answer, when it was bought.
     pub latency: Option<f64>,
     pub prompt_tokens: Option<u64>,
-    pub completion_tokens: Option<u64>,
-    pub cost_usd: Option<f64>,
+    pub sample: u32,
     /// The model that the server says it served.
     pub served_model: Option<String>,
-    /// Why the row failed.
-    pub error: Option<String>,
 }
 
 /// The scores of one completion, by metric.
@@ -99,17 +102,17 @@ impl VerdictStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
     pub id: String,
-    pub sample: u32,
-    pub status: VerdictStatus,
-    /// Rubric: a score per criterion, null where missing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scores: Option<Map<String, Value>>,
-    /// Comparison: `win`, `tie` or `loss` for the node's model against the baseline.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verdict: Option<String>,
     /// Comparison: what each order said, for the node's model, in the order they were asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orders: Vec<Option<String>>,
     /// The judge's reason, or why there is no verdict.
     pub reason: Option<String>,
+    pub sample: u32,
+    /// Rubric: a score per criterion, null where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Map<String, Value>>,
+    pub status: VerdictStatus,
+    /// Comparison: `win`, `tie` or `loss` for the node's model against the baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
 }

@@ -1,0 +1,201 @@
+//! Artifacts: a node's rows on disk, as zstd-compressed JSON lines in canonical form.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use zstd::stream::{read::Decoder, write::Encoder};
+
+use super::{Store, StoreError, rename};
+use crate::digest::{Digest, Hasher};
+
+const LEVEL: i32 = 1;
+
+/// A stored table of rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Of the uncompressed bytes; also the file's name.
+    pub digest: Digest,
+    pub rows: u64,
+    /// Compressed bytes: what planning checks without reading.
+    pub size: u64,
+    /// Of the ids alone.
+    pub ids: Digest,
+    /// Of the (id, value) pairs of each column that has any.
+    pub columns: BTreeMap<String, Digest>,
+}
+
+/// Writes an artifact. Dropped without [`ArtifactWriter::finish`], it leaves nothing.
+pub struct ArtifactWriter<'a> {
+    store: &'a Store,
+    tmp: PathBuf,
+    encoder: Option<Encoder<'static, BufWriter<File>>>,
+    line: Vec<u8>,
+    hasher: Hasher,
+    ids: Hasher,
+    columns: BTreeMap<String, Hasher>,
+    rows: u64,
+}
+
+impl Store {
+    /// Starts an artifact.
+    pub fn write_artifact(&self) -> Result<ArtifactWriter<'_>, StoreError> {
+        let tmp = self.tmp_path();
+        let file = File::create(&tmp).map_err(StoreError::io("create", &tmp))?;
+        let encoder = Encoder::new(BufWriter::with_capacity(1 << 16, file), LEVEL).map_err(StoreError::io("write", &tmp))?;
+        Ok(ArtifactWriter {
+            store: self,
+            tmp,
+            encoder: Some(encoder),
+            line: Vec::new(),
+            hasher: Hasher::new(""),
+            ids: Hasher::new("etalon.ids"),
+            columns: BTreeMap::new(),
+            rows: 0,
+        })
+    }
+
+    /// Reads an artifact's rows, in order. The last item is an error if the content is not what the
+    /// digest says.
+    pub fn read_artifact<T: DeserializeOwned>(&self, artifact: &Artifact) -> Result<ArtifactReader<T>, StoreError> {
+        let path = self.artifact_path(&artifact.digest);
+        let file = File::open(&path).map_err(|_| corrupt(&artifact.digest, "missing"))?;
+        let decoder = Decoder::new(file).map_err(|_| corrupt(&artifact.digest, "unreadable"))?;
+        Ok(ArtifactReader {
+            reader: Some(BufReader::with_capacity(1 << 17, decoder)),
+            hasher: Hasher::new(""),
+            digest: artifact.digest,
+            line: Vec::new(),
+            of: PhantomData,
+        })
+    }
+
+    /// Returns where an artifact stands.
+    pub fn artifact_path(&self, digest: &Digest) -> PathBuf {
+        self.sharded("artifacts", digest, ".jsonl.zst")
+    }
+
+    /// Returns why an artifact cannot be what it should, as far as its existence and size tell.
+    pub(super) fn artifact_defect(&self, artifact: &Artifact) -> Option<String> {
+        match fs::metadata(self.artifact_path(&artifact.digest)) {
+            Ok(metadata) if metadata.len() == artifact.size => None,
+            Ok(metadata) => Some(format!("{} bytes instead of {}", metadata.len(), artifact.size)),
+            Err(_) => Some("missing".to_owned()),
+        }
+    }
+}
+
+fn corrupt(digest: &Digest, reason: &str) -> StoreError {
+    StoreError::Corrupt { digest: *digest, reason: reason.to_owned() }
+}
+
+impl ArtifactWriter<'_> {
+    /// Appends a record. Records come sorted by id (and sample).
+    pub fn push<T: Serialize>(&mut self, id: &str, record: &T) -> Result<(), StoreError> {
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        serde_json::to_writer(&mut line, record).expect("records serialise to memory");
+        debug_assert!(is_canonical(&line), "not canonical: {}", String::from_utf8_lossy(&line));
+        let result = self.push_line(id, &line);
+        self.line = line;
+        result
+    }
+
+    /// Appends a canonical line, without its newline.
+    pub fn push_line(&mut self, id: &str, line: &[u8]) -> Result<(), StoreError> {
+        let encoder = self.encoder.as_mut().expect("an unfinished writer has its encoder");
+        encoder
+            .write_all(line)
+            .and_then(|()| encoder.write_all(b"\n"))
+            .map_err(StoreError::io("write", &self.tmp))?;
+        self.hasher.update(line);
+        self.hasher.update(b"\n");
+        self.ids.field(id.as_bytes());
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Adds a row's value of a column to that column's digest.
+    pub fn column(&mut self, name: &str, id: &str, value: &[u8]) {
+        if !self.columns.contains_key(name) {
+            self.columns.insert(name.to_owned(), Hasher::new("etalon.column"));
+        }
+        let hasher = self.columns.get_mut(name).expect("it was just inserted");
+        hasher.field(id.as_bytes());
+        hasher.field(value);
+    }
+
+    /// Completes the file and moves it to its place.
+    pub fn finish(mut self) -> Result<Artifact, StoreError> {
+        let encoder = self.encoder.take().expect("an unfinished writer has its encoder");
+        let file = encoder
+            .finish()
+            .and_then(|buffered| buffered.into_inner().map_err(std::io::IntoInnerError::into_error))
+            .map_err(StoreError::io("write", &self.tmp))?;
+        file.sync_data().map_err(StoreError::io("write", &self.tmp))?;
+        let size = file.metadata().map_err(StoreError::io("read", &self.tmp))?.len();
+        let digest = std::mem::replace(&mut self.hasher, Hasher::new("")).finish();
+        rename(&self.tmp, &self.store.artifact_path(&digest))?;
+        Ok(Artifact {
+            digest,
+            rows: self.rows,
+            size,
+            ids: std::mem::replace(&mut self.ids, Hasher::new("")).finish(),
+            columns: std::mem::take(&mut self.columns).into_iter().map(|(name, hasher)| (name, hasher.finish())).collect(),
+        })
+    }
+}
+
+impl Drop for ArtifactWriter<'_> {
+    fn drop(&mut self) {
+        if self.encoder.is_some() {
+            let _ = fs::remove_file(&self.tmp);
+        }
+    }
+}
+
+fn is_canonical(line: &[u8]) -> bool {
+    serde_json::from_slice(line).is_ok_and(|value| crate::digest::canonical(&value) == line)
+}
+
+/// Reads an artifact row by row.
+pub struct ArtifactReader<T> {
+    /// None after the end or an error.
+    reader: Option<BufReader<Decoder<'static, BufReader<File>>>>,
+    hasher: Hasher,
+    digest: Digest,
+    line: Vec<u8>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> ArtifactReader<T> {
+    fn read(&mut self) -> Result<Option<T>, StoreError> {
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        self.line.clear();
+        let length = reader.read_until(b'\n', &mut self.line).map_err(|_| corrupt(&self.digest, "damaged"))?;
+        if length == 0 {
+            self.reader = None;
+            let found = std::mem::replace(&mut self.hasher, Hasher::new("")).finish();
+            return if found == self.digest { Ok(None) } else { Err(corrupt(&self.digest, "changed")) };
+        }
+        self.hasher.update(&self.line);
+        let record = serde_json::from_slice(&self.line).map_err(|_| corrupt(&self.digest, "damaged"))?;
+        Ok(Some(record))
+    }
+}
+
+impl<T: DeserializeOwned> Iterator for ArtifactReader<T> {
+    type Item = Result<T, StoreError>;
+
+    fn next(&mut self) -> Option<Result<T, StoreError>> {
+        let result = self.read();
+        if result.is_err() {
+            self.reader = None;
+        }
+        result.transpose()
+    }
+}

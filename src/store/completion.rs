@@ -1,0 +1,391 @@
+//! The completion log: every paid completion, on disk the moment it arrives.
+//!
+//! One directory per model identity, append-only JSON lines, one writer per file, one `write` per
+//! record. A line opens with a checksum of the rest, then its key and generation at fixed places, so
+//! that an index is built without parsing:
+//!
+//! ```text
+//! {"crc":"9a8b7c6d","key":"<64 hex>","generation":0,"sample":0,"attempt":1,"type":"chat","at":"…","latency":0.41,"request":{…},"response":{…}}
+//! ```
+//!
+//! **Invariant:** a record that [`CompletionLog::append`] returned from survives the process. A torn
+//! line is ignored on reading; nobody truncates. **Invariant:** of two records with one key the
+//! higher generation wins, of equal generations the first: a success is pinned.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Store, StoreError};
+use crate::digest::{Digest, Hasher};
+
+const HEAD: &[u8] = b"{\"crc\":\"";
+const KEY: &[u8] = b"\",\"key\":\"";
+const GENERATION: &[u8] = b"\",\"generation\":";
+/// Where the checksummed part starts: behind `{"crc":"xxxxxxxx",`.
+const BODY: usize = 18;
+
+/// Returns the key of one request: model identity, exact wire body, sample ordinal.
+pub fn request_key(identity: &Digest, body: &[u8], sample: u32) -> Digest {
+    let mut hasher = Hasher::new("etalon.request.v1");
+    hasher.update(identity.bytes());
+    hasher.update(&sample.to_be_bytes());
+    hasher.update(body);
+    hasher.finish()
+}
+
+/// A completion to be remembered.
+pub struct NewRecord<'a> {
+    pub key: &'a Digest,
+    pub generation: u32,
+    pub sample: u32,
+    /// Attempts that it took.
+    pub attempt: u32,
+    /// Seconds.
+    pub latency: f64,
+    /// When it arrived, as `2026-11-23T20:05:01Z`.
+    pub at: &'a str,
+    /// The wire body, as canonical JSON.
+    pub request: &'a [u8],
+    /// What the provider said, as JSON on one line.
+    pub response: &'a str,
+}
+
+/// A remembered completion.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub latency: f64,
+    /// What the provider said, as JSON.
+    pub response: String,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    file: u32,
+    length: u32,
+    offset: u64,
+    generation: u32,
+}
+
+struct LogFile {
+    path: PathBuf,
+    file: Arc<File>,
+    /// Everything before is indexed.
+    read_to: u64,
+}
+
+#[derive(Default)]
+struct Index {
+    entries: HashMap<u128, Entry>,
+    files: Vec<LogFile>,
+    highest_generation: u32,
+}
+
+/// The completions of one model.
+pub struct CompletionLog {
+    directory: PathBuf,
+    index: RwLock<Index>,
+    writer: Mutex<Option<Writer>>,
+}
+
+struct Writer {
+    file: Arc<File>,
+    /// Index of its file.
+    number: u32,
+    end: u64,
+}
+
+fn short(key: &Digest) -> u128 {
+    let mut first = [0; 16];
+    first.copy_from_slice(&key.bytes()[..16]);
+    u128::from_be_bytes(first)
+}
+
+impl Store {
+    /// Opens the completions of a model identity and indexes them.
+    pub fn completions(&self, identity: &Digest) -> Result<CompletionLog, StoreError> {
+        let directory = self.root.join("completions").join(identity.to_string());
+        let log = CompletionLog { directory, index: RwLock::default(), writer: Mutex::default() };
+        log.refresh()?;
+        Ok(log)
+    }
+}
+
+impl CompletionLog {
+    /// Takes in what other processes have appended since.
+    pub fn refresh(&self) -> Result<(), StoreError> {
+        let listing = match fs::read_dir(&self.directory) {
+            Ok(listing) => listing,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StoreError::io("read", &self.directory)(error)),
+        };
+        let mut paths: Vec<PathBuf> = listing
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+            .collect();
+        paths.sort();
+        let mut index = self.index.write().expect("no panic while locked");
+        for path in paths {
+            if !index.files.iter().any(|known| known.path == path) {
+                let file = Arc::new(File::open(&path).map_err(StoreError::io("read", &path))?);
+                index.files.push(LogFile { path, file, read_to: 0 });
+            }
+        }
+        for number in 0..index.files.len() {
+            index.read_tail(number)?;
+        }
+        Ok(())
+    }
+
+    /// Returns a completion whose generation is at least the given one.
+    pub fn find(&self, key: &Digest, generation: u32) -> Result<Option<Record>, StoreError> {
+        let (file, entry) = {
+            let index = self.index.read().expect("no panic while locked");
+            match index.entries.get(&short(key)) {
+                Some(entry) if entry.generation >= generation => (index.files[entry.file as usize].file.clone(), *entry),
+                _ => return Ok(None),
+            }
+        };
+        let mut line = vec![0; entry.length as usize];
+        file.read_exact_at(&mut line, entry.offset).map_err(StoreError::io("read", &self.directory))?;
+        #[derive(Deserialize)]
+        struct Line<'a> {
+            key: &'a str,
+            latency: f64,
+            #[serde(borrow)]
+            response: &'a RawValue,
+        }
+        match serde_json::from_slice::<Line<'_>>(&line) {
+            Ok(found) if found.key == key.to_string() => {
+                Ok(Some(Record { latency: found.latency, response: found.response.get().to_owned() }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Returns the highest generation there is.
+    pub fn highest_generation(&self) -> u32 {
+        self.index.read().expect("no panic while locked").highest_generation
+    }
+
+    /// Remembers a completion: one `write` to a file of this process's own.
+    pub fn append(&self, record: &NewRecord<'_>) -> Result<(), StoreError> {
+        let line = line(record);
+        let mut writer = self.writer.lock().expect("no panic while locked");
+        if writer.is_none() {
+            *writer = Some(self.create(record.at)?);
+        }
+        let open = writer.as_mut().expect("it was just made");
+        if let Err(error) = (&*open.file).write_all(&line) {
+            // What was torn stays torn; the next record goes to a new file.
+            *writer = None;
+            return Err(StoreError::io("append to", &self.directory)(error));
+        }
+        let entry = Entry { file: open.number, length: line.len() as u32 - 1, offset: open.end, generation: record.generation };
+        open.end += line.len() as u64;
+        let end = open.end;
+        let mut index = self.index.write().expect("no panic while locked");
+        index.files[entry.file as usize].read_to = end;
+        index.add(short(record.key), entry);
+        Ok(())
+    }
+
+    fn create(&self, at: &str) -> Result<Writer, StoreError> {
+        fs::create_dir_all(&self.directory).map_err(StoreError::io("create", &self.directory))?;
+        let stamp: String = at.chars().filter(char::is_ascii_alphanumeric).collect();
+        let mut index = self.index.write().expect("no panic while locked");
+        for attempt in 0..1_000 {
+            let path = self.directory.join(format!("{stamp}-{}-{attempt}.jsonl", std::process::id()));
+            match OpenOptions::new().read(true).append(true).create_new(true).open(&path) {
+                Ok(file) => {
+                    let file = Arc::new(file);
+                    index.files.push(LogFile { path, file: file.clone(), read_to: 0 });
+                    return Ok(Writer { file, number: index.files.len() as u32 - 1, end: 0 });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(StoreError::io("create", &path)(error)),
+            }
+        }
+        Err(StoreError::io("create a file in", &self.directory)(io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Forces what was appended onto the disk.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        match &*self.writer.lock().expect("no panic while locked") {
+            Some(writer) => writer.file.sync_data().map_err(StoreError::io("write", &self.directory)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Index {
+    fn add(&mut self, key: u128, entry: Entry) {
+        self.highest_generation = self.highest_generation.max(entry.generation);
+        match self.entries.get_mut(&key) {
+            Some(known) if known.generation >= entry.generation => {}
+            Some(known) => *known = entry,
+            None => {
+                self.entries.insert(key, entry);
+            }
+        }
+    }
+
+    fn read_tail(&mut self, number: usize) -> Result<(), StoreError> {
+        let LogFile { path, file, read_to } = &self.files[number];
+        let (path, start) = (path.clone(), *read_to);
+        let length = file.metadata().map_err(StoreError::io("read", &path))?.len();
+        if length <= start {
+            return Ok(());
+        }
+        self.read_lines(number, &path, start, length)
+    }
+
+    /// Indexes the whole lines between two offsets. A line that is torn at the end of the file is
+    /// left for later: its writer may be alive.
+    fn read_lines(&mut self, number: usize, path: &Path, start: u64, end: u64) -> Result<(), StoreError> {
+        let mut file = File::open(path).map_err(StoreError::io("read", path))?;
+        file.seek(SeekFrom::Start(start)).map_err(StoreError::io("read", path))?;
+        let mut offset = start;
+        let mut pending: Vec<u8> = Vec::new();
+        let mut buffer = vec![0; 1 << 20];
+        let mut left = end - start;
+        while left > 0 {
+            let want = buffer.len().min(left as usize);
+            let got = file.read(&mut buffer[..want]).map_err(StoreError::io("read", path))?;
+            if got == 0 {
+                break;
+            }
+            left -= got as u64;
+            pending.extend_from_slice(&buffer[..got]);
+            let mut consumed = 0;
+            while let Some(length) = pending[consumed..].iter().position(|byte| *byte == b'\n') {
+                let line = &pending[consumed..consumed + length];
+                if let Some((key, generation)) = check_line(line) {
+                    let entry = Entry { file: number as u32, length: length as u32, offset, generation };
+                    self.add(key, entry);
+                }
+                offset += length as u64 + 1;
+                consumed += length + 1;
+            }
+            pending.drain(..consumed);
+        }
+        self.files[number].read_to = offset;
+        Ok(())
+    }
+}
+
+fn line(record: &NewRecord<'_>) -> Vec<u8> {
+    let mut line = Vec::with_capacity(record.request.len() + record.response.len() + 256);
+    line.extend_from_slice(HEAD);
+    line.extend_from_slice(b"00000000\",");
+    let head = format!(
+        "\"key\":\"{}\",\"generation\":{},\"sample\":{},\"attempt\":{},\"type\":\"chat\",\"at\":\"{}\",\"latency\":{:?},\"request\":",
+        record.key, record.generation, record.sample, record.attempt, record.at, record.latency
+    );
+    line.extend_from_slice(head.as_bytes());
+    line.extend_from_slice(record.request);
+    line.extend_from_slice(b",\"response\":");
+    // A pretty-printed answer would break the line.
+    line.extend(record.response.bytes().filter(|byte| *byte != b'\n' && *byte != b'\r'));
+    line.push(b'}');
+    let crc = format!("{:08x}", crc32fast::hash(&line[BODY..]));
+    line[HEAD.len()..HEAD.len() + 8].copy_from_slice(crc.as_bytes());
+    line.push(b'\n');
+    line
+}
+
+/// Returns key and generation of a line that is whole.
+fn check_line(line: &[u8]) -> Option<(u128, u32)> {
+    let rest = line.strip_prefix(HEAD)?;
+    let crc = u32::from_str_radix(std::str::from_utf8(rest.get(..8)?).ok()?, 16).ok()?;
+    if crc32fast::hash(line.get(BODY..)?) != crc {
+        return None;
+    }
+    let rest = rest[8..].strip_prefix(KEY)?;
+    let key = u128::from_str_radix(std::str::from_utf8(rest.get(..32)?).ok()?, 16).ok()?;
+    let rest = rest.get(64..)?.strip_prefix(GENERATION)?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let generation = std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()?;
+    Some((key, generation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> (tempfile::TempDir, Store, CompletionLog) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let log = store.completions(&Digest::of(b"model")).unwrap();
+        (directory, store, log)
+    }
+
+    fn put(log: &CompletionLog, key: &[u8], generation: u32, response: &str) {
+        let key = Digest::of(key);
+        let record = NewRecord {
+            key: &key,
+            generation,
+            sample: 0,
+            attempt: 1,
+            latency: 0.5,
+            at: "2026-11-23T20:05:01Z",
+            request: b"{\"a\":1}",
+            response,
+        };
+        log.append(&record).unwrap();
+    }
+
+    fn get(log: &CompletionLog, key: &[u8]) -> Option<String> {
+        log.find(&Digest::of(key), 0).unwrap().map(|record| record.response)
+    }
+
+    #[test]
+    fn what_was_appended_is_found_by_another_process() {
+        let (_directory, store, log) = open();
+        put(&log, b"a", 0, "{\n\"x\": 1}");
+        assert_eq!(get(&log, b"a").as_deref(), Some("{\"x\": 1}"));
+        let other = store.completions(&Digest::of(b"model")).unwrap();
+        assert_eq!(get(&other, b"a").as_deref(), Some("{\"x\": 1}"));
+        put(&log, b"b", 0, "2");
+        assert_eq!(get(&other, b"b"), None);
+        other.refresh().unwrap();
+        assert_eq!(get(&other, b"b").as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn the_first_success_is_pinned_and_a_higher_generation_wins() {
+        let (_directory, _store, log) = open();
+        put(&log, b"a", 0, "1");
+        put(&log, b"a", 0, "2");
+        assert_eq!(get(&log, b"a").as_deref(), Some("1"));
+        put(&log, b"a", 1, "3");
+        assert_eq!(get(&log, b"a").as_deref(), Some("3"));
+        assert_eq!(log.highest_generation(), 1);
+        assert!(log.find(&Digest::of(b"a"), 2).unwrap().is_none());
+    }
+
+    #[test]
+    fn torn_and_damaged_lines_are_ignored() {
+        let (_directory, store, log) = open();
+        put(&log, b"a", 0, "1");
+        put(&log, b"b", 0, "2");
+        put(&log, b"c", 0, "3");
+        let path = log.index.read().unwrap().files[0].path.clone();
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 200;
+        bytes[middle] ^= 1;
+        bytes.truncate(bytes.len() - 10);
+        fs::write(&path, &bytes).unwrap();
+        let other = store.completions(&Digest::of(b"model")).unwrap();
+        assert_eq!(get(&other, b"a").as_deref(), Some("1"));
+        assert_eq!(get(&other, b"b"), None);
+        assert_eq!(get(&other, b"c"), None);
+    }
+}

@@ -1,0 +1,114 @@
+//! Manifests: what a key led to.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Artifact, Fingerprint, Store, StoreError};
+use crate::digest::{Digest, canonical};
+use crate::score::Summary;
+
+/// A node's stored description. With its own checksum on disk, so that a run with nothing to do can
+/// print its table without touching a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub key: Digest,
+    pub fingerprint: Fingerprint,
+    /// The rows.
+    pub artifact: Artifact,
+    /// Latency, usage and errors beside the rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Artifact>,
+    pub counts: Counts,
+    pub summary: Summary,
+}
+
+/// What making it took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Rows of the artifact.
+    pub rows: u64,
+    /// Rows whose call failed for good, or that the dataset skipped: missing for everyone after.
+    pub failed: u64,
+    /// Rows without a valid result, the failed ones included.
+    pub missing: u64,
+    /// Model calls that were made.
+    pub calls: u64,
+    /// Model calls that were not, because their completion was there.
+    pub reused: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
+    pub seconds: f64,
+}
+
+/// A store lookup.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    Hit(Box<Manifest>),
+    /// Nothing under this key.
+    Absent,
+    /// Something was there and cannot be used; its manifest is gone now.
+    Damaged(String),
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    checksum: Digest,
+    manifest: Value,
+}
+
+impl Store {
+    fn manifest_path(&self, key: &Digest) -> PathBuf {
+        self.sharded("manifests", key, ".json")
+    }
+
+    /// Looks a key up: the manifest is whole and its artifacts exist in their sizes.
+    pub fn lookup(&self, key: &Digest) -> Lookup {
+        let Ok(bytes) = fs::read(self.manifest_path(key)) else { return Lookup::Absent };
+        let defect = match read(&bytes, key) {
+            Ok(manifest) => {
+                let artifacts = [Some(&manifest.artifact), manifest.meta.as_ref()];
+                let defect = artifacts.into_iter().flatten().find_map(|artifact| self.artifact_defect(artifact));
+                match defect {
+                    None => return Lookup::Hit(Box::new(manifest)),
+                    Some(defect) => format!("its artifact is {defect}"),
+                }
+            }
+            Err(defect) => defect,
+        };
+        self.forget(key);
+        Lookup::Damaged(defect)
+    }
+
+    /// Returns a manifest without looking at its artifacts: for what a node was, not for reuse.
+    pub fn recall(&self, key: &Digest) -> Option<Manifest> {
+        read(&fs::read(self.manifest_path(key)).ok()?, key).ok()
+    }
+
+    /// Removes a manifest, so that its key is a miss.
+    pub fn forget(&self, key: &Digest) {
+        let _ = fs::remove_file(self.manifest_path(key));
+    }
+
+    /// Publishes a manifest. Its artifacts are in place already.
+    pub fn publish(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let value = serde_json::to_value(manifest).expect("manifests serialise");
+        let bytes = canonical(&value);
+        let mut out = format!("{{\"checksum\":\"{}\",\"manifest\":", Digest::of(&bytes)).into_bytes();
+        out.extend_from_slice(&bytes);
+        out.extend_from_slice(b"}\n");
+        self.publish_bytes(&self.manifest_path(&manifest.key), &out)
+    }
+}
+
+fn read(bytes: &[u8], key: &Digest) -> Result<Manifest, String> {
+    let stored: Stored = serde_json::from_slice(bytes).map_err(|_| "its manifest is damaged".to_owned())?;
+    if Digest::of(&canonical(&stored.manifest)) != stored.checksum {
+        return Err("its manifest fails its checksum".to_owned());
+    }
+    let manifest: Manifest =
+        serde_json::from_value(stored.manifest).map_err(|error| format!("its manifest cannot be read: {error}"))?;
+    if manifest.key == *key { Ok(manifest) } else { Err("its manifest belongs to another key".to_owned()) }
+}

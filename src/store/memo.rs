@@ -1,0 +1,108 @@
+//! Digests of files, remembered by what `stat` says of them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use crate::digest::{Digest, Hasher};
+
+/// A file changed this recently may change again without its stat telling.
+const SETTLED_NANOS: i128 = 2_000_000_000;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stat {
+    size: u64,
+    mtime: i128,
+    ctime: i128,
+    inode: u64,
+    device: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Remembered {
+    stat: Stat,
+    digest: Digest,
+}
+
+/// The digests of files, from memory where nothing about the file has changed.
+#[derive(Debug)]
+pub struct FileDigests<'a> {
+    store: &'a Store,
+    known: Mutex<(BTreeMap<String, Remembered>, bool)>,
+}
+
+impl Store {
+    /// Opens the remembered digests; a missing or damaged memo is an empty one.
+    pub fn file_digests(&self) -> FileDigests<'_> {
+        let known = fs::read(self.root.join("memo.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        FileDigests { store: self, known: Mutex::new((known.unwrap_or_default(), false)) }
+    }
+}
+
+impl FileDigests<'_> {
+    /// Returns the digest of a file's bytes.
+    pub fn of(&self, path: &Path) -> io::Result<Digest> {
+        let stat = stat(&fs::metadata(path)?);
+        let name = path.to_string_lossy().into_owned();
+        if let Some(remembered) = self.known.lock().expect("no panic while locked").0.get(&name)
+            && remembered.stat == stat
+        {
+            return Ok(remembered.digest);
+        }
+        let digest = digest_file(path)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_nanos() as i128);
+        let is_settled = now - stat.mtime.max(stat.ctime) > SETTLED_NANOS;
+        if is_settled && self::stat(&fs::metadata(path)?) == stat {
+            let mut known = self.known.lock().expect("no panic while locked");
+            known.0.insert(name, Remembered { stat, digest });
+            known.1 = true;
+        }
+        Ok(digest)
+    }
+
+    /// Keeps what was learnt. A failure costs time, never correctness.
+    pub fn save(&self) {
+        let mut known = self.known.lock().expect("no panic while locked");
+        if std::mem::take(&mut known.1)
+            && let Ok(bytes) = serde_json::to_vec(&known.0)
+        {
+            let _ = self.store.publish_bytes(&self.store.root.join("memo.json"), &bytes);
+        }
+    }
+}
+
+impl Drop for FileDigests<'_> {
+    fn drop(&mut self) {
+        self.save();
+    }
+}
+
+fn stat(metadata: &Metadata) -> Stat {
+    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    Stat {
+        size: metadata.len(),
+        mtime: nanos(metadata.mtime(), metadata.mtime_nsec()),
+        ctime: nanos(metadata.ctime(), metadata.ctime_nsec()),
+        inode: metadata.ino(),
+        device: metadata.dev(),
+    }
+}
+
+fn digest_file(path: &Path) -> io::Result<Digest> {
+    let mut file = File::open(path)?;
+    let mut hasher = Hasher::new("");
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            length => hasher.update(&buffer[..length]),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The store: everything that was bought or computed, addressed by content.
+//!
+//! ```text
+//! cache/
+//!   artifacts/ab/<digest>.jsonl.zst   rows, addressed by the digest of their uncompressed bytes
+//!   manifests/ab/<key>.json           what a node's key led to: artifacts, counts, summary
+//!   completions/<model>/*.jsonl       every paid completion, append-only, one writer per file
+//!   locks/  tmp/  memo.json           OS locks, unfinished files, digests of files by their stat
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `fingerprint` | the named facts that a node depends on; its key; what differs between two |
+//! | `artifact` | rows on disk: writer, verifying reader |
+//! | `manifest` | lookup and publication |
+//! | `completion` | the completion log and its index |
+//! | `sorter` | sorting rows by id beyond memory |
+//! | `lock` `memo` | OS locks; file digests |
+//!
+//! **Invariant:** a manifest is written only after its artifacts, and both by rename: what can be
+//! seen is whole. **Invariant:** readers never lock.
+
+mod artifact;
+mod completion;
+mod fingerprint;
+mod lock;
+mod manifest;
+mod memo;
+mod sorter;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use artifact::{Artifact, ArtifactReader, ArtifactWriter};
+pub use completion::{CompletionLog, NewRecord, Record, request_key};
+pub use fingerprint::{Change, Fingerprint};
+pub use lock::Lock;
+pub use manifest::{Counts, Lookup, Manifest};
+pub use memo::FileDigests;
+pub use sorter::{DuplicateId, SortedLines, Sorter};
+
+use crate::digest::Digest;
+
+/// Version of the layout below the cache directory.
+const LAYOUT: &str = "1";
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("failed to {action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// An artifact is not what its manifest says. Its manifest must go, and its node run again.
+    #[error("artifact {} is {reason}", digest.short())]
+    Corrupt { digest: Digest, reason: String },
+    #[error("{} has cache layout {found}, this etalon knows {LAYOUT}: use another directory or a newer etalon", path.display())]
+    Layout { path: PathBuf, found: String },
+}
+
+impl StoreError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+        let path = path.to_owned();
+        move |source| StoreError::Io { action, path, source }
+    }
+}
+
+/// A cache directory.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Opens a cache directory; makes its layout where it is new.
+    pub fn open(root: &Path) -> Result<Store, StoreError> {
+        let store = Store { root: root.to_owned() };
+        let layout = root.join("layout");
+        match fs::read_to_string(&layout) {
+            Ok(found) if found.trim() == LAYOUT => return Ok(store),
+            Ok(found) => return Err(StoreError::Layout { path: root.to_owned(), found: found.trim().to_owned() }),
+            Err(_) => {}
+        }
+        for directory in ["artifacts", "manifests", "completions", "locks", "tmp"] {
+            let path = root.join(directory);
+            fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
+        }
+        let tag = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by etalon; backup programs may skip it. https://bford.info/cachedir/\n";
+        for (name, text) in [("CACHEDIR.TAG", tag), (".gitignore", "*\n!.gitignore\n!CACHEDIR.TAG\n")] {
+            let path = root.join(name);
+            if !path.exists() {
+                store.publish_bytes(&path, text.as_bytes())?;
+            }
+        }
+        store.publish_bytes(&layout, format!("{LAYOUT}\n").as_bytes())?;
+        Ok(store)
+    }
+
+    /// Returns the directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn sharded(&self, directory: &str, digest: &Digest, suffix: &str) -> PathBuf {
+        let name = digest.to_string();
+        self.root.join(directory).join(&name[..2]).join(format!("{name}{suffix}"))
+    }
+
+    /// Returns a new path below `tmp/` that no other process or thread uses.
+    pub(crate) fn tmp_path(&self) -> PathBuf {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.subsec_nanos());
+        self.root.join("tmp").join(format!("{}-{nanos}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Writes a small file whole: tmp, fsync, rename.
+    pub(crate) fn publish_bytes(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let tmp = self.tmp_path();
+        let write = || -> io::Result<()> {
+            let mut file = fs::File::create(&tmp)?;
+            file.write_all(bytes)?;
+            file.sync_all()
+        };
+        write().map_err(|source| {
+            let _ = fs::remove_file(&tmp);
+            StoreError::Io { action: "write", path: tmp.clone(), source }
+        })?;
+        rename(&tmp, path)
+    }
+}
+
+/// Renames into place, making the directory above where it is missing.
+fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
+    }
+    fs::rename(from, to).map_err(StoreError::io("write", to))
+}
