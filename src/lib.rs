@@ -1,9 +1,12 @@
+pub mod dataset;
 pub mod digest;
+pub mod metric;
 pub mod problem;
+pub mod provider;
 pub mod row;
 pub mod score;
-pub mod stats;
 pub mod spec;
+pub mod stats;
 pub mod store;
 pub mod template;
 pub mod cli { pub fn main(_: std::env::ArgsOs) -> std::process::ExitCode { std::process::ExitCode::SUCCESS } }

@@ -1,0 +1,160 @@
+//! `classification`: precision, recall and F1 per label and averaged, with the confusion matrix.
+//!
+//! Labels are the gold labels and those that `labels` declares. Out-of-vocabulary predictions are
+//! `__invalid__`: wrong for their gold label, and no class. Intervals by multinomial bootstrap of the
+//! confusion table. Values follow scikit-learn's `classification_report` over those labels.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::{Entry, Metric, MetricError, Scored, Tally, TallySummary, only, text};
+use crate::score::{Estimate, Unit};
+use crate::stats::{Confusion, Interval, Report};
+
+/// How a prediction outside the labels is shown.
+const INVALID: &str = "__invalid__";
+
+const AVERAGES: &[&str] = &[
+    "accuracy",
+    "f1_macro",
+    "f1_micro",
+    "f1_weighted",
+    "precision_macro",
+    "precision_micro",
+    "precision_weighted",
+    "recall_macro",
+    "recall_micro",
+    "recall_weighted",
+];
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "classification",
+    build,
+    has_part: |part| {
+        AVERAGES.contains(&part) || ["f1.", "precision.", "recall."].iter().any(|head| part.starts_with(head))
+    },
+    has_value: false,
+    unit: Unit::Fraction,
+};
+
+struct Classification {
+    labels: Vec<String>,
+}
+
+fn build(settings: &Map<String, Value>) -> Result<Box<dyn Metric>, MetricError> {
+    only(settings, &["labels"])?;
+    let labels = match settings.get("labels") {
+        None => Vec::new(),
+        Some(Value::Array(labels)) => labels.iter().map(text).collect(),
+        Some(_) => {
+            return Err(MetricError {
+                field: Some("labels".to_owned()),
+                message: "`labels` is a list".to_owned(),
+                help: Some("labels: [billing, shipping]".to_owned()),
+            });
+        }
+    };
+    Ok(Box::new(Classification { labels }))
+}
+
+impl Metric for Classification {
+    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
+        let Some(reference) = scored.reference.filter(|reference| !reference.is_null()) else { return Ok(None) };
+        let gold = text(reference);
+        let predicted = scored.prediction.filter(|prediction| !prediction.is_null()).map(text);
+        Ok(Some(json!([gold, predicted])))
+    }
+
+    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+        let labels = self.labels.iter().cloned().collect();
+        Box::new(ClassificationTally { seed, labels, confusion: Confusion::default(), n: 0, missing: 0 })
+    }
+
+    fn needs_reference(&self) -> bool {
+        true
+    }
+}
+
+struct ClassificationTally {
+    seed: u64,
+    /// Declared labels, then gold ones as they come.
+    labels: BTreeSet<String>,
+    confusion: Confusion,
+    n: u64,
+    missing: u64,
+}
+
+impl Tally for ClassificationTally {
+    fn add(&mut self, scores: &[Option<&Value>]) {
+        let pairs: Vec<(&str, Option<&str>)> = scores
+            .iter()
+            .flatten()
+            .filter_map(|score| Some((score.get(0)?.as_str()?, score.get(1)?.as_str())))
+            .collect();
+        if pairs.is_empty() {
+            self.missing += 1;
+            return;
+        }
+        self.n += 1;
+        for (gold, predicted) in &pairs {
+            self.labels.insert((*gold).to_owned());
+            self.confusion.add(gold, *predicted, 1.0 / pairs.len() as f64);
+        }
+    }
+
+    fn finish(&mut self, summary: &mut TallySummary) {
+        let labels: Vec<String> = self.labels.iter().cloned().collect();
+        let Some(report) = self.confusion.report(&labels) else {
+            for part in AVERAGES {
+                summary.parts.push(((*part).to_owned(), Estimate::none(self.missing)));
+            }
+            return;
+        };
+        let values = numbers(&report);
+        let intervals = self.confusion.intervals(&labels, self.seed, numbers);
+        let names = AVERAGES.iter().map(|part| (*part).to_owned()).chain(
+            labels.iter().flat_map(|label| ["f1", "precision", "recall"].map(|part| format!("{part}.{label}"))),
+        );
+        for (index, name) in names.enumerate() {
+            let interval: Option<Interval> = intervals.get(index).copied();
+            let estimate = Estimate {
+                value: Some(values[index]),
+                low: interval.map(|interval| interval.low),
+                high: interval.map(|interval| interval.high),
+                n: self.n,
+                missing: self.missing,
+            };
+            summary.parts.push((name, estimate));
+        }
+        summary.tables.push(("confusion".to_owned(), self.table(&labels)));
+    }
+}
+
+impl ClassificationTally {
+    fn table(&self, labels: &[String]) -> Value {
+        let columns: Vec<&str> = labels.iter().map(String::as_str).chain([INVALID]).collect();
+        let mut matrix = vec![vec![0.0; columns.len()]; labels.len()];
+        for (gold, predicted, weight) in self.confusion.cells() {
+            let row = labels.iter().position(|label| label == gold);
+            let column = predicted.and_then(|label| labels.iter().position(|known| known == label)).unwrap_or(labels.len());
+            if let Some(row) = row {
+                matrix[row][column] += weight;
+            }
+        }
+        json!({ "gold": labels, "predicted": columns, "counts": matrix })
+    }
+}
+
+/// The report's numbers: the averages in their order, then f1, precision and recall per label.
+fn numbers(report: &Report) -> Vec<f64> {
+    let averages = [report.macro_avg, report.micro_avg, report.weighted_avg];
+    let mut numbers = vec![report.accuracy];
+    numbers.extend(averages.iter().map(|average| average.f1));
+    numbers.extend(averages.iter().map(|average| average.precision));
+    numbers.extend(averages.iter().map(|average| average.recall));
+    for (_, scores) in &report.labels {
+        numbers.extend([scores.f1, scores.precision, scores.recall]);
+    }
+    numbers
+}

@@ -1,0 +1,90 @@
+//! `exact_match`: the share of predictions that equal the reference.
+//!
+//! `mode: strict` compares the texts as they are, `trim` (the default) without surrounding
+//! whitespace, `casefold` without regard to case as well.
+
+use serde_json::{Map, Value};
+
+use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, only, text};
+use crate::score::Unit;
+
+pub(super) const ENTRY: Entry =
+    Entry { name: "exact_match", build, has_part: |_| false, has_value: true, unit: Unit::Fraction };
+
+#[derive(Clone, Copy)]
+enum Mode {
+    Strict,
+    Trim,
+    Casefold,
+}
+
+struct ExactMatch {
+    mode: Mode,
+}
+
+fn build(settings: &Map<String, Value>) -> Result<Box<dyn Metric>, MetricError> {
+    only(settings, &["mode"])?;
+    let mode = match settings.get("mode").map(|mode| mode.as_str().unwrap_or_default()) {
+        None | Some("trim") => Mode::Trim,
+        Some("strict") => Mode::Strict,
+        Some("casefold") => Mode::Casefold,
+        Some(_) => {
+            return Err(MetricError {
+                field: Some("mode".to_owned()),
+                message: "`mode` is strict, trim or casefold".to_owned(),
+                help: None,
+            });
+        }
+    };
+    Ok(Box::new(ExactMatch { mode }))
+}
+
+impl ExactMatch {
+    fn normal(&self, value: &Value) -> String {
+        let text = text(value);
+        match self.mode {
+            Mode::Strict => text,
+            Mode::Trim => text.trim().to_owned(),
+            Mode::Casefold => text.trim().to_lowercase(),
+        }
+    }
+}
+
+impl Metric for ExactMatch {
+    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
+        let Some(reference) = scored.reference else { return Ok(None) };
+        let is_equal = scored.prediction.is_some_and(|prediction| self.normal(prediction) == self.normal(reference));
+        Ok(Some(Value::from(u8::from(is_equal))))
+    }
+
+    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
+        Box::new(ProportionTally::default())
+    }
+
+    fn needs_reference(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn score(settings: Value, prediction: Value, reference: Value) -> Value {
+        let metric = build(settings.as_object().unwrap()).map_err(|error| error.message).unwrap();
+        let scored = Scored { prediction: Some(&prediction), reference: Some(&reference), latency: None };
+        metric.score(&scored).unwrap().unwrap()
+    }
+
+    #[test]
+    fn modes_differ() {
+        assert_eq!(score(json!({}), json!(" a\n"), json!("a")), json!(1));
+        assert_eq!(score(json!({"mode": "strict"}), json!(" a"), json!("a")), json!(0));
+        assert_eq!(score(json!({"mode": "casefold"}), json!("STRASSE Ä"), json!("strasse ä")), json!(1));
+        assert_eq!(score(json!({}), json!(12), json!("12")), json!(1));
+        assert!(build(json!({"mode": "x"}).as_object().unwrap()).is_err());
+        assert!(build(json!({"mod": "x"}).as_object().unwrap()).is_err());
+    }
+}

@@ -1,0 +1,131 @@
+//! Metrics: numbers computed from completions, without a model.
+//!
+//! A [`Metric`] scores one completion, then a [`Tally`] sums scores up over rows. Samples of one row
+//! are averaged within the row first: `n` counts rows (ids), never samples.
+//!
+//! **Adding a metric:** one file with a `build` function, one line in [`METRICS`], an example in a
+//! pipeline and its tests.
+
+mod classification;
+mod exact_match;
+mod json_valid;
+mod latency;
+mod tally;
+
+use serde_json::{Map, Value};
+
+pub use tally::{MeanTally, ProportionTally};
+
+use crate::score::{Estimate, Summary, Unit};
+
+/// What a metric sees of one completion.
+pub struct Scored<'a> {
+    /// The completion, or what `prediction` makes of it; none: a completion is there and no
+    /// prediction could be read from it.
+    pub prediction: Option<&'a Value>,
+    /// None: the stage has no reference.
+    pub reference: Option<&'a Value>,
+    /// Seconds, for metrics that read the meta artifact.
+    pub latency: Option<f64>,
+}
+
+/// A metric with its settings.
+pub trait Metric: Send + Sync {
+    /// Scores one completion that is there. None: no score can be had (it counts as missing).
+    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String>;
+
+    /// Returns an empty tally; `seed` is that of its bootstrap.
+    fn tally(&self, seed: u64) -> Box<dyn Tally>;
+
+    fn needs_reference(&self) -> bool {
+        false
+    }
+
+    /// Returns true if it reads latency and usage, which are no part of the rows.
+    fn needs_meta(&self) -> bool {
+        false
+    }
+}
+
+/// Sums up the scores of a metric.
+pub trait Tally: Send {
+    /// Adds one row: a score per sample, none where it is missing.
+    fn add(&mut self, scores: &[Option<&Value>]);
+
+    /// Returns the estimates by part (the empty part is the metric's own value), and its tables.
+    fn finish(&mut self, summary: &mut TallySummary);
+}
+
+/// What a tally says: parts of one metric.
+#[derive(Default)]
+pub struct TallySummary {
+    pub parts: Vec<(String, Estimate)>,
+    pub tables: Vec<(String, Value)>,
+}
+
+impl TallySummary {
+    /// Writes the parts under the metric's name into a node's summary.
+    pub fn into_summary(self, name: &str, summary: &mut Summary) {
+        let full = |part: &str| if part.is_empty() { name.to_owned() } else { format!("{name}.{part}") };
+        summary.values.extend(self.parts.into_iter().map(|(part, estimate)| (full(&part), estimate)));
+        summary.tables.extend(self.tables.into_iter().map(|(part, table)| (full(&part), table)));
+    }
+}
+
+/// Builds a metric from its settings.
+pub type Build = fn(&Map<String, Value>) -> Result<Box<dyn Metric>, MetricError>;
+
+/// What is wrong with a metric's settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricError {
+    /// The setting at fault; none: the settings as a whole.
+    pub field: Option<String>,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+/// A metric there is.
+pub struct Entry {
+    pub name: &'static str,
+    pub build: Build,
+    /// The parts that a gate may name, without the part that is the metric itself.
+    pub has_part: fn(&str) -> bool,
+    /// Whether the bare name is a value too.
+    pub has_value: bool,
+    /// How the values read.
+    pub unit: Unit,
+}
+
+/// The metrics there are.
+pub const METRICS: &[Entry] = &[
+    exact_match::ENTRY,
+    json_valid::ENTRY,
+    classification::ENTRY,
+    latency::ENTRY,
+];
+
+/// Returns the metric of a name.
+pub fn find(name: &str) -> Option<&'static Entry> {
+    METRICS.iter().find(|entry| entry.name == name)
+}
+
+/// Refuses settings that a metric does not have.
+fn only(settings: &Map<String, Value>, known: &[&str]) -> Result<(), MetricError> {
+    match settings.keys().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(MetricError {
+            field: Some(name.clone()),
+            message: format!("there is no setting `{name}`"),
+            help: crate::problem::suggest(name, "settings there are", known.iter().copied())
+                .or_else(|| Some("it has no settings".to_owned())),
+        }),
+    }
+}
+
+/// Returns text for comparing: text as it is, anything else as JSON.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => String::from_utf8_lossy(&crate::digest::canonical(other)).into_owned(),
+    }
+}

@@ -1,0 +1,106 @@
+//! Tallies of the common kinds: proportions and means.
+
+use serde_json::Value;
+
+use super::{Tally, TallySummary};
+use crate::score::Estimate;
+use crate::stats::{Z95, bootstrap_mean, normal_mean, wilson};
+
+/// Returns a row's mean over the samples that have a score.
+fn row_mean(scores: &[Option<&Value>]) -> Option<f64> {
+    let values: Vec<f64> = scores.iter().flatten().filter_map(|score| score.as_f64()).collect();
+    if values.is_empty() { None } else { Some(values.iter().sum::<f64>() / values.len() as f64) }
+}
+
+/// A share of rows, each 0 to 1: Wilson interval.
+#[derive(Default)]
+pub struct ProportionTally {
+    sum: f64,
+    n: u64,
+    missing: u64,
+}
+
+impl Tally for ProportionTally {
+    fn add(&mut self, scores: &[Option<&Value>]) {
+        match row_mean(scores) {
+            Some(value) => {
+                self.sum += value;
+                self.n += 1;
+            }
+            None => self.missing += 1,
+        }
+    }
+
+    fn finish(&mut self, summary: &mut TallySummary) {
+        let interval = wilson(self.sum, self.n as f64, Z95);
+        let estimate = Estimate {
+            value: (self.n > 0).then(|| self.sum / self.n as f64),
+            low: interval.map(|interval| interval.low),
+            high: interval.map(|interval| interval.high),
+            n: self.n,
+            missing: self.missing,
+        };
+        summary.parts.push((String::new(), estimate));
+    }
+}
+
+/// Rows from which only sums are kept.
+const KEPT: usize = 1_000;
+
+/// A mean over rows: percentile bootstrap below 1,000 rows, normal interval from there. Holds at most
+/// 1,000 values.
+pub struct MeanTally {
+    seed: u64,
+    values: Vec<f64>,
+    n: u64,
+    missing: u64,
+    /// Welford's running mean and sum of squares around it.
+    mean: f64,
+    squares: f64,
+}
+
+impl MeanTally {
+    pub fn new(seed: u64) -> MeanTally {
+        MeanTally { seed, values: Vec::new(), n: 0, missing: 0, mean: 0.0, squares: 0.0 }
+    }
+
+    /// Adds a row's value; none: it is missing.
+    pub fn add_value(&mut self, value: Option<f64>) {
+        let Some(value) = value else {
+            self.missing += 1;
+            return;
+        };
+        self.n += 1;
+        let delta = value - self.mean;
+        self.mean += delta / self.n as f64;
+        self.squares += delta * (value - self.mean);
+        if self.values.len() < KEPT {
+            self.values.push(value);
+        }
+    }
+
+    pub fn estimate(&self) -> Estimate {
+        let interval = if self.n < KEPT as u64 {
+            bootstrap_mean(&self.values, self.seed)
+        } else {
+            normal_mean(self.mean, self.squares, self.n)
+        };
+        Estimate {
+            value: (self.n > 0).then_some(self.mean),
+            low: interval.map(|interval| interval.low),
+            high: interval.map(|interval| interval.high),
+            n: self.n,
+            missing: self.missing,
+        }
+    }
+}
+
+impl Tally for MeanTally {
+    fn add(&mut self, scores: &[Option<&Value>]) {
+        self.add_value(row_mean(scores));
+    }
+
+    fn finish(&mut self, summary: &mut TallySummary) {
+        summary.parts.push((String::new(), self.estimate()));
+    }
+}

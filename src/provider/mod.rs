@@ -1,0 +1,186 @@
+//! Providers: how a model is reached.
+//!
+//! A [`Provider`] says what a request looks like on the wire and what an answer means; a [`Pool`]
+//! around it bounds how many are in flight, retries what is worth retrying and stops a model whose
+//! endpoint is dead. Nothing here remembers anything: that is the store's.
+//!
+//! **Adding a provider:** one file with a `build` function, one line in [`PROVIDERS`], an example in
+//! the README and a test.
+
+mod http;
+mod openai;
+mod pool;
+mod replay;
+mod scripted;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use pool::{Answer, Pool};
+
+use crate::digest::Digest;
+use crate::spec::ModelSpec;
+use crate::template::Library;
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    pub role: String,
+    /// Text, or the parts that the provider understands.
+    pub content: Value,
+}
+
+impl Message {
+    pub fn new(role: &str, text: impl Into<String>) -> Message {
+        Message { role: role.to_owned(), content: Value::String(text.into()) }
+    }
+
+    /// Returns the text, where the content is text.
+    pub fn text(&self) -> &str {
+        self.content.as_str().unwrap_or_default()
+    }
+}
+
+/// What is asked of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    pub messages: Vec<Message>,
+    /// The model's options with the stage's merged over them.
+    pub options: Map<String, Value>,
+    /// Ordinal of the sample, from 0. Sample 0 carries no added seed.
+    pub sample: u32,
+}
+
+/// What a model answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reply {
+    pub text: String,
+    /// As the provider says it: `stop`, `length`, `content_filter`, …
+    pub finish_reason: Option<String>,
+    pub prompt_tokens: Option<u64>,
+    pub completion_tokens: Option<u64>,
+    pub served_model: Option<String>,
+}
+
+/// A call that failed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct CallError {
+    pub message: String,
+    pub kind: ErrorKind,
+    /// Seconds that the server asked to wait.
+    pub retry_after: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The endpoint could not be reached.
+    Connect,
+    /// Worth another attempt: timeouts, broken answers, 408, 409, 5xx.
+    Transient,
+    /// 429: worth another attempt, slower.
+    RateLimited,
+    /// The request is at fault.
+    Permanent,
+    /// No call to this model can succeed: a missing key, a missing recording file.
+    Fatal,
+}
+
+impl CallError {
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> CallError {
+        CallError { message: message.into(), kind, retry_after: None }
+    }
+}
+
+/// An adapter to one sort of endpoint, for one model.
+pub trait Provider: Send + Sync {
+    /// Returns the facts that say which model answers: they enter every key.
+    fn identity(&self) -> Map<String, Value>;
+
+    /// Returns true if a call leaves the process.
+    fn is_remote(&self) -> bool;
+
+    /// Returns the exact wire body of a request.
+    fn body(&self, request: &Request) -> Map<String, Value>;
+
+    /// Sends one request, once. The answer is the provider's own JSON, complete.
+    fn send<'a>(&'a self, body: &'a [u8], request: &'a Request) -> BoxFuture<'a, Result<String, CallError>>;
+
+    /// Reads an answer, now or years later.
+    fn read(&self, raw: &str) -> Result<Reply, String>;
+
+    /// Returns where calls go, for messages.
+    fn endpoint(&self) -> String;
+}
+
+/// What a provider is built from.
+pub struct Building<'a> {
+    /// The model's name in the spec.
+    pub name: &'a str,
+    pub spec: &'a ModelSpec,
+    /// Digests of the weight files by their name within their folder; empty where none are named.
+    pub weights: BTreeMap<String, Digest>,
+    pub root: &'a Path,
+    pub library: &'a Library,
+    /// Returns the digest of a file.
+    pub digest_file: &'a dyn Fn(&Path) -> std::io::Result<Digest>,
+}
+
+/// Builds a provider, or says what is wrong with the model: message, field and help.
+pub type Build = fn(&Building<'_>) -> Result<Box<dyn Provider>, BuildError>;
+
+/// Why a model cannot be built.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BuildError {
+    pub message: String,
+    pub help: Option<String>,
+}
+
+impl BuildError {
+    fn new(message: impl Into<String>, help: impl Into<String>) -> BuildError {
+        BuildError { message: message.into(), help: Some(help.into()) }
+    }
+}
+
+/// The providers there are.
+pub const PROVIDERS: &[(&str, Build)] =
+    &[("openai", openai::build), ("replay", replay::build), ("scripted", scripted::build)];
+
+/// The answer of providers in this process, in one shape.
+#[derive(Serialize, Deserialize)]
+struct LocalAnswer {
+    text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    finish_reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prompt_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    completion_tokens: Option<u64>,
+}
+
+impl LocalAnswer {
+    fn read(raw: &str) -> Result<Reply, String> {
+        let answer: LocalAnswer = serde_json::from_str(raw).map_err(|error| error.to_string())?;
+        Ok(Reply {
+            text: answer.text,
+            finish_reason: answer.finish_reason,
+            prompt_tokens: answer.prompt_tokens,
+            completion_tokens: answer.completion_tokens,
+            served_model: None,
+        })
+    }
+}
+
+/// Returns the messages with the options beside them: the body of providers in this process.
+fn local_body(request: &Request) -> Map<String, Value> {
+    let mut body = Map::new();
+    body.insert("messages".to_owned(), serde_json::to_value(&request.messages).expect("messages are JSON"));
+    if !request.options.is_empty() {
+        body.insert("options".to_owned(), Value::Object(request.options.clone()));
+    }
+    body
+}

@@ -1,0 +1,148 @@
+//! `replay`: completions recorded in a file, looked up by what was asked.
+//!
+//! One JSON object per line: `completion` with either `messages` (the whole conversation must be the
+//! same) or `prompt` (the last user message must be, whatever the system message says); `model`,
+//! `sample`, `finish_reason` and `usage` if known. What is not recorded is an error, never a guess.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{BuildError, Building, CallError, ErrorKind, LocalAnswer, Message, Provider, Reply, Request, local_body};
+use crate::digest::{Digest, canonical};
+
+struct Replay {
+    /// As in the spec.
+    file: String,
+    path: PathBuf,
+    /// Names under which this model's records stand.
+    names: Vec<String>,
+    identity: Map<String, Value>,
+    recorded: OnceLock<Result<HashMap<Digest, String>, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Recorded {
+    model: Option<String>,
+    messages: Option<Vec<Message>>,
+    prompt: Option<String>,
+    #[serde(default)]
+    sample: u32,
+    completion: String,
+    finish_reason: Option<String>,
+    usage: Option<RecordedUsage>,
+    /// For people: where the record comes from.
+    #[serde(rename = "note")]
+    _note: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RecordedUsage {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+}
+
+pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
+    let Some(file) = building.spec.file.clone() else {
+        return Err(BuildError::new("provider replay needs `file`", "a JSONL file of recorded completions: `file: data/recorded.jsonl`"));
+    };
+    let path = building.root.join(&file);
+    let digest = (building.digest_file)(&path)
+        .map_err(|error| BuildError::new(format!("failed to read {file}: {error}"), "paths start at the workspace"))?;
+    let mut identity = Map::new();
+    identity.insert("provider".to_owned(), "replay".into());
+    identity.insert("file".to_owned(), digest.to_string().into());
+    if let Some(model) = &building.spec.model {
+        identity.insert("model".to_owned(), model.clone().into());
+    }
+    let names = [Some(building.name.to_owned()), building.spec.model.clone()].into_iter().flatten().collect();
+    Ok(Box::new(Replay { file, path, names, identity, recorded: OnceLock::new() }))
+}
+
+fn place(what: &str, value: &Value, sample: u32) -> Digest {
+    Digest::of_json(what, &Value::Array(vec![value.clone(), sample.into()]))
+}
+
+impl Replay {
+    fn load(&self) -> Result<HashMap<Digest, String>, String> {
+        let text = std::fs::read_to_string(&self.path).map_err(|error| format!("failed to read {}: {error}", self.file))?;
+        let mut recorded = HashMap::new();
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let at = |message: String| format!("{}:{}: {message}", self.file, number + 1);
+            let record: Value = serde_json::from_str(line).map_err(|error| at(error.to_string()))?;
+            let record: Recorded = serde_json::from_value(record).map_err(|error| at(error.to_string()))?;
+            if record.model.as_ref().is_some_and(|model| !self.names.contains(model)) {
+                continue;
+            }
+            let key = match (&record.messages, &record.prompt) {
+                (Some(messages), None) => {
+                    place("messages", &serde_json::to_value(messages).expect("messages are JSON"), record.sample)
+                }
+                (None, Some(prompt)) => place("prompt", &Value::from(prompt.as_str()), record.sample),
+                _ => return Err(at("a record has either `messages` or `prompt`".to_owned())),
+            };
+            let answer = LocalAnswer {
+                text: record.completion,
+                finish_reason: record.finish_reason,
+                prompt_tokens: record.usage.as_ref().and_then(|usage| usage.prompt_tokens),
+                completion_tokens: record.usage.as_ref().and_then(|usage| usage.completion_tokens),
+            };
+            let answer = serde_json::to_string(&answer).expect("answers are JSON");
+            if recorded.get(&key).is_some_and(|earlier| *earlier != answer) {
+                return Err(at("another completion is recorded for the same request".to_owned()));
+            }
+            recorded.insert(key, answer);
+        }
+        Ok(recorded)
+    }
+
+    fn find(&self, request: &Request) -> Result<String, CallError> {
+        let recorded = self.recorded.get_or_init(|| self.load());
+        let recorded = recorded.as_ref().map_err(|message| CallError::new(ErrorKind::Fatal, message.clone()))?;
+        let messages = serde_json::to_value(&request.messages).expect("messages are JSON");
+        let prompt = request.messages.iter().rev().find(|message| message.role == "user").map(Message::text).unwrap_or_default();
+        let keys = [place("messages", &messages, request.sample), place("prompt", &Value::from(prompt), request.sample)];
+        keys.iter().find_map(|key| recorded.get(key)).cloned().ok_or_else(|| {
+            let shown: String = prompt.chars().take(60).collect();
+            let digest = Digest::of(&canonical(&messages)).short();
+            CallError::new(
+                ErrorKind::Permanent,
+                format!(
+                    "{} holds no completion of {} for this request ({digest}, sample {}): `{}…`; record it, or give the model a provider that can answer",
+                    self.file, self.names[0], request.sample, shown.replace('\n', " ")
+                ),
+            )
+        })
+    }
+}
+
+impl Provider for Replay {
+    fn identity(&self) -> Map<String, Value> {
+        self.identity.clone()
+    }
+
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    fn body(&self, request: &Request) -> Map<String, Value> {
+        local_body(request)
+    }
+
+    fn send<'a>(&'a self, _body: &'a [u8], request: &'a Request) -> BoxFuture<'a, Result<String, CallError>> {
+        Box::pin(std::future::ready(self.find(request)))
+    }
+
+    fn read(&self, raw: &str) -> Result<Reply, String> {
+        LocalAnswer::read(raw)
+    }
+
+    fn endpoint(&self) -> String {
+        self.file.clone()
+    }
+}
