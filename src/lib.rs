@@ -1,11 +1,13 @@
 pub mod dataset;
 pub mod digest;
 pub mod metric;
+pub mod plan;
 pub mod problem;
 pub mod provider;
 pub mod row;
 pub mod score;
 pub mod spec;
+pub mod stage;
 pub mod stats;
 pub mod store;
 pub mod template;

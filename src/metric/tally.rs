@@ -95,6 +95,24 @@ impl MeanTally {
     }
 }
 
+impl MeanTally {
+    /// Returns the estimate of values that lie within a range. Where all values agree a bootstrap has
+    /// no width; then it is the Wilson interval of the rescaled mean, which no spread within the
+    /// range can exceed.
+    pub fn estimate_within(&self, (low, high): (f64, f64)) -> Estimate {
+        let estimate = self.estimate();
+        let has_width = matches!((estimate.low, estimate.high), (Some(low), Some(high)) if high > low);
+        let Some(mean) = estimate.value.filter(|_| !has_width) else { return estimate };
+        let span = high - low;
+        let interval = wilson((mean - low) / span * self.n as f64, self.n as f64, Z95);
+        Estimate {
+            low: interval.map(|interval| low + span * interval.low),
+            high: interval.map(|interval| low + span * interval.high),
+            ..estimate
+        }
+    }
+}
+
 impl Tally for MeanTally {
     fn add(&mut self, scores: &[Option<&Value>]) {
         self.add_value(row_mean(scores));

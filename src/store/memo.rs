@@ -5,7 +5,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -33,20 +33,20 @@ struct Remembered {
 
 /// The digests of files, from memory where nothing about the file has changed.
 #[derive(Debug)]
-pub struct FileDigests<'a> {
-    store: &'a Store,
+pub struct FileDigests {
+    store: Arc<Store>,
     known: Mutex<(BTreeMap<String, Remembered>, bool)>,
 }
 
 impl Store {
     /// Opens the remembered digests; a missing or damaged memo is an empty one.
-    pub fn file_digests(&self) -> FileDigests<'_> {
+    pub fn file_digests(self: &Arc<Store>) -> FileDigests {
         let known = fs::read(self.root.join("memo.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        FileDigests { store: self, known: Mutex::new((known.unwrap_or_default(), false)) }
+        FileDigests { store: self.clone(), known: Mutex::new((known.unwrap_or_default(), false)) }
     }
 }
 
-impl FileDigests<'_> {
+impl FileDigests {
     /// Returns the digest of a file's bytes.
     pub fn of(&self, path: &Path) -> io::Result<Digest> {
         let stat = stat(&fs::metadata(path)?);
@@ -78,7 +78,7 @@ impl FileDigests<'_> {
     }
 }
 
-impl Drop for FileDigests<'_> {
+impl Drop for FileDigests {
     fn drop(&mut self) {
         self.save();
     }

@@ -248,6 +248,11 @@ impl Template {
             .collect()
     }
 
+    /// Returns the template's name, or `label` where it is written inline.
+    pub fn name_or<'a>(&'a self, label: &'a str) -> &'a str {
+        if self.name == "<inline>" { label } else { &self.name }
+    }
+
     /// Returns the source texts of the closure, by name.
     pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
         self.sources.iter().filter_map(|(name, source)| Some((name.as_str(), source.text.as_deref()?)))

@@ -1,0 +1,137 @@
+//! Models: from a [`ModelSpec`] to a provider, weights digested.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::digest::Digest;
+use crate::problem::suggest;
+use crate::provider::{BuildError, Building, PROVIDERS, Provider};
+use crate::spec::{ModelSpec, Workspace};
+
+/// Files of a weights folder that change what a model says. Anything else (optimizer states, logs,
+/// read-mes) does not.
+const EXTENSIONS: &[&str] = &["safetensors", "bin", "gguf", "pt", "pth", "ckpt", "npz", "onnx", "jinja", "model", "tiktoken"];
+const NAMES: &[&str] = &[
+    "config.json",
+    "generation_config.json",
+    "adapter_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "model.safetensors.index.json",
+    "modules.json",
+    "params.json",
+];
+/// Files of the training that only look like weights.
+const TRAINING: &[&str] = &["optimizer", "scheduler", "rng_state", "training_args", "scaler", "random_states", "trainer_state"];
+
+/// Builds a model's provider. `digest_file` returns the digest of a file.
+pub fn build_provider(
+    workspace: &Workspace,
+    name: &str,
+    spec: &ModelSpec,
+    digest_file: &dyn Fn(&Path) -> std::io::Result<Digest>,
+) -> Result<Box<dyn Provider>, BuildError> {
+    let provider = spec.provider.as_deref().unwrap_or_default();
+    let Some((_, build)) = PROVIDERS.iter().find(|(known, _)| *known == provider) else {
+        return Err(BuildError {
+            message: format!("there is no provider `{provider}`"),
+            help: suggest(provider, "providers there are", PROVIDERS.iter().map(|(known, _)| *known)),
+        });
+    };
+    let weights = weights(workspace, &spec.weights, digest_file)?;
+    build(&Building { name, spec, weights, root: &workspace.root, library: &workspace.library, digest_file })
+}
+
+/// Returns the digests of all files of weights, by their name within their folder.
+fn weights(
+    workspace: &Workspace,
+    patterns: &[String],
+    digest_file: &dyn Fn(&Path) -> std::io::Result<Digest>,
+) -> Result<BTreeMap<String, Digest>, BuildError> {
+    let mut found = BTreeMap::new();
+    for pattern in patterns {
+        let path = workspace.path(pattern);
+        let mut files: Vec<(String, PathBuf)> = Vec::new();
+        if path.is_file() {
+            files.push((file_name(&path), path));
+        } else if path.is_dir() {
+            in_folder(&path, &path, &mut files);
+        } else {
+            for path in glob::glob(&path.to_string_lossy()).into_iter().flatten().flatten() {
+                if path.is_dir() {
+                    in_folder(&path, &path, &mut files);
+                } else {
+                    files.push((file_name(&path), path));
+                }
+            }
+        }
+        if files.is_empty() {
+            let what = if path.is_dir() { "holds no weights" } else { "names no file or folder" };
+            return Err(BuildError {
+                message: format!("`weights: {pattern}` {what}"),
+                help: Some("a file, a folder or a glob, from the workspace: `weights: out/iter-3`".to_owned()),
+            });
+        }
+        for (name, path) in files {
+            let digest = digest_file(&path)
+                .map_err(|error| BuildError { message: format!("failed to read {}: {error}", path.display()), help: None })?;
+            found.insert(name, digest);
+        }
+    }
+    Ok(found)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn in_folder(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let name = file_name(&path);
+        if name.starts_with('.') {
+            continue;
+        }
+        if path.is_dir() {
+            // Checkpoints beside the final weights are other models.
+            if !name.starts_with("checkpoint-") {
+                in_folder(root, &path, files);
+            }
+        } else if is_weight(&name) {
+            let within = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+            files.push((within, path));
+        }
+    }
+}
+
+fn is_weight(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    if TRAINING.iter().any(|training| lower.starts_with(training)) {
+        return false;
+    }
+    let extension = lower.rsplit_once('.').map_or("", |(_, extension)| extension);
+    EXTENSIONS.contains(&extension) || NAMES.contains(&lower.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_weight;
+
+    #[test]
+    fn weights_are_told_from_training_files() {
+        for name in ["model-00001-of-00002.safetensors", "adapter_model.bin", "tokenizer.json", "chat_template.jinja", "m.gguf"] {
+            assert!(is_weight(name), "{name}");
+        }
+        for name in ["optimizer.pt", "trainer_state.json", "rng_state.pth", "training_args.bin", "README.md", "events.out"] {
+            assert!(!is_weight(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! From a spec to a plan, with everything that is wrong with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use petgraph::algo::{tarjan_scc, toposort};
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use super::{Node, Plan, build_provider, find_term};
+use crate::digest::Digest;
+use crate::problem::{Place, Problem, Severity, suggest};
+use crate::spec::{PipelineSpec, Workspace};
+use crate::stage::{KINDS, ROWS, Scope, Stage};
+
+/// Resolves a pipeline. There is a plan only where no problem is an error.
+pub fn resolve(workspace: &Workspace, spec: PipelineSpec) -> (Option<Plan>, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let stages = parse_stages(workspace, &spec, &mut problems);
+    check_inputs(&spec, &stages, &mut problems);
+    let Some(order) = order(&spec, &stages, &mut problems) else { return (None, problems) };
+    let (nodes, used) = fan_out(&spec, &stages, &order, &mut problems);
+    check_models(workspace, &spec, &used, &mut problems);
+    let plan = Plan { workspace: workspace.clone(), spec, nodes };
+    // A gate on a stage that could not be parsed has been complained about already.
+    if stages.len() == plan.spec.stages.len() {
+        for gate in &plan.spec.gates {
+            for term in gate.left.terms().into_iter().chain(gate.right.terms()) {
+                problems.extend(find_term(&plan, term).err());
+            }
+        }
+    }
+    warn_unused(&plan.spec, &stages, &mut problems);
+    let has_error = problems.iter().any(|problem| problem.severity == Severity::Error);
+    ((!has_error).then_some(plan), problems)
+}
+
+fn parse_stages(workspace: &Workspace, spec: &PipelineSpec, problems: &mut Vec<Problem>) -> IndexMap<String, Arc<dyn Stage>> {
+    let scope = Scope { workspace, models: &spec.models, params: &spec.params };
+    let mut stages = IndexMap::new();
+    for (name, stage_spec) in &spec.stages {
+        let Some((_, parse)) = KINDS.iter().find(|(kind, _)| *kind == stage_spec.kind) else {
+            let help = suggest(&stage_spec.kind, "kinds there are", KINDS.iter().map(|(kind, _)| *kind));
+            let message = format!("there is no stage kind `{}`", stage_spec.kind);
+            problems.push(Problem::error("unknown-kind", message).at(&stage_spec.kind_place).maybe_help(help));
+            continue;
+        };
+        match parse(stage_spec, &scope) {
+            Ok(stage) => {
+                stages.insert(name.clone(), stage);
+            }
+            Err(found) => problems.extend(found),
+        }
+    }
+    stages
+}
+
+fn check_inputs(spec: &PipelineSpec, stages: &IndexMap<String, Arc<dyn Stage>>, problems: &mut Vec<Problem>) {
+    for (name, stage) in stages {
+        let Some((input, place)) = stage.input() else { continue };
+        let expected = stage.input_kind();
+        match spec.stages.get(input) {
+            None => {
+                let candidates = spec.stages.values().filter(|other| other.kind == expected).map(|other| other.name.as_str());
+                let help = suggest(input, &format!("{expected} stages there are"), candidates);
+                problems.push(Problem::error("unknown-stage", format!("stage {name}: there is no stage `{input}`")).at(place).maybe_help(help));
+            }
+            Some(other) if other.kind != expected && other.name != *name => {
+                let candidates: Vec<&str> = spec.stages.values().filter(|other| other.kind == expected).map(|other| other.name.as_str()).collect();
+                let message = format!("stage {name}: `{input}` is a {} stage, a {} stage reads {}", other.kind, stage.kind(), with_article(expected));
+                let mut problem = Problem::error("wrong-input", message).at(place);
+                if !candidates.is_empty() {
+                    problem = problem.help(format!("{expected} stages there are: {}", candidates.join(", ")));
+                }
+                problems.push(problem);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn with_article(kind: &str) -> String {
+    let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {kind} stage")
+}
+
+/// Returns the stages in an order in which each follows what it reads; none for a circle.
+fn order(spec: &PipelineSpec, stages: &IndexMap<String, Arc<dyn Stage>>, problems: &mut Vec<Problem>) -> Option<Vec<String>> {
+    let mut graph: DiGraph<&str, ()> = DiGraph::new();
+    let indices: BTreeMap<&str, NodeIndex> = stages.keys().map(|name| (name.as_str(), graph.add_node(name))).collect();
+    for (name, stage) in stages {
+        if let Some((input, _)) = stage.input()
+            && let Some(from) = indices.get(input)
+        {
+            graph.add_edge(*from, indices[name.as_str()], ());
+        }
+    }
+    if let Ok(sorted) = toposort(&graph, None) {
+        // Stages without an order between them stay as they were written.
+        let depth = |name: &str| {
+            let mut depth = 0;
+            let mut at = name;
+            while let Some((input, _)) = stages.get(at).and_then(|stage| stage.input()) {
+                depth += 1;
+                at = input;
+            }
+            depth
+        };
+        debug_assert_eq!(sorted.len(), stages.len());
+        let mut order: Vec<String> = stages.keys().cloned().collect();
+        order.sort_by_key(|name| depth(name));
+        return Some(order);
+    }
+    for component in tarjan_scc(&graph) {
+        let is_circle = component.len() > 1 || graph.contains_edge(component[0], component[0]);
+        if is_circle {
+            let mut names: Vec<&str> = component.iter().map(|index| graph[*index]).collect();
+            names.sort_by_key(|name| stages.get_index_of(*name));
+            let place = &spec.stages[names[0]].place;
+            let circle = names.iter().chain([&names[0]]).copied().collect::<Vec<_>>().join(" → ");
+            problems.push(Problem::error("cycle", format!("stages read each other in a circle: {circle}")).at(place).help("break it: a metric or judge stage reads an inference stage, an inference stage a dataset"));
+        }
+    }
+    None
+}
+
+/// Makes the nodes; returns them with the models that are called, and where.
+fn fan_out(
+    spec: &PipelineSpec,
+    stages: &IndexMap<String, Arc<dyn Stage>>,
+    order: &[String],
+    problems: &mut Vec<Problem>,
+) -> (Vec<Node>, BTreeMap<String, Place>) {
+    let mut nodes: Vec<Node> = Vec::new();
+    let mut by_stage: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    let mut used = BTreeMap::new();
+    for name in order {
+        let stage = &stages[name];
+        let input = stage.input().map(|(input, _)| input);
+        let of_input: Vec<String> = input
+            .and_then(|input| by_stage.get(input).map(|models| (input, models)))
+            .map(|(_, models)| {
+                let mut models: Vec<(&usize, &String)> = models.iter().map(|(model, index)| (index, model)).collect();
+                models.sort();
+                models.into_iter().map(|(_, model)| model.clone()).filter(|model| model != "_").collect()
+            })
+            .unwrap_or_default();
+        let input_is_there = input.is_none_or(|input| by_stage.contains_key(input));
+        if !input_is_there {
+            continue;
+        }
+        if input.is_some() && stage.input_kind() == "inference" {
+            stage.check_models(&of_input, problems);
+        }
+        let models: Vec<Option<String>> = match stage.models(&of_input) {
+            None => vec![None],
+            Some(models) => models.into_iter().map(Some).collect(),
+        };
+        for model in models {
+            let mut inputs = Vec::new();
+            if let Some(root) = root(stages, name) {
+                inputs.extend(by_stage.get(&root).and_then(|models| models.get("_")).map(|index| (ROWS, *index)));
+            }
+            for wanted in stage.inputs(model.as_deref()) {
+                let column = wanted.model.as_deref().unwrap_or("_");
+                inputs.extend(by_stage.get(&wanted.stage).and_then(|models| models.get(column)).map(|index| (wanted.part, *index)));
+            }
+            let callees = stage.callees(model.as_deref());
+            for (_, callee) in &callees {
+                used.entry(callee.clone()).or_insert_with(|| spec.stages[name].place.clone());
+            }
+            let node_name = model.as_ref().map_or_else(|| name.clone(), |model| format!("{name}.{model}"));
+            let column = model.clone().unwrap_or_else(|| "_".to_owned());
+            by_stage.entry(name.clone()).or_default().insert(column, nodes.len());
+            nodes.push(Node { name: node_name, stage_name: name.clone(), model, stage: stage.clone(), inputs, callees });
+        }
+        by_stage.entry(name.clone()).or_default();
+    }
+    (nodes, used)
+}
+
+/// Returns the dataset at the root of a stage's inputs; none for a dataset itself.
+fn root(stages: &IndexMap<String, Arc<dyn Stage>>, name: &str) -> Option<String> {
+    let mut at = stages.get(name)?.input()?.0;
+    while let Some((input, _)) = stages.get(at)?.input() {
+        at = input;
+    }
+    Some(at.to_owned())
+}
+
+/// Builds every model that is called, as far as that needs no digest of weights.
+fn check_models(workspace: &Workspace, spec: &PipelineSpec, used: &BTreeMap<String, Place>, problems: &mut Vec<Problem>) {
+    for (name, place) in used {
+        let Some(model) = spec.models.get(name) else { continue };
+        if model.provider.is_none() {
+            continue;
+        }
+        let exists = |path: &std::path::Path| std::fs::metadata(path).map(|_| Digest::of(b""));
+        match build_provider(workspace, name, model, &exists) {
+            Err(error) => {
+                let at = model.place.as_ref().unwrap_or(place);
+                problems.push(Problem::error("bad-model", format!("model {name}: {}", error.message)).at(at).maybe_help(error.help));
+            }
+            Ok(provider) => {
+                let is_self_hosted = model.base_url.is_some() && provider.is_remote();
+                if is_self_hosted && model.weights.is_empty() && model.revision.is_none() {
+                    problems.push(
+                        Problem::warning("floating-weights", format!("model {name} is known by its address alone: other weights behind it would not be noticed"))
+                            .at(model.place.as_ref().unwrap_or(place))
+                            .help("weights: out/iter-3 (files on this machine), or revision: iter-3"),
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn warn_unused(spec: &PipelineSpec, stages: &IndexMap<String, Arc<dyn Stage>>, problems: &mut Vec<Problem>) {
+    let read: BTreeSet<&str> = stages.values().filter_map(|stage| stage.input()).map(|(input, _)| input).collect();
+    for (name, stage) in stages {
+        if stage.kind() == "dataset" && !read.contains(name.as_str()) {
+            problems.push(Problem::warning("unused-stage", format!("no stage reads the dataset {name}")).at(&spec.stages[name].place));
+        }
+    }
+}
+
+/// Looks for columns that are read and that no row has. Reads no further than it must.
+pub fn check_data(plan: &Plan) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut seen_stages: BTreeSet<&str> = BTreeSet::new();
+    let mut wanted: BTreeMap<usize, Vec<(String, Place)>> = BTreeMap::new();
+    for (index, node) in plan.nodes.iter().enumerate() {
+        if node.inputs.is_empty() {
+            wanted.entry(index).or_default();
+        }
+        if let Some((_, root)) = node.inputs.iter().find(|(part, _)| *part == ROWS)
+            && seen_stages.insert(&node.stage_name)
+        {
+            wanted.entry(*root).or_default().extend(node.stage.columns());
+        }
+    }
+    for (root, reads) in wanted {
+        let node = &plan.nodes[root];
+        let spec = &plan.spec.stages[&node.stage_name];
+        let mut missing: BTreeSet<String> = reads.iter().map(|(column, _)| column.clone()).filter(|column| column != "id").collect();
+        let columns = match node.stage.scan(&plan.workspace, &mut missing) {
+            Ok(columns) => columns,
+            Err(error) => {
+                let place = spec.settings.get("path").map_or(&spec.place, |node| &node.place);
+                problems.push(Problem::error("bad-data", error.to_string()).at(place));
+                continue;
+            }
+        };
+        for (column, place) in &reads {
+            if missing.contains(column) {
+                let help = suggest(column, &format!("columns of {}", node.name), columns.iter().map(String::as_str));
+                let message = format!("no row of {} has a column `{column}`", node.name);
+                problems.push(Problem::error("unknown-column", message).at(place).maybe_help(help));
+                missing.remove(column);
+            }
+        }
+        for column in missing {
+            let place = spec.settings.get("id").map_or(&spec.place, |node| &node.place);
+            let help = suggest(&column, &format!("columns of {}", node.name), columns.iter().map(String::as_str));
+            problems.push(Problem::error("unknown-column", format!("no row of {} has the id column `{column}`", node.name)).at(place).maybe_help(help));
+        }
+    }
+    problems
+}

@@ -1,0 +1,300 @@
+//! The desk buys completions: from the log if they are there, else from the model, once.
+//!
+//! ```text
+//! ask → log? → (one asker per request) → buyer's lock → log again? → pool → log → reply
+//! ```
+//!
+//! One process buys from a model at a time: the first miss of a node takes the OS lock of the model
+//! and reads what others have bought meanwhile. So two runs in one workspace never pay for the same
+//! request, and the model's concurrency holds across processes.
+//!
+//! **Invariant:** a reply is in the log before anyone sees it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use tokio::sync::OnceCell;
+
+use super::StageError;
+use crate::digest::{Digest, canonical_map_into};
+use crate::provider::{CallError, ErrorKind, Pool, Reply, Request};
+use crate::row::Meta;
+use crate::spec::{ModelSpec, Price};
+use crate::store::{CompletionLog, Lock, NewRecord, Record, Store, request_key};
+
+/// What a desk may do on a miss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Buy.
+    Live,
+    /// Buy from providers in this process only.
+    Offline,
+    /// Count.
+    Dry,
+}
+
+/// One model, with what is known of it and the way to buy more.
+pub struct Desk {
+    /// The model's name in the spec.
+    pub name: String,
+    pool: Pool,
+    identity: Digest,
+    log: CompletionLog,
+    mode: Mode,
+    price: Option<Price>,
+    store: Arc<Store>,
+    /// Held while any node buys.
+    buyer: tokio::sync::Mutex<Weak<Lock>>,
+    /// One asker per request.
+    asking: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
+    /// What a dry desk has counted already.
+    planned: Mutex<HashSet<Digest>>,
+    stop: Arc<AtomicBool>,
+    /// The generation that `--refresh` buys.
+    next_generation: u32,
+}
+
+impl Desk {
+    pub fn new(
+        name: &str,
+        pool: Pool,
+        spec: &ModelSpec,
+        store: &Arc<Store>,
+        mode: Mode,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Desk, StageError> {
+        let identity = Digest::of_json("etalon.model.v1", &serde_json::Value::Object(pool.provider.identity()));
+        let log = store.completions(&identity)?;
+        let next_generation = log.highest_generation() + 1;
+        Ok(Desk {
+            name: name.to_owned(),
+            pool,
+            identity,
+            log,
+            mode,
+            price: spec.price,
+            store: store.clone(),
+            buyer: tokio::sync::Mutex::default(),
+            asking: Mutex::default(),
+            planned: Mutex::default(),
+            stop: stop.clone(),
+            next_generation,
+        })
+    }
+
+    /// Returns how many calls may be in flight.
+    pub fn concurrency(&self) -> usize {
+        self.pool.concurrency()
+    }
+
+    async fn buyer_lock(&self) -> Result<Arc<Lock>, StageError> {
+        let mut held = self.buyer.lock().await;
+        if let Some(lock) = held.upgrade() {
+            return Ok(lock);
+        }
+        let lock = Arc::new(self.store.lock(&format!("model-{}", self.identity), || {}).await?);
+        self.log.refresh()?;
+        *held = Arc::downgrade(&lock);
+        Ok(lock)
+    }
+
+    fn asker(&self, key: Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let mut asking = self.asking.lock().expect("no panic while locked");
+        if asking.len() > 4096 {
+            asking.retain(|_, asker| asker.strong_count() > 0);
+        }
+        if let Some(asker) = asking.get(&key).and_then(Weak::upgrade) {
+            return asker;
+        }
+        let asker = Arc::new(tokio::sync::Mutex::new(()));
+        asking.insert(key, Arc::downgrade(&asker));
+        asker
+    }
+}
+
+/// What came of a question.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    Reply(Box<Reply>, Meta),
+    /// It failed for good; the message names the endpoint.
+    Failed(String),
+    /// A dry desk has not got it.
+    Unknown,
+}
+
+/// One node's dealings with one desk.
+pub struct Account {
+    desk: Arc<Desk>,
+    /// Completions of an older generation do not count.
+    generation: u32,
+    lock: OnceCell<Arc<Lock>>,
+    calls: AtomicU64,
+    reused: AtomicU64,
+    tokens: AtomicU64,
+    /// In millionths of a dollar.
+    cost_micros: AtomicU64,
+    /// The message that stopped the model, if any.
+    fatal: Mutex<Option<String>>,
+}
+
+impl Account {
+    /// Opens an account; `is_refresh` buys everything anew.
+    pub fn new(desk: Arc<Desk>, is_refresh: bool) -> Account {
+        let generation = if is_refresh { desk.next_generation } else { 0 };
+        Account {
+            desk,
+            generation,
+            lock: OnceCell::new(),
+            calls: AtomicU64::new(0),
+            reused: AtomicU64::new(0),
+            tokens: AtomicU64::new(0),
+            cost_micros: AtomicU64::new(0),
+            fatal: Mutex::new(None),
+        }
+    }
+
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Returns the calls made (a dry desk: needed).
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Returns the questions answered from the log.
+    pub fn reused(&self) -> u64 {
+        self.reused.load(Ordering::Relaxed)
+    }
+
+    /// Returns an estimate of the prompt tokens of the calls: four bytes each.
+    pub fn tokens(&self) -> u64 {
+        self.tokens.load(Ordering::Relaxed)
+    }
+
+    /// Returns what the calls cost in dollars, where the model has a price.
+    pub fn cost_usd(&self) -> Option<f64> {
+        self.desk.price.map(|_| self.cost_micros.load(Ordering::Relaxed) as f64 / 1e6)
+    }
+
+    /// Returns the message that stopped the model.
+    pub fn fatal(&self) -> Option<String> {
+        self.fatal.lock().expect("no panic while locked").clone()
+    }
+
+    /// Counts calls that cannot be rendered yet: the upper bound of a plan.
+    pub fn expect_calls(&self, calls: u64) {
+        self.calls.fetch_add(calls, Ordering::Relaxed);
+    }
+
+    /// Asks: from the log, else from the model.
+    pub async fn ask(&self, request: &Request) -> Result<Outcome, StageError> {
+        let desk = &*self.desk;
+        let mut body = Vec::with_capacity(1024);
+        canonical_map_into(&desk.pool.provider.body(request), &mut body);
+        let key = request_key(&desk.identity, &body, request.sample);
+        if let Some(outcome) = self.recall(&key)? {
+            return Ok(outcome);
+        }
+        if desk.mode == Mode::Dry {
+            // The same request twice in a node is bought once.
+            if desk.planned.lock().expect("no panic while locked").insert(key) {
+                self.calls.fetch_add(1, Ordering::Relaxed);
+                let tokens = (body.len() / 4) as u64;
+                self.tokens.fetch_add(tokens, Ordering::Relaxed);
+                if let Some(price) = desk.price {
+                    let max_tokens = request.options.get("max_tokens").and_then(serde_json::Value::as_u64).unwrap_or(256);
+                    self.add_cost(price, tokens, max_tokens);
+                }
+            } else {
+                self.reused.fetch_add(1, Ordering::Relaxed);
+            }
+            return Ok(Outcome::Unknown);
+        }
+        if desk.mode == Mode::Offline && desk.pool.provider.is_remote() {
+            return Ok(Outcome::Failed(format!("offline, and the completion of {} is not in the cache", desk.name)));
+        }
+        let asker = desk.asker(key);
+        let _asker = asker.lock().await;
+        self.lock.get_or_try_init(|| desk.buyer_lock()).await?;
+        if let Some(outcome) = self.recall(&key)? {
+            return Ok(outcome);
+        }
+        if desk.stop.load(Ordering::Relaxed) {
+            return Err(StageError::Interrupted);
+        }
+        match desk.pool.call(&body, request).await {
+            Ok(answer) => {
+                self.calls.fetch_add(1, Ordering::Relaxed);
+                let at = timestamp();
+                desk.log.append(&NewRecord {
+                    key: &key,
+                    generation: self.generation,
+                    sample: request.sample,
+                    attempt: answer.attempts,
+                    latency: answer.latency,
+                    at: &at,
+                    request: &body,
+                    response: &answer.raw,
+                })?;
+                let (reply, meta) = self.read(&answer.raw, answer.latency)?;
+                if let Some(price) = desk.price {
+                    self.add_cost(price, reply.prompt_tokens.unwrap_or(0), reply.completion_tokens.unwrap_or(0));
+                }
+                Ok(Outcome::Reply(Box::new(reply), meta))
+            }
+            Err(error) => {
+                self.note_fatal(&error);
+                Ok(Outcome::Failed(error.message))
+            }
+        }
+    }
+
+    fn add_cost(&self, price: Price, prompt_tokens: u64, completion_tokens: u64) {
+        let micros = price.input * prompt_tokens as f64 + price.output * completion_tokens as f64;
+        self.cost_micros.fetch_add(micros.round() as u64, Ordering::Relaxed);
+    }
+
+    fn note_fatal(&self, error: &CallError) {
+        if error.kind == ErrorKind::Fatal {
+            self.fatal.lock().expect("no panic while locked").get_or_insert_with(|| error.message.clone());
+        }
+    }
+
+    fn recall(&self, key: &Digest) -> Result<Option<Outcome>, StageError> {
+        let Some(Record { latency, response }) = self.desk.log.find(key, self.generation)? else { return Ok(None) };
+        // What cannot be read any more is asked for again.
+        let Ok((reply, meta)) = self.read(&response, latency) else { return Ok(None) };
+        self.reused.fetch_add(1, Ordering::Relaxed);
+        Ok(Some(Outcome::Reply(Box::new(reply), meta)))
+    }
+
+    fn read(&self, raw: &str, latency: f64) -> Result<(Reply, Meta), StageError> {
+        let reply = self.desk.pool.provider.read(raw).map_err(StageError::Failed)?;
+        let cost_usd = self.desk.price.map(|price| {
+            (price.input * reply.prompt_tokens.unwrap_or(0) as f64
+                + price.output * reply.completion_tokens.unwrap_or(0) as f64)
+                / 1e6
+        });
+        let meta = Meta {
+            latency: Some(latency),
+            prompt_tokens: reply.prompt_tokens,
+            completion_tokens: reply.completion_tokens,
+            served_model: reply.served_model.clone(),
+            cost_usd,
+            ..Meta::default()
+        };
+        Ok((reply, meta))
+    }
+
+    /// Forces what was bought onto the disk.
+    pub fn sync(&self) -> Result<(), StageError> {
+        Ok(self.desk.log.sync()?)
+    }
+}
+
+/// Returns the time now as `2026-11-23T20:05:01Z`.
+pub(crate) fn timestamp() -> String {
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
+}

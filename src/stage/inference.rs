@@ -1,0 +1,464 @@
+//! `inference`: a completion per row, model and sample.
+//!
+//! Stores raw completions; parsing belongs to whoever reads them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::future::BoxFuture;
+use indexmap::IndexMap;
+use minijinja::Value as TemplateValue;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::desk::Outcome;
+use super::drive::drive;
+use super::prompt::{
+    Conversation, Failures, MaxFailures, MessageSetting, Prompt, Variables, add_model, max_failures, merge_options, params_value,
+};
+use super::{Account, Facts, Input, Job, Produced, ROWS, Scope, Shown, Stage, StageError, coverage};
+use crate::digest::canonical;
+use crate::problem::{Place, Problem, suggest};
+use crate::provider::Request;
+use crate::row::{Completion, Meta, Row, Status};
+use crate::score::{Summary, Unit};
+use crate::spec::{NodeValue, StageSpec, decode};
+use crate::store::{Artifact, ArtifactWriter, Counts, Fingerprint, Store, StoreError};
+use crate::template::{Attrs, to_json};
+
+const REVISION: u32 = 1;
+const VARIABLES: &[&str] = &["row", "params", "model", "sample"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    input: String,
+    model: Option<String>,
+    models: Option<Vec<String>>,
+    system: Option<String>,
+    prompt: Option<String>,
+    messages: Option<Vec<MessageSetting>>,
+    completions: Option<String>,
+    #[serde(default)]
+    options: Map<String, Value>,
+    response_format: Option<Value>,
+    #[serde(default = "one")]
+    samples: u32,
+    max_failures: Option<Value>,
+    #[serde(rename = "description")]
+    _description: Option<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+struct Inference {
+    input: String,
+    input_place: Place,
+    models: Vec<String>,
+    source: Source,
+    /// Merged options by model.
+    options: IndexMap<String, Map<String, Value>>,
+    samples: u32,
+    max_failures: MaxFailures,
+}
+
+enum Source {
+    Ask(Conversation),
+    /// Completions that the dataset already has.
+    Given(Prompt),
+}
+
+pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
+    let what = format!("stage {}", spec.name);
+    let settings: Settings = decode(&spec.settings, &what)?;
+    let place = |field: &str| spec.settings.get(field).map_or(&spec.place, |node| &node.place).clone();
+    let mut problems = Vec::new();
+    let models = match (settings.model, settings.models) {
+        (Some(model), None) => vec![model],
+        (None, Some(models)) => models,
+        (Some(_), Some(_)) => {
+            problems.push(Problem::error("conflict", format!("{what} has `model` and `models`; one is enough")).at(&place("model")));
+            Vec::new()
+        }
+        (None, None) => {
+            let help = format!("models: [{}]", scope.models.keys().cloned().collect::<Vec<_>>().join(", "));
+            problems.push(Problem::error("missing-field", format!("{what} needs `models`")).at(&spec.place).help(help));
+            Vec::new()
+        }
+    };
+    let mut seen = Vec::new();
+    for (index, model) in models.iter().enumerate() {
+        let at = spec.settings.nearest(&["models".to_owned(), index.to_string()]).place.clone();
+        let at = if spec.settings.get("model").is_some() { place("model") } else { at };
+        check_model(scope, model, &at, settings.completions.is_none(), &mut problems);
+        if seen.contains(&model) {
+            problems.push(Problem::error("conflict", format!("{what} names the model `{model}` twice")).at(&at));
+        }
+        seen.push(model);
+    }
+    check_options(&spec.settings, &settings.options, &mut problems);
+    if settings.samples == 0 {
+        problems.push(Problem::error("wrong-value", format!("{what}: `samples` must be at least 1")).at(&place("samples")));
+    }
+    let asks = settings.prompt.is_some() || settings.system.is_some() || settings.messages.is_some();
+    let source = match &settings.completions {
+        Some(_) if asks => {
+            problems.push(Problem::error("conflict", format!("{what} has `completions` and a prompt; one is enough")).at(&place("completions")));
+            None
+        }
+        Some(text) => match Prompt::load_value(scope, "completions", text, &place("completions"), VARIABLES) {
+            Ok(prompt) => Some(Source::Given(prompt)),
+            Err(found) => {
+                problems.extend(found);
+                None
+            }
+        },
+        None => {
+            if settings.prompt.is_none() && settings.messages.is_none() {
+                problems.push(
+                    Problem::error("missing-field", format!("{what} needs `prompt`, `messages` or `completions`"))
+                        .at(&spec.place)
+                        .help("prompt: \"{{ row.question }}\""),
+                );
+            }
+            if settings.messages.is_some() && (settings.prompt.is_some() || settings.system.is_some()) {
+                problems.push(Problem::error("conflict", format!("{what} has `messages` beside `system` or `prompt`")).at(&place("messages")));
+            }
+            let fields = (&settings.system, &settings.prompt, &settings.messages);
+            Some(Source::Ask(Conversation::load(scope, &spec.settings, fields, None, VARIABLES, &mut problems)))
+        }
+    };
+    let max_failures = max_failures(&spec.settings, &settings.max_failures, &mut problems);
+    let mut stage_options = settings.options;
+    if let Some(format) = settings.response_format {
+        stage_options.insert("response_format".to_owned(), format);
+    }
+    let options = models
+        .iter()
+        .filter_map(|name| Some((name.clone(), merge_options(&scope.models.get(name)?.options, &stage_options))))
+        .collect();
+    let (Some(source), true) = (source, problems.is_empty()) else { return Err(problems) };
+    Ok(Arc::new(Inference {
+        input: settings.input,
+        input_place: place("input"),
+        models,
+        source,
+        options,
+        samples: settings.samples,
+        max_failures,
+    }))
+}
+
+/// Finds a model that is not there, or that cannot be asked.
+pub(super) fn check_model(scope: &Scope<'_>, name: &str, place: &Place, is_asked: bool, problems: &mut Vec<Problem>) {
+    match scope.models.get(name) {
+        None => {
+            let help = suggest(name, "models there are", scope.models.keys().map(String::as_str))
+                .unwrap_or_else(|| "declare it under `models:`".to_owned());
+            problems.push(Problem::error("unknown-model", format!("there is no model `{name}`")).at(place).help(help));
+        }
+        Some(model) if is_asked && model.provider.is_none() => problems.push(
+            Problem::error("missing-field", format!("model `{name}` has no `provider`, so it cannot be asked"))
+                .at(model.place.as_ref().unwrap_or(place))
+                .help("provider: openai, with base_url and model; or give the stage `completions:` that the dataset has"),
+        ),
+        Some(_) => {}
+    }
+}
+
+/// Finds options that would break how answers are read.
+pub(super) fn check_options(settings: &crate::spec::Node, options: &Map<String, Value>, problems: &mut Vec<Problem>) {
+    let place = |name: &str| settings.nearest(&["options".to_owned(), name.to_owned()]).place.clone();
+    if options.get("stream").is_some_and(|stream| stream == &Value::Bool(true)) {
+        problems.push(Problem::error("wrong-value", "`options.stream` cannot be used: answers are stored whole").at(&place("stream")));
+    }
+    if options.get("n").and_then(Value::as_u64).is_some_and(|n| n > 1) {
+        problems.push(
+            Problem::error("wrong-value", "`options.n` would pay for completions that nobody reads")
+                .at(&place("n"))
+                .help("samples: 3 on the stage asks for three completions per row"),
+        );
+    }
+    for name in ["messages", "model"] {
+        if options.contains_key(name) {
+            problems.push(Problem::error("wrong-value", format!("`{name}` is not an option")).at(&place(name)));
+        }
+    }
+    if let Some(node) = settings.get("options")
+        && !matches!(node.value, NodeValue::Map(_))
+    {
+        problems.push(Problem::error("wrong-type", "`options` is a map").at(&node.place));
+    }
+}
+
+/// Writes completions and what they cost, with the digests of the columns that others read.
+pub(super) struct CompletionWriter<'a> {
+    value: ArtifactWriter<'a>,
+    meta: ArtifactWriter<'a>,
+    pub valid: u64,
+}
+
+impl<'a> CompletionWriter<'a> {
+    pub fn new(store: &'a Store) -> Result<CompletionWriter<'a>, StoreError> {
+        Ok(CompletionWriter { value: store.write_artifact()?, meta: store.write_artifact()?, valid: 0 })
+    }
+
+    pub fn push(&mut self, completion: &Completion, meta: &Meta) -> Result<(), StoreError> {
+        let id = sample_id(&completion.id, completion.sample);
+        self.value.push(&id, completion)?;
+        let text = canonical(&Value::from(vec![
+            serde_json::to_value(completion.status).expect("a status is JSON"),
+            Value::from(completion.text.clone()),
+        ]));
+        self.value.column("text", &id, &text);
+        self.value.column("finish_reason", &id, &canonical(&Value::from(completion.finish_reason.clone())));
+        self.meta.push(&id, meta)?;
+        self.valid += u64::from(completion.status == Status::Ok);
+        Ok(())
+    }
+
+    pub fn finish(self) -> Result<(Artifact, Artifact), StoreError> {
+        Ok((self.value.finish()?, self.meta.finish()?))
+    }
+}
+
+/// Returns the id under which a sample enters digests.
+pub(super) fn sample_id(id: &str, sample: u32) -> String {
+    if sample == 0 { id.to_owned() } else { format!("{id}\u{0}{sample}") }
+}
+
+/// What every row's work shares.
+struct Work {
+    stage: Arc<Inference>,
+    account: Option<Arc<Account>>,
+    params: TemplateValue,
+    model: String,
+    options: Map<String, Value>,
+    row_reads: Attrs,
+}
+
+impl Work {
+    fn variables(&self, row: &Row, sample: u32) -> TemplateValue {
+        Variables::new(&self.params)
+            .with("model", self.model.as_str())
+            .with("sample", sample)
+            .with_row(row, &self.row_reads)
+            .value()
+    }
+
+    async fn complete(self: Arc<Self>, row: Arc<Row>, sample: u32) -> Result<(Completion, Meta), StageError> {
+        let variables = self.variables(&row, sample);
+        let outcome = match &self.stage.source {
+            Source::Given(prompt) => given(prompt, &variables),
+            Source::Ask(conversation) => match (conversation.render(&variables), &self.account) {
+                (Ok(messages), Some(account)) => {
+                    account.ask(&Request { messages, options: self.options.clone(), sample }).await?
+                }
+                (Ok(_), None) => Outcome::Failed("the model cannot be asked".to_owned()),
+                (Err(error), _) => Outcome::Failed(format!("the prompt failed: {error}")),
+            },
+        };
+        let mut completion =
+            Completion { finish_reason: None, id: row.id.clone(), sample, status: Status::Failed, text: None };
+        let mut meta = Meta::default();
+        match outcome {
+            Outcome::Reply(reply, cost) => {
+                completion.status = Status::Ok;
+                completion.text = Some(reply.text);
+                completion.finish_reason = reply.finish_reason;
+                meta = cost;
+            }
+            Outcome::Failed(message) => meta.error = Some(message),
+            Outcome::Unknown => {
+                completion.status = Status::Unknown;
+                // No two plans write the same unfinished artifact, so each can remove its own.
+                completion.finish_reason = Some(format!("plan {}", std::process::id()));
+            }
+        }
+        (meta.id, meta.sample) = (row.id.clone(), sample);
+        Ok((completion, meta))
+    }
+}
+
+/// Takes a completion that the dataset has.
+fn given(prompt: &Prompt, variables: &TemplateValue) -> Outcome {
+    match prompt.template.evaluate(variables) {
+        Ok(value) if value.is_none() => Outcome::Failed("the dataset has no completion for this row".to_owned()),
+        Ok(value) => {
+            let text = match to_json(&value) {
+                Value::String(text) => text,
+                other => String::from_utf8_lossy(&canonical(&other)).into_owned(),
+            };
+            Outcome::Reply(Box::new(crate::provider::Reply { text, ..Default::default() }), Meta::default())
+        }
+        Err(error) => Outcome::Failed(format!("`completions` failed: {error}")),
+    }
+}
+
+impl Inference {
+    fn row_reads(&self) -> Attrs {
+        match &self.source {
+            Source::Ask(conversation) => conversation.row.clone(),
+            Source::Given(prompt) => prompt.template.reads.of("row"),
+        }
+    }
+
+    fn work(self: &Arc<Self>, job: &Job, model: &str) -> Work {
+        Work {
+            stage: self.clone(),
+            account: job.accounts.get(model).cloned(),
+            params: params_value(&job.params),
+            model: model.to_owned(),
+            options: self.options.get(model).cloned().unwrap_or_default(),
+            row_reads: self.row_reads(),
+        }
+    }
+
+    async fn produce(self: Arc<Self>, job: Job) -> Result<Produced, StageError> {
+        let model = job.model.clone().unwrap_or_default();
+        let rows = job.inputs.get(ROWS).ok_or_else(|| StageError::failed("the dataset is missing"))?;
+        let all = rows.artifact.rows * u64::from(self.samples);
+        job.progress.total.store(all, Ordering::Relaxed);
+        let allowed = self.max_failures.of(all);
+        let work = Arc::new(self.work(&job, &model));
+        let samples = self.samples;
+        let items = job.store.read_artifact::<Row>(&rows.artifact)?.flat_map(move |row| match row {
+            Ok(row) => {
+                let row = Arc::new(row);
+                (0..samples).map(|sample| Ok((row.clone(), sample))).collect::<Vec<_>>()
+            }
+            Err(error) => vec![Err(StageError::from(error))],
+        });
+        let mut writer = CompletionWriter::new(&job.store)?;
+        let mut failures = Failures::default();
+        let concurrency = work.account.as_ref().map_or(1, |account| account.desk().concurrency());
+        // Rows that the dataset has no completion for are missing, however many.
+        let may_fail = matches!(self.source, Source::Given(_));
+        let result = drive(
+            items,
+            |(row, sample)| Box::pin(work.clone().complete(row, sample)),
+            concurrency,
+            |(completion, meta): (Completion, Meta)| {
+                let is_failed = completion.status == Status::Failed;
+                if let (true, Some(message)) = (is_failed, &meta.error) {
+                    failures.add(message);
+                }
+                job.progress.count(is_failed);
+                writer.push(&completion, &meta)?;
+                let is_hopeless = work.account.as_ref().is_some_and(|account| account.fatal().is_some());
+                Ok(may_fail || (failures.count <= allowed && !is_hopeless))
+            },
+        )
+        .await;
+        if let Some(account) = &work.account {
+            account.sync()?;
+            if let Some(message) = account.fatal() {
+                return Err(StageError::Failed(message));
+            }
+        }
+        result?;
+        if !may_fail && failures.count > allowed {
+            return Err(failures.error(allowed, all));
+        }
+        let valid = writer.valid;
+        let (artifact, meta) = writer.finish()?;
+        let mut notes = Vec::new();
+        if failures.count > 0 {
+            notes.push(format!("{} of {all} rows failed: {}", failures.count, failures.describe()));
+        }
+        let mut summary = Summary::default();
+        summary.values.insert("coverage".to_owned(), coverage(valid, all));
+        let account = work.account.as_deref();
+        let counts = Counts {
+            rows: all,
+            failed: if may_fail { 0 } else { failures.count },
+            missing: all - valid,
+            calls: account.map_or(0, Account::calls),
+            reused: account.map_or(0, Account::reused),
+            cost_usd: account.and_then(Account::cost_usd),
+            seconds: 0.0,
+        };
+        Ok(Produced { artifact, meta: Some(meta), counts, summary, notes })
+    }
+}
+
+impl Stage for Inference {
+    fn kind(&self) -> &'static str {
+        "inference"
+    }
+
+    fn input(&self) -> Option<(&str, &Place)> {
+        Some((&self.input, &self.input_place))
+    }
+
+    fn input_kind(&self) -> &'static str {
+        "dataset"
+    }
+
+    fn models(&self, _of_input: &[String]) -> Option<Vec<String>> {
+        Some(self.models.clone())
+    }
+
+    fn inputs(&self, _model: Option<&str>) -> Vec<Input> {
+        Vec::new()
+    }
+
+    fn callees(&self, model: Option<&str>) -> Vec<(&'static str, String)> {
+        match (&self.source, model) {
+            (Source::Ask(_), Some(model)) => vec![("model", model.to_owned())],
+            _ => Vec::new(),
+        }
+    }
+
+    fn columns(&self) -> Vec<(String, Place)> {
+        match &self.source {
+            Source::Ask(conversation) => conversation.prompts().flat_map(Prompt::columns).collect(),
+            Source::Given(prompt) => prompt.columns(),
+        }
+    }
+
+    fn fingerprint(&self, facts: &Facts<'_>) -> Result<Fingerprint, StageError> {
+        let mut fingerprint = Fingerprint::new("inference", REVISION);
+        match &self.source {
+            Source::Ask(conversation) => {
+                conversation.add_to(&mut fingerprint, facts);
+                if let Some(name) = facts.model {
+                    let options = self.options.get(name).cloned().unwrap_or_default();
+                    add_model(&mut fingerprint, "model", facts, name, &options);
+                }
+            }
+            Source::Given(prompt) => prompt.add_to(&mut fingerprint, facts),
+        }
+        if self.samples != 1 {
+            fingerprint.setting("samples", self.samples);
+        }
+        if let Some(rows) = facts.inputs.get(ROWS) {
+            fingerprint.inputs.entry(ROWS.to_owned()).or_default().insert("ids".to_owned(), Some(rows.artifact.ids));
+        }
+        Ok(fingerprint)
+    }
+
+    fn run(self: Arc<Self>, job: Job) -> BoxFuture<'static, Result<Produced, StageError>> {
+        Box::pin(self.produce(job))
+    }
+
+    fn unit(&self, value: &str) -> Option<Unit> {
+        (value == "coverage").then_some(Unit::Rate)
+    }
+
+    fn values(&self) -> Vec<String> {
+        vec!["coverage".to_owned()]
+    }
+
+    fn asked(&self, shown: &Shown<'_>) -> Option<Value> {
+        let Source::Ask(conversation) = &self.source else { return None };
+        let variables = Variables::new(&params_value(shown.params))
+            .with("model", shown.model.unwrap_or("_"))
+            .with("sample", shown.sample)
+            .with_row(shown.row, &conversation.row)
+            .value();
+        serde_json::to_value(conversation.render(&variables).ok()?).ok()
+    }
+}

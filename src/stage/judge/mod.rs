@@ -1,0 +1,511 @@
+//! `judge`: a model that grades completions.
+//!
+//! ```text
+//! row × sample → questions → render (twice, where the prompt reads `tag`) → ask → read
+//!                                      ↑ a new turn that quotes the error ──┘ unreadable
+//!             → judgement → tally
+//! ```
+//!
+//! The tag is the first eight hex digits of the digest of the request without it: the same on every
+//! run, unknown to a candidate. Raw replies are in the completion log, so that reading them anew
+//! costs nothing. **Invariant:** what cannot be read is missing, never a score.
+//!
+//! **Adding a judge method:** one file with a `parse` function, one line in [`METHODS`], its
+//! template, an example and its tests.
+
+mod compare;
+mod method;
+mod rubric;
+pub mod verdict;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::future::BoxFuture;
+use minijinja::Value as TemplateValue;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use method::{Candidates, Method, Parse, Question, Reading, missing};
+
+use super::desk::Outcome;
+use super::drive::drive;
+use super::inference::{check_model, check_options, sample_id};
+use super::join::{Join, Joined};
+use super::prompt::{
+    Conversation, Failures, MaxFailures, MessageSetting, Prompt, Variables, add_completions, add_model, max_failures,
+    merge_options, params_value,
+};
+use super::{Account, BASELINE, COMPLETIONS, Facts, Input, Job, Produced, Scope, Stage, StageError, coverage, seed_of};
+use crate::digest::Digest;
+use crate::problem::{Place, Problem, suggest};
+use crate::provider::{Message, Request};
+use crate::row::{Completion, Judgement, Status, VerdictStatus};
+use crate::score::{Summary, Unit};
+use crate::spec::{StageSpec, decode};
+use crate::store::{Counts, Fingerprint};
+use crate::template::Attrs;
+
+/// Bumped with the rules of reading verdicts, too.
+const REVISION: u32 = 1;
+const REFERENCE_VARIABLES: &[&str] = &["row", "params"];
+
+/// The methods there are, by the field that holds their settings.
+const METHODS: &[(&str, Parse)] = &[("rubric", rubric::parse), ("compare", compare::parse)];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    input: String,
+    model: String,
+    system: Option<String>,
+    prompt: Option<String>,
+    messages: Option<Vec<MessageSetting>>,
+    reference: Option<String>,
+    #[serde(rename = "rubric")]
+    _rubric: Option<Value>,
+    #[serde(rename = "compare")]
+    _compare: Option<Value>,
+    #[serde(default)]
+    options: Map<String, Value>,
+    response_format: Option<Value>,
+    #[serde(default = "one")]
+    retries: u32,
+    #[serde(default)]
+    allow_self: bool,
+    max_failures: Option<Value>,
+    #[serde(rename = "description")]
+    _description: Option<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+struct Judge {
+    input: String,
+    input_place: Place,
+    place: Place,
+    model: String,
+    model_place: Place,
+    conversation: Conversation,
+    reference: Option<Prompt>,
+    method: Box<dyn Method>,
+    options: Map<String, Value>,
+    retries: u32,
+    allow_self: bool,
+    max_failures: MaxFailures,
+}
+
+pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
+    let what = format!("stage {}", spec.name);
+    let settings: Settings = decode(&spec.settings, &what)?;
+    let place = |field: &str| spec.settings.get(field).map_or(&spec.place, |node| &node.place).clone();
+    let mut problems = Vec::new();
+    check_model(scope, &settings.model, &place("model"), true, &mut problems);
+    check_options(&spec.settings, &settings.options, &mut problems);
+    let given: Vec<&(&str, Parse)> = METHODS.iter().filter(|(field, _)| spec.settings.get(field).is_some()).collect();
+    let method = match given.as_slice() {
+        [(field, parse)] => spec.settings.get(field).and_then(|node| parse(node, &what, &mut problems)),
+        [] => {
+            let names: Vec<&str> = METHODS.iter().map(|(field, _)| *field).collect();
+            problems.push(
+                Problem::error("missing-field", format!("{what} needs one of {}", names.join(", ")))
+                    .at(&spec.place)
+                    .help("rubric: { criteria: { accuracy: Is the information correct? } }"),
+            );
+            None
+        }
+        [_, (second, _), ..] => {
+            problems.push(Problem::error("conflict", format!("{what} has two methods; split it into two stages")).at(&place(second)));
+            None
+        }
+    };
+    let Some(method) = method else { return Err(problems) };
+    if settings.messages.is_some() && (settings.prompt.is_some() || settings.system.is_some()) {
+        problems.push(Problem::error("conflict", format!("{what} has `messages` beside `system` or `prompt`")).at(&place("messages")));
+    }
+    let fields = (&settings.system, &settings.prompt, &settings.messages);
+    let default = Some(method.default_prompt());
+    let conversation = Conversation::load(scope, &spec.settings, fields, default, method.variables(), &mut problems);
+    let reference = settings.reference.as_ref().and_then(|text| {
+        match Prompt::load_value(scope, "reference", text, &place("reference"), REFERENCE_VARIABLES) {
+            Ok(prompt) => Some(prompt),
+            Err(found) => {
+                problems.extend(found);
+                None
+            }
+        }
+    });
+    let max_failures = max_failures(&spec.settings, &settings.max_failures, &mut problems);
+    let mut stage_options = settings.options;
+    if let Some(format) = settings.response_format {
+        stage_options.insert("response_format".to_owned(), format);
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let model_options = scope.models.get(&settings.model).map(|model| model.options.clone()).unwrap_or_default();
+    Ok(Arc::new(Judge {
+        input: settings.input,
+        input_place: place("input"),
+        place: spec.place.clone(),
+        model_place: place("model"),
+        options: merge_options(&model_options, &stage_options),
+        model: settings.model,
+        conversation,
+        reference,
+        method,
+        retries: settings.retries,
+        allow_self: settings.allow_self,
+        max_failures,
+    }))
+}
+
+/// What every row's work shares.
+struct Work {
+    judge: Arc<Judge>,
+    account: Arc<Account>,
+    params: TemplateValue,
+    model: String,
+    row_reads: Attrs,
+    reference_reads: Attrs,
+}
+
+/// A judgement, and the message of a call that failed.
+struct Judged {
+    judgement: Judgement,
+    failure: Option<String>,
+}
+
+/// What came of one question.
+enum Asked {
+    Read(Reading),
+    Failed(String),
+    Unknown,
+}
+
+impl Work {
+    async fn judge(self: Arc<Self>, joined: Arc<Joined>, sample: usize) -> Result<Judged, StageError> {
+        let completion = &joined.completions[sample];
+        let baseline = joined.baseline.get(sample).or(joined.baseline.first());
+        let candidates = Candidates {
+            id: &joined.row.id,
+            completion: completion.text.as_deref().unwrap_or_default(),
+            finish_reason: completion.finish_reason.as_deref(),
+            baseline: baseline.and_then(|baseline| baseline.text.as_deref()),
+        };
+        let mut judged = self.judge_candidates(&joined, completion, baseline, &candidates).await?;
+        judged.judgement.sample = completion.sample;
+        Ok(judged)
+    }
+
+    async fn judge_candidates(
+        &self,
+        joined: &Joined,
+        completion: &Completion,
+        baseline: Option<&Completion>,
+        candidates: &Candidates<'_>,
+    ) -> Result<Judged, StageError> {
+        let method = &*self.judge.method;
+        let sides: Vec<Option<Status>> = match method.baseline() {
+            Some(_) => vec![Some(completion.status), baseline.map(|baseline| baseline.status)],
+            None => vec![Some(completion.status)],
+        };
+        let without = |status, reason: &str| Judged {
+            judgement: missing(candidates, status, Some(reason.to_owned())),
+            failure: None,
+        };
+        if sides.iter().any(|side| !matches!(side, Some(Status::Ok | Status::Unknown))) {
+            return Ok(without(VerdictStatus::Missing, "there is no completion to judge"));
+        }
+        if sides.contains(&Some(Status::Unknown)) {
+            self.account.expect_calls(method.calls_per_row());
+            return Ok(without(VerdictStatus::Unknown, "not bought yet"));
+        }
+        if let Some(judgement) = method.without_asking(candidates) {
+            return Ok(Judged { judgement, failure: None });
+        }
+        let reference = match &self.judge.reference {
+            None => None,
+            Some(prompt) => {
+                let variables = Variables::new(&self.params).with_row(&joined.row, &self.reference_reads).value();
+                Some(prompt.template.evaluate(&variables).map_err(|error| format!("`reference` failed: {error}")))
+            }
+        };
+        let reference = match reference.transpose() {
+            Ok(reference) => reference,
+            Err(message) => {
+                let judgement = missing(candidates, VerdictStatus::Error, Some(message.clone()));
+                return Ok(Judged { judgement, failure: Some(message) });
+            }
+        };
+        let mut readings = Vec::new();
+        for question in method.questions(candidates) {
+            match self.ask(joined, completion.sample, &question, reference.as_ref()).await? {
+                Asked::Read(reading) => readings.push(reading),
+                Asked::Failed(message) => {
+                    let judgement = missing(candidates, VerdictStatus::Error, Some(message.clone()));
+                    return Ok(Judged { judgement, failure: Some(message) });
+                }
+                Asked::Unknown => readings.push(Reading {
+                    status: VerdictStatus::Unknown,
+                    said: Value::Null,
+                    reason: None,
+                    error: "not bought yet".to_owned(),
+                }),
+            }
+        }
+        Ok(Judged { judgement: method.judgement(candidates, &readings), failure: None })
+    }
+
+    /// Asks one question, and once more where the reply cannot be read.
+    async fn ask(
+        &self,
+        joined: &Joined,
+        sample: u32,
+        question: &Question,
+        reference: Option<&TemplateValue>,
+    ) -> Result<Asked, StageError> {
+        let (mut messages, tag) = match self.render(joined, sample, question, reference) {
+            Ok(rendered) => rendered,
+            Err(error) => return Ok(Asked::Failed(format!("the prompt failed: {error}"))),
+        };
+        let mut options = self.judge.options.clone();
+        for attempt in 0.. {
+            let request = Request { messages: messages.clone(), options: options.clone(), sample: 0 };
+            let reply = match self.account.ask(&request).await? {
+                Outcome::Reply(reply, _) => reply,
+                Outcome::Failed(message) => return Ok(Asked::Failed(message)),
+                Outcome::Unknown => return Ok(Asked::Unknown),
+            };
+            let finish_reason = reply.finish_reason.as_deref();
+            let mut reading = self.judge.method.read(&reply.text, finish_reason, tag.as_deref());
+            if !reading.status.is_valid() && verdict::is_refusal(finish_reason) {
+                reading.status = VerdictStatus::Refused;
+                reading.error = "the judge refused".to_owned();
+            }
+            if reading.status.is_valid() || attempt >= self.judge.retries {
+                return Ok(Asked::Read(reading));
+            }
+            let contract = self.judge.method.contract(tag.as_deref());
+            if reading.status == VerdictStatus::Truncated
+                && let Some(limit) = options.get("max_tokens").and_then(Value::as_u64)
+            {
+                options.insert("max_tokens".to_owned(), (limit * 2).into());
+            }
+            messages.push(Message::new("assistant", reply.text));
+            messages.push(Message::new("user", format!("Your reply could not be read: {}. Reply with only {contract}.", reading.error)));
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    fn render(
+        &self,
+        joined: &Joined,
+        sample: u32,
+        question: &Question,
+        reference: Option<&TemplateValue>,
+    ) -> Result<(Vec<Message>, Option<String>), crate::template::TemplateError> {
+        let conversation = &self.judge.conversation;
+        let render = |tag: &str| {
+            let mut variables = Variables::new(&self.params)
+                .with("model", self.model.as_str())
+                .with("sample", sample)
+                .with("tag", tag)
+                .with("reference", reference.cloned().unwrap_or(TemplateValue::from(())))
+                .with_row(&joined.row, &self.row_reads);
+            for (name, value) in &question.variables {
+                variables = variables.with(name, value.clone());
+            }
+            conversation.render(&variables.value())
+        };
+        let messages = render("")?;
+        if !conversation.reads("tag") {
+            return Ok((messages, None));
+        }
+        let request = serde_json::to_value(&messages).expect("messages are JSON");
+        let tag = Digest::of_json("etalon.tag", &request).short();
+        let messages = render(&tag)?;
+        let is_shown = messages.iter().any(|message| message.text().contains(&tag));
+        Ok((messages, is_shown.then_some(tag)))
+    }
+}
+
+impl Judge {
+    async fn produce(self: Arc<Self>, job: Job) -> Result<Produced, StageError> {
+        let account = job
+            .accounts
+            .get(&self.model)
+            .cloned()
+            .ok_or_else(|| StageError::failed(format!("the judge {} cannot be asked", self.model)))?;
+        let all = job.inputs.get(COMPLETIONS).map_or(0, |completions| completions.artifact.rows);
+        job.progress.total.store(all, Ordering::Relaxed);
+        let allowed = self.max_failures.of(all);
+        let work = Arc::new(Work {
+            account: account.clone(),
+            params: params_value(&job.params),
+            model: job.model.clone().unwrap_or_default(),
+            row_reads: self.conversation.row.clone(),
+            reference_reads: self.reference.as_ref().map(|prompt| prompt.template.reads.of("row")).unwrap_or_default(),
+            judge: self.clone(),
+        });
+        let items = Join::open(&job.store, &job.inputs, false)?.flat_map(|joined| match joined {
+            Ok(joined) => {
+                let joined = Arc::new(joined);
+                (0..joined.completions.len()).map(|sample| Ok((joined.clone(), sample))).collect::<Vec<_>>()
+            }
+            Err(error) => vec![Err(error)],
+        });
+        let mut writer = job.store.write_artifact()?;
+        let mut failures = Failures::default();
+        let mut tally = self.method.tally(seed_of("judge", &Value::Object(self.method.settings())));
+        let mut valid = 0;
+        let mut of_row: Vec<Judgement> = Vec::new();
+        let result = drive(
+            items,
+            |(joined, sample)| Box::pin(work.clone().judge(joined, sample)),
+            account.desk().concurrency(),
+            |judged: Judged| {
+                if let Some(message) = &judged.failure {
+                    failures.add(message);
+                }
+                job.progress.count(judged.failure.is_some());
+                let judgement = judged.judgement;
+                valid += u64::from(judgement.status.is_valid());
+                writer.push(&sample_id(&judgement.id, judgement.sample), &judgement)?;
+                if of_row.first().is_some_and(|first| first.id != judgement.id) {
+                    tally.add(&of_row);
+                    of_row.clear();
+                }
+                of_row.push(judgement);
+                Ok(failures.count <= allowed && account.fatal().is_none())
+            },
+        )
+        .await;
+        account.sync()?;
+        if let Some(message) = account.fatal() {
+            return Err(StageError::Failed(message));
+        }
+        result?;
+        if failures.count > allowed {
+            return Err(failures.error(allowed, all));
+        }
+        if !of_row.is_empty() {
+            tally.add(&of_row);
+        }
+        let artifact = writer.finish()?;
+        let mut summary = Summary::default();
+        tally.finish(&mut summary);
+        summary.values.insert("coverage".to_owned(), coverage(valid, all));
+        let mut notes = Vec::new();
+        if failures.count > 0 {
+            notes.push(format!("{} of {all} rows failed: {}", failures.count, failures.describe()));
+        }
+        let counts = Counts {
+            rows: all,
+            failed: failures.count,
+            missing: all - valid,
+            calls: account.calls(),
+            reused: account.reused(),
+            cost_usd: account.cost_usd(),
+            seconds: 0.0,
+        };
+        Ok(Produced { artifact, meta: None, counts, summary, notes })
+    }
+}
+
+impl Stage for Judge {
+    fn kind(&self) -> &'static str {
+        "judge"
+    }
+
+    fn input(&self) -> Option<(&str, &Place)> {
+        Some((&self.input, &self.input_place))
+    }
+
+    fn input_kind(&self) -> &'static str {
+        "inference"
+    }
+
+    fn models(&self, of_input: &[String]) -> Option<Vec<String>> {
+        let baseline = self.method.baseline();
+        Some(of_input.iter().filter(|model| Some(model.as_str()) != baseline).cloned().collect())
+    }
+
+    fn check_models(&self, of_input: &[String], problems: &mut Vec<Problem>) {
+        if let Some(baseline) = self.method.baseline() {
+            if !of_input.iter().any(|model| model == baseline) {
+                let help = suggest(baseline, &format!("models of {}", self.input), of_input.iter().map(String::as_str));
+                problems.push(
+                    Problem::error("unknown-model", format!("`{}` has no model `{baseline}` to compare with", self.input))
+                        .at(&self.place)
+                        .maybe_help(help),
+                );
+            } else if of_input.len() < 2 {
+                problems.push(
+                    Problem::error("missing-model", format!("`{}` has only the baseline: there is nothing to compare it with", self.input))
+                        .at(&self.place),
+                );
+            }
+        }
+        if of_input.contains(&self.model) && !self.allow_self {
+            problems.push(
+                Problem::error("judge-is-contestant", format!("`{}` judges its own completions", self.model))
+                    .at(&self.model_place)
+                    .help("take another judge, or say `allow_self: true` and mind that models prefer their own answers"),
+            );
+        }
+    }
+
+    fn inputs(&self, model: Option<&str>) -> Vec<Input> {
+        let input = |part, model: Option<&str>| Input { part, stage: self.input.clone(), model: model.map(str::to_owned) };
+        let mut inputs = vec![input(COMPLETIONS, model)];
+        inputs.extend(self.method.baseline().map(|baseline| input(BASELINE, Some(baseline))));
+        inputs
+    }
+
+    fn callees(&self, _model: Option<&str>) -> Vec<(&'static str, String)> {
+        vec![("judge", self.model.clone())]
+    }
+
+    fn columns(&self) -> Vec<(String, Place)> {
+        self.conversation.prompts().chain(self.reference.as_ref()).flat_map(Prompt::columns).collect()
+    }
+
+    fn fingerprint(&self, facts: &Facts<'_>) -> Result<Fingerprint, StageError> {
+        let mut fingerprint = Fingerprint::new("judge", REVISION);
+        for (name, value) in self.method.settings() {
+            fingerprint.setting(&name, value);
+        }
+        if self.retries != 1 {
+            fingerprint.setting("retries", self.retries);
+        }
+        self.conversation.add_to(&mut fingerprint, facts);
+        if let Some(reference) = &self.reference {
+            reference.add_to(&mut fingerprint, facts);
+        }
+        add_model(&mut fingerprint, "judge", facts, &self.model, &self.options);
+        let columns: &[&str] = if self.conversation.reads("finish_reason") { &["text", "finish_reason"] } else { &["text"] };
+        add_completions(&mut fingerprint, COMPLETIONS, facts.inputs.get(COMPLETIONS), columns);
+        if self.method.baseline().is_some() {
+            add_completions(&mut fingerprint, BASELINE, facts.inputs.get(BASELINE), columns);
+        }
+        Ok(fingerprint)
+    }
+
+    fn run(self: Arc<Self>, job: Job) -> BoxFuture<'static, Result<Produced, StageError>> {
+        Box::pin(self.produce(job))
+    }
+
+    fn unit(&self, value: &str) -> Option<Unit> {
+        if value == "coverage" {
+            return Some(Unit::Rate);
+        }
+        self.method.values().into_iter().find(|(name, _)| name == value).map(|(_, unit)| unit)
+    }
+
+    fn values(&self) -> Vec<String> {
+        self.method.values().into_iter().map(|(name, _)| name).chain(["coverage".to_owned()]).collect()
+    }
+}

@@ -1,0 +1,234 @@
+//! Stages: what a pipeline's nodes are and do.
+//!
+//! A [`Stage`] is a stage's typed settings. It says what nodes it becomes and what they depend on
+//! ([`Stage::fingerprint`]), and makes a node's rows ([`Stage::run`]). A plan and a run go through
+//! the same code: a plan gives it desks that never buy ([`Mode::Dry`]), so what a plan counts is what
+//! a run will send.
+//!
+//! **Adding a stage kind:** one file with a `parse` function, one line in [`KINDS`], an example
+//! pipeline and its tests; bump its revision when its output changes meaning.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `dataset` `inference` `metric` `judge/` | the kinds |
+//! | `desk` | buying completions: log first, one buyer per model, nothing twice |
+//! | `drive` | rows through concurrent work, back in order |
+//! | `join` | streaming joins of artifacts by id |
+//! | `prompt` | templates with what they add to a key; variables |
+
+mod dataset;
+mod desk;
+mod drive;
+mod inference;
+mod join;
+mod judge;
+mod metric;
+mod prompt;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures_util::future::BoxFuture;
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+
+pub use desk::{Account, Desk, Mode};
+pub use judge::verdict;
+
+use crate::digest::Digest;
+use crate::problem::{Place, Problem};
+use crate::score::{Estimate, Summary, Unit};
+use crate::spec::{ModelSpec, StageSpec, Workspace};
+use crate::store::{Artifact, Counts, Fingerprint, Manifest, Store, StoreError};
+
+/// The kinds there are: name and parser of the settings.
+pub const KINDS: &[(&str, Parse)] = &[
+    ("dataset", dataset::parse),
+    ("inference", inference::parse),
+    ("metric", metric::parse),
+    ("judge", judge::parse),
+];
+
+/// Parses a stage's settings.
+pub type Parse = fn(&StageSpec, &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>>;
+
+/// What a stage's settings may name.
+pub struct Scope<'a> {
+    pub workspace: &'a Workspace,
+    pub models: &'a IndexMap<String, ModelSpec>,
+    pub params: &'a IndexMap<String, Value>,
+}
+
+/// An artifact that a node reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// What it is to the node: `rows`, `completions`, `baseline`.
+    pub part: &'static str,
+    pub stage: String,
+    pub model: Option<String>,
+}
+
+/// The part that a dataset's rows play.
+pub const ROWS: &str = "rows";
+/// The part that the judged or measured completions play.
+pub const COMPLETIONS: &str = "completions";
+/// The part that the completions compared with play.
+pub const BASELINE: &str = "baseline";
+
+/// What a key is made of, beside the settings.
+pub struct Facts<'a> {
+    pub model: Option<&'a str>,
+    pub params: &'a IndexMap<String, Value>,
+    /// Upstream results by part.
+    pub inputs: &'a BTreeMap<&'static str, Manifest>,
+    /// Identities of models by name.
+    pub identities: &'a BTreeMap<String, Map<String, Value>>,
+    pub limit: Option<u64>,
+    pub workspace: &'a Workspace,
+    pub digest_file: &'a (dyn Fn(&Path) -> std::io::Result<Digest> + Sync),
+}
+
+/// Everything that making a node's rows takes.
+pub struct Job {
+    pub node: String,
+    pub model: Option<String>,
+    pub params: IndexMap<String, Value>,
+    pub limit: Option<u64>,
+    pub workspace: Workspace,
+    pub store: Arc<Store>,
+    /// Upstream results by part.
+    pub inputs: BTreeMap<&'static str, Manifest>,
+    /// By model name.
+    pub accounts: BTreeMap<String, Arc<Account>>,
+    pub progress: Arc<Progress>,
+    /// Set when the user wants to stop: nothing new is sent.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// How far a node is; read by whoever shows it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    pub done: AtomicU64,
+    pub failed: AtomicU64,
+    /// Rows × samples, where known.
+    pub total: AtomicU64,
+}
+
+impl Progress {
+    fn count(&self, is_failed: bool) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+        if is_failed {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a node made.
+#[derive(Clone, Debug)]
+pub struct Produced {
+    pub artifact: Artifact,
+    pub meta: Option<Artifact>,
+    pub counts: Counts,
+    pub summary: Summary,
+    /// Things a user should know, such as rows that were skipped.
+    pub notes: Vec<String>,
+}
+
+/// Why a node could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The node's own input or endpoint is at fault.
+    #[error("{0}")]
+    Failed(String),
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl StageError {
+    pub fn failed(message: impl Into<String>) -> StageError {
+        StageError::Failed(message.into())
+    }
+}
+
+/// A stage's typed settings.
+pub trait Stage: Send + Sync {
+    fn kind(&self) -> &'static str;
+
+    /// Returns the stage that `input` names, with its place.
+    fn input(&self) -> Option<(&str, &Place)>;
+
+    /// Returns the kind that `input` must have.
+    fn input_kind(&self) -> &'static str;
+
+    /// Returns the models of its nodes, given those of its input; none: one node without a model.
+    fn models(&self, of_input: &[String]) -> Option<Vec<String>>;
+
+    /// Finds what is wrong with the models that it meets through its input.
+    fn check_models(&self, _of_input: &[String], _problems: &mut Vec<Problem>) {}
+
+    /// Returns what a node reads, but for the rows at the root, which the plan adds.
+    fn inputs(&self, model: Option<&str>) -> Vec<Input>;
+
+    /// Returns the models that a node calls, by their part in the fingerprint.
+    fn callees(&self, model: Option<&str>) -> Vec<(&'static str, String)>;
+
+    /// Returns the columns of the root dataset that it reads by name, and where.
+    fn columns(&self) -> Vec<(String, Place)>;
+
+    /// A dataset removes from `wanted` the columns that some row has, and returns those that it saw;
+    /// it reads no further than it must.
+    fn scan(&self, _workspace: &Workspace, wanted: &mut BTreeSet<String>) -> Result<BTreeSet<String>, StageError> {
+        wanted.clear();
+        Ok(BTreeSet::new())
+    }
+
+    /// Returns what a node depends on.
+    fn fingerprint(&self, facts: &Facts<'_>) -> Result<Fingerprint, StageError>;
+
+    /// Makes a node's rows.
+    fn run(self: Arc<Self>, job: Job) -> BoxFuture<'static, Result<Produced, StageError>>;
+
+    /// Returns how a value of its summary reads; none if there is no such value.
+    fn unit(&self, value: &str) -> Option<Unit>;
+
+    /// Returns the values of its summary that can be named ahead, for suggestions.
+    fn values(&self) -> Vec<String>;
+
+    /// Returns the path behind a file of the fingerprint.
+    fn file(&self, _label: &str) -> Option<String> {
+        None
+    }
+
+    /// Renders what was asked for a row and a sample, where that can be shown.
+    fn asked(&self, _shown: &Shown<'_>) -> Option<Value> {
+        None
+    }
+}
+
+/// A row to be shown with what was asked for it.
+pub struct Shown<'a> {
+    pub model: Option<&'a str>,
+    pub params: &'a IndexMap<String, Value>,
+    pub row: &'a crate::row::Row,
+    pub sample: u32,
+}
+
+/// Returns the `coverage` of a stage: valid of all, a fact rather than an estimate.
+fn coverage(valid: u64, all: u64) -> Estimate {
+    Estimate {
+        value: (all > 0).then(|| valid as f64 / all as f64),
+        low: None,
+        high: None,
+        n: all,
+        missing: all - valid,
+    }
+}
+
+/// Returns a seed that depends on what is summed up and nothing else.
+fn seed_of(name: &str, settings: &Value) -> u64 {
+    Digest::of_json("etalon.seed", &Value::Array(vec![name.into(), settings.clone()])).seed()
+}

@@ -1,0 +1,312 @@
+//! Templates in stages: what they add to a key, and the variables that they read.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use minijinja::Value as TemplateValue;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{Facts, ROWS, Scope, StageError};
+use crate::problem::{Place, Problem};
+use crate::provider::Message;
+use crate::spec::Node;
+use crate::store::{Fingerprint, Manifest};
+use crate::template::{Attrs, Template, TemplateError, from_json, row_value};
+
+/// A template with the place where it is named.
+pub(super) struct Prompt {
+    /// `prompt`, `system`, `prediction`, …: its name in the key where it is written inline.
+    pub label: String,
+    pub template: Template,
+    pub place: Place,
+}
+
+impl Prompt {
+    /// Loads the template (or inline text) of a field.
+    pub fn load(scope: &Scope<'_>, label: &str, text: &str, place: &Place, variables: &[&str]) -> Result<Prompt, Vec<Problem>> {
+        let template = Template::load(&scope.workspace.library, text, place, variables)?;
+        Ok(Prompt { label: label.to_owned(), template, place: place.clone() })
+    }
+
+    /// Loads a value: one expression keeps its type.
+    pub fn load_value(scope: &Scope<'_>, label: &str, text: &str, place: &Place, variables: &[&str]) -> Result<Prompt, Vec<Problem>> {
+        let template = Template::load_value(&scope.workspace.library, text, place, variables)?;
+        Ok(Prompt { label: label.to_owned(), template, place: place.clone() })
+    }
+
+    /// Returns the columns that it reads by name, with where it reads them.
+    pub fn columns(&self) -> Vec<(String, Place)> {
+        let reads = &self.template.reads;
+        let Attrs::Some(names) = reads.of("row") else { return Vec::new() };
+        names
+            .into_iter()
+            .map(|name| {
+                let place = reads.place_of(&self.template, "row", &name).unwrap_or_else(|| self.place.clone());
+                (name, place)
+            })
+            .collect()
+    }
+
+    /// Adds its closure, and the params, model name and columns that it reads, to a key.
+    pub fn add_to(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>) {
+        for (name, digest) in self.template.closure() {
+            let name = if name == "<inline>" { self.label.clone() } else { name };
+            fingerprint.templates.insert(name, digest);
+        }
+        match self.template.reads.of("params") {
+            Attrs::All => fingerprint.params.extend(facts.params.iter().map(|(name, value)| (name.clone(), value.clone()))),
+            Attrs::Some(names) => {
+                for name in names {
+                    let value = facts.params.get(&name).cloned().unwrap_or_default();
+                    fingerprint.params.insert(name, value);
+                }
+            }
+        }
+        if self.template.reads.reads("model") {
+            fingerprint.setting("model_name", facts.model.unwrap_or("_"));
+        }
+        add_columns(fingerprint, facts.inputs.get(ROWS), &self.template.reads.of("row"));
+    }
+}
+
+/// Adds the digests of the dataset's columns that are read.
+pub(super) fn add_columns(fingerprint: &mut Fingerprint, rows: Option<&Manifest>, attrs: &Attrs) {
+    let Some(rows) = rows.filter(|_| !attrs.is_empty()) else { return };
+    let inputs = fingerprint.inputs.entry(ROWS.to_owned()).or_default();
+    inputs.insert("ids".to_owned(), Some(rows.artifact.ids));
+    match attrs {
+        Attrs::All => {
+            inputs.extend(rows.artifact.columns.iter().map(|(name, digest)| (format!("row.{name}"), Some(*digest))));
+        }
+        Attrs::Some(names) => {
+            for name in names {
+                inputs.insert(format!("row.{name}"), rows.artifact.columns.get(name).copied());
+            }
+        }
+    }
+}
+
+/// Adds columns of a completions artifact.
+pub(super) fn add_completions(fingerprint: &mut Fingerprint, part: &str, manifest: Option<&Manifest>, columns: &[&str]) {
+    let Some(manifest) = manifest else { return };
+    let inputs = fingerprint.inputs.entry(part.to_owned()).or_default();
+    inputs.insert("ids".to_owned(), Some(manifest.artifact.ids));
+    for column in columns {
+        inputs.insert((*column).to_owned(), manifest.artifact.columns.get(*column).copied());
+    }
+}
+
+/// Adds the identity of a model and the options that reach the wire.
+pub(super) fn add_model(fingerprint: &mut Fingerprint, part: &str, facts: &Facts<'_>, name: &str, options: &Map<String, Value>) {
+    let mut model = facts.identities.get(name).cloned().unwrap_or_default();
+    model.insert("options".to_owned(), Value::Object(options.clone()));
+    fingerprint.models.insert(part.to_owned(), model);
+}
+
+/// The params as a template variable.
+pub(super) fn params_value(params: &IndexMap<String, Value>) -> TemplateValue {
+    TemplateValue::from_pairs(params.iter().map(|(name, value)| (name.clone(), from_json(value))))
+}
+
+/// The variables of one render.
+#[derive(Default)]
+pub(super) struct Variables(Vec<(&'static str, TemplateValue)>);
+
+impl Variables {
+    pub fn new(params: &TemplateValue) -> Variables {
+        Variables(vec![("params", params.clone())])
+    }
+
+    pub fn with(mut self, name: &'static str, value: impl Into<TemplateValue>) -> Variables {
+        self.0.push((name, value.into()));
+        self
+    }
+
+    pub fn with_row(self, row: &crate::row::Row, attrs: &Attrs) -> Variables {
+        if attrs.is_empty() {
+            return self;
+        }
+        let value = row_value(&row.id, &row.columns, attrs);
+        self.with("row", value)
+    }
+
+    pub fn value(self) -> TemplateValue {
+        TemplateValue::from_pairs(self.0)
+    }
+}
+
+/// `messages:` of a stage.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MessageSetting {
+    pub role: String,
+    pub content: String,
+}
+
+/// A conversation whose contents are templates: `system` and `prompt`, or `messages`.
+pub(super) struct Conversation {
+    turns: Vec<(String, Prompt)>,
+    /// Union of what the turns read of the row.
+    pub row: Attrs,
+}
+
+impl Conversation {
+    /// Loads `system`, `prompt`, `messages` of a stage. `default` is the prompt where none is given.
+    pub fn load(
+        scope: &Scope<'_>,
+        settings: &Node,
+        fields: (&Option<String>, &Option<String>, &Option<Vec<MessageSetting>>),
+        default: Option<&str>,
+        variables: &[&str],
+        problems: &mut Vec<Problem>,
+    ) -> Conversation {
+        let (system, prompt, messages) = fields;
+        let place_of = |path: &[&str]| {
+            let path: Vec<String> = path.iter().map(ToString::to_string).collect();
+            settings.nearest(&path).place.clone()
+        };
+        let mut turns = Vec::new();
+        let mut add = |role: &str, label: &str, text: &str, place: Place| {
+            match Prompt::load(scope, label, text, &place, variables) {
+                Ok(prompt) => turns.push((role.to_owned(), prompt)),
+                Err(found) => problems.extend(found),
+            }
+        };
+        if let Some(messages) = messages {
+            for (index, message) in messages.iter().enumerate() {
+                let index = index.to_string();
+                add(&message.role, &format!("messages.{index}"), &message.content, place_of(&["messages", &index, "content"]));
+            }
+        }
+        if let Some(system) = system {
+            add("system", "system", system, place_of(&["system"]));
+        }
+        match (prompt, default) {
+            (Some(prompt), _) => add("user", "prompt", prompt, place_of(&["prompt"])),
+            (None, Some(default)) if messages.is_none() => add("user", "prompt", default, settings.place.clone()),
+            _ => {}
+        }
+        let mut row = Attrs::default();
+        for (_, prompt) in &turns {
+            row.merge(&prompt.template.reads.of("row"));
+        }
+        Conversation { turns, row }
+    }
+
+    pub fn prompts(&self) -> impl Iterator<Item = &Prompt> {
+        self.turns.iter().map(|(_, prompt)| prompt)
+    }
+
+    pub fn reads(&self, variable: &str) -> bool {
+        self.prompts().any(|prompt| prompt.template.reads.reads(variable))
+    }
+
+    /// Adds everything about it to a key.
+    pub fn add_to(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>) {
+        for prompt in self.prompts() {
+            prompt.add_to(fingerprint, facts);
+        }
+        // Which template says what in which role, without the name of a file that merely moved.
+        let roles: Vec<Value> = self
+            .turns
+            .iter()
+            .map(|(role, prompt)| Value::from(vec![role.as_str(), prompt.template.name_or(&prompt.label)]))
+            .collect();
+        fingerprint.setting("conversation", roles);
+    }
+
+    /// Renders every turn.
+    pub fn render(&self, variables: &TemplateValue) -> Result<Vec<Message>, TemplateError> {
+        self.turns.iter().map(|(role, prompt)| Ok(Message::new(role, prompt.template.render(variables)?))).collect()
+    }
+}
+
+/// Merges a stage's options over a model's; `null` removes.
+pub(super) fn merge_options(model: &Map<String, Value>, stage: &Map<String, Value>) -> Map<String, Value> {
+    let mut merged = model.clone();
+    for (name, value) in stage {
+        if value.is_null() {
+            merged.shift_remove(name);
+        } else {
+            merged.insert(name.clone(), value.clone());
+        }
+    }
+    merged.sort_keys();
+    merged
+}
+
+/// `max_failures`: a count, or a share of the rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum MaxFailures {
+    Count(u64),
+    Share(f64),
+}
+
+impl MaxFailures {
+    /// 5 % of the rows.
+    pub const DEFAULT: MaxFailures = MaxFailures::Share(0.05);
+
+    pub fn parse(value: &Value) -> Option<MaxFailures> {
+        match value {
+            Value::Number(number) => number.as_u64().map(MaxFailures::Count),
+            Value::String(text) => {
+                let percent: f64 = text.trim().strip_suffix('%')?.trim().parse().ok()?;
+                (0.0..=100.0).contains(&percent).then_some(MaxFailures::Share(percent / 100.0))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns how many of `all` may fail.
+    pub fn of(self, all: u64) -> u64 {
+        match self {
+            MaxFailures::Count(count) => count,
+            MaxFailures::Share(share) => (all as f64 * share).floor() as u64,
+        }
+    }
+}
+
+/// Reads `max_failures` of a stage's settings.
+pub(super) fn max_failures(settings: &Node, value: &Option<Value>, problems: &mut Vec<Problem>) -> MaxFailures {
+    let Some(value) = value else { return MaxFailures::DEFAULT };
+    MaxFailures::parse(value).unwrap_or_else(|| {
+        let place = settings.get("max_failures").map_or(&settings.place, |node| &node.place);
+        problems.push(Problem::error("wrong-value", "`max_failures` is a count or a share").at(place).help("max_failures: 3, or max_failures: 5%"));
+        MaxFailures::DEFAULT
+    })
+}
+
+/// Counts why rows failed, so that a message can say it once.
+#[derive(Default)]
+pub(super) struct Failures {
+    pub count: u64,
+    messages: BTreeMap<String, u64>,
+}
+
+impl Failures {
+    pub fn add(&mut self, message: &str) {
+        self.count += 1;
+        if self.messages.len() < 100 || self.messages.contains_key(message) {
+            *self.messages.entry(message.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// Returns the commonest reasons.
+    pub fn describe(&self) -> String {
+        let mut reasons: Vec<(&String, &u64)> = self.messages.iter().collect();
+        reasons.sort_by(|a, b| b.1.cmp(a.1));
+        let shown: Vec<String> = reasons
+            .iter()
+            .take(3)
+            .map(|(message, count)| if **count > 1 { format!("{count}× {message}") } else { (*message).clone() })
+            .collect();
+        let more = reasons.len().saturating_sub(3);
+        if more > 0 { format!("{}; and {more} other reasons", shown.join("; ")) } else { shown.join("; ") }
+    }
+
+    /// Returns the error of a node that had more failures than it may.
+    pub fn error(&self, allowed: u64, all: u64) -> StageError {
+        StageError::failed(format!("{} of {all} calls failed, {allowed} may: {}", self.count, self.describe()))
+    }
+}
