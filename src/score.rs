@@ -39,9 +39,9 @@ pub struct Summary {
 /// How a value reads: what a table shows and what can be compared with a ceiling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// 0 to 1, more is better.
+    /// 0 to 1, more is better: can be put as a share of the ceiling.
     Fraction,
-    /// 0 to 1, neither end is better.
+    /// 0 to 1, and no share of the ceiling: win rates, consistency, coverage.
     Rate,
     /// In units of a rubric's scale, more is better.
     Scale,

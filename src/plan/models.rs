@@ -61,7 +61,7 @@ fn weights(
         let path = workspace.path(pattern);
         let mut files: Vec<(String, PathBuf)> = Vec::new();
         if path.is_file() {
-            files.push((file_name(&path), path));
+            files.push((file_name(&path), path.clone()));
         } else if path.is_dir() {
             in_folder(&path, &path, &mut files);
         } else {

@@ -149,8 +149,8 @@ fn fan_out(
         if !input_is_there {
             continue;
         }
-        if input.is_some() && stage.input_kind() == "inference" {
-            stage.check_models(&of_input, problems);
+        if let Some(input) = input.and_then(|input| stages.get(input)) {
+            stage.check_input(&**input, &of_input, problems);
         }
         let models: Vec<Option<String>> = match stage.models(&of_input) {
             None => vec![None],

@@ -57,10 +57,9 @@ pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildE
     let mut identity = Map::new();
     identity.insert("provider".to_owned(), "replay".into());
     identity.insert("file".to_owned(), digest.to_string().into());
-    if let Some(model) = &building.spec.model {
-        identity.insert("model".to_owned(), model.clone().into());
-    }
-    let names = [Some(building.name.to_owned()), building.spec.model.clone()].into_iter().flatten().collect();
+    // One file may hold several models: which records count depends on the names.
+    let names: Vec<String> = [Some(building.name.to_owned()), building.spec.model.clone()].into_iter().flatten().collect();
+    identity.insert("names".to_owned(), names.clone().into());
     Ok(Box::new(Replay { file, path, names, identity, recorded: OnceLock::new() }))
 }
 

@@ -19,7 +19,7 @@ use super::prompt::{
 use super::{Account, Facts, Input, Job, Produced, ROWS, Scope, Shown, Stage, StageError, coverage};
 use crate::digest::canonical;
 use crate::problem::{Place, Problem, suggest};
-use crate::provider::Request;
+use crate::provider::{Message, Request};
 use crate::row::{Completion, Meta, Row, Status};
 use crate::score::{Summary, Unit};
 use crate::spec::{NodeValue, StageSpec, decode};
@@ -429,7 +429,7 @@ impl Stage for Inference {
                     add_model(&mut fingerprint, "model", facts, name, &options);
                 }
             }
-            Source::Given(prompt) => prompt.add_to(&mut fingerprint, facts),
+            Source::Given(prompt) => prompt.add_to(&mut fingerprint, facts, ""),
         }
         if self.samples != 1 {
             fingerprint.setting("samples", self.samples);
@@ -452,13 +452,23 @@ impl Stage for Inference {
         vec!["coverage".to_owned()]
     }
 
-    fn asked(&self, shown: &Shown<'_>) -> Option<Value> {
+    fn has_prompt(&self) -> bool {
+        matches!(self.source, Source::Ask(_))
+    }
+
+    fn asked(&self, shown: &Shown<'_>) -> Option<Vec<Message>> {
         let Source::Ask(conversation) = &self.source else { return None };
         let variables = Variables::new(&params_value(shown.params))
             .with("model", shown.model.unwrap_or("_"))
             .with("sample", shown.sample)
             .with_row(shown.row, &conversation.row)
             .value();
-        serde_json::to_value(conversation.render(&variables).ok()?).ok()
+        conversation.render(&variables).ok()
+    }
+
+    fn add_prompt(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>) {
+        if let Source::Ask(conversation) = &self.source {
+            conversation.add_as(fingerprint, facts, "input.");
+        }
     }
 }

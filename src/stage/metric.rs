@@ -371,7 +371,7 @@ impl Stage for MetricStage {
             fingerprint.setting(&format!("metrics.{}", measure.name), Value::Object(setting));
         }
         for prompt in self.prompts() {
-            prompt.add_to(&mut fingerprint, facts);
+            prompt.add_to(&mut fingerprint, facts, "");
         }
         let columns: &[&str] = if self.reads("finish_reason") { &["text", "finish_reason"] } else { &["text"] };
         add_completions(&mut fingerprint, COMPLETIONS, facts.inputs.get(COMPLETIONS), columns);

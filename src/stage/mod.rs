@@ -39,6 +39,7 @@ pub use judge::verdict;
 
 use crate::digest::Digest;
 use crate::problem::{Place, Problem};
+use crate::provider::Message;
 use crate::score::{Estimate, Summary, Unit};
 use crate::spec::{ModelSpec, StageSpec, Workspace};
 use crate::store::{Artifact, Counts, Fingerprint, Manifest, Store, StoreError};
@@ -85,6 +86,8 @@ pub struct Facts<'a> {
     pub inputs: &'a BTreeMap<&'static str, Manifest>,
     /// Identities of models by name.
     pub identities: &'a BTreeMap<String, Map<String, Value>>,
+    /// The stage that `input` names.
+    pub upstream: Option<&'a dyn Stage>,
     pub limit: Option<u64>,
     pub workspace: &'a Workspace,
     pub digest_file: &'a (dyn Fn(&Path) -> std::io::Result<Digest> + Sync),
@@ -100,6 +103,8 @@ pub struct Job {
     pub store: Arc<Store>,
     /// Upstream results by part.
     pub inputs: BTreeMap<&'static str, Manifest>,
+    /// The stage that `input` names.
+    pub upstream: Option<Arc<dyn Stage>>,
     /// By model name.
     pub accounts: BTreeMap<String, Arc<Account>>,
     pub progress: Arc<Progress>,
@@ -167,8 +172,8 @@ pub trait Stage: Send + Sync {
     /// Returns the models of its nodes, given those of its input; none: one node without a model.
     fn models(&self, of_input: &[String]) -> Option<Vec<String>>;
 
-    /// Finds what is wrong with the models that it meets through its input.
-    fn check_models(&self, _of_input: &[String], _problems: &mut Vec<Problem>) {}
+    /// Finds what is wrong with the stage and the models that it meets through its input.
+    fn check_input(&self, _input: &dyn Stage, _of_input: &[String], _problems: &mut Vec<Problem>) {}
 
     /// Returns what a node reads, but for the rows at the root, which the plan adds.
     fn inputs(&self, model: Option<&str>) -> Vec<Input>;
@@ -203,10 +208,18 @@ pub trait Stage: Send + Sync {
         None
     }
 
-    /// Renders what was asked for a row and a sample, where that can be shown.
-    fn asked(&self, _shown: &Shown<'_>) -> Option<Value> {
+    /// Returns true if its rows come from prompts that can be rendered again.
+    fn has_prompt(&self) -> bool {
+        false
+    }
+
+    /// Renders what was asked for a row and a sample: a list of messages.
+    fn asked(&self, _shown: &Shown<'_>) -> Option<Vec<Message>> {
         None
     }
+
+    /// Adds to the key of a stage behind it what its prompts depend on.
+    fn add_prompt(&self, _fingerprint: &mut Fingerprint, _facts: &Facts<'_>) {}
 }
 
 /// A row to be shown with what was asked for it.

@@ -48,10 +48,11 @@ impl Prompt {
             .collect()
     }
 
-    /// Adds its closure, and the params, model name and columns that it reads, to a key.
-    pub fn add_to(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>) {
+    /// Adds its closure, and the params, model name and columns that it reads, to a key. `prefix`
+    /// keeps inline templates of another stage apart from those of this one.
+    pub fn add_to(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>, prefix: &str) {
         for (name, digest) in self.template.closure() {
-            let name = if name == "<inline>" { self.label.clone() } else { name };
+            let name = if name == "<inline>" { format!("{prefix}{}", self.label) } else { name };
             fingerprint.templates.insert(name, digest);
         }
         match self.template.reads.of("params") {
@@ -204,8 +205,13 @@ impl Conversation {
 
     /// Adds everything about it to a key.
     pub fn add_to(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>) {
+        self.add_as(fingerprint, facts, "");
+    }
+
+    /// Adds it to the key of another stage, which reads what was asked here.
+    pub fn add_as(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>, prefix: &str) {
         for prompt in self.prompts() {
-            prompt.add_to(fingerprint, facts);
+            prompt.add_to(fingerprint, facts, prefix);
         }
         // Which template says what in which role, without the name of a file that merely moved.
         let roles: Vec<Value> = self
@@ -213,7 +219,7 @@ impl Conversation {
             .iter()
             .map(|(role, prompt)| Value::from(vec![role.as_str(), prompt.template.name_or(&prompt.label)]))
             .collect();
-        fingerprint.setting("conversation", roles);
+        fingerprint.setting(&format!("{prefix}conversation"), roles);
     }
 
     /// Renders every turn.

@@ -129,7 +129,7 @@ impl Method for Compare {
     }
 
     fn variables(&self) -> &'static [&'static str] {
-        &["row", "params", "a", "b", "reference", "tag", "ties"]
+        &["row", "params", "a", "b", "prompt", "reference", "tag", "ties"]
     }
 
     fn baseline(&self) -> Option<&str> {
@@ -253,7 +253,7 @@ impl Method for Compare {
     }
 
     fn values(&self) -> Vec<(String, Unit)> {
-        let mut values = vec![("win_rate".to_owned(), Unit::Fraction), ("decisive_win_rate".to_owned(), Unit::Fraction)];
+        let mut values = vec![("win_rate".to_owned(), Unit::Rate), ("decisive_win_rate".to_owned(), Unit::Rate)];
         if self.order == Order::Both {
             values.push(("position_consistency".to_owned(), Unit::Rate));
         }

@@ -36,7 +36,7 @@ use super::prompt::{
     Conversation, Failures, MaxFailures, MessageSetting, Prompt, Variables, add_completions, add_model, max_failures,
     merge_options, params_value,
 };
-use super::{Account, BASELINE, COMPLETIONS, Facts, Input, Job, Produced, Scope, Stage, StageError, coverage, seed_of};
+use super::{Account, BASELINE, COMPLETIONS, Facts, Input, Job, Produced, Scope, Shown, Stage, StageError, coverage, seed_of};
 use crate::digest::Digest;
 use crate::problem::{Place, Problem, suggest};
 use crate::provider::{Message, Request};
@@ -170,6 +170,8 @@ struct Work {
     model: String,
     row_reads: Attrs,
     reference_reads: Attrs,
+    /// The stage whose prompts the judge's template shows, and the params that they read.
+    upstream: Option<(Arc<dyn Stage>, indexmap::IndexMap<String, Value>)>,
 }
 
 /// A judgement, and the message of a call that failed.
@@ -308,11 +310,13 @@ impl Work {
         reference: Option<&TemplateValue>,
     ) -> Result<(Vec<Message>, Option<String>), crate::template::TemplateError> {
         let conversation = &self.judge.conversation;
+        let prompt = self.prompt(joined, sample);
         let render = |tag: &str| {
             let mut variables = Variables::new(&self.params)
                 .with("model", self.model.as_str())
                 .with("sample", sample)
                 .with("tag", tag)
+                .with("prompt", prompt.clone())
                 .with("reference", reference.cloned().unwrap_or(TemplateValue::from(())))
                 .with_row(&joined.row, &self.row_reads);
             for (name, value) in &question.variables {
@@ -332,6 +336,25 @@ impl Work {
     }
 }
 
+impl Work {
+    /// Returns what the judged model was asked, without its system message.
+    fn prompt(&self, joined: &Joined, sample: u32) -> TemplateValue {
+        let Some((stage, params)) = &self.upstream else { return TemplateValue::from(()) };
+        let shown = Shown { model: Some(&self.model), params, row: &joined.row, sample };
+        let messages = stage.asked(&shown).unwrap_or_default();
+        let turns: Vec<&Message> = messages.iter().filter(|message| message.role != "system").collect();
+        match turns.as_slice() {
+            [one] => TemplateValue::from(one.text()),
+            several => several
+                .iter()
+                .map(|turn| format!("{}: {}", turn.role, turn.text()))
+                .collect::<Vec<_>>()
+                .join("\n\n")
+                .into(),
+        }
+    }
+}
+
 impl Judge {
     async fn produce(self: Arc<Self>, job: Job) -> Result<Produced, StageError> {
         let account = job
@@ -347,6 +370,7 @@ impl Judge {
             params: params_value(&job.params),
             model: job.model.clone().unwrap_or_default(),
             row_reads: self.conversation.row.clone(),
+            upstream: job.upstream.clone().filter(|_| self.conversation.reads("prompt")).map(|stage| (stage, job.params.clone())),
             reference_reads: self.reference.as_ref().map(|prompt| prompt.template.reads.of("row")).unwrap_or_default(),
             judge: self.clone(),
         });
@@ -433,7 +457,16 @@ impl Stage for Judge {
         Some(of_input.iter().filter(|model| Some(model.as_str()) != baseline).cloned().collect())
     }
 
-    fn check_models(&self, of_input: &[String], problems: &mut Vec<Problem>) {
+    fn check_input(&self, input: &dyn Stage, of_input: &[String], problems: &mut Vec<Problem>) {
+        if self.conversation.reads("prompt") && !input.has_prompt() {
+            let message = format!("the judge's template shows `prompt`, and `{}` takes its completions from the dataset", self.input);
+            let place = self.conversation.prompts().find(|prompt| prompt.template.reads.reads("prompt")).map_or(&self.place, |prompt| &prompt.place);
+            problems.push(
+                Problem::error("no-prompt", message)
+                    .at(place)
+                    .help("write a template of your own that shows the columns that were asked, such as {{ row.question }}"),
+            );
+        }
         if let Some(baseline) = self.method.baseline() {
             if !of_input.iter().any(|model| model == baseline) {
                 let help = suggest(baseline, &format!("models of {}", self.input), of_input.iter().map(String::as_str));
@@ -483,7 +516,12 @@ impl Stage for Judge {
         }
         self.conversation.add_to(&mut fingerprint, facts);
         if let Some(reference) = &self.reference {
-            reference.add_to(&mut fingerprint, facts);
+            reference.add_to(&mut fingerprint, facts, "");
+        }
+        if self.conversation.reads("prompt")
+            && let Some(upstream) = facts.upstream
+        {
+            upstream.add_prompt(&mut fingerprint, facts);
         }
         add_model(&mut fingerprint, "judge", facts, &self.model, &self.options);
         let columns: &[&str] = if self.conversation.reads("finish_reason") { &["text", "finish_reason"] } else { &["text"] };

@@ -132,7 +132,7 @@ impl Method for Rubric {
     }
 
     fn variables(&self) -> &'static [&'static str] {
-        &["row", "params", "model", "sample", "completion", "finish_reason", "reference", "criteria", "scale", "labels", "tag"]
+        &["row", "params", "model", "sample", "completion", "finish_reason", "prompt", "reference", "criteria", "scale", "labels", "tag"]
     }
 
     fn settings(&self) -> Map<String, Value> {

@@ -1,0 +1,109 @@
+//! Exit codes: 0 ok · 1 a gate failed · 2 the spec or the command line is wrong · 3 a stage failed ·
+//! 4 etalon's own fault · 130 interrupted. Where several hold: 130, 4, 2, 3, 1.
+
+use std::process::ExitCode;
+
+use super::{Format, print, talk};
+use crate::execute::{ExecuteError, RunSummary, Verdict};
+use crate::problem::Problem;
+use crate::report;
+use crate::spec::WorkspaceError;
+use crate::stage::StageError;
+use crate::store::StoreError;
+
+pub(super) const OK: u8 = 0;
+pub(super) const GATE: u8 = 1;
+pub(super) const USAGE: u8 = 2;
+pub(super) const STAGE: u8 = 3;
+pub(super) const INTERNAL: u8 = 4;
+pub(super) const INTERRUPTED: u8 = 130;
+
+/// Why the program ends before its work is done.
+pub(super) struct Exit {
+    code: u8,
+    message: String,
+    help: Option<String>,
+    problems: Vec<Problem>,
+    is_json: bool,
+}
+
+impl Exit {
+    fn new(code: u8, message: impl Into<String>) -> Exit {
+        Exit { code, message: message.into(), help: None, problems: Vec::new(), is_json: false }
+    }
+
+    pub fn usage(message: impl Into<String>, help: Option<String>) -> Exit {
+        Exit { help, ..Exit::new(USAGE, message) }
+    }
+
+    pub fn internal(message: &str) -> Exit {
+        Exit::new(INTERNAL, message)
+    }
+
+    /// The spec is wrong.
+    pub fn problems(problems: Vec<Problem>, format: Format) -> Exit {
+        Exit { problems, is_json: format == Format::Json, ..Exit::new(USAGE, "") }
+    }
+
+    /// Says why, and returns the code.
+    pub fn report(&self) -> ExitCode {
+        if self.is_json {
+            print(&report::problems_json(&self.problems).to_string());
+        } else if !self.problems.is_empty() {
+            talk(report::problems(&self.problems, true).trim_end());
+        }
+        if !self.message.is_empty() {
+            talk(&format!("error: {}", self.message));
+        }
+        if let Some(help) = &self.help {
+            talk(&format!("help: {help}"));
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<WorkspaceError> for Exit {
+    fn from(error: WorkspaceError) -> Exit {
+        match error {
+            WorkspaceError::Problems(problems) => Exit { problems, ..Exit::new(USAGE, "") },
+            other => Exit::new(USAGE, other.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for Exit {
+    fn from(error: StoreError) -> Exit {
+        Exit::new(INTERNAL, error.to_string())
+    }
+}
+
+impl From<ExecuteError> for Exit {
+    fn from(error: ExecuteError) -> Exit {
+        match error {
+            ExecuteError::Store(error) => error.into(),
+            ExecuteError::Usage { message, help } => Exit::usage(message, help),
+        }
+    }
+}
+
+impl From<StageError> for Exit {
+    fn from(error: StageError) -> Exit {
+        match error {
+            StageError::Store(error) => error.into(),
+            other => Exit::new(STAGE, other.to_string()),
+        }
+    }
+}
+
+/// Returns the code of a run.
+pub(super) fn of_run(run: &RunSummary) -> u8 {
+    if run.interrupted {
+        INTERRUPTED
+    } else if run.has_failed() {
+        STAGE
+    } else if run.gates.iter().any(|gate| matches!(gate.verdict, Verdict::Fail | Verdict::NoData)) {
+        GATE
+    } else {
+        OK
+    }
+}

@@ -1,0 +1,45 @@
+//! From the command line to a plan and a store: what most commands begin with.
+
+use std::sync::Arc;
+
+use super::exit::Exit;
+use super::{Global, talk};
+use crate::plan::{self, Plan};
+use crate::problem::{Problem, Severity};
+use crate::report;
+use crate::spec::{self, Workspace};
+use crate::store::Store;
+
+/// Loads and resolves a pipeline. Errors end the command; warnings are returned.
+pub(super) fn plan(global: &Global, pipeline: &str, sets: &[(String, String)]) -> Result<(Arc<Plan>, Vec<Problem>), Exit> {
+    let workspace = Workspace::open(global.workspace.as_deref())?;
+    let (plan, problems) = load(&workspace, pipeline, sets);
+    match plan {
+        Some(plan) if !has_error(&problems) => Ok((Arc::new(plan), problems)),
+        _ => Err(Exit::problems(problems, global.format)),
+    }
+}
+
+/// Loads and resolves a pipeline as far as it goes, with all problems.
+pub(super) fn load(workspace: &Workspace, pipeline: &str, sets: &[(String, String)]) -> (Option<Plan>, Vec<Problem>) {
+    let (spec, mut problems) = spec::load(workspace, pipeline, sets);
+    let Some(spec) = spec else { return (None, problems) };
+    let (plan, found) = plan::resolve(workspace, spec);
+    problems.extend(found);
+    (plan, problems)
+}
+
+pub(super) fn has_error(problems: &[Problem]) -> bool {
+    problems.iter().any(|problem| problem.severity == Severity::Error)
+}
+
+pub(super) fn store(plan: &Plan) -> Result<Arc<Store>, Exit> {
+    Ok(Arc::new(Store::open(&plan.workspace.cache)?))
+}
+
+/// Prints warnings.
+pub(super) fn warn(problems: &[Problem]) {
+    if !problems.is_empty() {
+        talk(report::problems(problems, true).trim_end());
+    }
+}

@@ -1,0 +1,58 @@
+//! `etalon plan`.
+
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+
+use super::exit::{self, Exit};
+use super::{Format, Global, Sets, open, print, runtime};
+use crate::execute::{self, Options, Session};
+use crate::report;
+use crate::stage::Mode;
+
+#[derive(Args)]
+pub(super) struct PlanArgs {
+    /// Pipeline file, or the name of one in pipelines/
+    pipeline: String,
+    #[command(flatten)]
+    sets: Sets,
+    /// Plan this stage or node, and what it needs
+    #[arg(long, value_name = "STAGE")]
+    only: Option<String>,
+    /// Plan as if the completions of this stage or node were bought anew
+    #[arg(long, value_name = "STAGE")]
+    refresh: Vec<String>,
+    /// Use the first N rows of every dataset, after sampling
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+}
+
+pub(super) fn run(global: &Global, arguments: &PlanArgs) -> Result<u8, Exit> {
+    let (plan, warnings) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
+    open::warn(&warnings);
+    let store = open::store(&plan)?;
+    let options = Options {
+        only: arguments.only.clone(),
+        refresh: arguments.refresh.clone(),
+        limit: arguments.limit,
+        ..Options::default()
+    };
+    let session = Arc::new(Session::new(plan, store, options, Mode::Dry)?);
+    let forecasts = runtime()?.block_on(execute::forecast(session))?;
+    let has_error = forecasts.iter().any(|forecast| forecast.error.is_some());
+    match global.format {
+        Format::Text => print(report::forecast(&forecasts).trim_end()),
+        Format::Json => {
+            let sum = |of: fn(&execute::Forecast) -> u64| forecasts.iter().map(of).sum::<u64>();
+            let total = json!({
+                "calls": sum(|forecast| forecast.calls),
+                "reused": sum(|forecast| forecast.reused),
+                "tokens": sum(|forecast| forecast.tokens),
+                "cost_usd": forecasts.iter().filter_map(|forecast| forecast.cost_usd).reduce(|a, b| a + b),
+            });
+            print(&json!({ "etalon": 1, "nodes": forecasts, "total": total }).to_string());
+        }
+    }
+    Ok(if has_error { exit::STAGE } else { exit::OK })
+}

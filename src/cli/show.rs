@@ -1,0 +1,126 @@
+//! `etalon show`.
+
+use std::sync::Arc;
+
+use clap::Args;
+use minijinja::Value as TemplateValue;
+use serde_json::{Map, Value};
+
+use super::exit::{self, Exit};
+use super::{Format, Global, Sets, open, print, talk};
+use crate::execute::{self, Options, Session};
+use crate::problem::{Place, Source, suggest};
+use crate::report;
+use crate::stage::Mode;
+use crate::template::{Template, from_json};
+
+/// What an expression of `--where` can read.
+const VARIABLES: &[&str] = &[
+    "id", "model", "sample", "row", "prompt", "completion", "baseline", "status", "finish_reason", "error", "scores",
+    "verdict", "orders", "reason", "meta",
+];
+
+#[derive(Args)]
+pub(super) struct ShowArgs {
+    /// Pipeline file, or the name of one in pipelines/
+    pipeline: String,
+    /// Stage or node: `answers`, `answers.tuned`
+    stage: String,
+    #[command(flatten)]
+    sets: Sets,
+    /// Show this model's rows only
+    #[arg(long)]
+    model: Option<String>,
+    /// Show rows for which an expression holds: `row.intent == "billing" and scores.exact_match == 0`
+    #[arg(long = "where", value_name = "EXPR")]
+    filter: Option<String>,
+    /// Show rows without a valid result only
+    #[arg(long)]
+    failed: bool,
+    /// Show at most N rows of each node
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Add latency, usage and cost
+    #[arg(long)]
+    meta: bool,
+}
+
+pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
+    let (plan, _) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
+    let store = open::store(&plan)?;
+    let mut nodes = plan.find(&arguments.stage);
+    if nodes.is_empty() {
+        let names = plan.names();
+        let help = suggest(&arguments.stage, "stages and nodes there are", names.iter().map(String::as_str));
+        return Err(Exit::usage(format!("there is no stage or node {}", arguments.stage), help));
+    }
+    if let Some(model) = &arguments.model {
+        let models: Vec<String> = nodes.iter().filter_map(|index| plan.nodes[*index].model.clone()).collect();
+        nodes.retain(|index| plan.nodes[*index].model.as_ref() == Some(model));
+        if nodes.is_empty() {
+            let help = suggest(model, "its models", models.iter().map(String::as_str));
+            return Err(Exit::usage(format!("{} has no model {model}", arguments.stage), help));
+        }
+    }
+    let filter = arguments.filter.as_deref().map(|text| load_filter(&plan.workspace.library, text, global)).transpose()?;
+    let session = Session::new(plan.clone(), store, Options::default(), Mode::Dry)?;
+    let _ = Arc::clone(&plan);
+    let mut is_missing = false;
+    for index in nodes {
+        let name = &plan.nodes[index].name;
+        let Some(found) = execute::find_rows(&session, index)? else {
+            talk(&format!("{name} has not run yet: etalon run {}", arguments.pipeline));
+            is_missing = true;
+            continue;
+        };
+        if found.is_stale {
+            talk(&format!("{name}: the pipeline or its data have changed; these are the rows of the last run"));
+        }
+        let mut shown = 0;
+        let mut problem = None;
+        execute::each_row(&session, index, &found, arguments.meta, |document| {
+            if arguments.limit.is_some_and(|limit| shown >= limit) {
+                return false;
+            }
+            if arguments.failed && !execute::is_failed(&document) {
+                return true;
+            }
+            match filter.as_ref().map_or(Ok(true), |filter| holds(filter, &document)) {
+                Ok(true) => {}
+                Ok(false) => return true,
+                Err(error) => {
+                    problem = Some(error);
+                    return false;
+                }
+            }
+            shown += 1;
+            match global.format {
+                Format::Json => print(&Value::Object(document).to_string()),
+                Format::Text => print(&report::row(&document)),
+            }
+            true
+        })?;
+        if let Some(error) = problem {
+            return Err(Exit::usage(format!("--where: {error}"), None));
+        }
+        if shown == 0 {
+            talk(&format!("{name}: no rows to show"));
+        }
+    }
+    Ok(if is_missing { exit::STAGE } else { exit::OK })
+}
+
+fn load_filter(library: &crate::template::Library, text: &str, global: &Global) -> Result<Template, Exit> {
+    let source = Arc::new(Source { path: "--where".to_owned(), text: text.to_owned() });
+    let place = Place { range: 0..text.len(), source };
+    Template::load_expression(library, text, &place, VARIABLES).map_err(|problems| Exit::problems(problems, global.format))
+}
+
+/// Evaluates the filter; what a row does not have is none.
+fn holds(filter: &Template, document: &Map<String, Value>) -> Result<bool, String> {
+    let variables = VARIABLES
+        .iter()
+        .map(|name| ((*name).to_owned(), document.get(*name).map_or(TemplateValue::from(()), from_json)));
+    let value = filter.evaluate(&TemplateValue::from_pairs(variables)).map_err(|error| error.message)?;
+    Ok(value.is_true())
+}

@@ -1,0 +1,217 @@
+//! The forecast: what a run would do, why, and how many calls it would make.
+//!
+//! Datasets are read for real (that costs nothing and settles the keys behind them); every node that
+//! calls a model is then made with a desk that never buys. A node whose completions are all there is
+//! settled too; behind one that is not, nodes are `maybe` and their calls an upper bound.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::reason::reason;
+use super::record::Records;
+use super::run::failed_before;
+use super::session::Session;
+use super::ExecuteError;
+use crate::digest::Digest;
+use crate::stage::{Produced, Progress, StageError};
+use crate::store::{Fingerprint, Lookup, Manifest, StoreError};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Hit,
+    Run,
+    /// It depends on a node that will run: its calls are an upper bound.
+    Maybe,
+}
+
+/// What a run would do with a node.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Forecast {
+    pub node: String,
+    pub kind: String,
+    pub state: State,
+    pub reason: String,
+    pub rows: u64,
+    pub calls: u64,
+    pub reused: u64,
+    /// Prompt tokens of the calls, estimated at four bytes each.
+    pub tokens: u64,
+    pub cost_usd: Option<f64>,
+    /// Why the node cannot be made at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What is known of a node while forecasting.
+#[derive(Clone)]
+struct Known {
+    manifest: Manifest,
+    /// Its rows are those that a run would make.
+    is_settled: bool,
+}
+
+/// Forecasts a run. The session's desks are dry.
+pub async fn forecast(session: Arc<Session>) -> Result<Vec<Forecast>, ExecuteError> {
+    let records = Records::new(&session.plan.workspace.root, &session.plan.spec.name);
+    let mut known: Vec<Option<Known>> = vec![None; session.plan.nodes.len()];
+    let mut forecasts = Vec::new();
+    let mut unfinished = Vec::new();
+    for index in (0..session.plan.nodes.len()).filter(|index| session.selected[*index]) {
+        let mut attempt = 0;
+        let (forecast, made) = loop {
+            match one(&session, &records, index, &known).await {
+                // A damaged input: forget it, and forecast from its maker on.
+                Err(StageError::Store(StoreError::Corrupt { digest, .. })) if attempt < 3 => {
+                    attempt += 1;
+                    remake(&session, &records, &mut known, &mut forecasts, index, digest).await;
+                }
+                Ok(done) => break done,
+                Err(error) => {
+                    let mut forecast = blank(&session, index);
+                    forecast.error = Some(error.to_string());
+                    break (forecast, None);
+                }
+            }
+        };
+        if let Some(made) = &made
+            && !made.is_settled
+        {
+            unfinished.push(made.manifest.artifact.digest);
+        }
+        known[index] = made;
+        forecasts.push(forecast);
+    }
+    // Rows with unknowns in them are of no use to anyone.
+    for digest in unfinished {
+        let _ = std::fs::remove_file(session.store.artifact_path(&digest));
+    }
+    session.save();
+    Ok(forecasts)
+}
+
+async fn remake(
+    session: &Arc<Session>,
+    records: &Records,
+    known: &mut [Option<Known>],
+    forecasts: &mut [Forecast],
+    index: usize,
+    digest: Digest,
+) {
+    let inputs = session.plan.nodes[index].inputs.clone();
+    for (_, input) in inputs {
+        let Some(manifest) = known[input].as_ref().map(|known| known.manifest.clone()) else { continue };
+        if manifest.artifact.digest == digest || manifest.meta.as_ref().is_some_and(|meta| meta.digest == digest) {
+            session.store.forget(&manifest.key);
+            if let Ok((mut forecast, made)) = one(session, records, input, known).await {
+                forecast.reason = "its artifact was damaged".to_owned();
+                let name = &session.plan.nodes[input].name;
+                if let Some(earlier) = forecasts.iter_mut().find(|earlier| earlier.node == *name) {
+                    *earlier = forecast;
+                }
+                known[input] = made;
+            }
+        }
+    }
+}
+
+fn blank(session: &Session, index: usize) -> Forecast {
+    let node = &session.plan.nodes[index];
+    Forecast {
+        node: node.name.clone(),
+        kind: node.stage.kind().to_owned(),
+        state: State::Run,
+        reason: String::new(),
+        rows: 0,
+        calls: 0,
+        reused: 0,
+        tokens: 0,
+        cost_usd: None,
+        error: None,
+    }
+}
+
+async fn one(
+    session: &Arc<Session>,
+    records: &Records,
+    index: usize,
+    known: &[Option<Known>],
+) -> Result<(Forecast, Option<Known>), StageError> {
+    let node = &session.plan.nodes[index];
+    let mut forecast = blank(session, index);
+    let mut inputs = BTreeMap::new();
+    let mut unsettled = Vec::new();
+    for (part, input) in &node.inputs {
+        let name = &session.plan.nodes[*input].name;
+        let Some(upstream) = &known[*input] else {
+            forecast.state = State::Maybe;
+            forecast.reason = format!("depends on {name}");
+            return Ok((forecast, None));
+        };
+        if !upstream.is_settled && !unsettled.contains(name) {
+            unsettled.push(name.clone());
+        }
+        inputs.insert(*part, upstream.manifest.clone());
+    }
+    let mut key = None;
+    if unsettled.is_empty() {
+        let fingerprint = session.fingerprint(index, &inputs)?;
+        let digest = fingerprint.key();
+        key = Some(digest);
+        let lookup = if session.is_refreshed(index) { None } else { Some(session.store.lookup(&digest)) };
+        forecast.reason = match lookup {
+            None => "refreshed".to_owned(),
+            Some(Lookup::Hit(manifest)) if manifest.counts.failed == 0 => {
+                forecast.state = State::Hit;
+                forecast.reason = "unchanged".to_owned();
+                forecast.rows = manifest.counts.rows;
+                return Ok((forecast, Some(Known { manifest: *manifest, is_settled: true })));
+            }
+            Some(Lookup::Hit(manifest)) => failed_before(manifest.counts.failed),
+            Some(Lookup::Damaged(reason)) => reason,
+            Some(Lookup::Absent) => reason(session, records, index, &fingerprint, &inputs, true),
+        };
+    } else {
+        forecast.state = State::Maybe;
+        forecast.reason = format!("depends on {}", unsettled.join(", "));
+    }
+    forecast.rows = upper_rows(&inputs);
+    let is_dataset = node.inputs.is_empty();
+    if node.callees.is_empty() && !is_dataset && node.stage.kind() != "inference" {
+        return Ok((forecast, None));
+    }
+    let job = session.job(index, inputs.clone(), &Arc::new(Progress::default()))?;
+    let accounts: Vec<_> = job.accounts.values().cloned().collect();
+    let produced = node.stage.clone().run(job).await?;
+    forecast.rows = produced.counts.rows;
+    forecast.calls = accounts.iter().map(|account| account.calls()).sum();
+    forecast.reused = accounts.iter().map(|account| account.reused()).sum();
+    forecast.tokens = accounts.iter().map(|account| account.tokens()).sum();
+    forecast.cost_usd = accounts.iter().filter_map(|account| account.cost_usd()).reduce(|a, b| a + b);
+    let is_settled = unsettled.is_empty() && forecast.calls == 0 && produced.counts.failed == 0;
+    let fingerprint = session.fingerprint(index, &inputs)?;
+    let manifest = manifest_of(produced, fingerprint, key);
+    if is_dataset {
+        session.store.publish(&manifest)?;
+    }
+    Ok((forecast, Some(Known { manifest, is_settled })))
+}
+
+/// Rows that a node will have at most, from what it reads.
+fn upper_rows(inputs: &BTreeMap<&'static str, Manifest>) -> u64 {
+    let of = |part: &str| inputs.get(part).map(|manifest| manifest.artifact.rows);
+    of(crate::stage::COMPLETIONS).or(of(crate::stage::ROWS)).unwrap_or(0)
+}
+
+fn manifest_of(produced: Produced, fingerprint: Fingerprint, key: Option<Digest>) -> Manifest {
+    Manifest {
+        key: key.unwrap_or_else(|| fingerprint.key()),
+        fingerprint,
+        artifact: produced.artifact,
+        meta: produced.meta,
+        counts: produced.counts,
+        summary: produced.summary,
+    }
+}

@@ -1,0 +1,163 @@
+//! Execution: Plan × Store → events and a [`RunSummary`].
+//!
+//! ```text
+//! Session       what one run knows: identities of models, digests of files, desks
+//!   ├─ run      nodes as their inputs become ready: fingerprint → lookup → stage.run → publish
+//!   └─ forecast the same with desks that never buy: what would run, why, how many calls
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `session` | fingerprints, lookups, desks |
+//! | `run` `forecast` | the two ways through a plan |
+//! | `reason` | why a node is a miss, in words |
+//! | `gates` | verdicts on gates |
+//! | `record` | runs as files under `runs/` |
+//! | `rows` | a node's rows with everything that led to them |
+//!
+//! **Invariant:** `plan` and `run` complete a fingerprint by the same function, so what is a hit in
+//! one is a hit in the other.
+
+mod forecast;
+mod gates;
+mod reason;
+mod record;
+mod rows;
+mod run;
+mod session;
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use forecast::{Forecast, State, forecast};
+pub use gates::{GateResult, Verdict};
+pub use record::{Records, RunId};
+pub use rows::{Found, each_row, find_rows, is_failed};
+pub use run::run;
+pub use session::Session;
+
+use crate::digest::Digest;
+use crate::score::Estimate;
+use crate::stage::Progress;
+use crate::store::StoreError;
+
+/// What the user asked of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Stage or node to run, with what it needs.
+    pub only: Option<String>,
+    /// Stage or node to buy anew.
+    pub refresh: Vec<String>,
+    /// Rows per dataset, after sampling.
+    pub limit: Option<u64>,
+    pub label: Option<String>,
+    pub is_offline: bool,
+}
+
+impl Options {
+    /// Returns true for a run that does not stand for the whole pipeline.
+    pub fn is_partial(&self) -> bool {
+        self.only.is_some() || self.limit.is_some()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The command line names something that is not there.
+    #[error("{message}")]
+    Usage { message: String, help: Option<String> },
+}
+
+/// What became of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeOutcome {
+    Cached,
+    Ran,
+    Failed,
+    Skipped,
+}
+
+/// A node of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeRun {
+    pub node: String,
+    pub kind: String,
+    pub outcome: NodeOutcome,
+    pub reason: String,
+    pub rows: u64,
+    pub failed: u64,
+    pub missing: u64,
+    /// Calls made in this run.
+    pub calls: u64,
+    /// Completions that were there.
+    pub reused: u64,
+    pub cost_usd: Option<f64>,
+    pub seconds: f64,
+    pub key: Option<Digest>,
+    pub artifact: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Values by stage, model and name.
+pub type SummaryTable = IndexMap<String, IndexMap<String, IndexMap<String, Estimate>>>;
+
+/// One execution: what is printed, and what `runs/` keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    pub etalon: u32,
+    pub run: String,
+    pub pipeline: String,
+    pub label: Option<String>,
+    /// Cut by `--only` or `--limit`.
+    #[serde(default)]
+    pub partial: bool,
+    #[serde(default)]
+    pub interrupted: bool,
+    pub started: String,
+    pub seconds: f64,
+    pub nodes: Vec<NodeRun>,
+    pub summary: SummaryTable,
+    /// What does not fit one number: confusion matrices. By stage, model, name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub tables: IndexMap<String, IndexMap<String, IndexMap<String, Value>>>,
+    pub gates: Vec<GateResult>,
+}
+
+impl RunSummary {
+    /// Returns true if some node failed.
+    pub fn has_failed(&self) -> bool {
+        self.nodes.iter().any(|node| node.outcome == NodeOutcome::Failed)
+    }
+
+    /// Returns true if nothing ran.
+    pub fn is_unchanged(&self) -> bool {
+        !self.interrupted && self.nodes.iter().all(|node| node.outcome == NodeOutcome::Cached)
+    }
+
+    /// Returns the model calls made.
+    pub fn calls(&self) -> u64 {
+        self.nodes.iter().map(|node| node.calls).sum()
+    }
+}
+
+/// What execution tells while it goes on.
+#[derive(Clone)]
+pub enum Event {
+    Started { run: String, nodes: usize },
+    NodeStarted { node: String, kind: &'static str, reason: String, progress: Arc<Progress> },
+    /// Another process makes the same node.
+    NodeWaiting { node: String },
+    NodeFinished(NodeRun),
+}
+
+/// Whoever listens.
+pub type Listener = Arc<dyn Fn(Event) + Send + Sync>;

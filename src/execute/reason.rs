@@ -1,0 +1,164 @@
+//! Why a node is a miss, in words.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::record::Records;
+use super::session::Session;
+use crate::digest::canonical;
+use crate::plan::Node;
+use crate::row::Row;
+use crate::stage::{BASELINE, COMPLETIONS, ROWS};
+use crate::store::{Change, Fingerprint, Manifest, Store};
+
+/// Returns why a node must run, against the last run that had it.
+///
+/// `count_rows` reads both datasets to say how many rows changed; that is for plans.
+pub(super) fn reason(
+    session: &Session,
+    records: &Records,
+    index: usize,
+    fingerprint: &Fingerprint,
+    inputs: &BTreeMap<&'static str, Manifest>,
+    count_rows: bool,
+) -> String {
+    let node = &session.plan.nodes[index];
+    let pipeline = &session.plan.spec.name;
+    let Some(earlier) = records.last_key(pipeline, &node.name) else { return "first run".to_owned() };
+    let Some(manifest) = session.store.recall(&earlier) else { return "no longer in the cache".to_owned() };
+    if earlier == fingerprint.key() {
+        return "no longer in the cache".to_owned();
+    }
+    let changes = fingerprint.changes_since(&manifest.fingerprint);
+    let mut words: Vec<String> = Vec::new();
+    let mut columns: BTreeSet<String> = BTreeSet::new();
+    for change in &changes {
+        match change {
+            Change::Input(part, column) if part == ROWS => {
+                columns.insert(column.clone());
+            }
+            other => words.push(describe(other, node, session)),
+        }
+    }
+    if !columns.is_empty() {
+        let counted = if count_rows { rows_changed(session, records, node, inputs, &columns) } else { None };
+        words.insert(0, counted.unwrap_or_else(|| described_columns(session, node, &columns)));
+    }
+    words.dedup();
+    match words.len() {
+        0 => "changed".to_owned(),
+        1..=3 => words.join(", "),
+        n => format!("{}, and {} more changes", words[..3].join(", "), n - 3),
+    }
+}
+
+fn describe(change: &Change, node: &Node, session: &Session) -> String {
+    let input = |part: &str| {
+        let found = node.inputs.iter().find(|(known, _)| *known == part);
+        found.map_or_else(|| part.to_owned(), |(_, index)| session.plan.nodes[*index].name.clone())
+    };
+    match change {
+        Change::Kind => "another kind of stage".to_owned(),
+        Change::Revision => format!("etalon makes {} stages in a new way", node.stage.kind()),
+        Change::Setting(name) if name == "model_name" => "the model's name changed".to_owned(),
+        Change::Setting(name) if name == "conversation" => "the prompt is another".to_owned(),
+        Change::Setting(name) => format!("{name} changed"),
+        Change::Param(name) => format!("param {name} changed"),
+        Change::Template(name) if name.ends_with(".j2") => format!("template {name} changed"),
+        Change::Template(name) => format!("{name} changed"),
+        Change::File(label) => match node.stage.file(label) {
+            Some(path) => format!("{path} changed"),
+            None => format!("the file of {label} changed"),
+        },
+        Change::Model(part, fact) => {
+            let model = node.callees.iter().find(|(known, _)| known == part).map_or(part.as_str(), |(_, model)| model);
+            format!("{fact} of {model} changed")
+        }
+        Change::Input(part, column) if part == COMPLETIONS || part == BASELINE => match column.as_str() {
+            "meta" => format!("latency and usage of {} changed", input(part)),
+            _ => format!("completions of {} changed", input(part)),
+        },
+        Change::Input(part, _) => format!("{} changed", input(part)),
+    }
+}
+
+fn described_columns(session: &Session, node: &Node, columns: &BTreeSet<String>) -> String {
+    let dataset = node.inputs.iter().find(|(part, _)| *part == ROWS).map(|(_, index)| session.plan.nodes[*index].name.as_str());
+    let names: Vec<&str> = columns.iter().filter_map(|column| column.strip_prefix("row.")).collect();
+    let dataset = dataset.unwrap_or("the dataset");
+    match names.as_slice() {
+        [] => format!("rows of {dataset} changed"),
+        [one] => format!("column {one} of {dataset} changed"),
+        several => format!("columns {} of {dataset} changed", several.join(", ")),
+    }
+}
+
+/// Counts the rows whose read columns differ from those of the last run.
+fn rows_changed(
+    session: &Session,
+    records: &Records,
+    node: &Node,
+    inputs: &BTreeMap<&'static str, Manifest>,
+    columns: &BTreeSet<String>,
+) -> Option<String> {
+    let (_, root) = node.inputs.iter().find(|(part, _)| *part == ROWS)?;
+    let dataset = &session.plan.nodes[*root].name;
+    let earlier = session.store.recall(&records.last_key(&session.plan.spec.name, dataset)?)?;
+    let now = inputs.get(ROWS)?;
+    let names: Vec<&str> = columns.iter().filter_map(|column| column.strip_prefix("row.")).collect();
+    let difference = difference(&session.store, &earlier, now, &names)?;
+    let of = now.artifact.rows;
+    let mut words = Vec::new();
+    if difference.changed > 0 {
+        words.push(format!("{} of {of} rows changed", difference.changed));
+    }
+    if difference.added > 0 {
+        words.push(format!("{} of {of} rows added", difference.added));
+    }
+    if difference.removed > 0 {
+        words.push(format!("{} rows removed", difference.removed));
+    }
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+#[derive(Default)]
+struct Difference {
+    changed: u64,
+    added: u64,
+    removed: u64,
+}
+
+/// Walks two datasets, both sorted by id.
+fn difference(store: &Store, earlier: &Manifest, now: &Manifest, columns: &[&str]) -> Option<Difference> {
+    let mut before = store.read_artifact::<Row>(&earlier.artifact).ok()?.map_while(Result::ok).peekable();
+    let mut after = store.read_artifact::<Row>(&now.artifact).ok()?.map_while(Result::ok).peekable();
+    let differs = |a: &Row, b: &Row| {
+        columns.iter().any(|column| a.columns.get(*column).map(canonical) != b.columns.get(*column).map(canonical))
+    };
+    let mut difference = Difference::default();
+    loop {
+        match (before.peek(), after.peek()) {
+            (None, None) => return Some(difference),
+            (Some(_), None) => {
+                difference.removed += 1;
+                before.next();
+            }
+            (None, Some(_)) => {
+                difference.added += 1;
+                after.next();
+            }
+            (Some(old), Some(new)) if old.id < new.id => {
+                difference.removed += 1;
+                before.next();
+            }
+            (Some(old), Some(new)) if old.id > new.id => {
+                difference.added += 1;
+                after.next();
+            }
+            (Some(old), Some(new)) => {
+                difference.changed += u64::from(differs(old, new));
+                before.next();
+                after.next();
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Runs as files under `runs/`: small, uniquely named, made to be committed.
+
+use std::cell::OnceCell;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::{NodeOutcome, RunSummary};
+use crate::digest::{Digest, Hasher};
+
+/// `20261123T200501Z-<pipeline>-<4 hex>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunId(pub String);
+
+impl RunId {
+    /// Returns a new id; `started` is like `2026-11-23T20:05:01Z`.
+    pub fn new(pipeline: &str, started: &str) -> RunId {
+        let stamp: String = started.chars().filter(|c| *c != '-' && *c != ':').collect();
+        let mut hasher = Hasher::new("etalon.run");
+        hasher.update(&std::process::id().to_be_bytes());
+        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_nanos());
+        hasher.update(&nanos.to_be_bytes());
+        RunId(format!("{stamp}-{pipeline}-{}", &hasher.finish().short()[..4]))
+    }
+}
+
+/// The runs of a workspace, newest first, read when they are needed.
+pub struct Records {
+    directory: PathBuf,
+    runs: OnceCell<Vec<RunSummary>>,
+    pipeline: String,
+}
+
+impl Records {
+    /// Returns the runs of a pipeline.
+    pub fn new(root: &Path, pipeline: &str) -> Records {
+        Records { directory: root.join("runs"), runs: OnceCell::new(), pipeline: pipeline.to_owned() }
+    }
+
+    /// Returns the runs, newest first. Files that cannot be read are passed over.
+    pub fn runs(&self) -> &[RunSummary] {
+        self.runs.get_or_init(|| {
+            let middle = format!("Z-{}-", self.pipeline);
+            let mut paths: Vec<PathBuf> = fs::read_dir(&self.directory)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+                .filter(|path| {
+                    let name = path.file_name().unwrap_or_default().to_string_lossy();
+                    name.ends_with(".json") && name.contains(&middle)
+                })
+                .collect();
+            paths.sort();
+            paths
+                .iter()
+                .rev()
+                .filter_map(|path| serde_json::from_value(serde_json::from_slice(&fs::read(path).ok()?).ok()?).ok())
+                .filter(|run: &RunSummary| run.pipeline == self.pipeline)
+                .collect()
+        })
+    }
+
+    /// Returns the key that a node had when it last ran or was cached.
+    pub fn last_key(&self, pipeline: &str, node: &str) -> Option<Digest> {
+        self.runs()
+            .iter()
+            .filter(|run| run.pipeline == pipeline)
+            .flat_map(|run| &run.nodes)
+            .filter(|known| known.node == node && matches!(known.outcome, NodeOutcome::Cached | NodeOutcome::Ran))
+            .find_map(|known| known.key)
+    }
+
+    /// Writes a run.
+    pub fn write(&self, run: &RunSummary) -> io::Result<PathBuf> {
+        fs::create_dir_all(&self.directory)?;
+        let path = self.directory.join(format!("{}.json", run.run));
+        let tmp = self.directory.join(format!(".{}.tmp", run.run));
+        let mut bytes = serde_json::to_vec_pretty(run).expect("runs serialise");
+        bytes.push(b'\n');
+        let mut file = fs::File::create(&tmp)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&tmp, &path)?;
+        Ok(path)
+    }
+}

@@ -1,0 +1,28 @@
+//! Reports: problems, events and summaries as people and programs read them.
+//!
+//! Everything here returns text; `cli` prints it. Data go to standard output, talk to standard error.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `problems` | problems with their excerpts |
+//! | `progress` | a line per node |
+//! | `table` | the closing table: metric × model, gates |
+//! | `forecast` | what a plan says |
+//! | `rows` | the rows of a node |
+
+mod forecast;
+mod problems;
+mod progress;
+mod rows;
+mod table;
+
+pub use forecast::forecast;
+pub use problems::{problems, problems_json};
+pub use progress::line;
+pub use rows::row;
+pub use table::closing;
+
+/// Returns a count with its word: `1 call`, `2 calls`.
+fn counted(n: u64, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+}

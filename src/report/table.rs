@@ -1,0 +1,199 @@
+//! The closing table: metric × model, then the gates, then what it took.
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::counted;
+use crate::execute::{GateResult, NodeOutcome, RunSummary, Verdict};
+use crate::plan::Plan;
+use crate::score::{Estimate, Unit};
+use crate::spec::Role;
+
+/// Renders what a run says at its end.
+pub fn closing(plan: &Plan, run: &RunSummary) -> String {
+    let mut out = String::new();
+    if let Some(table) = values(plan, run) {
+        out.push_str(&table);
+        out.push_str("\n\n");
+    }
+    if !run.gates.is_empty() {
+        out.push_str(&gates(&run.gates));
+        out.push('\n');
+    }
+    out.push_str(&took(run));
+    out
+}
+
+/// A line of the table.
+struct Line {
+    name: String,
+    unit: Unit,
+    /// By model, in the order of the columns.
+    estimates: Vec<Option<Estimate>>,
+}
+
+fn values(plan: &Plan, run: &RunSummary) -> Option<String> {
+    let mut models: Vec<&str> = Vec::new();
+    for node in &plan.nodes {
+        let is_shown = run.summary.get(&node.stage_name).is_some_and(|stage| stage.contains_key(node.column()));
+        if let Some(model) = node.model.as_deref().filter(|_| is_shown)
+            && !models.contains(&model)
+        {
+            models.push(model);
+        }
+    }
+    let lines = lines(plan, run, &models);
+    if lines.is_empty() {
+        return None;
+    }
+    let ceiling = models.iter().position(|model| plan.role(model) == Some(Role::Ceiling));
+    let candidates: Vec<usize> = (0..models.len()).filter(|index| plan.role(models[*index]) == Some(Role::Candidate)).collect();
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let mut header = vec![String::new()];
+    header.extend(models.iter().map(|model| match plan.role(model) {
+        Some(Role::Baseline) => format!("{model} (baseline)"),
+        Some(Role::Ceiling) => format!("{model} (ceiling)"),
+        _ => (*model).to_owned(),
+    }));
+    if ceiling.is_some() {
+        header.extend(candidates.iter().map(|index| format!("{} of ceiling", models[*index])));
+    }
+    header.push("n".to_owned());
+    table.set_header(header);
+    for line in &lines {
+        let mut cells = vec![line.name.clone()];
+        cells.extend(line.estimates.iter().map(|estimate| estimate.map_or_else(|| "–".to_owned(), |estimate| cell(&estimate, line.unit))));
+        if let Some(ceiling) = ceiling {
+            cells.extend(candidates.iter().map(|index| of_ceiling(line, *index, ceiling)));
+        }
+        cells.push(n(line));
+        table.add_row(cells);
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if index > 0 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let text = table.to_string();
+    Some(text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
+}
+
+fn lines(plan: &Plan, run: &RunSummary, models: &[&str]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut stages: Vec<&str> = Vec::new();
+    for node in &plan.nodes {
+        if !stages.contains(&node.stage_name.as_str()) && matches!(node.stage.kind(), "metric" | "judge") {
+            stages.push(&node.stage_name);
+        }
+    }
+    for name in stages {
+        let Some(stage) = plan.nodes.iter().find(|node| node.stage_name == name).map(|node| &node.stage) else { continue };
+        let Some(summaries) = run.summary.get(name) else { continue };
+        for value in stage.values() {
+            let unit = stage.unit(&value).unwrap_or(Unit::Rate);
+            let estimates: Vec<Option<Estimate>> =
+                models.iter().map(|model| summaries.get(*model).and_then(|values| values.get(&value)).copied()).collect();
+            // Coverage stands beside every number as what is missing; it has a line where it matters.
+            let is_full = value == "coverage" && estimates.iter().flatten().all(|estimate| estimate.missing == 0);
+            if estimates.iter().all(Option::is_none) || unit == Unit::Count || is_full {
+                continue;
+            }
+            lines.push(Line { name: format!("{name}.{value}"), unit, estimates });
+        }
+    }
+    lines
+}
+
+fn number(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Scale => format!("{value:.2}"),
+        Unit::Seconds => format!("{value:.3} s"),
+        Unit::Count => format!("{value:.0}"),
+        Unit::Fraction | Unit::Rate => format!("{value:.3}"),
+    }
+}
+
+fn cell(estimate: &Estimate, unit: Unit) -> String {
+    let mut text = match estimate.value {
+        Some(value) => number(value, unit),
+        None => "no data".to_owned(),
+    };
+    if let (Some(low), Some(high)) = (estimate.low, estimate.high) {
+        let short = |value: f64| number(value, unit).trim_end_matches(" s").to_owned();
+        text.push_str(&format!(" [{}, {}]", short(low), short(high)));
+    }
+    if estimate.missing > 0 && estimate.low.is_some() {
+        text.push_str(&format!(" {} missing", estimate.missing));
+    }
+    text
+}
+
+/// The share of the ceiling, on a scale that starts at 0: scores on 1–5 have it in `overall`.
+fn of_ceiling(line: &Line, candidate: usize, ceiling: usize) -> String {
+    let value = |index: usize| line.estimates[index].and_then(|estimate| estimate.value);
+    match (value(candidate), value(ceiling)) {
+        (Some(mine), Some(top)) if line.unit == Unit::Fraction && top > 0.0 => format!("{:.0} %", 100.0 * mine / top),
+        _ => String::new(),
+    }
+}
+
+fn n(line: &Line) -> String {
+    let counts: Vec<u64> = line.estimates.iter().flatten().map(|estimate| estimate.n).collect();
+    match (counts.iter().min(), counts.iter().max()) {
+        (Some(least), Some(most)) if least == most => least.to_string(),
+        (Some(least), Some(most)) => format!("{least}–{most}"),
+        _ => String::new(),
+    }
+}
+
+fn gates(gates: &[GateResult]) -> String {
+    let mut out = String::new();
+    for gate in gates {
+        let word = match gate.verdict {
+            Verdict::Pass => "PASS",
+            Verdict::Unproven => "UNPROVEN",
+            Verdict::Fail => "FAIL",
+            Verdict::NoData => "NO_DATA",
+            Verdict::NotRun => "NOT_RUN",
+        };
+        out.push_str(&format!("{word:<9} {}", gate.gate));
+        if let (Some(left), Some(right)) = (gate.left, gate.right) {
+            out.push_str(&format!("   ({left:.3} against {right:.3})"));
+        }
+        out.push('\n');
+    }
+    if gates.iter().any(|gate| gate.verdict == Verdict::Unproven) {
+        out.push_str("UNPROVEN: it holds at the estimates, and the intervals allow that it does not; more rows would tell.\n");
+    }
+    out
+}
+
+fn took(run: &RunSummary) -> String {
+    let count = |outcome: NodeOutcome| run.nodes.iter().filter(|node| node.outcome == outcome).count();
+    let mut parts = Vec::new();
+    for (outcome, word) in [
+        (NodeOutcome::Ran, "ran"),
+        (NodeOutcome::Cached, "cached"),
+        (NodeOutcome::Failed, "failed"),
+        (NodeOutcome::Skipped, "skipped"),
+    ] {
+        if count(outcome) > 0 {
+            parts.push(format!("{} {word}", count(outcome)));
+        }
+    }
+    let reused: u64 = run.nodes.iter().map(|node| node.reused).sum();
+    let cost: f64 = run.nodes.iter().filter_map(|node| node.cost_usd).sum();
+    let mut text = format!("{}: {} · {}", counted(run.nodes.len() as u64, "node"), parts.join(", "), counted(run.calls(), "call"));
+    if reused > 0 {
+        text.push_str(&format!(", {reused} reused"));
+    }
+    if cost > 0.0 {
+        text.push_str(&format!(" · ${cost:.4}"));
+    }
+    text.push_str(&format!(" · {:.2} s", run.seconds));
+    if run.partial {
+        text.push_str(" · partial");
+    }
+    text
+}
