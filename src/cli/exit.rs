@@ -29,11 +29,20 @@ pub(super) struct Exit {
 
 impl Exit {
     fn new(code: u8, message: impl Into<String>) -> Exit {
-        Exit { code, message: message.into(), help: None, problems: Vec::new(), is_json: false }
+        Exit {
+            code,
+            message: message.into(),
+            help: None,
+            problems: Vec::new(),
+            is_json: false,
+        }
     }
 
     pub fn usage(message: impl Into<String>, help: Option<String>) -> Exit {
-        Exit { help, ..Exit::new(USAGE, message) }
+        Exit {
+            help,
+            ..Exit::new(USAGE, message)
+        }
     }
 
     pub fn internal(message: &str) -> Exit {
@@ -42,7 +51,11 @@ impl Exit {
 
     /// The spec is wrong.
     pub fn problems(problems: Vec<Problem>, format: Format) -> Exit {
-        Exit { problems, is_json: format == Format::Json, ..Exit::new(USAGE, "") }
+        Exit {
+            problems,
+            is_json: format == Format::Json,
+            ..Exit::new(USAGE, "")
+        }
     }
 
     /// Says why, and returns the code.
@@ -65,7 +78,10 @@ impl Exit {
 impl From<WorkspaceError> for Exit {
     fn from(error: WorkspaceError) -> Exit {
         match error {
-            WorkspaceError::Problems(problems) => Exit { problems, ..Exit::new(USAGE, "") },
+            WorkspaceError::Problems(problems) => Exit {
+                problems,
+                ..Exit::new(USAGE, "")
+            },
             other => Exit::new(USAGE, other.to_string()),
         }
     }
@@ -101,7 +117,11 @@ pub(super) fn of_run(run: &RunSummary) -> u8 {
         INTERRUPTED
     } else if run.has_failed() {
         STAGE
-    } else if run.gates.iter().any(|gate| matches!(gate.verdict, Verdict::Fail | Verdict::NoData)) {
+    } else if run
+        .gates
+        .iter()
+        .any(|gate| matches!(gate.verdict, Verdict::Fail | Verdict::NoData))
+    {
         GATE
     } else {
         OK

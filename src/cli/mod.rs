@@ -69,7 +69,9 @@ struct Sets {
 
 fn parse_set(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.to_owned()))
+        }
         _ => Err("expected NAME=VALUE".to_owned()),
     }
 }
@@ -83,12 +85,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    let work = std::thread::Builder::new().stack_size(STACK).spawn(move || dispatch(&cli));
+    let work = std::thread::Builder::new()
+        .stack_size(STACK)
+        .spawn(move || dispatch(&cli));
     let result = match work.map(std::thread::JoinHandle::join) {
         Ok(Ok(result)) => result,
         // The panic has printed itself.
-        Ok(Err(_)) => Err(Exit::internal("etalon itself failed; please report it with the lines above")),
-        Err(error) => Err(Exit::internal(&format!("failed to start a thread: {error}"))),
+        Ok(Err(_)) => Err(Exit::internal(
+            "etalon itself failed; please report it with the lines above",
+        )),
+        Err(error) => Err(Exit::internal(&format!(
+            "failed to start a thread: {error}"
+        ))),
     };
     match result {
         Ok(code) => ExitCode::from(code),

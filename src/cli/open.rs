@@ -5,13 +5,17 @@ use std::sync::Arc;
 use super::exit::Exit;
 use super::{Global, talk};
 use crate::plan::{self, Plan};
-use crate::problem::{Problem, Severity};
+use crate::problem::{Place, Problem, Severity};
 use crate::report;
 use crate::spec::{self, Workspace};
 use crate::store::Store;
 
 /// Loads and resolves a pipeline. Errors end the command; warnings are returned.
-pub(super) fn plan(global: &Global, pipeline: &str, sets: &[(String, String)]) -> Result<(Arc<Plan>, Vec<Problem>), Exit> {
+pub(super) fn plan(
+    global: &Global,
+    pipeline: &str,
+    sets: &[(String, String)],
+) -> Result<(Arc<Plan>, Vec<Problem>), Exit> {
     let workspace = Workspace::open(global.workspace.as_deref())?;
     let (plan, problems) = load(&workspace, pipeline, sets);
     match plan {
@@ -21,16 +25,41 @@ pub(super) fn plan(global: &Global, pipeline: &str, sets: &[(String, String)]) -
 }
 
 /// Loads and resolves a pipeline as far as it goes, with all problems.
-pub(super) fn load(workspace: &Workspace, pipeline: &str, sets: &[(String, String)]) -> (Option<Plan>, Vec<Problem>) {
+pub(super) fn load(
+    workspace: &Workspace,
+    pipeline: &str,
+    sets: &[(String, String)],
+) -> (Option<Plan>, Vec<Problem>) {
     let (spec, mut problems) = spec::load(workspace, pipeline, sets);
-    let Some(spec) = spec else { return (None, problems) };
+    let Some(spec) = spec else {
+        return (None, problems);
+    };
     let (plan, found) = plan::resolve(workspace, spec);
-    problems.extend(found);
+    // What could not be resolved has no type either: one complaint about it is enough.
+    let unresolved: Vec<Place> = problems
+        .iter()
+        .filter(|problem| matches!(problem.code, "undefined-param" | "unclosed-expression"))
+        .filter_map(|problem| problem.place.clone())
+        .collect();
+    let is_news = |problem: &Problem| {
+        let place = problem
+            .place
+            .as_ref()
+            .filter(|_| problem.code == "wrong-type");
+        !place.is_some_and(|place| {
+            unresolved.iter().any(|other| {
+                place.range.start <= other.range.start && other.range.end <= place.range.end
+            })
+        })
+    };
+    problems.extend(found.into_iter().filter(is_news));
     (plan, problems)
 }
 
 pub(super) fn has_error(problems: &[Problem]) -> bool {
-    problems.iter().any(|problem| problem.severity == Severity::Error)
+    problems
+        .iter()
+        .any(|problem| problem.severity == Severity::Error)
 }
 
 pub(super) fn store(plan: &Plan) -> Result<Arc<Store>, Exit> {

@@ -70,7 +70,10 @@ pub enum ExecuteError {
     Store(#[from] StoreError),
     /// The command line names something that is not there.
     #[error("{message}")]
-    Usage { message: String, help: Option<String> },
+    Usage {
+        message: String,
+        help: Option<String>,
+    },
 }
 
 /// What became of a node.
@@ -135,12 +138,18 @@ pub struct RunSummary {
 impl RunSummary {
     /// Returns true if some node failed.
     pub fn has_failed(&self) -> bool {
-        self.nodes.iter().any(|node| node.outcome == NodeOutcome::Failed)
+        self.nodes
+            .iter()
+            .any(|node| node.outcome == NodeOutcome::Failed)
     }
 
     /// Returns true if nothing ran.
     pub fn is_unchanged(&self) -> bool {
-        !self.interrupted && self.nodes.iter().all(|node| node.outcome == NodeOutcome::Cached)
+        !self.interrupted
+            && self
+                .nodes
+                .iter()
+                .all(|node| node.outcome == NodeOutcome::Cached)
     }
 
     /// Returns the model calls made.
@@ -152,10 +161,20 @@ impl RunSummary {
 /// What execution tells while it goes on.
 #[derive(Clone)]
 pub enum Event {
-    Started { run: String, nodes: usize },
-    NodeStarted { node: String, kind: &'static str, reason: String, progress: Arc<Progress> },
+    Started {
+        run: String,
+        nodes: usize,
+    },
+    NodeStarted {
+        node: String,
+        kind: &'static str,
+        reason: String,
+        progress: Arc<Progress>,
+    },
     /// Another process makes the same node.
-    NodeWaiting { node: String },
+    NodeWaiting {
+        node: String,
+    },
     NodeFinished(NodeRun),
 }
 

@@ -30,7 +30,12 @@ pub struct Session {
 
 impl Session {
     /// Opens a session. `mode` says whether desks buy.
-    pub fn new(plan: Arc<Plan>, store: Arc<Store>, options: Options, mode: Mode) -> Result<Session, ExecuteError> {
+    pub fn new(
+        plan: Arc<Plan>,
+        store: Arc<Store>,
+        options: Options,
+        mode: Mode,
+    ) -> Result<Session, ExecuteError> {
         let mut refreshed = vec![false; plan.nodes.len()];
         for name in &options.refresh {
             for index in named(&plan, name, "--refresh")? {
@@ -51,7 +56,18 @@ impl Session {
             }
         }
         let (desks, stop) = (Mutex::default(), Arc::default());
-        Ok(Session { plan, store, options, mode, digests, identities, desks, stop, refreshed, selected })
+        Ok(Session {
+            plan,
+            store,
+            options,
+            mode,
+            digests,
+            identities,
+            desks,
+            stop,
+            refreshed,
+            selected,
+        })
     }
 
     /// Returns the flag that stops it: nothing new is sent once it is set.
@@ -68,7 +84,11 @@ impl Session {
     }
 
     /// Completes a node's fingerprint. Its inputs exist.
-    pub fn fingerprint(&self, index: usize, inputs: &BTreeMap<&'static str, Manifest>) -> Result<Fingerprint, StageError> {
+    pub fn fingerprint(
+        &self,
+        index: usize,
+        inputs: &BTreeMap<&'static str, Manifest>,
+    ) -> Result<Fingerprint, StageError> {
         let node = &self.plan.nodes[index];
         let mut identities = BTreeMap::new();
         for (_, model) in &node.callees {
@@ -92,11 +112,19 @@ impl Session {
     }
 
     /// Prepares the making of a node.
-    pub fn job(&self, index: usize, inputs: BTreeMap<&'static str, Manifest>, progress: &Arc<Progress>) -> Result<Job, StageError> {
+    pub fn job(
+        &self,
+        index: usize,
+        inputs: BTreeMap<&'static str, Manifest>,
+        progress: &Arc<Progress>,
+    ) -> Result<Job, StageError> {
         let node = &self.plan.nodes[index];
         let mut accounts = BTreeMap::new();
         for (_, model) in &node.callees {
-            accounts.insert(model.clone(), Arc::new(Account::new(self.desk(model)?, self.refreshed[index])));
+            accounts.insert(
+                model.clone(),
+                Arc::new(Account::new(self.desk(model)?, self.refreshed[index])),
+            );
         }
         Ok(Job {
             node: node.name.clone(),
@@ -117,7 +145,10 @@ impl Session {
     fn upstream(&self, index: usize) -> Option<&Arc<dyn Stage>> {
         let node = &self.plan.nodes[index];
         let (input, _) = node.stage.input()?;
-        let (_, upstream) = node.inputs.iter().find(|(_, input_index)| self.plan.nodes[*input_index].stage_name == input)?;
+        let (_, upstream) = node
+            .inputs
+            .iter()
+            .find(|(_, input_index)| self.plan.nodes[*input_index].stage_name == input)?;
         Some(&self.plan.nodes[*upstream].stage)
     }
 
@@ -127,10 +158,12 @@ impl Session {
             return Ok(desk.clone());
         }
         let spec = model_spec(&self.plan, model)?;
-        let provider = build_provider(&self.plan.workspace, model, spec, &|path| self.digests.of(path))
-            .map_err(|error| StageError::failed(format!("model {model}: {}", error.message)))?;
-        let pool = Pool::new(provider, spec);
-        let desk = Arc::new(Desk::new(model, pool, spec, &self.store, self.mode, &self.stop)?);
+        let provider = build_provider(&self.plan.workspace, model, spec, &|path| {
+            self.digests.of(path)
+        })
+        .map_err(|error| StageError::failed(format!("model {model}: {}", error.message)))?;
+        let pool = Pool::new(provider, spec, &self.stop);
+        let desk = Arc::new(Desk::new(model, pool, spec, &self.store, self.mode)?);
         desks.insert(model.to_owned(), desk.clone());
         Ok(desk)
     }
@@ -145,14 +178,24 @@ fn named(plan: &Plan, name: &str, flag: &str) -> Result<Vec<usize>, ExecuteError
     let found = plan.find(name);
     if found.is_empty() {
         let names = plan.names();
-        let help = suggest(name, "stages and nodes there are", names.iter().map(String::as_str));
-        return Err(ExecuteError::Usage { message: format!("{flag} {name}: there is no such stage or node"), help });
+        let help = suggest(
+            name,
+            "stages and nodes there are",
+            names.iter().map(String::as_str),
+        );
+        return Err(ExecuteError::Usage {
+            message: format!("{flag} {name}: there is no such stage or node"),
+            help,
+        });
     }
     Ok(found)
 }
 
 fn model_spec<'a>(plan: &'a Plan, model: &str) -> Result<&'a ModelSpec, StageError> {
-    plan.spec.models.get(model).ok_or_else(|| StageError::failed(format!("there is no model {model}")))
+    plan.spec
+        .models
+        .get(model)
+        .ok_or_else(|| StageError::failed(format!("there is no model {model}")))
 }
 
 fn identity(plan: &Plan, digests: &FileDigests, model: &str) -> Result<Identity, String> {

@@ -32,7 +32,10 @@ pub(super) const ENTRY: Entry = Entry {
     name: "classification",
     build,
     has_part: |part| {
-        AVERAGES.contains(&part) || ["f1.", "precision.", "recall."].iter().any(|head| part.starts_with(head))
+        AVERAGES.contains(&part)
+            || ["f1.", "precision.", "recall."]
+                .iter()
+                .any(|head| part.starts_with(head))
     },
     has_value: false,
     unit: Unit::Fraction,
@@ -60,15 +63,26 @@ fn build(settings: &Map<String, Value>) -> Result<Box<dyn Metric>, MetricError> 
 
 impl Metric for Classification {
     fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
-        let Some(reference) = scored.reference.filter(|reference| !reference.is_null()) else { return Ok(None) };
+        let Some(reference) = scored.reference.filter(|reference| !reference.is_null()) else {
+            return Ok(None);
+        };
         let gold = text(reference);
-        let predicted = scored.prediction.filter(|prediction| !prediction.is_null()).map(text);
+        let predicted = scored
+            .prediction
+            .filter(|prediction| !prediction.is_null())
+            .map(text);
         Ok(Some(json!([gold, predicted])))
     }
 
     fn tally(&self, seed: u64) -> Box<dyn Tally> {
         let labels = self.labels.iter().cloned().collect();
-        Box::new(ClassificationTally { seed, labels, confusion: Confusion::default(), n: 0, missing: 0 })
+        Box::new(ClassificationTally {
+            seed,
+            labels,
+            confusion: Confusion::default(),
+            n: 0,
+            missing: 0,
+        })
     }
 
     fn needs_reference(&self) -> bool {
@@ -99,7 +113,8 @@ impl Tally for ClassificationTally {
         self.n += 1;
         for (gold, predicted) in &pairs {
             self.labels.insert((*gold).to_owned());
-            self.confusion.add(gold, *predicted, 1.0 / pairs.len() as f64);
+            self.confusion
+                .add(gold, *predicted, 1.0 / pairs.len() as f64);
         }
     }
 
@@ -107,15 +122,21 @@ impl Tally for ClassificationTally {
         let labels: Vec<String> = self.labels.iter().cloned().collect();
         let Some(report) = self.confusion.report(&labels) else {
             for part in AVERAGES {
-                summary.parts.push(((*part).to_owned(), Estimate::none(self.missing)));
+                summary
+                    .parts
+                    .push(((*part).to_owned(), Estimate::none(self.missing)));
             }
             return;
         };
         let values = numbers(&report);
         let intervals = self.confusion.intervals(&labels, self.seed, numbers);
-        let names = AVERAGES.iter().map(|part| (*part).to_owned()).chain(
-            labels.iter().flat_map(|label| ["f1", "precision", "recall"].map(|part| format!("{part}.{label}"))),
-        );
+        let names =
+            AVERAGES
+                .iter()
+                .map(|part| (*part).to_owned())
+                .chain(labels.iter().flat_map(|label| {
+                    ["f1", "precision", "recall"].map(|part| format!("{part}.{label}"))
+                }));
         for (index, name) in names.enumerate() {
             let interval: Option<Interval> = intervals.get(index).copied();
             let estimate = Estimate {
@@ -127,7 +148,9 @@ impl Tally for ClassificationTally {
             };
             summary.parts.push((name, estimate));
         }
-        summary.tables.push(("confusion".to_owned(), self.table(&labels)));
+        summary
+            .tables
+            .push(("confusion".to_owned(), self.table(&labels)));
     }
 }
 
@@ -137,7 +160,9 @@ impl ClassificationTally {
         let mut matrix = vec![vec![0.0; columns.len()]; labels.len()];
         for (gold, predicted, weight) in self.confusion.cells() {
             let row = labels.iter().position(|label| label == gold);
-            let column = predicted.and_then(|label| labels.iter().position(|known| known == label)).unwrap_or(labels.len());
+            let column = predicted
+                .and_then(|label| labels.iter().position(|known| known == label))
+                .unwrap_or(labels.len());
             if let Some(row) = row {
                 matrix[row][column] += weight;
             }

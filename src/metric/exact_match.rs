@@ -8,8 +8,13 @@ use serde_json::{Map, Value};
 use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, only, text};
 use crate::score::Unit;
 
-pub(super) const ENTRY: Entry =
-    Entry { name: "exact_match", build, has_part: |_| false, has_value: true, unit: Unit::Fraction };
+pub(super) const ENTRY: Entry = Entry {
+    name: "exact_match",
+    build,
+    has_part: |_| false,
+    has_value: true,
+    unit: Unit::Fraction,
+};
 
 #[derive(Clone, Copy)]
 enum Mode {
@@ -24,7 +29,10 @@ struct ExactMatch {
 
 fn build(settings: &Map<String, Value>) -> Result<Box<dyn Metric>, MetricError> {
     only(settings, &["mode"])?;
-    let mode = match settings.get("mode").map(|mode| mode.as_str().unwrap_or_default()) {
+    let mode = match settings
+        .get("mode")
+        .map(|mode| mode.as_str().unwrap_or_default())
+    {
         None | Some("trim") => Mode::Trim,
         Some("strict") => Mode::Strict,
         Some("casefold") => Mode::Casefold,
@@ -52,8 +60,12 @@ impl ExactMatch {
 
 impl Metric for ExactMatch {
     fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
-        let Some(reference) = scored.reference else { return Ok(None) };
-        let is_equal = scored.prediction.is_some_and(|prediction| self.normal(prediction) == self.normal(reference));
+        let Some(reference) = scored.reference else {
+            return Ok(None);
+        };
+        let is_equal = scored
+            .prediction
+            .is_some_and(|prediction| self.normal(prediction) == self.normal(reference));
         Ok(Some(Value::from(u8::from(is_equal))))
     }
 
@@ -73,16 +85,32 @@ mod tests {
     use super::*;
 
     fn score(settings: Value, prediction: Value, reference: Value) -> Value {
-        let metric = build(settings.as_object().unwrap()).map_err(|error| error.message).unwrap();
-        let scored = Scored { prediction: Some(&prediction), reference: Some(&reference), latency: None };
+        let metric = build(settings.as_object().unwrap())
+            .map_err(|error| error.message)
+            .unwrap();
+        let scored = Scored {
+            prediction: Some(&prediction),
+            reference: Some(&reference),
+            latency: None,
+        };
         metric.score(&scored).unwrap().unwrap()
     }
 
     #[test]
     fn modes_differ() {
         assert_eq!(score(json!({}), json!(" a\n"), json!("a")), json!(1));
-        assert_eq!(score(json!({"mode": "strict"}), json!(" a"), json!("a")), json!(0));
-        assert_eq!(score(json!({"mode": "casefold"}), json!("STRASSE Ä"), json!("strasse ä")), json!(1));
+        assert_eq!(
+            score(json!({"mode": "strict"}), json!(" a"), json!("a")),
+            json!(0)
+        );
+        assert_eq!(
+            score(
+                json!({"mode": "casefold"}),
+                json!("STRASSE Ä"),
+                json!("strasse ä")
+            ),
+            json!(1)
+        );
         assert_eq!(score(json!({}), json!(12), json!("12")), json!(1));
         assert!(build(json!({"mode": "x"}).as_object().unwrap()).is_err());
         assert!(build(json!({"mod": "x"}).as_object().unwrap()).is_err());

@@ -66,9 +66,23 @@ pub struct TallySummary {
 impl TallySummary {
     /// Writes the parts under the metric's name into a node's summary.
     pub fn into_summary(self, name: &str, summary: &mut Summary) {
-        let full = |part: &str| if part.is_empty() { name.to_owned() } else { format!("{name}.{part}") };
-        summary.values.extend(self.parts.into_iter().map(|(part, estimate)| (full(&part), estimate)));
-        summary.tables.extend(self.tables.into_iter().map(|(part, table)| (full(&part), table)));
+        let full = |part: &str| {
+            if part.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{name}.{part}")
+            }
+        };
+        summary.values.extend(
+            self.parts
+                .into_iter()
+                .map(|(part, estimate)| (full(&part), estimate)),
+        );
+        summary.tables.extend(
+            self.tables
+                .into_iter()
+                .map(|(part, table)| (full(&part), table)),
+        );
     }
 }
 

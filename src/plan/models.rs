@@ -10,7 +10,19 @@ use crate::spec::{ModelSpec, Workspace};
 
 /// Files of a weights folder that change what a model says. Anything else (optimizer states, logs,
 /// read-mes) does not.
-const EXTENSIONS: &[&str] = &["safetensors", "bin", "gguf", "pt", "pth", "ckpt", "npz", "onnx", "jinja", "model", "tiktoken"];
+const EXTENSIONS: &[&str] = &[
+    "safetensors",
+    "bin",
+    "gguf",
+    "pt",
+    "pth",
+    "ckpt",
+    "npz",
+    "onnx",
+    "jinja",
+    "model",
+    "tiktoken",
+];
 const NAMES: &[&str] = &[
     "config.json",
     "generation_config.json",
@@ -30,7 +42,15 @@ const NAMES: &[&str] = &[
     "params.json",
 ];
 /// Files of the training that only look like weights.
-const TRAINING: &[&str] = &["optimizer", "scheduler", "rng_state", "training_args", "scaler", "random_states", "trainer_state"];
+const TRAINING: &[&str] = &[
+    "optimizer",
+    "scheduler",
+    "rng_state",
+    "training_args",
+    "scaler",
+    "random_states",
+    "trainer_state",
+];
 
 /// Builds a model's provider. `digest_file` returns the digest of a file.
 pub fn build_provider(
@@ -43,11 +63,22 @@ pub fn build_provider(
     let Some((_, build)) = PROVIDERS.iter().find(|(known, _)| *known == provider) else {
         return Err(BuildError {
             message: format!("there is no provider `{provider}`"),
-            help: suggest(provider, "providers there are", PROVIDERS.iter().map(|(known, _)| *known)),
+            help: suggest(
+                provider,
+                "providers there are",
+                PROVIDERS.iter().map(|(known, _)| *known),
+            ),
         });
     };
     let weights = weights(workspace, &spec.weights, digest_file)?;
-    build(&Building { name, spec, weights, root: &workspace.root, library: &workspace.library, digest_file })
+    build(&Building {
+        name,
+        spec,
+        weights,
+        root: &workspace.root,
+        library: &workspace.library,
+        digest_file,
+    })
 }
 
 /// Returns the digests of all files of weights, by their name within their folder.
@@ -65,7 +96,11 @@ fn weights(
         } else if path.is_dir() {
             in_folder(&path, &path, &mut files);
         } else {
-            for path in glob::glob(&path.to_string_lossy()).into_iter().flatten().flatten() {
+            for path in glob::glob(&path.to_string_lossy())
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
                 if path.is_dir() {
                     in_folder(&path, &path, &mut files);
                 } else {
@@ -74,15 +109,24 @@ fn weights(
             }
         }
         if files.is_empty() {
-            let what = if path.is_dir() { "holds no weights" } else { "names no file or folder" };
+            let what = if path.is_dir() {
+                "holds no weights"
+            } else {
+                "names no file or folder"
+            };
             return Err(BuildError {
                 message: format!("`weights: {pattern}` {what}"),
-                help: Some("a file, a folder or a glob, from the workspace: `weights: out/iter-3`".to_owned()),
+                help: Some(
+                    "a file, a folder or a glob, from the workspace: `weights: out/iter-3`"
+                        .to_owned(),
+                ),
             });
         }
         for (name, path) in files {
-            let digest = digest_file(&path)
-                .map_err(|error| BuildError { message: format!("failed to read {}: {error}", path.display()), help: None })?;
+            let digest = digest_file(&path).map_err(|error| BuildError {
+                message: format!("failed to read {}: {error}", path.display()),
+                help: None,
+            })?;
             found.insert(name, digest);
         }
     }
@@ -90,7 +134,10 @@ fn weights(
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn in_folder(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) {
@@ -106,7 +153,11 @@ fn in_folder(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) {
                 in_folder(root, &path, files);
             }
         } else if is_weight(&name) {
-            let within = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+            let within = path
+                .strip_prefix(root)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .replace('\\', "/");
             files.push((within, path));
         }
     }
@@ -117,7 +168,9 @@ fn is_weight(name: &str) -> bool {
     if TRAINING.iter().any(|training| lower.starts_with(training)) {
         return false;
     }
-    let extension = lower.rsplit_once('.').map_or("", |(_, extension)| extension);
+    let extension = lower
+        .rsplit_once('.')
+        .map_or("", |(_, extension)| extension);
     EXTENSIONS.contains(&extension) || NAMES.contains(&lower.as_str())
 }
 
@@ -127,10 +180,23 @@ mod tests {
 
     #[test]
     fn weights_are_told_from_training_files() {
-        for name in ["model-00001-of-00002.safetensors", "adapter_model.bin", "tokenizer.json", "chat_template.jinja", "m.gguf"] {
+        for name in [
+            "model-00001-of-00002.safetensors",
+            "adapter_model.bin",
+            "tokenizer.json",
+            "chat_template.jinja",
+            "m.gguf",
+        ] {
             assert!(is_weight(name), "{name}");
         }
-        for name in ["optimizer.pt", "trainer_state.json", "rng_state.pth", "training_args.bin", "README.md", "events.out"] {
+        for name in [
+            "optimizer.pt",
+            "trainer_state.json",
+            "rng_state.pth",
+            "training_args.bin",
+            "README.md",
+            "events.out",
+        ] {
             assert!(!is_weight(name), "{name}");
         }
     }

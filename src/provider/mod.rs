@@ -36,7 +36,10 @@ pub struct Message {
 
 impl Message {
     pub fn new(role: &str, text: impl Into<String>) -> Message {
-        Message { role: role.to_owned(), content: Value::String(text.into()) }
+        Message {
+            role: role.to_owned(),
+            content: Value::String(text.into()),
+        }
     }
 
     /// Returns the text, where the content is text.
@@ -86,13 +89,19 @@ pub enum ErrorKind {
     RateLimited,
     /// The request is at fault.
     Permanent,
+    /// The user stopped the run before it was sent.
+    Stopped,
     /// No call to this model can succeed: a missing key, a missing recording file.
     Fatal,
 }
 
 impl CallError {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> CallError {
-        CallError { message: message.into(), kind, retry_after: None }
+        CallError {
+            message: message.into(),
+            kind,
+            retry_after: None,
+        }
     }
 }
 
@@ -108,7 +117,11 @@ pub trait Provider: Send + Sync {
     fn body(&self, request: &Request) -> Map<String, Value>;
 
     /// Sends one request, once. The answer is the provider's own JSON, complete.
-    fn send<'a>(&'a self, body: &'a [u8], request: &'a Request) -> BoxFuture<'a, Result<String, CallError>>;
+    fn send<'a>(
+        &'a self,
+        body: &'a [u8],
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<String, CallError>>;
 
     /// Reads an answer, now or years later.
     fn read(&self, raw: &str) -> Result<Reply, String>;
@@ -142,13 +155,19 @@ pub struct BuildError {
 
 impl BuildError {
     fn new(message: impl Into<String>, help: impl Into<String>) -> BuildError {
-        BuildError { message: message.into(), help: Some(help.into()) }
+        BuildError {
+            message: message.into(),
+            help: Some(help.into()),
+        }
     }
 }
 
 /// The providers there are.
-pub const PROVIDERS: &[(&str, Build)] =
-    &[("openai", openai::build), ("replay", replay::build), ("scripted", scripted::build)];
+pub const PROVIDERS: &[(&str, Build)] = &[
+    ("openai", openai::build),
+    ("replay", replay::build),
+    ("scripted", scripted::build),
+];
 
 /// The answer of providers in this process, in one shape.
 #[derive(Serialize, Deserialize)]
@@ -178,7 +197,10 @@ impl LocalAnswer {
 /// Returns the messages with the options beside them: the body of providers in this process.
 fn local_body(request: &Request) -> Map<String, Value> {
     let mut body = Map::new();
-    body.insert("messages".to_owned(), serde_json::to_value(&request.messages).expect("messages are JSON"));
+    body.insert(
+        "messages".to_owned(),
+        serde_json::to_value(&request.messages).expect("messages are JSON"),
+    );
     if !request.options.is_empty() {
         body.insert("options".to_owned(), Value::Object(request.options.clone()));
     }

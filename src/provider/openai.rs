@@ -21,7 +21,10 @@ struct OpenAi {
 pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
     let spec = building.spec;
     let Some(model) = spec.model.clone() else {
-        return Err(BuildError::new("provider openai needs `model`", "the id that the server knows: `model: qwen2.5-3b-instruct`"));
+        return Err(BuildError::new(
+            "provider openai needs `model`",
+            "the id that the server knows: `model: qwen2.5-3b-instruct`",
+        ));
     };
     let endpoint = Endpoint::new(
         spec.base_url.as_deref().unwrap_or(DEFAULT_URL),
@@ -36,7 +39,10 @@ pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildE
     identity.insert("model".to_owned(), model.clone().into());
     // Weights or a revision say which model it is, wherever it is served; else the address must.
     if !building.weights.is_empty() {
-        let weights = building.weights.iter().map(|(name, digest)| (name.clone(), Value::from(digest.to_string())));
+        let weights = building
+            .weights
+            .iter()
+            .map(|(name, digest)| (name.clone(), Value::from(digest.to_string())));
         identity.insert("weights".to_owned(), Value::Object(weights.collect()));
     }
     if let Some(revision) = &spec.revision {
@@ -46,11 +52,23 @@ pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildE
         identity.insert("base_url".to_owned(), endpoint.base_url.clone().into());
     }
     if !spec.headers.is_empty() {
-        let headers = spec.headers.iter().map(|(name, value)| (name.to_lowercase(), Value::from(value.as_str())));
+        let headers = spec
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_lowercase(), Value::from(value.as_str())));
         identity.insert("headers".to_owned(), Value::Object(headers.collect()));
     }
-    let headers = spec.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    Ok(Box::new(OpenAi { model, endpoint, headers, identity }))
+    let headers = spec
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    Ok(Box::new(OpenAi {
+        model,
+        endpoint,
+        headers,
+        identity,
+    }))
 }
 
 #[derive(Deserialize)]
@@ -96,7 +114,10 @@ impl Provider for OpenAi {
     fn body(&self, request: &Request) -> Map<String, Value> {
         let mut body = Map::new();
         body.insert("model".to_owned(), self.model.clone().into());
-        body.insert("messages".to_owned(), serde_json::to_value(&request.messages).expect("messages are JSON"));
+        body.insert(
+            "messages".to_owned(),
+            serde_json::to_value(&request.messages).expect("messages are JSON"),
+        );
         for (name, value) in &request.options {
             match (name.as_str(), value) {
                 ("extra", Value::Object(extra)) => body.extend(extra.clone()),
@@ -112,11 +133,18 @@ impl Provider for OpenAi {
         body
     }
 
-    fn send<'a>(&'a self, body: &'a [u8], _request: &'a Request) -> BoxFuture<'a, Result<String, CallError>> {
+    fn send<'a>(
+        &'a self,
+        body: &'a [u8],
+        _request: &'a Request,
+    ) -> BoxFuture<'a, Result<String, CallError>> {
         Box::pin(async move {
             let key = self.endpoint.key()?;
-            let mut headers: Vec<(&str, String)> =
-                self.headers.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+            let mut headers: Vec<(&str, String)> = self
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.clone()))
+                .collect();
             if let Some(key) = &key {
                 headers.push(("authorization", format!("Bearer {key}")));
             }
@@ -124,9 +152,10 @@ impl Provider for OpenAi {
             match self.read(&raw) {
                 Ok(_) => Ok(raw),
                 // A broken body behind a 200 is a proxy or a server in trouble.
-                Err(message) => {
-                    Err(CallError::new(ErrorKind::Transient, format!("{} answered 200 with {message}", self.endpoint.base_url)))
-                }
+                Err(message) => Err(CallError::new(
+                    ErrorKind::Transient,
+                    format!("{} answered 200 with {message}", self.endpoint.base_url),
+                )),
             }
         })
     }
@@ -136,17 +165,30 @@ impl Provider for OpenAi {
             let start: String = raw.chars().take(80).collect();
             format!("no chat completion: {error} in `{start}`")
         })?;
-        let Some(choice) = answer.choices.into_iter().next() else { return Err("no choice in it".to_owned()) };
-        let refusal = choice.message.refusal.filter(|_| choice.message.content.is_none());
+        let Some(choice) = answer.choices.into_iter().next() else {
+            return Err("no choice in it".to_owned());
+        };
+        let refusal = choice
+            .message
+            .refusal
+            .filter(|_| choice.message.content.is_none());
         let finish_reason = match &refusal {
             Some(_) => Some("refusal".to_owned()),
             None => choice.finish_reason.map(Cow::into_owned),
         };
         Ok(Reply {
-            text: choice.message.content.or(refusal).map(Cow::into_owned).unwrap_or_default(),
+            text: choice
+                .message
+                .content
+                .or(refusal)
+                .map(Cow::into_owned)
+                .unwrap_or_default(),
             finish_reason,
             prompt_tokens: answer.usage.as_ref().and_then(|usage| usage.prompt_tokens),
-            completion_tokens: answer.usage.as_ref().and_then(|usage| usage.completion_tokens),
+            completion_tokens: answer
+                .usage
+                .as_ref()
+                .and_then(|usage| usage.completion_tokens),
             served_model: answer.model.map(Cow::into_owned),
         })
     }

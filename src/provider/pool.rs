@@ -7,7 +7,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -51,12 +51,15 @@ pub struct Pool {
     retry_seconds: f64,
     has_answered: AtomicBool,
     stopped: OnceLock<CallError>,
+    /// Set when the user wants to stop: nothing new is sent.
+    stop: Arc<AtomicBool>,
 }
 
 impl Pool {
-    pub fn new(provider: Box<dyn Provider>, spec: &ModelSpec) -> Pool {
+    pub fn new(provider: Box<dyn Provider>, spec: &ModelSpec, stop: &Arc<AtomicBool>) -> Pool {
         let concurrency = spec.concurrency.unwrap_or(CONCURRENCY);
-        let limiter = |per_minute: Option<u32>| per_minute.and_then(NonZeroU32::new).map(per_minute_limiter);
+        let limiter =
+            |per_minute: Option<u32>| per_minute.and_then(NonZeroU32::new).map(per_minute_limiter);
         Pool {
             provider,
             permits: Semaphore::new(concurrency),
@@ -70,7 +73,13 @@ impl Pool {
             retry_seconds: spec.retry_seconds.unwrap_or(RETRY_SECONDS),
             has_answered: AtomicBool::new(false),
             stopped: OnceLock::new(),
+            stop: stop.clone(),
         }
+    }
+
+    /// Fails every further call, those that wait for their turn too.
+    pub fn close(&self, message: &str) {
+        let _ = self.stopped.set(CallError::new(ErrorKind::Fatal, message));
     }
 
     /// Returns how many calls may be in flight.
@@ -83,7 +92,11 @@ impl Pool {
         if !self.provider.is_remote() {
             let start = Instant::now();
             let raw = self.provider.send(body, request).await?;
-            return Ok(Answer { raw, latency: start.elapsed().as_secs_f64(), attempts: 1 });
+            return Ok(Answer {
+                raw,
+                latency: start.elapsed().as_secs_f64(),
+                attempts: 1,
+            });
         }
         let first = Instant::now();
         let mut waiting = Duration::ZERO;
@@ -95,18 +108,29 @@ impl Pool {
             .build();
         for attempt in 1.. {
             let queued = Instant::now();
-            let permit = self.permits.acquire().await.expect("the semaphore is never closed");
+            let permit = self
+                .permits
+                .acquire()
+                .await
+                .expect("the semaphore is never closed");
             self.wait_for_quota(body).await?;
             waiting += queued.elapsed();
             if let Some(error) = self.stopped.get() {
                 return Err(error.clone());
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(CallError::new(ErrorKind::Stopped, "interrupted"));
             }
             let start = Instant::now();
             let error = match self.provider.send(body, request).await {
                 Ok(raw) => {
                     self.has_answered.store(true, Ordering::Relaxed);
                     self.grow();
-                    return Ok(Answer { raw, latency: start.elapsed().as_secs_f64(), attempts: attempt });
+                    return Ok(Answer {
+                        raw,
+                        latency: start.elapsed().as_secs_f64(),
+                        attempts: attempt,
+                    });
                 }
                 Err(error) => error,
             };
@@ -115,18 +139,27 @@ impl Pool {
             drop(permit);
             let error = self.judge(error, attempt, elapsed);
             let delay = delays.next().unwrap_or(Duration::from_secs(20));
-            let delay = error.retry_after.map_or(delay, |asked| delay.max(Duration::from_secs_f64(asked.min(1e6))));
-            let is_retried = matches!(error.kind, ErrorKind::Connect | ErrorKind::Transient | ErrorKind::RateLimited)
-                && attempt < self.max_attempts
+            let delay = error.retry_after.map_or(delay, |asked| {
+                delay.max(Duration::from_secs_f64(asked.min(1e6)))
+            });
+            let is_retried = matches!(
+                error.kind,
+                ErrorKind::Connect | ErrorKind::Transient | ErrorKind::RateLimited
+            ) && attempt < self.max_attempts
                 && elapsed + delay.as_secs_f64() <= self.retry_seconds;
             if !is_retried {
-                let message = if attempt > 1 { format!("{} (after {attempt} attempts)", error.message) } else { error.message };
+                let message = if attempt > 1 {
+                    format!("{} (after {attempt} attempts)", error.message)
+                } else {
+                    error.message
+                };
                 return Err(CallError { message, ..error });
             }
             if error.kind == ErrorKind::RateLimited {
                 self.shrink();
                 if error.retry_after.is_some() {
-                    *self.paused_until.lock().expect("no panic while locked") = Some(Instant::now() + delay);
+                    *self.paused_until.lock().expect("no panic while locked") =
+                        Some(Instant::now() + delay);
                 }
             }
             tokio::time::sleep(delay).await;
@@ -165,14 +198,18 @@ impl Pool {
             // Four bytes a token: an estimate is all there is before the call.
             let estimate = NonZeroU32::new((body.len() / 4).max(1) as u32).expect("at least 1");
             if tokens.until_n_ready(estimate).await.is_err() {
-                let message = format!("the request has about {estimate} tokens, more than tokens_per_minute allows at all");
+                let message = format!(
+                    "the request has about {estimate} tokens, more than tokens_per_minute allows at all"
+                );
                 return Err(CallError::new(ErrorKind::Permanent, message));
             }
         }
         loop {
             let until = *self.paused_until.lock().expect("no panic while locked");
             match until {
-                Some(until) if until > Instant::now() => tokio::time::sleep_until(until.into()).await,
+                Some(until) if until > Instant::now() => {
+                    tokio::time::sleep_until(until.into()).await
+                }
                 _ => return Ok(()),
             }
         }
@@ -189,10 +226,16 @@ impl Pool {
 
     /// Gives a permit back after enough successes.
     fn grow(&self) {
-        if self.withheld.load(Ordering::Relaxed) == 0 || !(self.successes.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(GROW_AFTER) {
+        if self.withheld.load(Ordering::Relaxed) == 0
+            || !(self.successes.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(GROW_AFTER)
+        {
             return;
         }
-        let is_given = self.withheld.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |withheld| withheld.checked_sub(1));
+        let is_given =
+            self.withheld
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |withheld| {
+                    withheld.checked_sub(1)
+                });
         if is_given.is_ok() {
             self.permits.add_permits(1);
         }

@@ -9,7 +9,10 @@ use futures_util::future::BoxFuture;
 use minijinja::Value as TemplateValue;
 use serde_json::{Map, Value};
 
-use super::{BuildError, Building, CallError, ErrorKind, LocalAnswer, Message, Provider, Reply, Request, local_body};
+use super::{
+    BuildError, Building, CallError, ErrorKind, LocalAnswer, Message, Provider, Reply, Request,
+    local_body,
+};
 use crate::digest::{Digest, Hasher};
 use crate::problem::Place;
 use crate::template::{Template, from_json};
@@ -26,16 +29,28 @@ struct Scripted {
 pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
     let spec = building.spec;
     let Some(reply) = &spec.reply else {
-        return Err(BuildError::new("provider scripted needs `reply`", "Jinja text or a template name: `reply: \"You said {{ prompt }}\"`"));
+        return Err(BuildError::new(
+            "provider scripted needs `reply`",
+            "Jinja text or a template name: `reply: \"You said {{ prompt }}\"`",
+        ));
     };
-    let place = spec.place.clone().unwrap_or_else(|| Place::start_of(&std::sync::Arc::new(crate::problem::Source {
-        path: String::new(),
-        text: String::new(),
-    })));
-    let template = Template::load(building.library, reply, &place, VARIABLES).map_err(|problems| BuildError {
-        message: problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; "),
-        help: problems.first().and_then(|problem| problem.help.clone()),
-    })?;
+    let place = spec.place.clone().unwrap_or_else(|| {
+        Place::start_of(&std::sync::Arc::new(crate::problem::Source {
+            path: String::new(),
+            text: String::new(),
+        }))
+    });
+    let template =
+        Template::load(building.library, reply, &place, VARIABLES).map_err(|problems| {
+            BuildError {
+                message: problems
+                    .iter()
+                    .map(|problem| problem.message.clone())
+                    .collect::<Vec<_>>()
+                    .join("; "),
+                help: problems.first().and_then(|problem| problem.help.clone()),
+            }
+        })?;
     let closure = serde_json::to_value(template.closure()).expect("digests are JSON");
     let mut identity = Map::new();
     identity.insert("provider".to_owned(), "scripted".into());
@@ -44,13 +59,25 @@ pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildE
     if template.reads.reads("model") {
         identity.insert("model".to_owned(), building.name.into());
     }
-    Ok(Box::new(Scripted { name: building.name.to_owned(), reply: template, seed: spec.seed.unwrap_or(0), identity }))
+    Ok(Box::new(Scripted {
+        name: building.name.to_owned(),
+        reply: template,
+        seed: spec.seed.unwrap_or(0),
+        identity,
+    }))
 }
 
 impl Scripted {
     fn answer(&self, body: &[u8], request: &Request) -> Result<String, CallError> {
-        let messages = from_json(&serde_json::to_value(&request.messages).expect("messages are JSON"));
-        let prompt = request.messages.iter().rev().find(|message| message.role == "user").map(Message::text).unwrap_or_default();
+        let messages =
+            from_json(&serde_json::to_value(&request.messages).expect("messages are JSON"));
+        let prompt = request
+            .messages
+            .iter()
+            .rev()
+            .find(|message| message.role == "user")
+            .map(Message::text)
+            .unwrap_or_default();
         let mut hasher = Hasher::new("etalon.scripted");
         hasher.update(&self.seed.to_be_bytes());
         hasher.update(&request.sample.to_be_bytes());
@@ -66,13 +93,21 @@ impl Scripted {
         let variables = minijinja::context! {
             messages, prompt, model => self.name.as_str(), sample => request.sample, random,
         };
-        let text = self
-            .reply
-            .render(&variables)
-            .map_err(|error| CallError::new(ErrorKind::Permanent, format!("the scripted reply failed: {error}")))?;
+        let text = self.reply.render(&variables).map_err(|error| {
+            CallError::new(
+                ErrorKind::Permanent,
+                format!("the scripted reply failed: {error}"),
+            )
+        })?;
         let words = |text: &str| text.split_whitespace().count() as u64;
         let answer = LocalAnswer {
-            prompt_tokens: Some(request.messages.iter().map(|message| words(message.text())).sum()),
+            prompt_tokens: Some(
+                request
+                    .messages
+                    .iter()
+                    .map(|message| words(message.text()))
+                    .sum(),
+            ),
             completion_tokens: Some(words(&text)),
             text,
             finish_reason: Some("stop".to_owned()),
@@ -94,7 +129,11 @@ impl Provider for Scripted {
         local_body(request)
     }
 
-    fn send<'a>(&'a self, body: &'a [u8], request: &'a Request) -> BoxFuture<'a, Result<String, CallError>> {
+    fn send<'a>(
+        &'a self,
+        body: &'a [u8],
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<String, CallError>> {
         Box::pin(std::future::ready(self.answer(body, request)))
     }
 
@@ -103,6 +142,10 @@ impl Provider for Scripted {
     }
 
     fn endpoint(&self) -> String {
-        format!("the script of {} ({})", self.name, Digest::of_json("", &Value::Object(self.identity.clone())).short())
+        format!(
+            "the script of {} ({})",
+            self.name,
+            Digest::of_json("", &Value::Object(self.identity.clone())).short()
+        )
     }
 }

@@ -7,9 +7,21 @@ use crate::problem::{Problem, Severity};
 
 /// Renders problems, errors first, each with its excerpt.
 pub fn problems(problems: &[Problem], is_styled: bool) -> String {
-    let renderer = if is_styled { Renderer::styled() } else { Renderer::plain() };
+    let renderer = if is_styled {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
+    };
     let mut sorted: Vec<&Problem> = problems.iter().collect();
-    sorted.sort_by_key(|problem| (problem.severity, problem.place.as_ref().map(|place| (place.source.path.clone(), place.range.start))));
+    sorted.sort_by_key(|problem| {
+        (
+            problem.severity,
+            problem
+                .place
+                .as_ref()
+                .map(|place| (place.source.path.clone(), place.range.start)),
+        )
+    });
     let mut out = String::new();
     for problem in sorted {
         out.push_str(&one(problem, &renderer));
@@ -23,7 +35,10 @@ fn one(problem: &Problem, renderer: &Renderer) -> String {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = level.primary_title(printable(&problem.message)).id(problem.code).elements(Vec::<annotate_snippets::Element<'_>>::new());
+    let mut group = level
+        .primary_title(printable(&problem.message))
+        .id(problem.code)
+        .elements(Vec::<annotate_snippets::Element<'_>>::new());
     if let Some(place) = &problem.place {
         let text = &place.source.text;
         let start = crate::problem::floor_char(text, place.range.start);
@@ -32,7 +47,9 @@ fn one(problem: &Problem, renderer: &Renderer) -> String {
         if let Some(line) = text[start..end].find('\n') {
             end = start + line;
         }
-        let snippet = Snippet::source(text.as_str()).path(place.source.path.as_str()).annotation(AnnotationKind::Primary.span(start..end));
+        let snippet = Snippet::source(text.as_str())
+            .path(place.source.path.as_str())
+            .annotation(AnnotationKind::Primary.span(start..end));
         group = group.element(snippet);
     }
     if let Some(help) = &problem.help {
@@ -43,7 +60,15 @@ fn one(problem: &Problem, renderer: &Renderer) -> String {
 
 /// Control characters of hostile input must not reach a terminal.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// Returns the `check` document.
@@ -51,7 +76,10 @@ pub fn problems_json(problems: &[Problem]) -> Value {
     let list: Vec<Value> = problems
         .iter()
         .map(|problem| {
-            let at = problem.place.as_ref().map(|place| (place.source.path.clone(), place.line_column()));
+            let at = problem
+                .place
+                .as_ref()
+                .map(|place| (place.source.path.clone(), place.line_column()));
             json!({
                 "severity": problem.severity.to_string(),
                 "code": problem.code,

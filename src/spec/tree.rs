@@ -36,7 +36,10 @@ impl Node {
 
     /// Returns the entry of a map with its key.
     pub fn entry(&self, key: &str) -> Option<(&Key, &Node)> {
-        self.entries().iter().find(|(name, _)| name.text == key).map(|(name, node)| (name, node))
+        self.entries()
+            .iter()
+            .find(|(name, _)| name.text == key)
+            .map(|(name, node)| (name, node))
     }
 
     /// Returns the entries of a map; none of anything else.
@@ -49,7 +52,9 @@ impl Node {
 
     /// Removes and returns the entry of a map.
     pub fn remove(&mut self, key: &str) -> Option<Node> {
-        let NodeValue::Map(entries) = &mut self.value else { return None };
+        let NodeValue::Map(entries) = &mut self.value else {
+            return None;
+        };
         let index = entries.iter().position(|(name, _)| name.text == key)?;
         Some(entries.remove(index).1)
     }
@@ -85,9 +90,12 @@ impl Node {
             NodeValue::Number(number) => Value::Number(number.clone()),
             NodeValue::Text(text) => Value::String(text.clone()),
             NodeValue::List(items) => items.iter().map(Node::to_json).collect(),
-            NodeValue::Map(entries) => {
-                Value::Object(entries.iter().map(|(key, node)| (key.text.clone(), node.to_json())).collect::<Map<_, _>>())
-            }
+            NodeValue::Map(entries) => Value::Object(
+                entries
+                    .iter()
+                    .map(|(key, node)| (key.text.clone(), node.to_json()))
+                    .collect::<Map<_, _>>(),
+            ),
         }
     }
 
@@ -98,22 +106,43 @@ impl Node {
             Value::Bool(flag) => NodeValue::Bool(*flag),
             Value::Number(number) => NodeValue::Number(number.clone()),
             Value::String(text) => NodeValue::Text(text.clone()),
-            Value::Array(items) => NodeValue::List(items.iter().map(|item| Node::from_json(item, place)).collect()),
+            Value::Array(items) => NodeValue::List(
+                items
+                    .iter()
+                    .map(|item| Node::from_json(item, place))
+                    .collect(),
+            ),
             Value::Object(map) => NodeValue::Map(
                 map.iter()
-                    .map(|(key, value)| (Key { text: key.clone(), place: place.clone() }, Node::from_json(value, place)))
+                    .map(|(key, value)| {
+                        (
+                            Key {
+                                text: key.clone(),
+                                place: place.clone(),
+                            },
+                            Node::from_json(value, place),
+                        )
+                    })
                     .collect(),
             ),
         };
-        Node { value, place: place.clone() }
+        Node {
+            value,
+            place: place.clone(),
+        }
     }
 
     /// Returns the node at a path of keys and indices, as far down as it exists.
     pub fn nearest(&self, path: &[String]) -> &Node {
-        let Some((first, rest)) = path.split_first() else { return self };
+        let Some((first, rest)) = path.split_first() else {
+            return self;
+        };
         let next = match &self.value {
             NodeValue::Map(_) => self.get(first),
-            NodeValue::List(items) => first.parse::<usize>().ok().and_then(|index| items.get(index)),
+            NodeValue::List(items) => first
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| items.get(index)),
             _ => None,
         };
         next.map_or(self, |next| next.nearest(rest))
@@ -121,17 +150,27 @@ impl Node {
 
     /// Removes the node at a path. Returns false where there is none.
     pub(super) fn prune(&mut self, path: &[String]) -> bool {
-        let Some((first, rest)) = path.split_first() else { return false };
+        let Some((first, rest)) = path.split_first() else {
+            return false;
+        };
         match &mut self.value {
             NodeValue::Map(entries) => {
-                let Some(index) = entries.iter().position(|(key, _)| key.text == *first) else { return false };
+                let Some(index) = entries.iter().position(|(key, _)| key.text == *first) else {
+                    return false;
+                };
                 if rest.is_empty() || !entries[index].1.prune(rest) {
                     entries.remove(index);
                 }
                 true
             }
             NodeValue::List(items) => {
-                let Some(index) = first.parse::<usize>().ok().filter(|index| *index < items.len()) else { return false };
+                let Some(index) = first
+                    .parse::<usize>()
+                    .ok()
+                    .filter(|index| *index < items.len())
+                else {
+                    return false;
+                };
                 if rest.is_empty() || !items[index].prune(rest) {
                     items.remove(index);
                 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::Deserialize;
 
+use super::decode::decode;
 use super::toml;
 use super::tree::{Node, NodeValue};
-use super::decode::decode;
 use crate::problem::{Problem, Source};
 use crate::template::Library;
 
@@ -50,7 +50,12 @@ impl Workspace {
             Some(directory) => return Err(WorkspaceError::NoDirectory(directory.to_owned())),
             None => std::env::current_dir()
                 .ok()
-                .and_then(|start| start.ancestors().find(|parent| parent.join(MARKER).is_file()).map(Path::to_owned))
+                .and_then(|start| {
+                    start
+                        .ancestors()
+                        .find(|parent| parent.join(MARKER).is_file())
+                        .map(Path::to_owned)
+                })
                 .unwrap_or(here),
         };
         let mut workspace = Workspace {
@@ -59,16 +64,25 @@ impl Workspace {
             library: Library::new(root.join("templates")),
             root,
         };
-        let Ok(bytes) = std::fs::read(workspace.root.join(MARKER)) else { return Ok(workspace) };
+        let Ok(bytes) = std::fs::read(workspace.root.join(MARKER)) else {
+            return Ok(workspace);
+        };
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let source = Arc::new(Source { path: MARKER.to_owned(), text });
+        let source = Arc::new(Source {
+            path: MARKER.to_owned(),
+            text,
+        });
         let mut node = toml::parse(&source).map_err(WorkspaceError::Problems)?;
         if let Some(models) = node.remove("models") {
             let NodeValue::Map(entries) = models.value else {
-                let problem = Problem::error("wrong-type", "`models` is a table of models").at(&models.place);
+                let problem =
+                    Problem::error("wrong-type", "`models` is a table of models").at(&models.place);
                 return Err(WorkspaceError::Problems(vec![problem]));
             };
-            workspace.models = entries.into_iter().map(|(key, node)| (key.text, node)).collect();
+            workspace.models = entries
+                .into_iter()
+                .map(|(key, node)| (key.text, node))
+                .collect();
         }
         let settings: Settings = decode(&node, "etalon.toml").map_err(WorkspaceError::Problems)?;
         if let Some(cache) = settings.cache {

@@ -11,7 +11,7 @@
 //! **Invariant:** a reply is in the log before anyone sees it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::OnceCell;
@@ -50,7 +50,6 @@ pub struct Desk {
     asking: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
     /// What a dry desk has counted already.
     planned: Mutex<HashSet<Digest>>,
-    stop: Arc<AtomicBool>,
     /// The generation that `--refresh` buys.
     next_generation: u32,
 }
@@ -62,9 +61,11 @@ impl Desk {
         spec: &ModelSpec,
         store: &Arc<Store>,
         mode: Mode,
-        stop: &Arc<AtomicBool>,
     ) -> Result<Desk, StageError> {
-        let identity = Digest::of_json("etalon.model.v1", &serde_json::Value::Object(pool.provider.identity()));
+        let identity = Digest::of_json(
+            "etalon.model.v1",
+            &serde_json::Value::Object(pool.provider.identity()),
+        );
         let log = store.completions(&identity)?;
         let next_generation = log.highest_generation() + 1;
         Ok(Desk {
@@ -78,7 +79,6 @@ impl Desk {
             buyer: tokio::sync::Mutex::default(),
             asking: Mutex::default(),
             planned: Mutex::default(),
-            stop: stop.clone(),
             next_generation,
         })
     }
@@ -93,7 +93,11 @@ impl Desk {
         if let Some(lock) = held.upgrade() {
             return Ok(lock);
         }
-        let lock = Arc::new(self.store.lock(&format!("model-{}", self.identity), || {}).await?);
+        let lock = Arc::new(
+            self.store
+                .lock(&format!("model-{}", self.identity), || {})
+                .await?,
+        );
         self.log.refresh()?;
         *held = Arc::downgrade(&lock);
         Ok(lock)
@@ -175,7 +179,9 @@ impl Account {
 
     /// Returns what the calls cost in dollars, where the model has a price.
     pub fn cost_usd(&self) -> Option<f64> {
-        self.desk.price.map(|_| self.cost_micros.load(Ordering::Relaxed) as f64 / 1e6)
+        self.desk
+            .price
+            .map(|_| self.cost_micros.load(Ordering::Relaxed) as f64 / 1e6)
     }
 
     /// Returns the message that stopped the model.
@@ -199,12 +205,21 @@ impl Account {
         }
         if desk.mode == Mode::Dry {
             // The same request twice in a node is bought once.
-            if desk.planned.lock().expect("no panic while locked").insert(key) {
+            if desk
+                .planned
+                .lock()
+                .expect("no panic while locked")
+                .insert(key)
+            {
                 self.calls.fetch_add(1, Ordering::Relaxed);
                 let tokens = (body.len() / 4) as u64;
                 self.tokens.fetch_add(tokens, Ordering::Relaxed);
                 if let Some(price) = desk.price {
-                    let max_tokens = request.options.get("max_tokens").and_then(serde_json::Value::as_u64).unwrap_or(256);
+                    let max_tokens = request
+                        .options
+                        .get("max_tokens")
+                        .and_then(serde_json::Value::as_u64)
+                        .unwrap_or(256);
                     self.add_cost(price, tokens, max_tokens);
                 }
             } else {
@@ -213,7 +228,10 @@ impl Account {
             return Ok(Outcome::Unknown);
         }
         if desk.mode == Mode::Offline && desk.pool.provider.is_remote() {
-            return Ok(Outcome::Failed(format!("offline, and the completion of {} is not in the cache", desk.name)));
+            return Ok(Outcome::Failed(format!(
+                "offline, and the completion of {} is not in the cache",
+                desk.name
+            )));
         }
         let asker = desk.asker(key);
         let _asker = asker.lock().await;
@@ -221,14 +239,11 @@ impl Account {
         if let Some(outcome) = self.recall(&key)? {
             return Ok(outcome);
         }
-        if desk.stop.load(Ordering::Relaxed) {
-            return Err(StageError::Interrupted);
-        }
         match desk.pool.call(&body, request).await {
             Ok(answer) => {
                 self.calls.fetch_add(1, Ordering::Relaxed);
                 let at = timestamp();
-                desk.log.append(&NewRecord {
+                let record = NewRecord {
                     key: &key,
                     generation: self.generation,
                     sample: request.sample,
@@ -237,13 +252,22 @@ impl Account {
                     at: &at,
                     request: &body,
                     response: &answer.raw,
-                })?;
+                };
+                // What cannot be kept must not be bought.
+                desk.log
+                    .append(&record)
+                    .inspect_err(|error| desk.pool.close(&error.to_string()))?;
                 let (reply, meta) = self.read(&answer.raw, answer.latency)?;
                 if let Some(price) = desk.price {
-                    self.add_cost(price, reply.prompt_tokens.unwrap_or(0), reply.completion_tokens.unwrap_or(0));
+                    self.add_cost(
+                        price,
+                        reply.prompt_tokens.unwrap_or(0),
+                        reply.completion_tokens.unwrap_or(0),
+                    );
                 }
                 Ok(Outcome::Reply(Box::new(reply), meta))
             }
+            Err(error) if error.kind == ErrorKind::Stopped => Err(StageError::Interrupted),
             Err(error) => {
                 self.note_fatal(&error);
                 Ok(Outcome::Failed(error.message))
@@ -253,25 +277,38 @@ impl Account {
 
     fn add_cost(&self, price: Price, prompt_tokens: u64, completion_tokens: u64) {
         let micros = price.input * prompt_tokens as f64 + price.output * completion_tokens as f64;
-        self.cost_micros.fetch_add(micros.round() as u64, Ordering::Relaxed);
+        self.cost_micros
+            .fetch_add(micros.round() as u64, Ordering::Relaxed);
     }
 
     fn note_fatal(&self, error: &CallError) {
         if error.kind == ErrorKind::Fatal {
-            self.fatal.lock().expect("no panic while locked").get_or_insert_with(|| error.message.clone());
+            self.fatal
+                .lock()
+                .expect("no panic while locked")
+                .get_or_insert_with(|| error.message.clone());
         }
     }
 
     fn recall(&self, key: &Digest) -> Result<Option<Outcome>, StageError> {
-        let Some(Record { latency, response }) = self.desk.log.find(key, self.generation)? else { return Ok(None) };
+        let Some(Record { latency, response }) = self.desk.log.find(key, self.generation)? else {
+            return Ok(None);
+        };
         // What cannot be read any more is asked for again.
-        let Ok((reply, meta)) = self.read(&response, latency) else { return Ok(None) };
+        let Ok((reply, meta)) = self.read(&response, latency) else {
+            return Ok(None);
+        };
         self.reused.fetch_add(1, Ordering::Relaxed);
         Ok(Some(Outcome::Reply(Box::new(reply), meta)))
     }
 
     fn read(&self, raw: &str, latency: f64) -> Result<(Reply, Meta), StageError> {
-        let reply = self.desk.pool.provider.read(raw).map_err(StageError::Failed)?;
+        let reply = self
+            .desk
+            .pool
+            .provider
+            .read(raw)
+            .map_err(StageError::Failed)?;
         let cost_usd = self.desk.price.map(|price| {
             (price.input * reply.prompt_tokens.unwrap_or(0) as f64
                 + price.output * reply.completion_tokens.unwrap_or(0) as f64)

@@ -62,7 +62,9 @@ where
             started += 1;
             tasks.spawn(async move { (number, finish(batch).await) });
         }
-        let Some(joined) = tasks.join_next().await else { break };
+        let Some(joined) = tasks.join_next().await else {
+            break;
+        };
         let (number, results) = match joined {
             Ok(finished) => finished,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -99,7 +101,9 @@ where
     outcome
 }
 
-async fn finish<O>(batch: Vec<BoxFuture<'static, Result<O, StageError>>>) -> Result<Vec<O>, StageError> {
+async fn finish<O>(
+    batch: Vec<BoxFuture<'static, Result<O, StageError>>>,
+) -> Result<Vec<O>, StageError> {
     let mut futures: FuturesOrdered<_> = batch.into_iter().collect();
     let mut results = Vec::with_capacity(futures.len());
     let mut error = None;
@@ -137,7 +141,9 @@ mod tests {
     #[tokio::test]
     async fn an_early_stop_finishes_what_is_in_flight() {
         let mut seen = 0;
-        let work = |item: u64| -> BoxFuture<'static, Result<u64, StageError>> { Box::pin(async move { Ok(item) }) };
+        let work = |item: u64| -> BoxFuture<'static, Result<u64, StageError>> {
+            Box::pin(async move { Ok(item) })
+        };
         let items = (0..1_000_000).map(Ok);
         drive(items, work, 8, |_| {
             seen += 1;

@@ -44,12 +44,36 @@ use crate::score::{Estimate, Summary, Unit};
 use crate::spec::{ModelSpec, StageSpec, Workspace};
 use crate::store::{Artifact, Counts, Fingerprint, Manifest, Store, StoreError};
 
-/// The kinds there are: name and parser of the settings.
-pub const KINDS: &[(&str, Parse)] = &[
-    ("dataset", dataset::parse),
-    ("inference", inference::parse),
-    ("metric", metric::parse),
-    ("judge", judge::parse),
+/// A kind of stage.
+pub struct Kind {
+    pub name: &'static str,
+    /// The kind that its `input` must have; none: it has no input.
+    pub input: Option<&'static str>,
+    pub parse: Parse,
+}
+
+/// The kinds there are.
+pub const KINDS: &[Kind] = &[
+    Kind {
+        name: "dataset",
+        input: None,
+        parse: dataset::parse,
+    },
+    Kind {
+        name: "inference",
+        input: Some("dataset"),
+        parse: inference::parse,
+    },
+    Kind {
+        name: "metric",
+        input: Some("inference"),
+        parse: metric::parse,
+    },
+    Kind {
+        name: "judge",
+        input: Some("inference"),
+        parse: judge::parse,
+    },
 ];
 
 /// Parses a stage's settings.
@@ -166,9 +190,6 @@ pub trait Stage: Send + Sync {
     /// Returns the stage that `input` names, with its place.
     fn input(&self) -> Option<(&str, &Place)>;
 
-    /// Returns the kind that `input` must have.
-    fn input_kind(&self) -> &'static str;
-
     /// Returns the models of its nodes, given those of its input; none: one node without a model.
     fn models(&self, of_input: &[String]) -> Option<Vec<String>>;
 
@@ -186,7 +207,11 @@ pub trait Stage: Send + Sync {
 
     /// A dataset removes from `wanted` the columns that some row has, and returns those that it saw;
     /// it reads no further than it must.
-    fn scan(&self, _workspace: &Workspace, wanted: &mut BTreeSet<String>) -> Result<BTreeSet<String>, StageError> {
+    fn scan(
+        &self,
+        _workspace: &Workspace,
+        wanted: &mut BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, StageError> {
         wanted.clear();
         Ok(BTreeSet::new())
     }
@@ -243,5 +268,9 @@ fn coverage(valid: u64, all: u64) -> Estimate {
 
 /// Returns a seed that depends on what is summed up and nothing else.
 fn seed_of(name: &str, settings: &Value) -> u64 {
-    Digest::of_json("etalon.seed", &Value::Array(vec![name.into(), settings.clone()])).seed()
+    Digest::of_json(
+        "etalon.seed",
+        &Value::Array(vec![name.into(), settings.clone()]),
+    )
+    .seed()
 }

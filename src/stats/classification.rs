@@ -55,7 +55,10 @@ pub struct Report {
 impl Confusion {
     /// Counts one row.
     pub fn add(&mut self, gold: &str, predicted: Option<&str>, weight: f64) {
-        *self.cells.entry((gold.to_owned(), predicted.map(str::to_owned))).or_default() += weight;
+        *self
+            .cells
+            .entry((gold.to_owned(), predicted.map(str::to_owned)))
+            .or_default() += weight;
     }
 
     /// Returns the total weight.
@@ -65,7 +68,9 @@ impl Confusion {
 
     /// Returns the cells: gold label, predicted label, weight.
     pub fn cells(&self) -> impl Iterator<Item = (&str, Option<&str>, f64)> {
-        self.cells.iter().map(|((gold, predicted), weight)| (gold.as_str(), predicted.as_deref(), *weight))
+        self.cells
+            .iter()
+            .map(|((gold, predicted), weight)| (gold.as_str(), predicted.as_deref(), *weight))
     }
 
     /// Returns the report over `labels`, in that order. None for an empty table.
@@ -77,7 +82,12 @@ impl Confusion {
 
     /// Returns the report's 95 % intervals by a seeded multinomial bootstrap of the table: as many
     /// rows drawn as there are, 1,000 times. `pick` reads the numbers of interest off a report.
-    pub fn intervals(&self, labels: &[String], seed: u64, pick: impl Fn(&Report) -> Vec<f64>) -> Vec<Interval> {
+    pub fn intervals(
+        &self,
+        labels: &[String],
+        seed: u64,
+        pick: impl Fn(&Report) -> Vec<f64>,
+    ) -> Vec<Interval> {
         let indexed = Indexed::new(self, labels);
         let weights: Vec<f64> = self.cells.values().copied().collect();
         let total: f64 = weights.iter().sum();
@@ -85,7 +95,9 @@ impl Confusion {
         let mut columns: Vec<Vec<f64>> = Vec::new();
         for _ in 0..RESAMPLES {
             let drawn = multinomial(&weights, total, &mut random);
-            let Some(report) = indexed.report(labels, &drawn) else { continue };
+            let Some(report) = indexed.report(labels, &drawn) else {
+                continue;
+            };
             for (index, value) in pick(&report).into_iter().enumerate() {
                 match columns.get_mut(index) {
                     Some(column) => column.push(value),
@@ -93,7 +105,10 @@ impl Confusion {
                 }
             }
         }
-        columns.iter_mut().map(|column| percentile_interval(column)).collect()
+        columns
+            .iter_mut()
+            .map(|column| percentile_interval(column))
+            .collect()
     }
 }
 
@@ -104,12 +119,21 @@ struct Indexed {
 
 impl Indexed {
     fn new(confusion: &Confusion, labels: &[String]) -> Indexed {
-        let index: BTreeMap<&str, usize> = labels.iter().enumerate().map(|(i, label)| (label.as_str(), i)).collect();
+        let index: BTreeMap<&str, usize> = labels
+            .iter()
+            .enumerate()
+            .map(|(i, label)| (label.as_str(), i))
+            .collect();
         let cells = confusion
             .cells
             .keys()
             .map(|(gold, predicted)| {
-                (index.get(gold.as_str()).copied(), predicted.as_deref().and_then(|label| index.get(label).copied()))
+                (
+                    index.get(gold.as_str()).copied(),
+                    predicted
+                        .as_deref()
+                        .and_then(|label| index.get(label).copied()),
+                )
             })
             .collect();
         Indexed { cells }
@@ -144,7 +168,11 @@ impl Indexed {
             accuracy: hit_sum / total,
             macro_avg: average(&scores, |_| 1.0),
             weighted_avg: average(&scores, |score| score.support),
-            micro_avg: Average { precision: micro.precision, recall: micro.recall, f1: micro.f1 },
+            micro_avg: Average {
+                precision: micro.precision,
+                recall: micro.recall,
+                f1: micro.f1,
+            },
             labels: labels.iter().cloned().zip(scores).collect(),
         })
     }
@@ -165,8 +193,14 @@ fn average(scores: &[LabelScores], weight: impl Fn(&LabelScores) -> f64) -> Aver
     if total <= 0.0 {
         return Average::default();
     }
-    let mean = |value: fn(&LabelScores) -> f64| scores.iter().map(|s| weight(s) * value(s)).sum::<f64>() / total;
-    Average { precision: mean(|s| s.precision), recall: mean(|s| s.recall), f1: mean(|s| s.f1) }
+    let mean = |value: fn(&LabelScores) -> f64| {
+        scores.iter().map(|s| weight(s) * value(s)).sum::<f64>() / total
+    };
+    Average {
+        precision: mean(|s| s.precision),
+        recall: mean(|s| s.recall),
+        f1: mean(|s| s.f1),
+    }
 }
 
 /// Draws `total` (rounded) rows over the cells, each with its weight's probability.
@@ -176,7 +210,11 @@ fn multinomial(weights: &[f64], total: f64, random: &mut ChaCha8Rng) -> Vec<f64>
     weights
         .iter()
         .map(|weight| {
-            let p = if weight_left > 0.0 { (weight / weight_left).clamp(0.0, 1.0) } else { 0.0 };
+            let p = if weight_left > 0.0 {
+                (weight / weight_left).clamp(0.0, 1.0)
+            } else {
+                0.0
+            };
             let drawn = binomial(left, p, random);
             left -= drawn;
             weight_left -= weight;
@@ -249,7 +287,8 @@ mod tests {
         confusion.add("a", Some("a"), 80.0);
         confusion.add("a", Some("b"), 20.0);
         confusion.add("b", Some("b"), 100.0);
-        let interval = confusion.intervals(&labels(&["a", "b"]), 3, |report| vec![report.accuracy])[0];
+        let interval =
+            confusion.intervals(&labels(&["a", "b"]), 3, |report| vec![report.accuracy])[0];
         assert!(interval.low > 0.84 && interval.low < 0.88, "{interval:?}");
         assert!(interval.high > 0.92 && interval.high < 0.96, "{interval:?}");
     }

@@ -26,7 +26,10 @@ pub fn wilson(successes: f64, n: f64, z: f64) -> Option<Interval> {
     let denominator = 1.0 + z2 / n;
     let center = (p + z2 / (2.0 * n)) / denominator;
     let half = z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt() / denominator;
-    Some(Interval { low: (center - half).max(0.0), high: (center + half).min(1.0) })
+    Some(Interval {
+        low: (center - half).max(0.0),
+        high: (center + half).min(1.0),
+    })
 }
 
 /// Returns the normal 95 % interval of a mean from the sums of n values and of their squares around
@@ -37,7 +40,10 @@ pub fn normal_mean(mean: f64, squares: f64, n: u64) -> Option<Interval> {
     }
     let n = n as f64;
     let half = Z95 * (squares / (n - 1.0) / n).sqrt();
-    Some(Interval { low: mean - half, high: mean + half })
+    Some(Interval {
+        low: mean - half,
+        high: mean + half,
+    })
 }
 
 /// How many resamples a percentile bootstrap takes.
@@ -74,7 +80,10 @@ pub fn mean_interval(values: &[f64], seed: u64) -> Option<Interval> {
 /// Returns the 2.5 % and 97.5 % percentiles of resampled estimates; sorts them.
 pub(crate) fn percentile_interval(estimates: &mut [f64]) -> Interval {
     estimates.sort_unstable_by(f64::total_cmp);
-    Interval { low: quantile(estimates, 0.025), high: quantile(estimates, 0.975) }
+    Interval {
+        low: quantile(estimates, 0.025),
+        high: quantile(estimates, 0.975),
+    }
 }
 
 /// Returns the quantile of sorted values, interpolated linearly (NumPy's default, Hyndman–Fan 7).
@@ -98,7 +107,10 @@ pub fn quantile_interval(sorted: &[f64], q: f64) -> Option<Interval> {
     let half = Z95 * (n as f64 * q * (1.0 - q)).sqrt();
     let low = (center - half).floor().max(0.0) as usize;
     let high = ((center + half).ceil() as usize).min(n - 1);
-    Some(Interval { low: sorted[low], high: sorted[high] })
+    Some(Interval {
+        low: sorted[low],
+        high: sorted[high],
+    })
 }
 
 /// Returns a number in `0..n`, each as likely up to 2⁻³² (Lemire's multiplication without rejection).

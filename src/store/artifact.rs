@@ -46,7 +46,8 @@ impl Store {
     pub fn write_artifact(&self) -> Result<ArtifactWriter<'_>, StoreError> {
         let tmp = self.tmp_path();
         let file = File::create(&tmp).map_err(StoreError::io("create", &tmp))?;
-        let encoder = Encoder::new(BufWriter::with_capacity(1 << 16, file), LEVEL).map_err(StoreError::io("write", &tmp))?;
+        let encoder = Encoder::new(BufWriter::with_capacity(1 << 16, file), LEVEL)
+            .map_err(StoreError::io("write", &tmp))?;
         Ok(ArtifactWriter {
             store: self,
             tmp,
@@ -61,7 +62,10 @@ impl Store {
 
     /// Reads an artifact's rows, in order. The last item is an error if the content is not what the
     /// digest says.
-    pub fn read_artifact<T: DeserializeOwned>(&self, artifact: &Artifact) -> Result<ArtifactReader<T>, StoreError> {
+    pub fn read_artifact<T: DeserializeOwned>(
+        &self,
+        artifact: &Artifact,
+    ) -> Result<ArtifactReader<T>, StoreError> {
         let path = self.artifact_path(&artifact.digest);
         let file = File::open(&path).map_err(|_| corrupt(&artifact.digest, "missing"))?;
         let decoder = Decoder::new(file).map_err(|_| corrupt(&artifact.digest, "unreadable"))?;
@@ -83,14 +87,21 @@ impl Store {
     pub(super) fn artifact_defect(&self, artifact: &Artifact) -> Option<String> {
         match fs::metadata(self.artifact_path(&artifact.digest)) {
             Ok(metadata) if metadata.len() == artifact.size => None,
-            Ok(metadata) => Some(format!("{} bytes instead of {}", metadata.len(), artifact.size)),
+            Ok(metadata) => Some(format!(
+                "{} bytes instead of {}",
+                metadata.len(),
+                artifact.size
+            )),
             Err(_) => Some("missing".to_owned()),
         }
     }
 }
 
 fn corrupt(digest: &Digest, reason: &str) -> StoreError {
-    StoreError::Corrupt { digest: *digest, reason: reason.to_owned() }
+    StoreError::Corrupt {
+        digest: *digest,
+        reason: reason.to_owned(),
+    }
 }
 
 impl ArtifactWriter<'_> {
@@ -99,7 +110,11 @@ impl ArtifactWriter<'_> {
         let mut line = std::mem::take(&mut self.line);
         line.clear();
         serde_json::to_writer(&mut line, record).expect("records serialise to memory");
-        debug_assert!(is_canonical(&line), "not canonical: {}", String::from_utf8_lossy(&line));
+        debug_assert!(
+            is_canonical(&line),
+            "not canonical: {}",
+            String::from_utf8_lossy(&line)
+        );
         let result = self.push_line(id, &line);
         self.line = line;
         result
@@ -107,7 +122,10 @@ impl ArtifactWriter<'_> {
 
     /// Appends a canonical line, without its newline.
     pub fn push_line(&mut self, id: &str, line: &[u8]) -> Result<(), StoreError> {
-        let encoder = self.encoder.as_mut().expect("an unfinished writer has its encoder");
+        let encoder = self
+            .encoder
+            .as_mut()
+            .expect("an unfinished writer has its encoder");
         encoder
             .write_all(line)
             .and_then(|()| encoder.write_all(b"\n"))
@@ -122,7 +140,8 @@ impl ArtifactWriter<'_> {
     /// Adds a row's value of a column to that column's digest.
     pub fn column(&mut self, name: &str, id: &str, value: &[u8]) {
         if !self.columns.contains_key(name) {
-            self.columns.insert(name.to_owned(), Hasher::new("etalon.column"));
+            self.columns
+                .insert(name.to_owned(), Hasher::new("etalon.column"));
         }
         let hasher = self.columns.get_mut(name).expect("it was just inserted");
         hasher.field(id.as_bytes());
@@ -131,13 +150,24 @@ impl ArtifactWriter<'_> {
 
     /// Completes the file and moves it to its place.
     pub fn finish(mut self) -> Result<Artifact, StoreError> {
-        let encoder = self.encoder.take().expect("an unfinished writer has its encoder");
+        let encoder = self
+            .encoder
+            .take()
+            .expect("an unfinished writer has its encoder");
         let file = encoder
             .finish()
-            .and_then(|buffered| buffered.into_inner().map_err(std::io::IntoInnerError::into_error))
+            .and_then(|buffered| {
+                buffered
+                    .into_inner()
+                    .map_err(std::io::IntoInnerError::into_error)
+            })
             .map_err(StoreError::io("write", &self.tmp))?;
-        file.sync_data().map_err(StoreError::io("write", &self.tmp))?;
-        let size = file.metadata().map_err(StoreError::io("read", &self.tmp))?.len();
+        file.sync_data()
+            .map_err(StoreError::io("write", &self.tmp))?;
+        let size = file
+            .metadata()
+            .map_err(StoreError::io("read", &self.tmp))?
+            .len();
         let digest = std::mem::replace(&mut self.hasher, Hasher::new("")).finish();
         rename(&self.tmp, &self.store.artifact_path(&digest))?;
         Ok(Artifact {
@@ -145,7 +175,10 @@ impl ArtifactWriter<'_> {
             rows: self.rows,
             size,
             ids: std::mem::replace(&mut self.ids, Hasher::new("")).finish(),
-            columns: std::mem::take(&mut self.columns).into_iter().map(|(name, hasher)| (name, hasher.finish())).collect(),
+            columns: std::mem::take(&mut self.columns)
+                .into_iter()
+                .map(|(name, hasher)| (name, hasher.finish()))
+                .collect(),
         })
     }
 }
@@ -174,16 +207,25 @@ pub struct ArtifactReader<T> {
 
 impl<T: DeserializeOwned> ArtifactReader<T> {
     fn read(&mut self) -> Result<Option<T>, StoreError> {
-        let Some(reader) = &mut self.reader else { return Ok(None) };
+        let Some(reader) = &mut self.reader else {
+            return Ok(None);
+        };
         self.line.clear();
-        let length = reader.read_until(b'\n', &mut self.line).map_err(|_| corrupt(&self.digest, "damaged"))?;
+        let length = reader
+            .read_until(b'\n', &mut self.line)
+            .map_err(|_| corrupt(&self.digest, "damaged"))?;
         if length == 0 {
             self.reader = None;
             let found = std::mem::replace(&mut self.hasher, Hasher::new("")).finish();
-            return if found == self.digest { Ok(None) } else { Err(corrupt(&self.digest, "changed")) };
+            return if found == self.digest {
+                Ok(None)
+            } else {
+                Err(corrupt(&self.digest, "changed"))
+            };
         }
         self.hasher.update(&self.line);
-        let record = serde_json::from_slice(&self.line).map_err(|_| corrupt(&self.digest, "damaged"))?;
+        let record =
+            serde_json::from_slice(&self.line).map_err(|_| corrupt(&self.digest, "damaged"))?;
         Ok(Some(record))
     }
 }

@@ -66,11 +66,16 @@ impl Store {
 
     /// Looks a key up: the manifest is whole and its artifacts exist in their sizes.
     pub fn lookup(&self, key: &Digest) -> Lookup {
-        let Ok(bytes) = fs::read(self.manifest_path(key)) else { return Lookup::Absent };
+        let Ok(bytes) = fs::read(self.manifest_path(key)) else {
+            return Lookup::Absent;
+        };
         let defect = match read(&bytes, key) {
             Ok(manifest) => {
                 let artifacts = [Some(&manifest.artifact), manifest.meta.as_ref()];
-                let defect = artifacts.into_iter().flatten().find_map(|artifact| self.artifact_defect(artifact));
+                let defect = artifacts
+                    .into_iter()
+                    .flatten()
+                    .find_map(|artifact| self.artifact_defect(artifact));
                 match defect {
                     None => return Lookup::Hit(Box::new(manifest)),
                     Some(defect) => format!("its artifact is {defect}"),
@@ -96,7 +101,8 @@ impl Store {
     pub fn publish(&self, manifest: &Manifest) -> Result<(), StoreError> {
         let value = serde_json::to_value(manifest).expect("manifests serialise");
         let bytes = canonical(&value);
-        let mut out = format!("{{\"checksum\":\"{}\",\"manifest\":", Digest::of(&bytes)).into_bytes();
+        let mut out =
+            format!("{{\"checksum\":\"{}\",\"manifest\":", Digest::of(&bytes)).into_bytes();
         out.extend_from_slice(&bytes);
         out.extend_from_slice(b"}\n");
         self.publish_bytes(&self.manifest_path(&manifest.key), &out)
@@ -104,11 +110,16 @@ impl Store {
 }
 
 fn read(bytes: &[u8], key: &Digest) -> Result<Manifest, String> {
-    let stored: Stored = serde_json::from_slice(bytes).map_err(|_| "its manifest is damaged".to_owned())?;
+    let stored: Stored =
+        serde_json::from_slice(bytes).map_err(|_| "its manifest is damaged".to_owned())?;
     if Digest::of(&canonical(&stored.manifest)) != stored.checksum {
         return Err("its manifest fails its checksum".to_owned());
     }
-    let manifest: Manifest =
-        serde_json::from_value(stored.manifest).map_err(|error| format!("its manifest cannot be read: {error}"))?;
-    if manifest.key == *key { Ok(manifest) } else { Err("its manifest belongs to another key".to_owned()) }
+    let manifest: Manifest = serde_json::from_value(stored.manifest)
+        .map_err(|error| format!("its manifest cannot be read: {error}"))?;
+    if manifest.key == *key {
+        Ok(manifest)
+    } else {
+        Err("its manifest belongs to another key".to_owned())
+    }
 }

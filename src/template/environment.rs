@@ -11,17 +11,90 @@ const FUEL: u64 = 5_000_000;
 
 /// Filters that minijinja brings, for suggestions. `json` and `tojson` are ours.
 const FILTERS: &[&str] = &[
-    "abs", "attr", "batch", "bool", "capitalize", "chain", "count", "default", "dictsort", "e", "escape", "first",
-    "float", "format", "groupby", "indent", "int", "items", "join", "json", "last", "length", "lines", "list", "lower",
-    "map", "max", "min", "pprint", "reject", "rejectattr", "replace", "reverse", "round", "safe", "select",
-    "selectattr", "slice", "sort", "split", "string", "sum", "title", "tojson", "trim", "unique", "upper", "urlencode",
+    "abs",
+    "attr",
+    "batch",
+    "bool",
+    "capitalize",
+    "chain",
+    "count",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "first",
+    "float",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "json",
+    "last",
+    "length",
+    "lines",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "pprint",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "split",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "unique",
+    "upper",
+    "urlencode",
     "zip",
 ];
 
 const TESTS: &[&str] = &[
-    "boolean", "containing", "defined", "divisibleby", "endingwith", "eq", "even", "false", "filter", "float", "ge",
-    "gt", "in", "integer", "iterable", "le", "lower", "lt", "mapping", "ne", "none", "number", "odd", "safe",
-    "sameas", "sequence", "startingwith", "string", "test", "true", "undefined", "upper",
+    "boolean",
+    "containing",
+    "defined",
+    "divisibleby",
+    "endingwith",
+    "eq",
+    "even",
+    "false",
+    "filter",
+    "float",
+    "ge",
+    "gt",
+    "in",
+    "integer",
+    "iterable",
+    "le",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "safe",
+    "sameas",
+    "sequence",
+    "startingwith",
+    "string",
+    "test",
+    "true",
+    "undefined",
+    "upper",
 ];
 
 /// Returns a fresh environment without templates.
@@ -47,7 +120,9 @@ fn json(text: &Value, path: Option<&str>) -> Result<Value, Error> {
             None => Ok(text.clone()),
         };
     };
-    let Ok(parsed) = serde_json::from_str::<serde_json::Value>(text.trim()) else { return Ok(Value::from(())) };
+    let Ok(parsed) = serde_json::from_str::<serde_json::Value>(text.trim()) else {
+        return Ok(Value::from(()));
+    };
     let value = from_json(&parsed);
     Ok(match path {
         Some(path) => dig(value, path),
@@ -59,7 +134,9 @@ fn dig(value: Value, path: &str) -> Value {
     let mut value = value;
     for part in path.split('.') {
         let next = match part.parse::<usize>() {
-            Ok(index) if value.kind() == minijinja::value::ValueKind::Seq => value.get_item_by_index(index),
+            Ok(index) if value.kind() == minijinja::value::ValueKind::Seq => {
+                value.get_item_by_index(index)
+            }
             _ => value.get_attr(part),
         };
         match next {
@@ -74,7 +151,8 @@ fn dig(value: Value, path: &str) -> Value {
 fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     options.assert_all_used()?;
-    let failed = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
+    let failed =
+        |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
     match indent {
         None => serde_json::to_string(value).map_err(failed),
         Some(width) => {
@@ -103,5 +181,8 @@ pub(super) fn has_test(environment: &Environment<'_>, name: &str) -> bool {
 }
 
 pub(super) fn suggest_name(name: &str, is_filter: bool) -> Option<String> {
-    did_you_mean(name, if is_filter { FILTERS } else { TESTS }.iter().copied())
+    did_you_mean(
+        name,
+        if is_filter { FILTERS } else { TESTS }.iter().copied(),
+    )
 }

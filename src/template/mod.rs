@@ -86,29 +86,58 @@ impl Template {
     /// Loads a template by name, or the text itself: a value that ends in `.j2` is a name.
     ///
     /// `variables` are the names that a render will provide; any other name is a problem.
-    pub fn load(library: &Library, text: &str, place: &Place, variables: &[&str]) -> Result<Template, Vec<Problem>> {
+    pub fn load(
+        library: &Library,
+        text: &str,
+        place: &Place,
+        variables: &[&str],
+    ) -> Result<Template, Vec<Problem>> {
         let is_name = text.trim_end().ends_with(".j2") && !text.trim().contains('\n');
         if is_name {
             let name = text.trim();
             return Template::build(library, name, None, place, variables, false);
         }
-        Template::build(library, "<inline>", Some(text.to_owned()), place, variables, false)
+        Template::build(
+            library,
+            "<inline>",
+            Some(text.to_owned()),
+            place,
+            variables,
+            false,
+        )
     }
 
     /// Loads a value: text with `{{ … }}` in it. Where it is exactly one `{{ expr }}`, the value
     /// keeps its type.
-    pub fn load_value(library: &Library, text: &str, place: &Place, variables: &[&str]) -> Result<Template, Vec<Problem>> {
+    pub fn load_value(
+        library: &Library,
+        text: &str,
+        place: &Place,
+        variables: &[&str],
+    ) -> Result<Template, Vec<Problem>> {
         match single_expression(text) {
             Some(expression) => {
                 let text = format!("{{% set {RESULT} = ({expression}) %}}");
                 Template::build(library, "<inline>", Some(text), place, variables, true)
             }
-            None => Template::build(library, "<inline>", Some(text.to_owned()), place, variables, false),
+            None => Template::build(
+                library,
+                "<inline>",
+                Some(text.to_owned()),
+                place,
+                variables,
+                false,
+            ),
         }
     }
 
     /// Loads a bare expression, such as a `where`.
-    pub fn load_expression(library: &Library, text: &str, place: &Place, variables: &[&str]) -> Result<Template, Vec<Problem>> {
+    pub fn load_expression(
+        library: &Library,
+        text: &str,
+        place: &Place,
+        variables: &[&str],
+    ) -> Result<Template, Vec<Problem>> {
         let text = format!("{{% set {RESULT} = ({text}) %}}");
         Template::build(library, "<inline>", Some(text), place, variables, true)
     }
@@ -131,14 +160,25 @@ impl Template {
         let mut problems = Vec::new();
         match inline {
             Some(text) => {
-                template.add(library, name, Some((text, Origin::Inline(place.clone()))), place, &mut problems, false);
+                template.add(
+                    library,
+                    name,
+                    Some((text, Origin::Inline(place.clone()))),
+                    place,
+                    &mut problems,
+                    false,
+                );
             }
             None => template.add(library, name, None, place, &mut problems, false),
         }
         if problems.is_empty() {
             template.check_names(variables, &mut problems);
         }
-        if problems.is_empty() { Ok(template) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(template)
+        } else {
+            Err(problems)
+        }
     }
 
     /// Adds a source and everything it reaches; `place` is where it was named.
@@ -159,14 +199,29 @@ impl Template {
             None => match library.find(name) {
                 Ok(Some(source)) => (source.text.clone(), Origin::File(source)),
                 Ok(None) if may_miss => {
-                    self.sources.insert(name.to_owned(), TemplateSource { text: None, origin: Origin::Missing });
+                    self.sources.insert(
+                        name.to_owned(),
+                        TemplateSource {
+                            text: None,
+                            origin: Origin::Missing,
+                        },
+                    );
                     return;
                 }
                 Ok(None) => {
-                    let help = suggest(name, "templates there are", library.names().iter().map(String::as_str))
-                        .unwrap_or_else(|| format!("create templates/{name}"));
+                    let help = suggest(
+                        name,
+                        "templates there are",
+                        library.names().iter().map(String::as_str),
+                    )
+                    .unwrap_or_else(|| format!("create templates/{name}"));
                     problems.push(
-                        Problem::error("unknown-template", format!("there is no template `{name}`")).at(place).help(help),
+                        Problem::error(
+                            "unknown-template",
+                            format!("there is no template `{name}`"),
+                        )
+                        .at(place)
+                        .help(help),
                     );
                     return;
                 }
@@ -177,12 +232,25 @@ impl Template {
             },
         };
         if text.len() > MAX_TEMPLATE {
-            let message = format!("template `{name}` has {} bytes, {MAX_TEMPLATE} are allowed", text.len());
+            let message = format!(
+                "template `{name}` has {} bytes, {MAX_TEMPLATE} are allowed",
+                text.len()
+            );
             let help = "put data into columns, and shared parts into includes";
-            problems.push(Problem::error("template-too-large", message).at(place).help(help));
+            problems.push(
+                Problem::error("template-too-large", message)
+                    .at(place)
+                    .help(help),
+            );
             return;
         }
-        self.sources.insert(name.to_owned(), TemplateSource { text: Some(text.clone()), origin });
+        self.sources.insert(
+            name.to_owned(),
+            TemplateSource {
+                text: Some(text.clone()),
+                origin,
+            },
+        );
         let parsed = match parse(&text, name, SyntaxConfig::default()) {
             Ok(parsed) => parsed,
             Err(error) => {
@@ -192,16 +260,30 @@ impl Template {
         };
         let walked = reads::walk(&parsed, name);
         for computed in &walked.computed {
-            let at = self.place_of(name, computed.clone()).unwrap_or_else(|| place.clone());
+            let at = self
+                .place_of(name, computed.clone())
+                .unwrap_or_else(|| place.clone());
             problems.push(
-                Problem::error("computed-include", "the template to include is computed, so its content cannot be part of the key")
-                    .at(&at)
-                    .help("name it in quotes: {% include \"part.j2\" %}; choose with {% if %}"),
+                Problem::error(
+                    "computed-include",
+                    "the template to include is computed, so its content cannot be part of the key",
+                )
+                .at(&at)
+                .help("name it in quotes: {% include \"part.j2\" %}; choose with {% if %}"),
             );
         }
         for include in &walked.includes {
-            let at = self.place_of(name, include.span.clone()).unwrap_or_else(|| place.clone());
-            self.add(library, &include.name, None, &at, problems, include.may_miss);
+            let at = self
+                .place_of(name, include.span.clone())
+                .unwrap_or_else(|| place.clone());
+            self.add(
+                library,
+                &include.name,
+                None,
+                &at,
+                problems,
+                include.may_miss,
+            );
         }
         self.reads.merge(walked.reads);
         if let Err(error) = self.environment.add_template_owned(name.to_owned(), text) {
@@ -218,20 +300,35 @@ impl Template {
                 reads::NameKind::Variable => {
                     variables.contains(&used.name.as_str())
                         || self.reads.is_assigned(&used.name)
-                        || self.environment.globals().any(|(name, _)| name == used.name)
-                        || matches!(used.name.as_str(), "loop" | "self" | "super" | "caller" | "true" | "false" | "none")
+                        || self
+                            .environment
+                            .globals()
+                            .any(|(name, _)| name == used.name)
+                        || matches!(
+                            used.name.as_str(),
+                            "loop" | "self" | "super" | "caller" | "true" | "false" | "none"
+                        )
                 }
             };
             if exists {
                 continue;
             }
             let what = used.kind.word();
-            let mut problem =
-                Problem::error(used.kind.code(), format!("there is no {what} `{}` in this template", used.name));
+            let mut problem = Problem::error(
+                used.kind.code(),
+                format!("there is no {what} `{}` in this template", used.name),
+            );
             if used.kind == reads::NameKind::Variable {
-                problem = problem.maybe_help(suggest(&used.name, "here a template can read", variables.iter().copied()));
+                problem = problem.maybe_help(suggest(
+                    &used.name,
+                    "here a template can read",
+                    variables.iter().copied(),
+                ));
             } else {
-                problem = problem.maybe_help(environment::suggest_name(&used.name, used.kind == reads::NameKind::Filter));
+                problem = problem.maybe_help(environment::suggest_name(
+                    &used.name,
+                    used.kind == reads::NameKind::Filter,
+                ));
             }
             if let Some(place) = self.place_of(&used.template, used.span.clone()) {
                 problem = problem.at(&place);
@@ -244,25 +341,43 @@ impl Template {
     pub fn closure(&self) -> BTreeMap<String, Option<Digest>> {
         self.sources
             .iter()
-            .map(|(name, source)| (name.clone(), source.text.as_deref().map(|text| Digest::of(text.as_bytes()))))
+            .map(|(name, source)| {
+                (
+                    name.clone(),
+                    source
+                        .text
+                        .as_deref()
+                        .map(|text| Digest::of(text.as_bytes())),
+                )
+            })
             .collect()
     }
 
     /// Returns the template's name, or `label` where it is written inline.
     pub fn name_or<'a>(&'a self, label: &'a str) -> &'a str {
-        if self.name == "<inline>" { label } else { &self.name }
+        if self.name == "<inline>" {
+            label
+        } else {
+            &self.name
+        }
     }
 
     /// Returns the source texts of the closure, by name.
     pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.sources.iter().filter_map(|(name, source)| Some((name.as_str(), source.text.as_deref()?)))
+        self.sources
+            .iter()
+            .filter_map(|(name, source)| Some((name.as_str(), source.text.as_deref()?)))
     }
 
     /// Renders to text.
     pub fn render(&self, variables: &Value) -> Result<String, TemplateError> {
         if self.is_expression {
             let value = self.evaluate(variables)?;
-            return Ok(if value.is_none() { String::new() } else { value.to_string() });
+            return Ok(if value.is_none() {
+                String::new()
+            } else {
+                value.to_string()
+            });
         }
         self.environment
             .get_template(&self.name)
@@ -309,7 +424,9 @@ impl Template {
         let message = match &place {
             Some(place) if innermost.kind() == minijinja::ErrorKind::UndefinedError => {
                 match place.source.text.get(place.range.clone()) {
-                    Some(text) if !text.is_empty() && text.len() < 80 => format!("`{}` is undefined", text.trim()),
+                    Some(text) if !text.is_empty() && text.len() < 80 => {
+                        format!("`{}` is undefined", text.trim())
+                    }
                     _ => message,
                 }
             }
@@ -320,14 +437,19 @@ impl Template {
 
     fn problem(&self, error: &minijinja::Error, place: &Place) -> Problem {
         let error = self.error(error);
-        Problem::error("template-error", error.message).at(&error.place.unwrap_or_else(|| place.clone()))
+        Problem::error("template-error", error.message)
+            .at(&error.place.unwrap_or_else(|| place.clone()))
     }
 
     fn place_of_error(&self, name: &str, error: &minijinja::Error) -> Option<Place> {
         let text = self.sources.get(name)?.text.as_deref()?;
         let range = error.range().unwrap_or_else(|| {
             let line = error.line().unwrap_or(1);
-            let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+            let start: usize = text
+                .split_inclusive('\n')
+                .take(line - 1)
+                .map(str::len)
+                .sum();
             start..start + text[start..].lines().next().map_or(0, str::len)
         });
         self.place_of(name, range)
@@ -338,7 +460,10 @@ impl Template {
         let source = self.sources.get(name)?;
         match &source.origin {
             Origin::Missing => None,
-            Origin::File(file) => Some(Place { source: file.clone(), range }),
+            Origin::File(file) => Some(Place {
+                source: file.clone(),
+                range,
+            }),
             Origin::Inline(place) => Some(place_in_scalar(place, source.text.as_deref()?, range)),
         }
     }
@@ -354,26 +479,53 @@ fn place_in_scalar(place: &Place, text: &str, range: std::ops::Range<usize>) -> 
     let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
     let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
     let line = text[line_start..line_end].trim();
-    let line = line.strip_prefix(&format!("{{% set {RESULT} = (")).map_or(line, |rest| rest.trim_end_matches(") %}"));
+    let line = line
+        .strip_prefix(&format!("{{% set {RESULT} = ("))
+        .map_or(line, |rest| rest.trim_end_matches(") %}"));
     let yaml = &place.source.text;
     let from = place.range.start.min(yaml.len());
-    let Some(found) = yaml.get(from..).and_then(|rest| rest.find(line)).filter(|_| !line.is_empty()) else {
+    let Some(line_at) = find_line(yaml, from, line) else {
         return place.clone();
     };
-    let line_at = from + found;
     let needle = &text[start..end.min(line_end)];
     match yaml[line_at..line_at + line.len()].find(needle) {
         Some(at) if !needle.is_empty() => {
             // The same words may stand earlier in the line: prefer the column that was meant.
-            let wanted = start - line_start - (text[line_start..line_end].len() - text[line_start..line_end].trim_start().len()).min(start - line_start);
+            let wanted = start
+                - line_start
+                - (text[line_start..line_end].len()
+                    - text[line_start..line_end].trim_start().len())
+                .min(start - line_start);
             let at = match yaml.get(line_at + wanted..line_at + wanted + needle.len()) {
                 Some(same) if same == needle => wanted,
                 _ => at,
             };
-            Place { source: place.source.clone(), range: line_at + at..line_at + at + needle.len() }
+            Place {
+                source: place.source.clone(),
+                range: line_at + at..line_at + at + needle.len(),
+            }
         }
-        _ => Place { source: place.source.clone(), range: line_at..line_at + line.len() },
+        _ => Place {
+            source: place.source.clone(),
+            range: line_at..line_at + line.len(),
+        },
     }
+}
+
+/// Returns where a line of a scalar stands: a whole line of its own first, else within one.
+fn find_line(yaml: &str, from: usize, line: &str) -> Option<usize> {
+    if line.is_empty() {
+        return None;
+    }
+    let rest = yaml.get(from..)?;
+    let mut at = from;
+    for candidate in rest.split_inclusive('\n') {
+        if candidate.trim() == line {
+            return Some(at + candidate.len() - candidate.trim_start().len());
+        }
+        at += candidate.len();
+    }
+    rest.find(line).map(|found| from + found)
 }
 
 /// Returns the inside of a text that is exactly one `{{ expr }}`.
@@ -381,9 +533,17 @@ fn single_expression(text: &str) -> Option<&str> {
     let trimmed = text.trim();
     let inner = trimmed.strip_prefix("{{")?.strip_suffix("}}")?;
     let parsed = parse(trimmed, "<inline>", SyntaxConfig::default()).ok()?;
-    let ast::Stmt::Template(template) = parsed else { return None };
+    let ast::Stmt::Template(template) = parsed else {
+        return None;
+    };
     let is_single = matches!(template.children.as_slice(), [ast::Stmt::EmitExpr(_)]);
-    is_single.then(|| inner.strip_prefix(['-', '+']).unwrap_or(inner).trim_end_matches(['-', '+']).trim())
+    is_single.then(|| {
+        inner
+            .strip_prefix(['-', '+'])
+            .unwrap_or(inner)
+            .trim_end_matches(['-', '+'])
+            .trim()
+    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,371 @@
+//! Servers that fail, slow down, lie or are not there; keys that must not leak.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::support::{Reply, Server, default_reply, files, standard};
+
+fn error(status: u16, message: &str) -> Reply {
+    Reply::Raw(
+        status,
+        vec![("content-type", "application/json".to_owned())],
+        format!("{{\"error\": {{\"message\": \"{message}\"}}}}"),
+    )
+}
+
+#[test]
+fn every_tenth_call_a_500_and_the_run_completes() {
+    let server = Server::start(|number, body, _| match number % 10 {
+        0 => error(500, "overloaded"),
+        _ => Reply::Text(default_reply(body)),
+    });
+    let workspace = standard(&server, 50);
+    let run = workspace.run(&[]).code(0).json();
+    assert!(
+        run["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|node| node["failed"] == 0 && node["missing"] == 0)
+    );
+    assert_eq!(workspace.run(&[]).code(0).ran().len(), 0);
+}
+
+#[test]
+fn a_dead_endpoint_is_named_once_and_soon() {
+    let server = Server::plain();
+    let workspace = standard(&server, 50);
+    // A port that was free a moment ago: nobody listens.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let dead = format!("http://127.0.0.1:{port}/v1");
+    workspace.edit("pipelines/p.yaml", &server.url, &dead);
+    let start = Instant::now();
+    let ran = workspace.run(&[]).code(3);
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
+    let named = ran
+        .stderr
+        .lines()
+        .filter(|line| line.contains(&dead))
+        .count();
+    assert_eq!(named, 2, "once per model that was asked:\n{}", ran.stderr);
+    let run = ran.json();
+    assert_eq!(run["nodes"][1]["outcome"], "failed");
+    assert!(
+        run["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|node| node["outcome"] == "skipped")
+    );
+}
+
+#[test]
+fn a_retry_after_is_honoured() {
+    let server = Server::start(|number, body, _| match number {
+        1 => Reply::Raw(
+            429,
+            vec![("retry-after", "1".to_owned())],
+            "slow down".to_owned(),
+        ),
+        _ => Reply::Text(default_reply(body)),
+    });
+    let workspace = standard(&server, 3);
+    workspace.edit(
+        "pipelines/p.yaml",
+        "revision: a",
+        "revision: a, concurrency: 1",
+    );
+    let start = Instant::now();
+    workspace.run(&["--only", "answers.base"]).code(0);
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    assert_eq!(server.count(), 4);
+}
+
+#[test]
+fn concurrency_is_bounded_and_requests_overlap() {
+    let server =
+        Server::start(|_, body, _| Reply::Slow(Duration::from_millis(30), default_reply(body)));
+    let workspace = standard(&server, 60);
+    workspace.edit(
+        "pipelines/p.yaml",
+        "revision: a",
+        "revision: a, concurrency: 7",
+    );
+    workspace.run(&["--only", "answers.base"]).code(0);
+    assert_eq!(server.most_in_flight(), 7);
+}
+
+#[test]
+fn a_few_failures_are_missing_many_fail_the_node() {
+    // One row's calls are refused for good; the others work.
+    let refuse = |needle: &'static str| {
+        move |_: usize, body: &serde_json::Value, _: &axum::http::HeaderMap| {
+            let is_bad =
+                body["model"] == "m-tuned" && super::support::prompt(body).contains(needle);
+            if is_bad {
+                error(400, "content is not allowed")
+            } else {
+                Reply::Text(default_reply(body))
+            }
+        }
+    };
+    let server = Server::start(refuse("question 7"));
+    let workspace = standard(&server, 40);
+    let ran = workspace.run(&[]).code(0);
+    assert!(
+        ran.stderr.contains("1 of 40 rows failed") && ran.stderr.contains("content is not allowed"),
+        "{}",
+        ran.stderr
+    );
+    let run = ran.json();
+    assert_eq!(run["summary"]["answers"]["tuned"]["coverage"]["missing"], 1);
+    let exact = &run["summary"]["exact"]["tuned"]["exact_match"];
+    assert_eq!(
+        (exact["n"].as_u64(), exact["missing"].as_u64()),
+        (Some(39), Some(1)),
+        "a failed row is missing, not wrong"
+    );
+    assert_eq!(run["summary"]["duel"]["tuned"]["win_rate"]["missing"], 1);
+    let failed = workspace
+        .etalon(&["show", "p", "answers.tuned", "--failed", "--format", "json"])
+        .code(0)
+        .stdout;
+    assert_eq!(failed.lines().count(), 1);
+    assert!(failed.contains("content is not allowed"));
+    server.count();
+    let plan = workspace.plan(&[]).code(0).json();
+    let node = plan["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|node| node["node"] == "answers.tuned")
+        .unwrap()
+        .clone();
+    assert_eq!(
+        (
+            node["state"].as_str(),
+            node["reason"].as_str(),
+            node["calls"].as_u64()
+        ),
+        (Some("run"), Some("1 row failed before"), Some(1))
+    );
+    // It is tried again, fails again, and everything after it stays cached.
+    assert_eq!(workspace.run(&[]).code(0).ran(), ["answers.tuned"]);
+    assert_eq!(server.count(), 1);
+
+    let server = Server::start(refuse("question"));
+    let workspace = standard(&server, 40);
+    let ran = workspace.run(&[]).code(3);
+    assert!(ran.stderr.contains("calls failed, 2 may"), "{}", ran.stderr);
+    assert!(server.count() < 40 + 40 + 40 + 40, "it gives up early");
+    assert_eq!(
+        ran.json()["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|node| node["outcome"] == "skipped")
+            .count(),
+        3
+    );
+}
+
+#[test]
+fn broken_answers_are_retried_and_named() {
+    let server = Server::start(|number, body, _| match number % 3 {
+        1 => Reply::Raw(200, vec![], "<html>gateway</html>".to_owned()),
+        2 => Reply::Raw(200, vec![], "{\"choices\": []}".to_owned()),
+        _ => Reply::Text(default_reply(body)),
+    });
+    let workspace = standard(&server, 2);
+    workspace.edit(
+        "pipelines/p.yaml",
+        "revision: a",
+        "revision: a, concurrency: 1",
+    );
+    workspace.run(&["--only", "answers.base"]).code(0);
+    let server = Server::start(|_, _, _| {
+        Reply::Raw(
+            302,
+            vec![("location", "http://127.0.0.1:1/".to_owned())],
+            String::new(),
+        )
+    });
+    let workspace = standard(&server, 2);
+    let ran = workspace.run(&["--only", "answers.base"]).code(3);
+    assert!(
+        ran.stderr.contains("redirects are not followed"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(server.count(), 2, "a redirect is not retried");
+}
+
+#[test]
+fn a_key_appears_nowhere() {
+    let canary = "sk-canary-4f1d8a";
+    // The server repeats the key in answers and in errors.
+    let server = Server::start(move |number, body, headers| {
+        let key = headers["authorization"].to_str().unwrap().to_owned();
+        assert!(key.ends_with(canary));
+        if number.is_multiple_of(10) {
+            error(401, &format!("wrong key: {key}"))
+        } else {
+            Reply::Text(format!("{} {key}", default_reply(body)))
+        }
+    });
+    let workspace = standard(&server, 30);
+    workspace.edit(
+        "pipelines/p.yaml",
+        "revision: a",
+        "revision: a, api_key_env: CANARY_KEY",
+    );
+    let run = |arguments: &[&str]| {
+        let output = workspace
+            .command(arguments)
+            .env("CANARY_KEY", canary)
+            .output()
+            .unwrap();
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(!text.contains(canary), "{text}");
+        text
+    };
+    assert!(run(&["run", "p"]).contains("[key]"));
+    run(&["run", "p", "--set", "x=1"]);
+    run(&["show", "p", "answers"]);
+    for file in files(&workspace.path("")) {
+        let bytes = std::fs::read(&file).unwrap();
+        let text = match file.extension().is_some_and(|extension| extension == "zst") {
+            true => zstd::decode_all(bytes.as_slice()).unwrap(),
+            false => bytes,
+        };
+        assert!(
+            !String::from_utf8_lossy(&text).contains(canary),
+            "{}",
+            file.display()
+        );
+    }
+    let ran = workspace.run(&["--refresh", "answers"]).code(3);
+    assert!(
+        ran.stderr
+            .contains("CANARY_KEY is not set: export CANARY_KEY="),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn credentials_in_a_spec_are_refused() {
+    let server = Server::plain();
+    let workspace = standard(&server, 2);
+    workspace.edit(
+        "pipelines/p.yaml",
+        "revision: a",
+        "revision: a, headers: { Authorization: Bearer x }",
+    );
+    assert!(
+        workspace
+            .run(&[])
+            .code(2)
+            .stdout
+            .contains("carries a credential")
+    );
+    let workspace = standard(&server, 2);
+    workspace.edit("pipelines/p.yaml", "http://", "http://user:pass@");
+    assert!(
+        workspace
+            .run(&[])
+            .code(2)
+            .stdout
+            .contains("carries a credential")
+    );
+}
+
+#[test]
+fn an_interrupt_keeps_what_arrived() {
+    let server =
+        Server::start(|_, body, _| Reply::Slow(Duration::from_millis(50), default_reply(body)));
+    let workspace = standard(&server, 200);
+    let child = workspace.spawn(&["run", "pipelines/p.yaml", "--format", "json"]);
+    while server.seen() < 40 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let status = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let ran = super::support::finish(child).code(130);
+    assert_eq!(ran.json()["interrupted"], true);
+    let before = server.count();
+    workspace.run(&["--only", "answers"]).code(0);
+    assert_eq!(
+        before + server.count(),
+        400,
+        "nothing that arrived is bought again"
+    );
+}
+
+#[test]
+fn each_request_is_sent_once_however_often_it_is_asked() {
+    let seen: &'static Mutex<HashMap<String, usize>> = Box::leak(Box::default());
+    let server = Server::start(move |_, body, _| {
+        *seen.lock().unwrap().entry(body.to_string()).or_default() += 1;
+        Reply::Slow(Duration::from_millis(5), default_reply(body))
+    });
+    let workspace = standard(&server, 10);
+    let same: String = (0..50)
+        .map(|i| format!("{{\"key\": \"r{i}\", \"question\": \"the same\", \"gold\": \"{i}\"}}\n"))
+        .collect();
+    workspace.write("data/rows.jsonl", same);
+    let plan = workspace.plan(&[]).code(0).json();
+    let planned = |name: &str| {
+        plan["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|node| node["node"] == name)
+            .unwrap()["calls"]
+            .as_u64()
+            .unwrap()
+    };
+    assert_eq!((planned("answers.base"), planned("answers.tuned")), (1, 1));
+    workspace.run(&[]).code(0);
+    assert!(seen.lock().unwrap().values().all(|count| *count == 1));
+}
+
+#[test]
+fn a_full_disk_loses_nothing_that_was_acknowledged() {
+    let server = Server::plain();
+    let workspace = standard(&server, 200);
+    // A limit on the size of files stands in for a full disk.
+    let script = format!(
+        "ulimit -f 40; trap '' XFSZ; exec {} run pipelines/p.yaml --only answers.base",
+        env!("CARGO_BIN_EXE_etalon")
+    );
+    let output = std::process::Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(workspace.path(""))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("failed to append"), "{stderr}");
+    let before = server.count();
+    assert!(before < 200);
+    workspace.run(&["--only", "answers.base"]).code(0);
+    let again = before + server.count() - 200;
+    assert!(again <= 16, "{again} calls were bought again");
+}

@@ -1,0 +1,13 @@
+//! All integration tests in one binary: it compiles once.
+//!
+//! The tests run the built `etalon` in temporary workspaces against a counting server on loopback.
+
+mod cache;
+mod check;
+mod faults;
+mod fingerprint;
+mod house;
+mod judging;
+mod run;
+mod support;
+mod vectors;
