@@ -22,6 +22,8 @@ pub(super) struct Endpoint {
     connect_timeout: Duration,
     timeout: Duration,
     is_loopback: bool,
+    /// The key, looked up at the first call.
+    key: OnceLock<Option<String>>,
 }
 
 impl Endpoint {
@@ -70,25 +72,30 @@ impl Endpoint {
             connect_timeout: Duration::from_secs_f64(connect_timeout.unwrap_or(5.0)),
             timeout: Duration::from_secs_f64(timeout.unwrap_or(300.0)),
             is_loopback,
+            key: OnceLock::new(),
         })
     }
 
     /// Returns the API key; an error where one is needed and missing.
-    pub fn key(&self) -> Result<Option<String>, CallError> {
-        let Some((name, is_needed)) = &self.key_env else {
-            return Ok(None);
-        };
-        match std::env::var(name) {
-            Ok(key) if !key.trim().is_empty() => Ok(Some(key.trim().to_owned())),
-            _ if !is_needed => Ok(None),
-            _ => Err(CallError::new(
-                ErrorKind::Fatal,
-                format!(
-                    "{} needs an API key and {name} is not set: export {name}=…",
-                    self.base_url
-                ),
-            )),
+    pub fn key(&self) -> Result<Option<&str>, CallError> {
+        if let Some(key) = self.key.get() {
+            return Ok(key.as_deref());
         }
+        let found = match &self.key_env {
+            None => None,
+            Some((name, is_needed)) => match std::env::var(name) {
+                Ok(key) if !key.trim().is_empty() => Some(key.trim().to_owned()),
+                _ if !is_needed => None,
+                _ => {
+                    let message = format!(
+                        "{} needs an API key and {name} is not set: export {name}=…",
+                        self.base_url
+                    );
+                    return Err(CallError::new(ErrorKind::Fatal, message));
+                }
+            },
+        };
+        Ok(self.key.get_or_init(|| found).as_deref())
     }
 
     /// Posts a JSON body; returns the body of a 200 answer.
@@ -200,7 +207,8 @@ fn client(connect_timeout: Duration, is_loopback: bool) -> Result<Client, CallEr
         .tls_certs_merge(roots)
         .user_agent(concat!("etalon/", env!("CARGO_PKG_VERSION")));
     if is_loopback {
-        builder = builder.no_proxy();
+        // No proxy, and nothing is won by compressing.
+        builder = builder.no_proxy().no_gzip();
     }
     let client = builder.build().map_err(|error| {
         CallError::new(ErrorKind::Fatal, format!("failed to set up HTTP: {error}"))

@@ -69,6 +69,14 @@ pub struct Reply {
     pub served_model: Option<String>,
 }
 
+/// An answer as it came, and read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sent {
+    /// The provider's own JSON.
+    pub raw: String,
+    pub reply: Reply,
+}
+
 /// A call that failed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{message}")]
@@ -116,12 +124,12 @@ pub trait Provider: Send + Sync {
     /// Returns the exact wire body of a request.
     fn body(&self, request: &Request) -> Map<String, Value>;
 
-    /// Sends one request, once. The answer is the provider's own JSON, complete.
+    /// Sends one request, once. The answer is the provider's own JSON, complete, and what it says.
     fn send<'a>(
         &'a self,
         body: &'a [u8],
         request: &'a Request,
-    ) -> BoxFuture<'a, Result<String, CallError>>;
+    ) -> BoxFuture<'a, Result<Sent, CallError>>;
 
     /// Reads an answer, now or years later.
     fn read(&self, raw: &str) -> Result<Reply, String>;
@@ -205,4 +213,12 @@ fn local_body(request: &Request) -> Map<String, Value> {
         body.insert("options".to_owned(), Value::Object(request.options.clone()));
     }
     body
+}
+
+/// Reads an answer that was made in this process.
+fn local_sent(raw: String) -> Result<Sent, CallError> {
+    match LocalAnswer::read(&raw) {
+        Ok(reply) => Ok(Sent { raw, reply }),
+        Err(message) => Err(CallError::new(ErrorKind::Permanent, message)),
+    }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::http::Endpoint;
-use super::{BuildError, Building, CallError, ErrorKind, Provider, Reply, Request};
+use super::{BuildError, Building, CallError, ErrorKind, Provider, Reply, Request, Sent};
 
 const DEFAULT_URL: &str = "https://api.openai.com/v1";
 
@@ -137,7 +137,7 @@ impl Provider for OpenAi {
         &'a self,
         body: &'a [u8],
         _request: &'a Request,
-    ) -> BoxFuture<'a, Result<String, CallError>> {
+    ) -> BoxFuture<'a, Result<Sent, CallError>> {
         Box::pin(async move {
             let key = self.endpoint.key()?;
             let mut headers: Vec<(&str, String)> = self
@@ -145,12 +145,12 @@ impl Provider for OpenAi {
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.clone()))
                 .collect();
-            if let Some(key) = &key {
+            if let Some(key) = key {
                 headers.push(("authorization", format!("Bearer {key}")));
             }
-            let raw = self.endpoint.post(body, &headers, key.as_deref()).await?;
+            let raw = self.endpoint.post(body, &headers, key).await?;
             match self.read(&raw) {
-                Ok(_) => Ok(raw),
+                Ok(reply) => Ok(Sent { raw, reply }),
                 // A broken body behind a 200 is a proxy or a server in trouble.
                 Err(message) => Err(CallError::new(
                     ErrorKind::Transient,

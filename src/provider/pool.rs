@@ -14,7 +14,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::Semaphore;
 
-use super::{CallError, ErrorKind, Provider, Request};
+use super::{CallError, ErrorKind, Provider, Request, Sent};
 use crate::spec::ModelSpec;
 
 const CONCURRENCY: usize = 16;
@@ -29,8 +29,7 @@ const GROW_AFTER: usize = 20;
 /// A complete answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The provider's own JSON.
-    pub raw: String,
+    pub sent: Sent,
     /// Seconds that the successful attempt took.
     pub latency: f64,
     pub attempts: u32,
@@ -87,13 +86,18 @@ impl Pool {
         self.concurrency
     }
 
+    /// Returns how many more calls could be made right now.
+    pub fn idle(&self) -> usize {
+        self.permits.available_permits()
+    }
+
     /// Makes one call, with all the patience that the model was given.
     pub async fn call(&self, body: &[u8], request: &Request) -> Result<Answer, CallError> {
         if !self.provider.is_remote() {
             let start = Instant::now();
-            let raw = self.provider.send(body, request).await?;
+            let sent = self.provider.send(body, request).await?;
             return Ok(Answer {
-                raw,
+                sent,
                 latency: start.elapsed().as_secs_f64(),
                 attempts: 1,
             });
@@ -123,11 +127,11 @@ impl Pool {
             }
             let start = Instant::now();
             let error = match self.provider.send(body, request).await {
-                Ok(raw) => {
+                Ok(sent) => {
                     self.has_answered.store(true, Ordering::Relaxed);
                     self.grow();
                     return Ok(Answer {
-                        raw,
+                        sent,
                         latency: start.elapsed().as_secs_f64(),
                         attempts: attempt,
                     });

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::{
     BuildError, Building, CallError, ErrorKind, LocalAnswer, Message, Provider, Reply, Request,
-    local_body,
+    Sent, local_body, local_sent,
 };
 use crate::digest::{Digest, canonical};
 
@@ -187,8 +187,8 @@ impl Provider for Replay {
         &'a self,
         _body: &'a [u8],
         request: &'a Request,
-    ) -> BoxFuture<'a, Result<String, CallError>> {
-        Box::pin(std::future::ready(self.find(request)))
+    ) -> BoxFuture<'a, Result<Sent, CallError>> {
+        Box::pin(std::future::ready(self.find(request).and_then(local_sent)))
     }
 
     fn read(&self, raw: &str) -> Result<Reply, String> {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::{
     BuildError, Building, CallError, ErrorKind, LocalAnswer, Message, Provider, Reply, Request,
-    local_body,
+    Sent, local_body, local_sent,
 };
 use crate::digest::{Digest, Hasher};
 use crate::problem::Place;
@@ -133,8 +133,10 @@ impl Provider for Scripted {
         &'a self,
         body: &'a [u8],
         request: &'a Request,
-    ) -> BoxFuture<'a, Result<String, CallError>> {
-        Box::pin(std::future::ready(self.answer(body, request)))
+    ) -> BoxFuture<'a, Result<Sent, CallError>> {
+        Box::pin(std::future::ready(
+            self.answer(body, request).and_then(local_sent),
+        ))
     }
 
     fn read(&self, raw: &str) -> Result<Reply, String> {

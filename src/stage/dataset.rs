@@ -358,7 +358,7 @@ impl Dataset {
 
 /// Adds each column's raw canonical value to the column digests.
 fn digest_columns(
-    writer: &mut crate::store::ArtifactWriter<'_>,
+    writer: &mut crate::store::ArtifactWriter,
     id: &str,
     columns: &[u8],
 ) -> Result<(), StoreError> {

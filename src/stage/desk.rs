@@ -10,11 +10,12 @@
 //!
 //! **Invariant:** a reply is in the log before anyone sees it.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 
 use super::StageError;
 use crate::digest::{Digest, canonical_map_into};
@@ -47,7 +48,7 @@ pub struct Desk {
     /// Held while any node buys.
     buyer: tokio::sync::Mutex<Weak<Lock>>,
     /// One asker per request.
-    asking: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
+    asking: Mutex<HashMap<Digest, Option<Arc<Notify>>>>,
     /// What a dry desk has counted already.
     planned: Mutex<HashSet<Digest>>,
     /// The generation that `--refresh` buys.
@@ -88,6 +89,15 @@ impl Desk {
         self.pool.concurrency()
     }
 
+    /// Returns how many more calls could be made right now.
+    pub fn idle(&self) -> usize {
+        if self.mode == Mode::Dry {
+            0
+        } else {
+            self.pool.idle()
+        }
+    }
+
     async fn buyer_lock(&self) -> Result<Arc<Lock>, StageError> {
         let mut held = self.buyer.lock().await;
         if let Some(lock) = held.upgrade() {
@@ -103,17 +113,48 @@ impl Desk {
         Ok(lock)
     }
 
-    fn asker(&self, key: Digest) -> Arc<tokio::sync::Mutex<()>> {
-        let mut asking = self.asking.lock().expect("no panic while locked");
-        if asking.len() > 4096 {
-            asking.retain(|_, asker| asker.strong_count() > 0);
+    /// Becomes the one asker of a request; waits while there is another.
+    async fn asker(&self, key: Digest) -> Asker<'_> {
+        loop {
+            let other = {
+                let mut asking = self.asking.lock().expect("no panic while locked");
+                match asking.entry(key) {
+                    Entry::Vacant(vacant) => {
+                        vacant.insert(None);
+                        return Asker { desk: self, key };
+                    }
+                    Entry::Occupied(mut other) => {
+                        let done = other.get_mut().get_or_insert_with(Arc::default).clone();
+                        // Registered before the lock is left, so that its end cannot be missed.
+                        let mut waiting = Box::pin(done.notified_owned());
+                        waiting.as_mut().enable();
+                        waiting
+                    }
+                }
+            };
+            other.await;
         }
-        if let Some(asker) = asking.get(&key).and_then(Weak::upgrade) {
-            return asker;
+    }
+}
+
+/// The one that asks a request right now.
+struct Asker<'a> {
+    desk: &'a Desk,
+    key: Digest,
+}
+
+impl Drop for Asker<'_> {
+    fn drop(&mut self) {
+        let waiting = self
+            .desk
+            .asking
+            .lock()
+            .expect("no panic while locked")
+            .remove(&self.key)
+            .flatten();
+        if let Some(waiting) = waiting {
+            waiting.notify_waiters();
         }
-        let asker = Arc::new(tokio::sync::Mutex::new(()));
-        asking.insert(key, Arc::downgrade(&asker));
-        asker
     }
 }
 
@@ -233,8 +274,7 @@ impl Account {
                 desk.name
             )));
         }
-        let asker = desk.asker(key);
-        let _asker = asker.lock().await;
+        let _asker = desk.asker(key).await;
         self.lock.get_or_try_init(|| desk.buyer_lock()).await?;
         if let Some(outcome) = self.recall(&key)? {
             return Ok(outcome);
@@ -251,13 +291,14 @@ impl Account {
                     latency: answer.latency,
                     at: &at,
                     request: &body,
-                    response: &answer.raw,
+                    response: &answer.sent.raw,
                 };
                 // What cannot be kept must not be bought.
                 desk.log
                     .append(&record)
                     .inspect_err(|error| desk.pool.close(&error.to_string()))?;
-                let (reply, meta) = self.read(&answer.raw, answer.latency)?;
+                let reply = answer.sent.reply;
+                let meta = self.meta(&reply, answer.latency);
                 if let Some(price) = desk.price {
                     self.add_cost(
                         price,
@@ -295,34 +336,28 @@ impl Account {
             return Ok(None);
         };
         // What cannot be read any more is asked for again.
-        let Ok((reply, meta)) = self.read(&response, latency) else {
+        let Ok(reply) = self.desk.pool.provider.read(&response) else {
             return Ok(None);
         };
+        let meta = self.meta(&reply, latency);
         self.reused.fetch_add(1, Ordering::Relaxed);
         Ok(Some(Outcome::Reply(Box::new(reply), meta)))
     }
 
-    fn read(&self, raw: &str, latency: f64) -> Result<(Reply, Meta), StageError> {
-        let reply = self
-            .desk
-            .pool
-            .provider
-            .read(raw)
-            .map_err(StageError::Failed)?;
+    fn meta(&self, reply: &Reply, latency: f64) -> Meta {
         let cost_usd = self.desk.price.map(|price| {
             (price.input * reply.prompt_tokens.unwrap_or(0) as f64
                 + price.output * reply.completion_tokens.unwrap_or(0) as f64)
                 / 1e6
         });
-        let meta = Meta {
+        Meta {
             latency: Some(latency),
             prompt_tokens: reply.prompt_tokens,
             completion_tokens: reply.completion_tokens,
             served_model: reply.served_model.clone(),
             cost_usd,
             ..Meta::default()
-        };
-        Ok((reply, meta))
+        }
     }
 
     /// Forces what was bought onto the disk.

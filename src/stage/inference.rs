@@ -12,13 +12,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::desk::Outcome;
-use super::drive::drive;
+use super::drive::{Sink, drive};
 use super::prompt::{
     Conversation, Failures, MaxFailures, MessageSetting, Prompt, Variables, add_model,
     max_failures, merge_options, params_value,
 };
 use super::{
-    Account, Facts, Input, Job, Produced, ROWS, Scope, Shown, Stage, StageError, coverage,
+    Account, Facts, Input, Job, Produced, Progress, ROWS, Scope, Shown, Stage, StageError, coverage,
 };
 use crate::digest::canonical;
 use crate::problem::{Place, Problem, suggest};
@@ -309,14 +309,14 @@ pub(super) fn check_options(
 }
 
 /// Writes completions and what they cost, with the digests of the columns that others read.
-pub(super) struct CompletionWriter<'a> {
-    value: ArtifactWriter<'a>,
-    meta: ArtifactWriter<'a>,
+pub(super) struct CompletionWriter {
+    value: ArtifactWriter,
+    meta: ArtifactWriter,
     pub valid: u64,
 }
 
-impl<'a> CompletionWriter<'a> {
-    pub fn new(store: &'a Store) -> Result<CompletionWriter<'a>, StoreError> {
+impl CompletionWriter {
+    pub fn new(store: &Arc<Store>) -> Result<CompletionWriter, StoreError> {
         Ok(CompletionWriter {
             value: store.write_artifact()?,
             meta: store.write_artifact()?,
@@ -344,6 +344,31 @@ impl<'a> CompletionWriter<'a> {
 
     pub fn finish(self) -> Result<(Artifact, Artifact), StoreError> {
         Ok((self.value.finish()?, self.meta.finish()?))
+    }
+}
+
+/// Where completions go, in order.
+struct CompletionSink {
+    writer: CompletionWriter,
+    failures: Failures,
+    allowed: u64,
+    account: Option<Arc<Account>>,
+    progress: Arc<Progress>,
+}
+
+impl Sink<(Completion, Meta)> for CompletionSink {
+    fn take(&mut self, (completion, meta): (Completion, Meta)) -> Result<bool, StageError> {
+        let is_failed = completion.status == Status::Failed;
+        if let (true, Some(message)) = (is_failed, &meta.error) {
+            self.failures.add(message);
+        }
+        self.progress.count(is_failed);
+        self.writer.push(&completion, &meta)?;
+        let is_hopeless = self
+            .account
+            .as_ref()
+            .is_some_and(|account| account.fatal().is_some());
+        Ok(self.failures.count <= self.allowed && !is_hopeless)
     }
 }
 
@@ -489,34 +514,30 @@ impl Inference {
                     }
                     Err(error) => vec![Err(StageError::from(error))],
                 });
-        let mut writer = CompletionWriter::new(&job.store)?;
-        let mut failures = Failures::default();
-        let concurrency = work
-            .account
-            .as_ref()
-            .map_or(1, |account| account.desk().concurrency());
         // Rows that the dataset has no completion for are missing, however many.
         let may_fail = matches!(self.source, Source::Given(_));
-        let result = drive(
-            items,
-            |(row, sample)| Box::pin(work.clone().complete(row, sample)),
-            concurrency,
-            |(completion, meta): (Completion, Meta)| {
-                let is_failed = completion.status == Status::Failed;
-                if let (true, Some(message)) = (is_failed, &meta.error) {
-                    failures.add(message);
-                }
-                job.progress.count(is_failed);
-                writer.push(&completion, &meta)?;
-                let is_hopeless = work
-                    .account
-                    .as_ref()
-                    .is_some_and(|account| account.fatal().is_some());
-                Ok(may_fail || (failures.count <= allowed && !is_hopeless))
+        let account = work.account.clone();
+        let sink = CompletionSink {
+            writer: CompletionWriter::new(&job.store)?,
+            failures: Failures::default(),
+            allowed: if may_fail { all } else { allowed },
+            account: account.clone(),
+            progress: job.progress.clone(),
+        };
+        let concurrency = account
+            .as_ref()
+            .map_or(2, |account| account.desk().concurrency());
+        let idle = || account.as_ref().map_or(0, |account| account.desk().idle());
+        let complete = move |(row, sample)| -> BoxFuture<'static, _> {
+            Box::pin(work.clone().complete(row, sample))
+        };
+        let (
+            CompletionSink {
+                writer, failures, ..
             },
-        )
-        .await;
-        if let Some(account) = &work.account {
+            result,
+        ) = drive(items, complete, concurrency, idle, sink).await;
+        if let Some(account) = &account {
             account.sync()?;
             if let Some(message) = account.fatal() {
                 return Err(StageError::Failed(message));
@@ -540,7 +561,7 @@ impl Inference {
         summary
             .values
             .insert("coverage".to_owned(), coverage(valid, all));
-        let account = work.account.as_deref();
+        let account = account.as_deref();
         let counts = Counts {
             rows: all,
             failed: if may_fail { 0 } else { failures.count },

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::marker::PhantomData;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -30,8 +31,8 @@ pub struct Artifact {
 }
 
 /// Writes an artifact. Dropped without [`ArtifactWriter::finish`], it leaves nothing.
-pub struct ArtifactWriter<'a> {
-    store: &'a Store,
+pub struct ArtifactWriter {
+    store: Arc<Store>,
     tmp: PathBuf,
     encoder: Option<Encoder<'static, BufWriter<File>>>,
     line: Vec<u8>,
@@ -43,13 +44,13 @@ pub struct ArtifactWriter<'a> {
 
 impl Store {
     /// Starts an artifact.
-    pub fn write_artifact(&self) -> Result<ArtifactWriter<'_>, StoreError> {
+    pub fn write_artifact(self: &Arc<Store>) -> Result<ArtifactWriter, StoreError> {
         let tmp = self.tmp_path();
         let file = File::create(&tmp).map_err(StoreError::io("create", &tmp))?;
         let encoder = Encoder::new(BufWriter::with_capacity(1 << 16, file), LEVEL)
             .map_err(StoreError::io("write", &tmp))?;
         Ok(ArtifactWriter {
-            store: self,
+            store: self.clone(),
             tmp,
             encoder: Some(encoder),
             line: Vec::new(),
@@ -104,7 +105,7 @@ fn corrupt(digest: &Digest, reason: &str) -> StoreError {
     }
 }
 
-impl ArtifactWriter<'_> {
+impl ArtifactWriter {
     /// Appends a record. Records come sorted by id (and sample).
     pub fn push<T: Serialize>(&mut self, id: &str, record: &T) -> Result<(), StoreError> {
         let mut line = std::mem::take(&mut self.line);
@@ -183,7 +184,7 @@ impl ArtifactWriter<'_> {
     }
 }
 
-impl Drop for ArtifactWriter<'_> {
+impl Drop for ArtifactWriter {
     fn drop(&mut self) {
         if self.encoder.is_some() {
             let _ = fs::remove_file(&self.tmp);

@@ -26,10 +26,10 @@ use minijinja::Value as TemplateValue;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use method::{Candidates, Method, Parse, Question, Reading, missing};
+use method::{Candidates, Method, Parse, Question, Reading, Tally, missing};
 
 use super::desk::Outcome;
-use super::drive::drive;
+use super::drive::{Sink, drive};
 use super::inference::{check_model, check_options, sample_id};
 use super::join::{Join, Joined};
 use super::prompt::{
@@ -37,8 +37,8 @@ use super::prompt::{
     add_model, max_failures, merge_options, params_value,
 };
 use super::{
-    Account, BASELINE, COMPLETIONS, Facts, Input, Job, Produced, Scope, Shown, Stage, StageError,
-    coverage, seed_of,
+    Account, BASELINE, COMPLETIONS, Facts, Input, Job, Produced, Progress, Scope, Shown, Stage,
+    StageError, coverage, seed_of,
 };
 use crate::digest::Digest;
 use crate::problem::{Place, Problem, suggest};
@@ -46,7 +46,7 @@ use crate::provider::{Message, Request};
 use crate::row::{Completion, Judgement, Status, VerdictStatus};
 use crate::score::{Summary, Unit};
 use crate::spec::{StageSpec, decode};
-use crate::store::{Counts, Fingerprint};
+use crate::store::{ArtifactWriter, Counts, Fingerprint};
 use crate::template::Attrs;
 
 /// Bumped with the rules of reading verdicts, too.
@@ -232,6 +232,42 @@ struct Work {
 struct Judged {
     judgement: Judgement,
     failure: Option<String>,
+}
+
+/// Where judgements go, in order.
+struct JudgementSink {
+    writer: ArtifactWriter,
+    failures: Failures,
+    allowed: u64,
+    tally: Box<dyn Tally>,
+    /// The judgements of the row that is being gathered, one per sample.
+    of_row: Vec<Judgement>,
+    valid: u64,
+    account: Arc<Account>,
+    progress: Arc<Progress>,
+}
+
+impl Sink<Judged> for JudgementSink {
+    fn take(&mut self, judged: Judged) -> Result<bool, StageError> {
+        if let Some(message) = &judged.failure {
+            self.failures.add(message);
+        }
+        self.progress.count(judged.failure.is_some());
+        let judgement = judged.judgement;
+        self.valid += u64::from(judgement.status.is_valid());
+        self.writer
+            .push(&sample_id(&judgement.id, judgement.sample), &judgement)?;
+        if self
+            .of_row
+            .first()
+            .is_some_and(|first| first.id != judgement.id)
+        {
+            self.tally.add(&self.of_row);
+            self.of_row.clear();
+        }
+        self.of_row.push(judgement);
+        Ok(self.failures.count <= self.allowed && self.account.fatal().is_none())
+    }
 }
 
 /// What came of one question.
@@ -510,39 +546,35 @@ impl Judge {
             }
             Err(error) => vec![Err(error)],
         });
-        let mut writer = job.store.write_artifact()?;
-        let mut failures = Failures::default();
-        let mut tally = self
-            .method
-            .tally(seed_of("judge", &Value::Object(self.method.settings())));
-        let mut valid = 0;
-        let mut of_row: Vec<Judgement> = Vec::new();
-        let result = drive(
-            items,
-            |(joined, sample)| Box::pin(work.clone().judge(joined, sample)),
-            account.desk().concurrency(),
-            |judged: Judged| {
-                if let Some(message) = &judged.failure {
-                    failures.add(message);
-                }
-                job.progress.count(judged.failure.is_some());
-                let judgement = judged.judgement;
-                valid += u64::from(judgement.status.is_valid());
-                writer.push(&sample_id(&judgement.id, judgement.sample), &judgement)?;
-                if of_row.first().is_some_and(|first| first.id != judgement.id) {
-                    tally.add(&of_row);
-                    of_row.clear();
-                }
-                of_row.push(judgement);
-                Ok(failures.count <= allowed && account.fatal().is_none())
-            },
-        )
-        .await;
+        let seed = seed_of("judge", &Value::Object(self.method.settings()));
+        let sink = JudgementSink {
+            writer: job.store.write_artifact()?,
+            failures: Failures::default(),
+            allowed,
+            tally: self.method.tally(seed),
+            of_row: Vec::new(),
+            valid: 0,
+            account: account.clone(),
+            progress: job.progress.clone(),
+        };
+        let judge = move |(joined, sample)| -> BoxFuture<'static, _> {
+            Box::pin(work.clone().judge(joined, sample))
+        };
+        let idle = || account.desk().idle();
+        let (sink, result) = drive(items, judge, account.desk().concurrency(), idle, sink).await;
         account.sync()?;
         if let Some(message) = account.fatal() {
             return Err(StageError::Failed(message));
         }
         result?;
+        let JudgementSink {
+            writer,
+            failures,
+            mut tally,
+            of_row,
+            valid,
+            ..
+        } = sink;
         if failures.count > allowed {
             return Err(failures.error(allowed, all));
         }
