@@ -123,7 +123,6 @@ fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
 }
 
 /// Prints to standard output; a reader that went away is no error.
-#[expect(clippy::print_stdout, reason = "the command line prints")]
 fn print(text: &str) {
     use std::io::Write;
     let mut out = anstream::stdout().lock();
@@ -133,7 +132,6 @@ fn print(text: &str) {
 }
 
 /// Prints to standard error.
-#[expect(clippy::print_stderr, reason = "the command line talks")]
 fn talk(text: &str) {
     use std::io::Write;
     let _ = writeln!(anstream::stderr().lock(), "{text}");

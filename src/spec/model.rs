@@ -209,7 +209,7 @@ fn check(name: &str, model: &ModelSpec, node: &Node, problems: &mut Vec<Problem>
             .map_or(&node.place, |(_, value)| &value.place)
             .clone()
     };
-    for (header, _) in &model.headers {
+    for header in model.headers.keys() {
         let is_secret = [
             "authorization",
             "api-key",

@@ -242,7 +242,7 @@ fn is_file_name(name: &str) -> bool {
 
 fn version(node: &Node, source: &Arc<Source>, problems: &mut Vec<Problem>) {
     match node.get("etalon") {
-        Some(version) if version.to_json() == Value::from(1) => {}
+        Some(version) if version.to_json() == 1 => {}
         Some(version) => problems.push(
             Problem::error(
                 "unknown-version",

@@ -70,7 +70,7 @@ struct Inference {
 enum Source {
     Ask(Conversation),
     /// Completions that the dataset already has.
-    Given(Prompt),
+    Given(Box<Prompt>),
 }
 
 pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
@@ -164,7 +164,7 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
         }
         Some(text) => {
             match Prompt::load_value(scope, "completions", text, &place("completions"), VARIABLES) {
-                Ok(prompt) => Some(Source::Given(prompt)),
+                Ok(prompt) => Some(Source::Given(Box::new(prompt))),
                 Err(found) => {
                     problems.extend(found);
                     None

@@ -134,11 +134,14 @@ fn read_entry(reader: &mut impl Read) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> 
     Ok(Some((id, line)))
 }
 
+/// The next line of a chunk: its id, the chunk, the line.
+type Next = (Vec<u8>, usize, Vec<u8>);
+
 /// Lines in the order of their ids.
 pub struct SortedLines<'a> {
     sorter: Sorter<'a>,
     next: usize,
-    heap: BinaryHeap<Reverse<(Vec<u8>, usize, Vec<u8>)>>,
+    heap: BinaryHeap<Reverse<Next>>,
     readers: Vec<BufReader<File>>,
 }
 
