@@ -177,6 +177,8 @@ pub struct Account {
     calls: AtomicU64,
     reused: AtomicU64,
     tokens: AtomicU64,
+    /// Calls that cannot be rendered yet.
+    unpriced: AtomicU64,
     /// In millionths of a dollar.
     cost_micros: AtomicU64,
     /// The message that stopped the model, if any.
@@ -194,6 +196,7 @@ impl Account {
             calls: AtomicU64::new(0),
             reused: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
+            unpriced: AtomicU64::new(0),
             cost_micros: AtomicU64::new(0),
             fatal: Mutex::new(None),
         }
@@ -219,7 +222,12 @@ impl Account {
     }
 
     /// Returns what the calls cost in dollars, where the model has a price.
+    ///
+    /// None too where some calls cannot be rendered yet: their price is not known.
     pub fn cost_usd(&self) -> Option<f64> {
+        if self.unpriced.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
         self.desk
             .price
             .map(|_| self.cost_micros.load(Ordering::Relaxed) as f64 / 1e6)
@@ -233,6 +241,7 @@ impl Account {
     /// Counts calls that cannot be rendered yet: the upper bound of a plan.
     pub fn expect_calls(&self, calls: u64) {
         self.calls.fetch_add(calls, Ordering::Relaxed);
+        self.unpriced.fetch_add(calls, Ordering::Relaxed);
     }
 
     /// Asks: from the log, else from the model.
