@@ -51,9 +51,15 @@ pub fn forecast(forecasts: &[Forecast]) -> String {
         "\n{at_most}{}, {reused} reused",
         counted(calls, "call")
     ));
-    let unpriced: u64 = forecasts.iter().filter(|forecast| forecast.cost_usd.is_none()).map(|forecast| forecast.calls).sum();
+    let unpriced: u64 = forecasts
+        .iter()
+        .filter(|forecast| forecast.cost_usd.is_none())
+        .map(|forecast| forecast.calls)
+        .sum();
     if cost > 0.0 && unpriced > 0 {
-        out.push_str(&format!(", about ${cost:.4} without the {unpriced} whose price is not known"));
+        out.push_str(&format!(
+            ", about ${cost:.4} without the {unpriced} whose price is not known"
+        ));
     } else if cost > 0.0 {
         out.push_str(&format!(", about ${cost:.4}"));
     }
