@@ -6,6 +6,7 @@ mod cache;
 mod check;
 mod faults;
 mod fingerprint;
+mod golden;
 mod house;
 mod judging;
 mod run;

@@ -1,0 +1,118 @@
+//! What each kind makes of a fixture, by revision. If a digest changes, the meaning of the kind has
+//! changed: bump its revision in `src/stage` and the line here, so that old results are not reused.
+
+use etalon::digest::Digest;
+use serde_json::{Value, json};
+
+use super::support::Workspace;
+
+/// Kind and revision, a node of the fixture, the digest of its rows and its summary.
+const GOLDEN: &[(&str, u64, &str, &str)] = &[
+    (
+        "dataset",
+        1,
+        "rows",
+        "73f963f9fb26dc415b0dfb114fac9769dc465ca5ad9a66e977e0ceb52f050ee4",
+    ),
+    (
+        "inference",
+        1,
+        "answers.tuned",
+        "58db932c8f404639658ef2ba489c85f65cc1b02d66184a5769887e7e19bb07df",
+    ),
+    (
+        "metric",
+        1,
+        "scores.tuned",
+        "46bfe427e15c244006b275500d91be126d4e29e97571569399713d1d0ebce204",
+    ),
+    (
+        "judge",
+        1,
+        "quality.tuned",
+        "6729c85cad23b2d1359570b920381310366499746563109af553d5697f55fbc2",
+    ),
+    (
+        "judge",
+        1,
+        "duel.tuned",
+        "8ac408020c24c557b35c4914398eefa5a8fffbb72e105878c23db29c452be0a6",
+    ),
+];
+
+const SPEC: &str = r#"
+etalon: 1
+name: p
+models:
+  base: { provider: scripted, reply: "{{ prompt | upper }} {{ random() < 0.5 }}" }
+  tuned: { provider: scripted, reply: "{{ prompt }} {{ (random() * 1000) | int }}", seed: 3 }
+  grader: { provider: scripted, reply: "{% if 'PAIR' in prompt %}[[{{ 'A' if random() < 0.5 else 'B' }}]]{% else %}{\"x\": {{ (random() * 5) | int + 1 }}, \"reason\": \"r\"}{% endif %}" }
+stages:
+  rows:
+    kind: dataset
+    rows:
+      - { key: 2, text: "é \U0001F600", n: 1.0, big: 9007199254740993, none: ~, list: [1, { b: 2, a: 1 }] }
+      - { key: a, text: "line\nbreak", n: -0.5 }
+      - { key: "10", text: "" }
+    id: key
+  answers: { kind: inference, input: rows, models: [base, tuned], prompt: "T: {{ row.text }}", samples: 2 }
+  scores:
+    kind: metric
+    input: answers
+    reference: "T: {{ row.text }}"
+    metrics: { exact_match: , json_valid: , label: { metric: classification, prediction: "{{ completion[:4] }}" } }
+  quality: { kind: judge, input: answers, model: grader, prompt: "{{ completion }}", rubric: { criteria: { x: Is it? } } }
+  duel: { kind: judge, input: answers, model: grader, prompt: "PAIR {{ a }} {{ b }}", compare: { baseline: base } }
+"#;
+
+/// Nine digits, so that the last bits of a logarithm do not count.
+fn round(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            *value = format!("{:.9e}", number.as_f64().unwrap()).into()
+        }
+        Value::Array(items) => items.iter_mut().for_each(round),
+        Value::Object(map) => map.values_mut().for_each(round),
+        _ => {}
+    }
+}
+
+#[test]
+fn revisions_name_what_kinds_mean() {
+    let workspace = Workspace::new();
+    workspace.write("pipelines/p.yaml", SPEC);
+    let run = workspace.run(&[]).code(0).json();
+    let mut problems = Vec::new();
+    for (kind, revision, name, digest) in GOLDEN {
+        let node = run["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|node| node["node"] == *name)
+            .unwrap();
+        let key = node["key"].as_str().unwrap();
+        let manifest: Value = serde_json::from_str(
+            &workspace.read(&format!("cache/manifests/{}/{key}.json", &key[..2])),
+        )
+        .unwrap();
+        let fingerprint = &manifest["manifest"]["fingerprint"];
+        assert_eq!(
+            (
+                fingerprint["kind"].as_str(),
+                fingerprint["revision"].as_u64()
+            ),
+            (Some(*kind), Some(*revision)),
+            "{name}"
+        );
+        let mut made =
+            json!({ "rows": node["artifact"], "summary": manifest["manifest"]["summary"] });
+        round(&mut made);
+        let made = Digest::of_json("golden", &made).to_string();
+        if made != *digest {
+            problems.push(format!(
+                "{kind} revision {revision}, {name}: {made} instead of {digest}"
+            ));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
