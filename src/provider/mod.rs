@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 
 pub use pool::{Answer, Pool};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, canonical_into, canonical_map_into, canonical_text};
 use crate::spec::ModelSpec;
 use crate::template::Library;
 
@@ -121,8 +121,8 @@ pub trait Provider: Send + Sync {
     /// Returns true if a call leaves the process.
     fn is_remote(&self) -> bool;
 
-    /// Returns the exact wire body of a request.
-    fn body(&self, request: &Request) -> Map<String, Value>;
+    /// Appends the exact wire body of a request, as canonical JSON.
+    fn body(&self, request: &Request, out: &mut Vec<u8>);
 
     /// Sends one request, once. The answer is the provider's own JSON, complete, and what it says.
     fn send<'a>(
@@ -202,17 +202,31 @@ impl LocalAnswer {
     }
 }
 
-/// Returns the messages with the options beside them: the body of providers in this process.
-fn local_body(request: &Request) -> Map<String, Value> {
-    let mut body = Map::new();
-    body.insert(
-        "messages".to_owned(),
-        serde_json::to_value(&request.messages).expect("messages are JSON"),
-    );
+/// Appends the messages with the options beside them: the body of providers in this process.
+fn local_body(request: &Request, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"messages\":");
+    messages_into(&request.messages, out);
     if !request.options.is_empty() {
-        body.insert("options".to_owned(), Value::Object(request.options.clone()));
+        out.extend_from_slice(b",\"options\":");
+        canonical_map_into(&request.options, out);
     }
-    body
+    out.push(b'}');
+}
+
+/// Appends messages as canonical JSON.
+fn messages_into(messages: &[Message], out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (index, message) in messages.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"content\":");
+        canonical_into(&message.content, out);
+        out.extend_from_slice(b",\"role\":");
+        canonical_text(&message.role, out);
+        out.push(b'}');
+    }
+    out.push(b']');
 }
 
 /// Reads an answer that was made in this process.

@@ -1,13 +1,18 @@
 //! `openai`: chat completions of any OpenAI-compatible server.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::http::Endpoint;
-use super::{BuildError, Building, CallError, ErrorKind, Provider, Reply, Request, Sent};
+use super::{
+    BuildError, Building, CallError, ErrorKind, Provider, Reply, Request, Sent, messages_into,
+};
+
+use crate::digest::{canonical_into, canonical_text};
 
 const DEFAULT_URL: &str = "https://api.openai.com/v1";
 
@@ -111,26 +116,46 @@ impl Provider for OpenAi {
         true
     }
 
-    fn body(&self, request: &Request) -> Map<String, Value> {
-        let mut body = Map::new();
-        body.insert("model".to_owned(), self.model.clone().into());
-        body.insert(
-            "messages".to_owned(),
-            serde_json::to_value(&request.messages).expect("messages are JSON"),
-        );
+    fn body(&self, request: &Request, out: &mut Vec<u8>) {
+        let mut fields: BTreeMap<&str, Cow<'_, Value>> = BTreeMap::new();
         for (name, value) in &request.options {
             match (name.as_str(), value) {
-                ("extra", Value::Object(extra)) => body.extend(extra.clone()),
+                ("extra", Value::Object(extra)) => {
+                    fields.extend(
+                        extra
+                            .iter()
+                            .map(|(name, value)| (name.as_str(), Cow::Borrowed(value))),
+                    );
+                }
                 _ => {
-                    body.insert(name.clone(), value.clone());
+                    fields.insert(name, Cow::Borrowed(value));
                 }
             }
         }
         if request.sample > 0 {
-            let base = body.get("seed").and_then(Value::as_i64).unwrap_or(0);
-            body.insert("seed".to_owned(), (base + i64::from(request.sample)).into());
+            let base = fields
+                .get("seed")
+                .and_then(|seed| seed.as_i64())
+                .unwrap_or(0);
+            fields.insert(
+                "seed",
+                Cow::Owned((base + i64::from(request.sample)).into()),
+            );
         }
-        body
+        // These two are the request itself; their values are written below.
+        fields.insert("messages", Cow::Owned(Value::Null));
+        fields.insert("model", Cow::Owned(Value::Null));
+        for (index, (name, value)) in fields.iter().enumerate() {
+            out.push(if index == 0 { b'{' } else { b',' });
+            canonical_text(name, out);
+            out.push(b':');
+            match *name {
+                "messages" => messages_into(&request.messages, out),
+                "model" => canonical_text(&self.model, out),
+                _ => canonical_into(value, out),
+            }
+        }
+        out.push(b'}');
     }
 
     fn send<'a>(
@@ -195,5 +220,56 @@ impl Provider for OpenAi {
 
     fn endpoint(&self) -> String {
         self.endpoint.base_url.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::digest::canonical;
+    use crate::provider::Message;
+
+    #[test]
+    fn the_body_is_canonical_and_holds_what_was_asked() {
+        let endpoint =
+            Endpoint::new("http://127.0.0.1:1/v1", "/x", None, ("K", "h"), None, None).unwrap();
+        let provider = OpenAi {
+            model: "m\"é".to_owned(),
+            endpoint,
+            headers: Vec::new(),
+            identity: Map::new(),
+        };
+        let options = json!({"temperature": 0.5, "extra": {"top_k": 3, "model": "no"}, "seed": 7, "zz": {"b": 1, "a": [1.0]}});
+        for sample in [0, 2] {
+            let request = Request {
+                messages: vec![
+                    Message::new("system", "s\n"),
+                    Message {
+                        role: "user".into(),
+                        content: json!([{"type": "text", "text": "x"}]),
+                    },
+                ],
+                options: options.as_object().unwrap().clone(),
+                sample,
+            };
+            let mut body = Vec::new();
+            provider.body(&request, &mut body);
+            let value: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(
+                String::from_utf8(canonical(&value)).unwrap(),
+                String::from_utf8(body).unwrap()
+            );
+            assert_eq!(value["model"], "m\"é");
+            assert_eq!(
+                (value["top_k"].as_i64(), value["seed"].as_i64()),
+                (Some(3), Some(7 + i64::from(sample)))
+            );
+            assert_eq!(
+                value["messages"],
+                serde_json::to_value(&request.messages).unwrap()
+            );
+        }
     }
 }

@@ -179,8 +179,8 @@ impl Provider for Replay {
         false
     }
 
-    fn body(&self, request: &Request) -> Map<String, Value> {
-        local_body(request)
+    fn body(&self, request: &Request, out: &mut Vec<u8>) {
+        local_body(request, out);
     }
 
     fn send<'a>(

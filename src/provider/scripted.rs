@@ -125,8 +125,8 @@ impl Provider for Scripted {
         false
     }
 
-    fn body(&self, request: &Request) -> Map<String, Value> {
-        local_body(request)
+    fn body(&self, request: &Request, out: &mut Vec<u8>) {
+        local_body(request, out);
     }
 
     fn send<'a>(

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, Weak};
 use tokio::sync::{Notify, OnceCell};
 
 use super::StageError;
-use crate::digest::{Digest, canonical_map_into};
+use crate::digest::Digest;
 use crate::provider::{CallError, ErrorKind, Pool, Reply, Request};
 use crate::row::Meta;
 use crate::spec::{ModelSpec, Price};
@@ -248,7 +248,7 @@ impl Account {
     pub async fn ask(&self, request: &Request) -> Result<Outcome, StageError> {
         let desk = &*self.desk;
         let mut body = Vec::with_capacity(1024);
-        canonical_map_into(&desk.pool.provider.body(request), &mut body);
+        desk.pool.provider.body(request, &mut body);
         let key = request_key(&desk.identity, &body, request.sample);
         if let Some(outcome) = self.recall(&key)? {
             return Ok(outcome);

@@ -20,7 +20,7 @@ use super::prompt::{
 use super::{
     Account, Facts, Input, Job, Produced, Progress, ROWS, Scope, Shown, Stage, StageError, coverage,
 };
-use crate::digest::canonical;
+use crate::digest::{Digest, canonical};
 use crate::problem::{Place, Problem, suggest};
 use crate::provider::{Message, Request};
 use crate::row::{Completion, Meta, Row, Status};
@@ -389,22 +389,38 @@ struct Work {
     model: String,
     options: Map<String, Value>,
     row_reads: Attrs,
+    /// Whether anything but the row is read.
+    reads_names: bool,
+    /// The dataset's artifact.
+    rows: Digest,
 }
 
 impl Work {
     fn variables(&self, row: &Row, sample: u32) -> TemplateValue {
-        Variables::new(&self.params)
-            .with("model", self.model.as_str())
-            .with("sample", sample)
-            .with_row(row, &self.row_reads)
-            .value()
+        // Variables that nothing reads are left out: this runs for every row.
+        let mut variables = Variables::default();
+        if self.reads_names {
+            variables = Variables::new(&self.params)
+                .with("model", self.model.as_str())
+                .with("sample", sample);
+        }
+        variables.with_row(row, &self.row_reads).value()
     }
 
     async fn complete(
         self: Arc<Self>,
-        row: Arc<Row>,
+        line: Arc<Vec<u8>>,
         sample: u32,
     ) -> Result<(Completion, Meta), StageError> {
+        let is_read = |name: &str| match &self.row_reads {
+            Attrs::All => true,
+            Attrs::Some(names) => names.contains(name),
+        };
+        let damaged = |_| StoreError::Corrupt {
+            digest: self.rows,
+            reason: "damaged".to_owned(),
+        };
+        let row = Row::narrow(&line, &is_read).map_err(damaged)?;
         let variables = self.variables(&row, sample);
         let outcome = match &self.stage.source {
             Source::Given(prompt) => given(prompt, &variables),
@@ -488,6 +504,16 @@ impl Inference {
             model: model.to_owned(),
             options: self.options.get(model).cloned().unwrap_or_default(),
             row_reads: self.row_reads(),
+            rows: job
+                .inputs
+                .get(ROWS)
+                .map_or_else(|| Digest::of(b""), |rows| rows.artifact.digest),
+            reads_names: ["params", "model", "sample"]
+                .iter()
+                .any(|name| match &self.source {
+                    Source::Ask(conversation) => conversation.reads(name),
+                    Source::Given(prompt) => prompt.template.reads.reads(name),
+                }),
         }
     }
 
@@ -502,18 +528,18 @@ impl Inference {
         let allowed = self.max_failures.of(all);
         let work = Arc::new(self.work(&job, &model));
         let samples = self.samples;
-        let items =
-            job.store
-                .read_artifact::<Row>(&rows.artifact)?
-                .flat_map(move |row| match row {
-                    Ok(row) => {
-                        let row = Arc::new(row);
-                        (0..samples)
-                            .map(|sample| Ok((row.clone(), sample)))
-                            .collect::<Vec<_>>()
-                    }
-                    Err(error) => vec![Err(StageError::from(error))],
-                });
+        let items = job
+            .store
+            .read_lines(&rows.artifact)?
+            .flat_map(move |line| match line {
+                Ok(line) => {
+                    let line = Arc::new(line);
+                    (0..samples)
+                        .map(|sample| Ok((line.clone(), sample)))
+                        .collect::<Vec<_>>()
+                }
+                Err(error) => vec![Err(StageError::from(error))],
+            });
         // Rows that the dataset has no completion for are missing, however many.
         let may_fail = matches!(self.source, Source::Given(_));
         let account = work.account.clone();

@@ -67,15 +67,23 @@ impl Store {
         &self,
         artifact: &Artifact,
     ) -> Result<ArtifactReader<T>, StoreError> {
+        Ok(ArtifactReader {
+            lines: self.read_lines(artifact)?,
+            line: Vec::new(),
+            of: PhantomData,
+        })
+    }
+
+    /// Reads an artifact's lines, for those who parse them elsewhere.
+    pub fn read_lines(&self, artifact: &Artifact) -> Result<LineReader, StoreError> {
         let path = self.artifact_path(&artifact.digest);
         let file = File::open(&path).map_err(|_| corrupt(&artifact.digest, "missing"))?;
         let decoder = Decoder::new(file).map_err(|_| corrupt(&artifact.digest, "unreadable"))?;
-        Ok(ArtifactReader {
-            reader: Some(BufReader::with_capacity(1 << 17, decoder)),
+        let reader = Some(BufReader::with_capacity(1 << 17, decoder));
+        Ok(LineReader {
+            reader,
             hasher: Hasher::new(""),
             digest: artifact.digest,
-            line: Vec::new(),
-            of: PhantomData,
         })
     }
 
@@ -196,49 +204,74 @@ fn is_canonical(line: &[u8]) -> bool {
     serde_json::from_slice(line).is_ok_and(|value| crate::digest::canonical(&value) == line)
 }
 
-/// Reads an artifact row by row.
-pub struct ArtifactReader<T> {
+/// Reads an artifact line by line, and verifies it at its end.
+pub struct LineReader {
     /// None after the end or an error.
     reader: Option<BufReader<Decoder<'static, BufReader<File>>>>,
     hasher: Hasher,
     digest: Digest,
-    line: Vec<u8>,
-    of: PhantomData<fn() -> T>,
 }
 
-impl<T: DeserializeOwned> ArtifactReader<T> {
-    fn read(&mut self) -> Result<Option<T>, StoreError> {
+impl LineReader {
+    /// Reads the next line with its newline into the buffer; false at the end.
+    fn read_into(&mut self, line: &mut Vec<u8>) -> Result<bool, StoreError> {
+        line.clear();
         let Some(reader) = &mut self.reader else {
-            return Ok(None);
+            return Ok(false);
         };
-        self.line.clear();
         let length = reader
-            .read_until(b'\n', &mut self.line)
+            .read_until(b'\n', line)
             .map_err(|_| corrupt(&self.digest, "damaged"))?;
         if length == 0 {
             self.reader = None;
             let found = std::mem::replace(&mut self.hasher, Hasher::new("")).finish();
             return if found == self.digest {
-                Ok(None)
+                Ok(false)
             } else {
                 Err(corrupt(&self.digest, "changed"))
             };
         }
-        self.hasher.update(&self.line);
-        let record =
-            serde_json::from_slice(&self.line).map_err(|_| corrupt(&self.digest, "damaged"))?;
-        Ok(Some(record))
+        self.hasher.update(line);
+        Ok(true)
     }
+}
+
+impl Iterator for LineReader {
+    type Item = Result<Vec<u8>, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut line = Vec::with_capacity(256);
+        match self.read_into(&mut line) {
+            Ok(true) => Some(Ok(line)),
+            Ok(false) => None,
+            Err(error) => {
+                self.reader = None;
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+/// Reads an artifact row by row.
+pub struct ArtifactReader<T> {
+    lines: LineReader,
+    line: Vec<u8>,
+    of: PhantomData<fn() -> T>,
 }
 
 impl<T: DeserializeOwned> Iterator for ArtifactReader<T> {
     type Item = Result<T, StoreError>;
 
     fn next(&mut self) -> Option<Result<T, StoreError>> {
-        let result = self.read();
+        let result = match self.lines.read_into(&mut self.line) {
+            Ok(false) => return None,
+            Ok(true) => serde_json::from_slice(&self.line)
+                .map_err(|_| corrupt(&self.lines.digest, "damaged")),
+            Err(error) => Err(error),
+        };
         if result.is_err() {
-            self.reader = None;
+            self.lines.reader = None;
         }
-        result.transpose()
+        Some(result)
     }
 }
