@@ -1,8 +1,6 @@
 //! Exit codes: 0 ok · 1 a gate failed · 2 the spec or the command line is wrong · 3 a stage failed ·
 //! 4 etalon's own fault · 130 interrupted. Where several hold: 130, 4, 2, 3, 1.
 
-use std::process::ExitCode;
-
 use super::{Format, print, talk};
 use crate::execute::{ExecuteError, RunSummary, Verdict};
 use crate::problem::Problem;
@@ -24,7 +22,6 @@ pub(super) struct Exit {
     message: String,
     help: Option<String>,
     problems: Vec<Problem>,
-    is_json: bool,
 }
 
 impl Exit {
@@ -34,7 +31,6 @@ impl Exit {
             message: message.into(),
             help: None,
             problems: Vec::new(),
-            is_json: false,
         }
     }
 
@@ -50,18 +46,23 @@ impl Exit {
     }
 
     /// The spec is wrong.
-    pub fn problems(problems: Vec<Problem>, format: Format) -> Exit {
+    pub fn problems(problems: Vec<Problem>) -> Exit {
         Exit {
             problems,
-            is_json: format == Format::Json,
             ..Exit::new(USAGE, "")
         }
     }
 
     /// Says why, and returns the code.
-    pub fn report(&self) -> ExitCode {
-        if self.is_json {
-            print(&report::problems_json(&self.problems).to_string());
+    pub fn report(&self, format: Format) -> u8 {
+        if format == Format::Json {
+            let mut problems = self.problems.clone();
+            if problems.is_empty() {
+                let problem =
+                    Problem::error("failed", self.message.clone()).maybe_help(self.help.clone());
+                problems.push(problem);
+            }
+            print(&report::problems_json(&problems).to_string());
         } else if !self.problems.is_empty() {
             talk(report::problems(&self.problems, true).trim_end());
         }
@@ -71,7 +72,7 @@ impl Exit {
         if let Some(help) = &self.help {
             talk(&format!("help: {help}"));
         }
-        ExitCode::from(self.code)
+        self.code
     }
 }
 

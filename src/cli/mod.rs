@@ -13,6 +13,7 @@ mod show;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -85,6 +86,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
+    let format = cli.global.format;
     let work = std::thread::Builder::new()
         .stack_size(STACK)
         .spawn(move || dispatch(&cli));
@@ -98,10 +100,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             "failed to start a thread: {error}"
         ))),
     };
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(exit) => exit.report(),
-    }
+    let code = match result {
+        Ok(code) => code,
+        Err(exit) => exit.report(format),
+    };
+    // A reader that went away changes nothing; a result that could not be written is etalon's fault.
+    let is_lost = OUTPUT.load(Ordering::Relaxed) == 2;
+    ExitCode::from(if is_lost && code != exit::INTERRUPTED {
+        exit::INTERNAL
+    } else {
+        code
+    })
 }
 
 fn dispatch(cli: &Cli) -> Result<u8, Exit> {
@@ -122,12 +131,32 @@ fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
         .map_err(|error| Exit::internal(&format!("failed to start the runtime: {error}")))
 }
 
-/// Prints to standard output; a reader that went away is no error.
+/// Set when standard output could not be written: 1 for a reader that went away, 2 for anything else.
+static OUTPUT: AtomicU8 = AtomicU8::new(0);
+
+/// Returns true while someone can read what is printed.
+fn is_read() -> bool {
+    OUTPUT.load(Ordering::Relaxed) == 0
+}
+
+/// Prints to standard output.
 fn print(text: &str) {
     use std::io::Write;
+    if !is_read() {
+        return;
+    }
     let mut out = anstream::stdout().lock();
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            OUTPUT.store(1, Ordering::Relaxed)
+        }
+        Err(error) => {
+            OUTPUT.store(2, Ordering::Relaxed);
+            talk(&format!(
+                "error: failed to write to standard output: {error}"
+            ));
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn plan(
     let (plan, problems) = load(&workspace, pipeline, sets);
     match plan {
         Some(plan) if !has_error(&problems) => Ok((Arc::new(plan), problems)),
-        _ => Err(Exit::problems(problems, global.format)),
+        _ => Err(Exit::problems(problems)),
     }
 }
 

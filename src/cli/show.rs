@@ -7,11 +7,12 @@ use minijinja::Value as TemplateValue;
 use serde_json::{Map, Value};
 
 use super::exit::{self, Exit};
-use super::{Format, Global, Sets, open, print, talk};
+use super::{Format, Global, Sets, is_read, open, print, talk};
 use crate::execute::{self, Options, Session};
 use crate::problem::{Place, Source, suggest};
 use crate::report;
-use crate::stage::Mode;
+use crate::stage::{Mode, StageError};
+use crate::store::StoreError;
 use crate::template::{Template, from_json};
 
 /// What an expression of `--where` can read.
@@ -91,10 +92,9 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
     let filter = arguments
         .filter
         .as_deref()
-        .map(|text| load_filter(&plan.workspace.library, text, global))
+        .map(|text| load_filter(&plan.workspace.library, text))
         .transpose()?;
     let session = Session::new(plan.clone(), store, Options::default(), Mode::Dry)?;
-    let _ = Arc::clone(&plan);
     let mut is_missing = false;
     for index in nodes {
         let name = &plan.nodes[index].name;
@@ -113,7 +113,7 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
         }
         let mut shown = 0;
         let mut problem = None;
-        execute::each_row(&session, index, &found, arguments.meta, |document| {
+        let result = execute::each_row(&session, index, &found, arguments.meta, |document| {
             if arguments.limit.is_some_and(|limit| shown >= limit) {
                 return false;
             }
@@ -136,8 +136,20 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
                 Format::Json => print(&Value::Object(document).to_string()),
                 Format::Text => print(&report::row(&document)),
             }
-            true
-        })?;
+            is_read()
+        });
+        if let Err(StageError::Store(StoreError::Corrupt { .. })) = &result {
+            // Forgotten, so that the next run makes it again.
+            for manifest in found.inputs.values().chain([&found.manifest]) {
+                session.store.forget(&manifest.key);
+            }
+            talk(&format!(
+                "{name}: its stored rows are damaged; `etalon run {}` makes them again without a call",
+                arguments.pipeline
+            ));
+            return Ok(exit::STAGE);
+        }
+        result?;
         if let Some(error) = problem {
             return Err(Exit::usage(format!("--where: {error}"), None));
         }
@@ -148,11 +160,7 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
     Ok(if is_missing { exit::STAGE } else { exit::OK })
 }
 
-fn load_filter(
-    library: &crate::template::Library,
-    text: &str,
-    global: &Global,
-) -> Result<Template, Exit> {
+fn load_filter(library: &crate::template::Library, text: &str) -> Result<Template, Exit> {
     let source = Arc::new(Source {
         path: "--where".to_owned(),
         text: text.to_owned(),
@@ -161,8 +169,7 @@ fn load_filter(
         range: 0..text.len(),
         source,
     };
-    Template::load_expression(library, text, &place, VARIABLES)
-        .map_err(|problems| Exit::problems(problems, global.format))
+    Template::load_expression(library, text, &place, VARIABLES).map_err(Exit::problems)
 }
 
 /// Evaluates the filter; what a row does not have is none.

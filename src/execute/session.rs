@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{ExecuteError, Options};
+use serde_json::Value;
+
 use crate::digest::Digest;
 use crate::plan::{Identity, Plan, build_provider};
 use crate::problem::suggest;
@@ -22,7 +24,8 @@ pub struct Session {
     mode: Mode,
     digests: FileDigests,
     identities: BTreeMap<String, Result<Identity, String>>,
-    desks: Mutex<BTreeMap<String, Arc<Desk>>>,
+    /// By the identity of their models.
+    desks: Mutex<BTreeMap<Digest, Arc<Desk>>>,
     stop: Arc<AtomicBool>,
     refreshed: Vec<bool>,
     pub selected: Vec<bool>,
@@ -154,17 +157,19 @@ impl Session {
 
     fn desk(&self, model: &str) -> Result<Arc<Desk>, StageError> {
         let mut desks = self.desks.lock().expect("no panic while locked");
-        if let Some(desk) = desks.get(model) {
-            return Ok(desk.clone());
-        }
         let spec = model_spec(&self.plan, model)?;
         let provider = build_provider(&self.plan.workspace, model, spec, &|path| {
             self.digests.of(path)
         })
         .map_err(|error| StageError::failed(format!("model {model}: {}", error.message)))?;
+        // Two names for one model share a desk: what one buys the other has.
+        let identity = Digest::of_json("", &Value::Object(provider.identity()));
+        if let Some(desk) = desks.get(&identity) {
+            return Ok(desk.clone());
+        }
         let pool = Pool::new(provider, spec, &self.stop);
         let desk = Arc::new(Desk::new(model, pool, spec, &self.store, self.mode)?);
-        desks.insert(model.to_owned(), desk.clone());
+        desks.insert(identity, desk.clone());
         Ok(desk)
     }
 

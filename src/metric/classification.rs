@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Entry, Metric, MetricError, Scored, Tally, TallySummary, only, text};
 use crate::score::{Estimate, Unit};
-use crate::stats::{Confusion, Interval, Report};
+use crate::stats::{Confusion, Interval, Report, Z95, wilson};
 
 /// How a prediction outside the labels is shown.
 const INVALID: &str = "__invalid__";
@@ -130,6 +130,7 @@ impl Tally for ClassificationTally {
         };
         let values = numbers(&report);
         let intervals = self.confusion.intervals(&labels, self.seed, numbers);
+        let bases = self.bases(&report);
         let names =
             AVERAGES
                 .iter()
@@ -138,9 +139,10 @@ impl Tally for ClassificationTally {
                     ["f1", "precision", "recall"].map(|part| format!("{part}.{label}"))
                 }));
         for (index, name) in names.enumerate() {
-            let interval: Option<Interval> = intervals.get(index).copied();
+            let value = values[index];
+            let interval = interval(value, intervals.get(index).copied().flatten(), bases[index]);
             let estimate = Estimate {
-                value: Some(values[index]),
+                value: Some(value),
                 low: interval.map(|interval| interval.low),
                 high: interval.map(|interval| interval.high),
                 n: self.n,
@@ -154,7 +156,36 @@ impl Tally for ClassificationTally {
     }
 }
 
+/// Returns the interval of a number between 0 and 1 that rests on `rows` rows.
+///
+/// Where the resamples agree, as they do at 0 and at 1, their interval has no width: then it is
+/// Wilson's. It always holds the estimate.
+fn interval(value: f64, bootstrap: Option<Interval>, rows: f64) -> Option<Interval> {
+    let interval = match bootstrap {
+        Some(interval) if interval.high > interval.low => interval,
+        _ => wilson(value * rows, rows, Z95)?,
+    };
+    Some(Interval {
+        low: interval.low.min(value),
+        high: interval.high.max(value),
+    })
+}
+
 impl ClassificationTally {
+    /// Returns how many rows each number rests on, in the order of [`numbers`]: all of them, or those
+    /// of the label.
+    fn bases(&self, report: &Report) -> Vec<f64> {
+        let total = self.confusion.total();
+        let of_labels = report
+            .labels
+            .iter()
+            .flat_map(|(_, scores)| [scores.support.max(1.0); 3]);
+        vec![total; AVERAGES.len()]
+            .into_iter()
+            .chain(of_labels)
+            .collect()
+    }
+
     fn table(&self, labels: &[String]) -> Value {
         let columns: Vec<&str> = labels.iter().map(String::as_str).chain([INVALID]).collect();
         let mut matrix = vec![vec![0.0; columns.len()]; labels.len()];
@@ -182,4 +213,51 @@ fn numbers(report: &Report) -> Vec<f64> {
         numbers.extend([scores.f1, scores.precision, scores.recall]);
     }
     numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summed(pairs: &[(String, &str)]) -> Vec<(String, Estimate)> {
+        let metric = Classification { labels: Vec::new() };
+        let mut tally = metric.tally(7);
+        for (gold, predicted) in pairs {
+            tally.add(&[Some(&json!([gold, predicted]))]);
+        }
+        let mut summary = TallySummary::default();
+        tally.finish(&mut summary);
+        summary.parts
+    }
+
+    #[test]
+    fn an_interval_holds_its_estimate_and_has_width() {
+        let perfect: Vec<(String, String)> = (0..80)
+            .map(|i| (format!("l{}", i / 2), format!("l{}", i / 2)))
+            .collect();
+        let perfect: Vec<(String, &str)> = perfect
+            .iter()
+            .map(|(gold, predicted)| (gold.clone(), predicted.as_str()))
+            .collect();
+        let single = vec![("a".to_owned(), "a")];
+        let mixed = vec![
+            ("a".to_owned(), "a"),
+            ("b".to_owned(), "a"),
+            ("b".to_owned(), "b"),
+            ("c".to_owned(), "?"),
+        ];
+        for pairs in [perfect, single, mixed] {
+            for (name, estimate) in summed(&pairs) {
+                let (value, low, high) = (
+                    estimate.value.unwrap(),
+                    estimate.low.unwrap(),
+                    estimate.high.unwrap(),
+                );
+                assert!(
+                    low <= value && value <= high && low < high,
+                    "{name}: {value} [{low}, {high}]"
+                );
+            }
+        }
+    }
 }

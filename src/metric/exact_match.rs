@@ -60,7 +60,7 @@ impl ExactMatch {
 
 impl Metric for ExactMatch {
     fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
-        let Some(reference) = scored.reference else {
+        let Some(reference) = scored.reference.filter(|reference| !reference.is_null()) else {
             return Ok(None);
         };
         let is_equal = scored

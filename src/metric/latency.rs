@@ -62,7 +62,7 @@ impl Tally for LatencyTally {
         summary.parts.push((String::new(), mean));
         self.values.sort_unstable_by(f64::total_cmp);
         for (name, q) in [("p50", 0.5), ("p95", 0.95)] {
-            let interval = quantile_interval(&self.values, q);
+            let interval = quantile_interval(&self.values, q, mean.n);
             let estimate = Estimate {
                 value: (!self.values.is_empty()).then(|| quantile(&self.values, q)),
                 low: interval.map(|interval| interval.low),

@@ -8,40 +8,8 @@ use crate::problem::suggest;
 use crate::provider::{BuildError, Building, PROVIDERS, Provider};
 use crate::spec::{ModelSpec, Workspace};
 
-/// Files of a weights folder that change what a model says. Anything else (optimizer states, logs,
-/// read-mes) does not.
-const EXTENSIONS: &[&str] = &[
-    "safetensors",
-    "bin",
-    "gguf",
-    "pt",
-    "pth",
-    "ckpt",
-    "npz",
-    "onnx",
-    "jinja",
-    "model",
-    "tiktoken",
-];
-const NAMES: &[&str] = &[
-    "config.json",
-    "generation_config.json",
-    "adapter_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "chat_template.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "model.safetensors.index.json",
-    "modules.json",
-    "params.json",
-];
-/// Files of the training that only look like weights.
+/// Files of a weights folder that do not change what a model says: traces of its training, papers.
+/// Everything else counts, also what etalon does not know: a rerun costs less than a stale result.
 const TRAINING: &[&str] = &[
     "optimizer",
     "scheduler",
@@ -50,6 +18,16 @@ const TRAINING: &[&str] = &[
     "scaler",
     "random_states",
     "trainer_state",
+    "events.out",
+    "all_results",
+    "train_results",
+    "eval_results",
+    "readme",
+    "license",
+    "notice",
+];
+const PAPERS: &[&str] = &[
+    "md", "log", "png", "svg", "jpg", "pdf", "csv", "lock", "tmp",
 ];
 
 /// Builds a model's provider. `digest_file` returns the digest of a file.
@@ -94,7 +72,7 @@ fn weights(
         if path.is_file() {
             files.push((file_name(&path), path.clone()));
         } else if path.is_dir() {
-            in_folder(&path, &path, &mut files);
+            in_folder(&path, &path, &mut files)?;
         } else {
             for path in glob::glob(&path.to_string_lossy())
                 .into_iter()
@@ -102,7 +80,7 @@ fn weights(
                 .flatten()
             {
                 if path.is_dir() {
-                    in_folder(&path, &path, &mut files);
+                    in_folder(&path, &path, &mut files)?;
                 } else {
                     files.push((file_name(&path), path));
                 }
@@ -140,9 +118,17 @@ fn file_name(path: &Path) -> String {
         .into_owned()
 }
 
-fn in_folder(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
+fn in_folder(
+    root: &Path,
+    folder: &Path,
+    files: &mut Vec<(String, PathBuf)>,
+) -> Result<(), BuildError> {
+    let unreadable = |error: std::io::Error| BuildError {
+        message: format!("failed to read {}: {error}", folder.display()),
+        help: None,
+    };
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
         let name = file_name(&path);
         if name.starts_with('.') {
             continue;
@@ -150,7 +136,7 @@ fn in_folder(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) {
         if path.is_dir() {
             // Checkpoints beside the final weights are other models.
             if !name.starts_with("checkpoint-") {
-                in_folder(root, &path, files);
+                in_folder(root, &path, files)?;
             }
         } else if is_weight(&name) {
             let within = path
@@ -161,17 +147,15 @@ fn in_folder(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) {
             files.push((within, path));
         }
     }
+    Ok(())
 }
 
 fn is_weight(name: &str) -> bool {
     let lower = name.to_lowercase();
-    if TRAINING.iter().any(|training| lower.starts_with(training)) {
-        return false;
-    }
     let extension = lower
         .rsplit_once('.')
         .map_or("", |(_, extension)| extension);
-    EXTENSIONS.contains(&extension) || NAMES.contains(&lower.as_str())
+    !TRAINING.iter().any(|training| lower.starts_with(training)) && !PAPERS.contains(&extension)
 }
 
 #[cfg(test)]
@@ -186,6 +170,10 @@ mod tests {
             "tokenizer.json",
             "chat_template.jinja",
             "m.gguf",
+            "Modelfile",
+            "quantize_config.json",
+            "modeling_x.py",
+            "vocab.txt",
         ] {
             assert!(is_weight(name), "{name}");
         }

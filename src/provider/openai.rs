@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::http::Endpoint;
@@ -95,8 +96,9 @@ struct Choice<'a> {
 
 #[derive(Deserialize)]
 struct ChatMessage<'a> {
+    /// Text, or a list of parts with text in them.
     #[serde(borrow)]
-    content: Option<Cow<'a, str>>,
+    content: Option<&'a RawValue>,
     #[serde(borrow)]
     refusal: Option<Cow<'a, str>>,
 }
@@ -105,6 +107,20 @@ struct ChatMessage<'a> {
 struct Usage {
     prompt_tokens: Option<u64>,
     completion_tokens: Option<u64>,
+}
+
+/// Returns the text of a message's content; none for null.
+fn text_of(content: &str) -> Option<String> {
+    match serde_json::from_str(content) {
+        Ok(Value::String(text)) => Some(text),
+        Ok(Value::Array(parts)) => Some(
+            parts
+                .iter()
+                .filter_map(|part| part.get("text")?.as_str())
+                .collect(),
+        ),
+        _ => None,
+    }
 }
 
 impl Provider for OpenAi {
@@ -187,27 +203,23 @@ impl Provider for OpenAi {
 
     fn read(&self, raw: &str) -> Result<Reply, String> {
         let answer: ChatAnswer<'_> = serde_json::from_str(raw).map_err(|error| {
-            let start: String = raw.chars().take(80).collect();
-            format!("no chat completion: {error} in `{start}`")
+            let start: String = raw.chars().take(200).collect();
+            format!("no chat completion: `{start}` ({error})")
         })?;
         let Some(choice) = answer.choices.into_iter().next() else {
             return Err("no choice in it".to_owned());
         };
-        let refusal = choice
+        let content = choice
             .message
-            .refusal
-            .filter(|_| choice.message.content.is_none());
+            .content
+            .and_then(|content| text_of(content.get()));
+        let refusal = choice.message.refusal.filter(|_| content.is_none());
         let finish_reason = match &refusal {
             Some(_) => Some("refusal".to_owned()),
             None => choice.finish_reason.map(Cow::into_owned),
         };
         Ok(Reply {
-            text: choice
-                .message
-                .content
-                .or(refusal)
-                .map(Cow::into_owned)
-                .unwrap_or_default(),
+            text: content.or(refusal.map(Cow::into_owned)).unwrap_or_default(),
             finish_reason,
             prompt_tokens: answer.usage.as_ref().and_then(|usage| usage.prompt_tokens),
             completion_tokens: answer

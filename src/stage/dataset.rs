@@ -268,8 +268,12 @@ impl Dataset {
                 ""
             };
             return Err(StageError::failed(format!(
-                "{} bad rows:\n  {}{more}",
-                bad_rows.len(),
+                "{}:\n  {}{more}",
+                if bad_rows.len() == 1 {
+                    "a bad row".to_owned()
+                } else {
+                    format!("{} bad rows", bad_rows.len())
+                },
                 shown.join("\n  ")
             )));
         }

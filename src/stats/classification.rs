@@ -82,12 +82,15 @@ impl Confusion {
 
     /// Returns the report's 95 % intervals by a seeded multinomial bootstrap of the table: as many
     /// rows drawn as there are, 1,000 times. `pick` reads the numbers of interest off a report.
+    ///
+    /// A label that a resample happens not to hold, as gold or as prediction, is left out of it: small
+    /// classes would else pull the whole distribution below the estimate. `pick` gets NaN for it.
     pub fn intervals(
         &self,
         labels: &[String],
         seed: u64,
         pick: impl Fn(&Report) -> Vec<f64>,
-    ) -> Vec<Interval> {
+    ) -> Vec<Option<Interval>> {
         let indexed = Indexed::new(self, labels);
         let weights: Vec<f64> = self.cells.values().copied().collect();
         let total: f64 = weights.iter().sum();
@@ -95,19 +98,21 @@ impl Confusion {
         let mut columns: Vec<Vec<f64>> = Vec::new();
         for _ in 0..RESAMPLES {
             let drawn = multinomial(&weights, total, &mut random);
-            let Some(report) = indexed.report(labels, &drawn) else {
+            let Some(report) = indexed.resampled(labels, &drawn, &weights) else {
                 continue;
             };
             for (index, value) in pick(&report).into_iter().enumerate() {
-                match columns.get_mut(index) {
-                    Some(column) => column.push(value),
-                    None => columns.push(vec![value]),
+                if columns.len() <= index {
+                    columns.push(Vec::new());
+                }
+                if !value.is_nan() {
+                    columns[index].push(value);
                 }
             }
         }
         columns
             .iter_mut()
-            .map(|column| percentile_interval(column))
+            .map(|column| (!column.is_empty()).then(|| percentile_interval(column)))
             .collect()
     }
 }
@@ -137,6 +142,43 @@ impl Indexed {
             })
             .collect();
         Indexed { cells }
+    }
+
+    /// Returns the report of a resample; labels that it lost are NaN, and left out of the averages.
+    fn resampled(&self, labels: &[String], drawn: &[f64], original: &[f64]) -> Option<Report> {
+        let mut report = self.report(labels, drawn)?;
+        let (had, has) = (self.present(labels, original), self.present(labels, drawn));
+        let mut kept = Vec::new();
+        for (index, (_, scores)) in report.labels.iter_mut().enumerate() {
+            if had[index] && !has[index] {
+                *scores = LabelScores {
+                    precision: f64::NAN,
+                    recall: f64::NAN,
+                    f1: f64::NAN,
+                    support: 0.0,
+                };
+            } else {
+                kept.push(*scores);
+            }
+        }
+        report.macro_avg = average(&kept, |_| 1.0);
+        report.weighted_avg = average(&kept, |score| score.support);
+        Some(report)
+    }
+
+    /// Returns which labels occur, as gold or as prediction.
+    fn present(&self, labels: &[String], weights: &[f64]) -> Vec<bool> {
+        let mut present = vec![false; labels.len()];
+        for ((gold, predicted), weight) in self.cells.iter().zip(weights) {
+            for label in [gold, predicted]
+                .into_iter()
+                .flatten()
+                .filter(|_| *weight > 0.0)
+            {
+                present[*label] = true;
+            }
+        }
+        present
     }
 
     fn report(&self, labels: &[String], weights: &[f64]) -> Option<Report> {
@@ -287,8 +329,9 @@ mod tests {
         confusion.add("a", Some("a"), 80.0);
         confusion.add("a", Some("b"), 20.0);
         confusion.add("b", Some("b"), 100.0);
-        let interval =
-            confusion.intervals(&labels(&["a", "b"]), 3, |report| vec![report.accuracy])[0];
+        let interval = confusion.intervals(&labels(&["a", "b"]), 3, |report| vec![report.accuracy])
+            [0]
+        .unwrap();
         assert!(interval.low > 0.84 && interval.low < 0.88, "{interval:?}");
         assert!(interval.high > 0.92 && interval.high < 0.96, "{interval:?}");
     }

@@ -26,10 +26,18 @@ pub fn wilson(successes: f64, n: f64, z: f64) -> Option<Interval> {
     let denominator = 1.0 + z2 / n;
     let center = (p + z2 / (2.0 * n)) / denominator;
     let half = z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt() / denominator;
-    Some(Interval {
-        low: (center - half).max(0.0),
-        high: (center + half).min(1.0),
-    })
+    // The ends are exact where nothing or everything succeeded: rounding must not decide a gate.
+    let low = if successes <= 0.0 {
+        0.0
+    } else {
+        (center - half).max(0.0)
+    };
+    let high = if successes >= n {
+        1.0
+    } else {
+        (center + half).min(1.0)
+    };
+    Some(Interval { low, high })
 }
 
 /// Returns the normal 95 % interval of a mean from the sums of n values and of their squares around
@@ -97,19 +105,22 @@ pub fn quantile(sorted: &[f64], q: f64) -> f64 {
 }
 
 /// Returns the distribution-free 95 % interval of a quantile from order statistics (normal
-/// approximation to the binomial ranks; Hahn & Meeker 1991). None below ten values.
-pub fn quantile_interval(sorted: &[f64], q: f64) -> Option<Interval> {
-    let n = sorted.len();
-    if n < 10 {
+/// approximation to the binomial ranks; Hahn & Meeker 1991).
+///
+/// `n` is how many of the sorted values are independent: several samples of one row count once. None
+/// below ten.
+pub fn quantile_interval(sorted: &[f64], q: f64, n: u64) -> Option<Interval> {
+    if n < 10 || sorted.is_empty() {
         return None;
     }
-    let center = q * n as f64;
-    let half = Z95 * (n as f64 * q * (1.0 - q)).sqrt();
-    let low = (center - half).floor().max(0.0) as usize;
-    let high = ((center + half).ceil() as usize).min(n - 1);
+    let half = Z95 * (q * (1.0 - q) / n as f64).sqrt();
+    let rank = |share: f64| share * sorted.len() as f64;
+    let low = rank((q - half).max(0.0)).floor() as usize;
+    let high = rank((q + half).min(1.0)).ceil() as usize;
+    let last = sorted.len() - 1;
     Some(Interval {
-        low: sorted[low],
-        high: sorted[high],
+        low: sorted[low.min(last)],
+        high: sorted[high.min(last)],
     })
 }
 
@@ -127,6 +138,10 @@ mod tests {
         let all = wilson(20.0, 20.0, Z95).unwrap();
         assert!(all.low > 0.83 && all.low < 0.84 && all.high == 1.0);
         assert!(wilson(0.0, 0.0, Z95).is_none());
+        for n in 1..2_000 {
+            assert_eq!(wilson(0.0, f64::from(n), Z95).unwrap().low, 0.0);
+            assert_eq!(wilson(f64::from(n), f64::from(n), Z95).unwrap().high, 1.0);
+        }
     }
 
     #[test]
@@ -142,6 +157,6 @@ mod tests {
     fn quantiles_interpolate() {
         assert_eq!(quantile(&[1.0, 2.0, 3.0, 4.0], 0.5), 2.5);
         assert_eq!(quantile(&[1.0], 0.95), 1.0);
-        assert!(quantile_interval(&[1.0; 9], 0.5).is_none());
+        assert!(quantile_interval(&[1.0; 9], 0.5, 9).is_none());
     }
 }

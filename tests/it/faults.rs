@@ -369,3 +369,101 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
     let again = before + server.count() - 200;
     assert!(again <= 16, "{again} calls were bought again");
 }
+
+#[test]
+fn a_result_that_cannot_be_written_is_no_success() {
+    let server = Server::plain();
+    let workspace = standard(&server, 3);
+    workspace.run(&[]).code(0);
+    let shell = |script: &str| {
+        let script = script.replace("etalon", env!("CARGO_BIN_EXE_etalon"));
+        let output = std::process::Command::new("bash")
+            .args(["-c", &script])
+            .current_dir(workspace.path(""))
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (code, stderr) = shell("etalon run p --format json > /dev/full");
+    assert_eq!(code, Some(4), "{stderr}");
+    assert!(stderr.contains("standard output"), "{stderr}");
+    // A reader that goes away changes nothing, least of all a failed gate.
+    let spec = workspace.read("pipelines/p.yaml");
+    workspace.write(
+        "pipelines/p.yaml",
+        format!("{spec}gates: [quality.tuned.accuracy >= 5]\n"),
+    );
+    assert_eq!(shell("set -o pipefail; etalon run p | true").0, Some(1));
+    assert_eq!(
+        shell("set -o pipefail; etalon show p answers | head -1").0,
+        Some(0)
+    );
+    let json = workspace
+        .etalon(&[
+            "run",
+            "p",
+            "--format",
+            "json",
+            "--workspace",
+            "/nowhere/at/all",
+        ])
+        .code(2)
+        .json();
+    assert!(
+        json["problems"][0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("there is no directory")
+    );
+}
+
+#[test]
+fn two_names_for_one_model_buy_once() {
+    let server = Server::plain();
+    let workspace = standard(&server, 10);
+    workspace
+        .edit(
+            "pipelines/p.yaml",
+            "  grader:",
+            "  twin: { extends: tuned, revision: b, concurrency: 3 }\n  grader:",
+        )
+        .edit(
+            "pipelines/p.yaml",
+            "models: [base, tuned]",
+            "models: [base, tuned, twin]",
+        );
+    let plan = workspace.plan(&["--only", "answers"]).code(0).json();
+    assert_eq!(plan["total"]["calls"], 20);
+    workspace.run(&["--only", "answers"]).code(0);
+    assert_eq!(server.count(), 20);
+    workspace
+        .run(&["--only", "answers", "--refresh", "answers"])
+        .code(0);
+    assert_eq!(server.count(), 20, "a refresh buys each request once");
+}
+
+#[test]
+fn damage_that_only_showing_finds_is_mended_by_the_next_run() {
+    let server = Server::plain();
+    let workspace = standard(&server, 10);
+    workspace.run(&[]).code(0);
+    server.count();
+    for artifact in files(&workspace.path("cache/artifacts")) {
+        let mut bytes = std::fs::read(&artifact).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x55;
+        std::fs::write(&artifact, bytes).unwrap();
+    }
+    let shown = workspace.etalon(&["show", "p", "answers.base"]).code(3);
+    assert!(
+        shown.stderr.contains("makes them again"),
+        "{}",
+        shown.stderr
+    );
+    workspace.run(&[]).code(0);
+    assert_eq!(workspace.show("answers.base").len(), 10);
+    assert_eq!(server.count(), 0);
+}

@@ -24,7 +24,7 @@ const GOLDEN: &[(&str, u64, &str, &str)] = &[
         "metric",
         1,
         "scores.tuned",
-        "46bfe427e15c244006b275500d91be126d4e29e97571569399713d1d0ebce204",
+        "d07b8ea7fa92713a2e5d731df783dd5e46647e8dd78d3ec725b97b0a924c8642",
     ),
     (
         "judge",
@@ -36,7 +36,7 @@ const GOLDEN: &[(&str, u64, &str, &str)] = &[
         "judge",
         1,
         "duel.tuned",
-        "8ac408020c24c557b35c4914398eefa5a8fffbb72e105878c23db29c452be0a6",
+        "840a5c83365fcb68f1383fc35bbd4b1ddbc510f58201cbff70c787bc454e6c96",
     ),
 ];
 

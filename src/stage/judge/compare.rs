@@ -336,7 +336,7 @@ struct CompareTally {
     n: u64,
     missing: u64,
     /// Rows whose two orders agree, rows with two valid orders.
-    consistent: u64,
+    consistent: f64,
     swapped: u64,
 }
 
@@ -349,7 +349,7 @@ impl Default for CompareTally {
             ties: 0.0,
             n: 0,
             missing: 0,
-            consistent: 0,
+            consistent: 0.0,
             swapped: 0,
         }
     }
@@ -357,11 +357,18 @@ impl Default for CompareTally {
 
 impl Tally for CompareTally {
     fn add(&mut self, judgements: &[Judgement]) {
-        for judgement in judgements {
-            if let [Some(first), Some(second)] = judgement.orders.as_slice() {
-                self.swapped += 1;
-                self.consistent += u64::from(first == second);
-            }
+        // Samples of a row are averaged first: n counts rows.
+        let pairs: Vec<bool> = judgements
+            .iter()
+            .filter_map(|judgement| match judgement.orders.as_slice() {
+                [Some(first), Some(second)] => Some(first == second),
+                _ => None,
+            })
+            .collect();
+        if !pairs.is_empty() {
+            self.swapped += 1;
+            self.consistent +=
+                pairs.iter().filter(|same| **same).count() as f64 / pairs.len() as f64;
         }
         let verdicts: Vec<f64> = judgements
             .iter()
@@ -379,14 +386,15 @@ impl Tally for CompareTally {
             return;
         }
         self.n += 1;
-        let share = 1.0 / verdicts.len() as f64;
-        for points in &verdicts {
-            self.wins += if *points > 0.5 { share } else { 0.0 };
-            self.losses += if *points < 0.5 { share } else { 0.0 };
-            self.ties += if *points == 0.5 { share } else { 0.0 };
-        }
+        let share = |is_meant: &dyn Fn(f64) -> bool| {
+            verdicts.iter().filter(|points| is_meant(**points)).count() as f64
+                / verdicts.len() as f64
+        };
+        self.wins += share(&|points| points > 0.5);
+        self.losses += share(&|points| points < 0.5);
+        self.ties += share(&|points| points == 0.5);
         self.points
-            .add_value(Some(verdicts.iter().sum::<f64>() * share));
+            .add_value(Some(verdicts.iter().sum::<f64>() / verdicts.len() as f64));
     }
 
     fn finish(&mut self, summary: &mut Summary) {
@@ -415,7 +423,10 @@ impl Tally for CompareTally {
             proportion(self.wins, decided, decided.round() as u64),
         );
         if self.swapped > 0 {
-            let consistency = proportion(self.consistent as f64, self.swapped as f64, self.swapped);
+            let consistency = Estimate {
+                missing: n + missing - self.swapped,
+                ..proportion(self.consistent, self.swapped as f64, self.swapped)
+            };
             summary
                 .values
                 .insert("position_consistency".to_owned(), consistency);

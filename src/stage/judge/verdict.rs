@@ -169,20 +169,36 @@ pub fn read_pair(
 }
 
 fn tagged(body: &str, tag: &str, reading: &mut PairReading) -> Vec<Verdict> {
-    let Ok(pattern) = Regex::new(&format!(
-        r"(?i)VERDICT-{}\s*[*_]*\s*[:：]\s*[*_\[(]*\s*({TOKEN})\b",
-        regex::escape(tag)
-    )) else {
+    let tag = regex::escape(tag);
+    // Loose: every verdict that a line names. Strict: a verdict that ends its line, as asked for.
+    let head = format!(
+        r#"(?im)VERDICT-{tag}\s*[*_]*\s*[:：]\s*[*_\[("'`]*\s*(?:(?:assistant|response|answer|model|output)\s+)?({TOKEN})\b"#
+    );
+    let (Ok(loose), Ok(strict)) = (
+        Regex::new(&head),
+        Regex::new(&format!(r#"{head}\s*[\])"'`*_.!]*[ \t\r]*$"#)),
+    ) else {
         return Vec::new();
     };
-    let verdicts: Vec<Verdict> = pattern
+    let hits: Vec<(usize, Verdict)> = strict
         .captures_iter(body)
-        .map(|found| Verdict::of(&found[1]))
+        .filter_map(|found| Some((found.get(0)?.start(), Verdict::of(&found[1]))))
         .collect();
-    if !verdicts.is_empty() {
-        reading.status = VerdictStatus::Ok;
+    let Some((last, _)) = hits.last() else {
+        return Vec::new();
+    };
+    reading.status = VerdictStatus::Ok;
+    let line_start = body[..*last].rfind('\n').map_or(0, |at| at + 1);
+    let line = body[line_start..].lines().next().unwrap_or_default();
+    let sides: BTreeSet<u8> = loose
+        .captures_iter(line)
+        .map(|found| Verdict::of(&found[1]).side())
+        .collect();
+    if sides.len() > 1 {
+        reading.status = VerdictStatus::Ambiguous;
+        reading.conflict = true;
     }
-    verdicts
+    hits.into_iter().map(|(_, verdict)| verdict).collect()
 }
 
 fn untagged(body: &str, reading: &mut PairReading) -> Vec<Verdict> {
@@ -304,12 +320,22 @@ enum Defect {
 
 /// Parses strictly: RFC 8259, and no key twice with different values, at any depth.
 fn strict(text: &str) -> Result<Value, Defect> {
+    strict_within(text, MAX_DEPTH)
+}
+
+/// Levels that a verdict may nest: none needs more than a few.
+const MAX_DEPTH: usize = 32;
+
+fn strict_within(text: &str, depth: usize) -> Result<Value, Defect> {
+    if depth == 0 {
+        return Err(Defect::Syntax);
+    }
     let text = text.trim_matches([' ', '\t', '\n', '\r']);
     match text.as_bytes().first() {
         Some(b'{') => {
             let mut map = Map::new();
             for (key, raw) in entries(text)? {
-                let value = strict(raw.get())?;
+                let value = strict_within(raw.get(), depth - 1)?;
                 if map.get(&key).is_some_and(|earlier| *earlier != value) {
                     return Err(Defect::Duplicate);
                 }
@@ -319,7 +345,10 @@ fn strict(text: &str) -> Result<Value, Defect> {
         }
         Some(b'[') => {
             let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| Defect::Syntax)?;
-            items.into_iter().map(|item| strict(item.get())).collect()
+            items
+                .into_iter()
+                .map(|item| strict_within(item.get(), depth - 1))
+                .collect()
         }
         _ => serde_json::from_str(text).map_err(|_| Defect::Syntax),
     }
@@ -633,6 +662,18 @@ mod tests {
         assert_eq!(pair("[[A]]"), None);
         assert_eq!(pair("VERDICT-00000000: A"), None);
         assert_eq!(pair("**VERDICT-ab12cd34: tie**"), Some(Verdict::Tie));
+        assert_eq!(pair("VERDICT-ab12cd34: `Response B`."), Some(Verdict::B));
+        // What says more than a verdict is asked again, never guessed.
+        for text in [
+            "A tie",
+            "A and B are equally good",
+            "A/B",
+            "A is much worse than B",
+            "[A|B|TIE]",
+            "A or VERDICT-ab12cd34: B",
+        ] {
+            assert_eq!(pair(&format!("VERDICT-ab12cd34: {text}")), None, "{text}");
+        }
         let criteria = ["tone".to_owned()];
         let rubric =
             |text: &str| read_rubric(text, &criteria, SCALE, None, Some("ab12cd34")).scores[0].1;
@@ -657,6 +698,12 @@ mod tests {
             r#"{"tone": 9}"#.to_owned(),
             r#"{"tone": 1e999}"#.to_owned(),
             "{\"tone\": 5".to_owned(),
+            format!(
+                "{{\"x\": {}{}, \"y\": 1}}",
+                "[".repeat(100_000),
+                "]".repeat(100_000)
+            ),
+            format!("{}{}", "{\"a\":".repeat(50_000), "}".repeat(50_000)),
         ] {
             let reading = read_rubric(&text, &criteria, SCALE, None, None);
             assert_eq!(reading.scores[0].1, None, "{:.30}", text);
