@@ -6,8 +6,8 @@
 //! more calls.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -35,7 +35,12 @@ pub(super) trait Sink<O>: Send + 'static {
 /// What workers share.
 struct Shared<I, O, W, S> {
     items: Mutex<Items<I>>,
+    /// Results just handed in. Whoever holds `results` takes them from here, so that nobody waits for
+    /// the sink.
+    pending: Mutex<Vec<(u64, Result<O, StageError>)>>,
     results: Mutex<Results<O, S>>,
+    /// How many results wait for an earlier one.
+    waiting: AtomicUsize,
     work: W,
     is_open: AtomicBool,
     has_room: Notify,
@@ -72,6 +77,8 @@ where
 {
     let shared = Arc::new(Shared {
         items: Mutex::new(Items { items, next: 0 }),
+        pending: Mutex::default(),
+        waiting: AtomicUsize::new(0),
         results: Mutex::new(Results {
             waiting: BTreeMap::new(),
             written: 0,
@@ -147,17 +154,42 @@ where
         Some((number, item))
     }
 
-    fn results(&self) -> MutexGuard<'_, Results<O, S>> {
-        self.results.lock().expect("no panic while locked")
-    }
-
     fn is_full(&self) -> bool {
-        self.is_open.load(Ordering::Relaxed) && self.results().waiting.len() >= MAX_WAITING
+        self.is_open.load(Ordering::Relaxed) && self.waiting.load(Ordering::Relaxed) >= MAX_WAITING
     }
 
     fn hand_in(&self, number: u64, result: Result<O, StageError>) {
-        let mut results = self.results();
-        let was_full = results.waiting.len() >= MAX_WAITING;
+        self.pending
+            .lock()
+            .expect("no panic while locked")
+            .push((number, result));
+        loop {
+            // Whoever has the lock looks once more after leaving it: nothing is left behind.
+            let Ok(mut results) = self.results.try_lock() else {
+                return;
+            };
+            let batch = std::mem::take(&mut *self.pending.lock().expect("no panic while locked"));
+            for (number, result) in batch {
+                self.accept(&mut results, number, result);
+            }
+            let was_full =
+                self.waiting.swap(results.waiting.len(), Ordering::Relaxed) >= MAX_WAITING;
+            if was_full || !self.is_open.load(Ordering::Relaxed) {
+                self.has_room.notify_waiters();
+            }
+            drop(results);
+            if self
+                .pending
+                .lock()
+                .expect("no panic while locked")
+                .is_empty()
+            {
+                return;
+            }
+        }
+    }
+
+    fn accept(&self, results: &mut Results<O, S>, number: u64, result: Result<O, StageError>) {
         match result {
             Ok(result) => {
                 results.waiting.insert(number, result);
@@ -167,7 +199,6 @@ where
                 results.error.get_or_insert(error);
             }
         }
-        let results = &mut *results;
         while let Some(result) = results.waiting.remove(&results.written) {
             results.written += 1;
             if results.error.is_some() {
@@ -181,10 +212,6 @@ where
                     results.error = Some(error);
                 }
             }
-        }
-        if was_full && results.waiting.len() < MAX_WAITING || !self.is_open.load(Ordering::Relaxed)
-        {
-            self.has_room.notify_waiters();
         }
     }
 }
