@@ -39,7 +39,9 @@ fn vectors() {
                 _ => Err(format!("no function of etalon computes {family} yet")),
             };
             match result {
-                Ok(()) => passed += 1,
+                Ok(Held::Yes) => passed += 1,
+                // Shown as not passed, and no failure: no function computes it yet.
+                Ok(Held::NotYet) => {}
                 Err(message) => failures.push(format!("{family} {}: {message}", case["id"])),
             }
         }
@@ -53,7 +55,13 @@ fn vectors() {
     );
 }
 
-fn verdict_parse(case: &Value) -> Result<(), String> {
+/// Whether a case was held to its expectation.
+enum Held {
+    Yes,
+    NotYet,
+}
+
+fn verdict_parse(case: &Value) -> Result<Held, String> {
     let (input, expected) = (&case["input"], &case["expected"]);
     let text = input["text"].as_str().unwrap_or_default();
     let finish_reason = input["finish_reason"].as_str();
@@ -102,24 +110,24 @@ fn verdict_parse(case: &Value) -> Result<(), String> {
         json!({ "status": status(reading.status), "scores": scores, "errors": reading.errors, "notes": reading.notes })
     };
     if found == *expected {
-        Ok(())
+        Ok(Held::Yes)
     } else {
         Err(format!("{found} instead of {expected} for {input}"))
     }
 }
 
-fn proportion_ci(case: &Value, tolerance: f64) -> Result<(), String> {
+fn proportion_ci(case: &Value, tolerance: f64) -> Result<Held, String> {
     let (input, expected) = (&case["input"], &case["expected"]);
     let z = match input["alpha"].as_f64() {
         Some(alpha) if (alpha - 0.05).abs() < 1e-12 => etalon::stats::Z95,
         // Other levels come with the statistics of the whole family.
-        _ => return Ok(()),
+        _ => return Ok(Held::NotYet),
     };
     let (Some(successes), Some(n)) = (input["successes"].as_f64(), input["n"].as_f64()) else {
-        return Ok(());
+        return Ok(Held::NotYet);
     };
     let Some(wanted) = expected["wilson"].as_array() else {
-        return Ok(());
+        return Ok(Held::NotYet);
     };
     let interval = wilson(successes, n, z).ok_or("no interval")?;
     for (found, wanted) in [interval.low, interval.high].into_iter().zip(wanted) {
@@ -128,5 +136,5 @@ fn proportion_ci(case: &Value, tolerance: f64) -> Result<(), String> {
             return Err(format!("{found} instead of {wanted}"));
         }
     }
-    Ok(())
+    Ok(Held::Yes)
 }
