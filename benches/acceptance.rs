@@ -30,17 +30,10 @@ const SCENARIOS: &[Scenario] = &[
 ];
 
 fn main() {
-    let arguments: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| argument != "--bench")
-        .collect();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.first().map(String::as_str) {
         Some("serve") => serve(arguments[1].parse().expect("a number of milliseconds")),
-        Some("bare") => bare(
-            &arguments[1],
-            arguments[2].parse().expect("a number of calls"),
-            Path::new(&arguments[3]),
-        ),
+        Some("bare") => bare(&arguments[1], arguments[2].parse().expect("a number of calls"), Path::new(&arguments[3])),
         _ => {
             for (name, scenario) in SCENARIOS {
                 if arguments.is_empty() || arguments.iter().any(|argument| argument == name) {
@@ -52,10 +45,7 @@ fn main() {
 }
 
 fn rows_wanted(default: usize) -> usize {
-    std::env::var("ROWS")
-        .ok()
-        .and_then(|rows| rows.parse().ok())
-        .unwrap_or(default)
+    std::env::var("ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(default)
 }
 
 fn report(name: &str, value: &str, goal: &str) {
@@ -67,20 +57,15 @@ fn report(name: &str, value: &str, goal: &str) {
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
 fn serve(milliseconds: u64) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async move {
         let count = || async { CALLS.swap(0, Ordering::Relaxed).to_string() };
         let chat = move |body: Bytes| answer(body, milliseconds);
         let app = Router::new()
             .route("/count", axum::routing::get(count))
             .route("/v1/chat/completions", axum::routing::post(chat));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         println!("{}", listener.local_addr().expect("an address"));
         axum::serve(listener, app).await.expect("it serves");
     });
@@ -91,10 +76,7 @@ async fn answer(body: Bytes, milliseconds: u64) -> impl IntoResponse {
     if milliseconds > 0 {
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     }
-    let text = format!(
-        "an answer of {} bytes to a prompt, as long as a label with its reason may be",
-        body.len()
-    );
+    let text = format!("an answer of {} bytes to a prompt, as long as a label with its reason may be", body.len());
     let answer = format!(
         "{{\"id\":\"x\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\",\"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\"content\":\"{text}\"}},\"finish_reason\":\"stop\"}}],\"usage\":{{\"prompt_tokens\":60,\"completion_tokens\":16,\"total_tokens\":76}}}}"
     );
@@ -116,27 +98,17 @@ impl Server {
         let mut address = String::new();
         let mut out = std::io::BufReader::new(child.stdout.take().expect("its output"));
         std::io::BufRead::read_line(&mut out, &mut address).expect("its address");
-        Server {
-            child,
-            address: address.trim().to_owned(),
-        }
+        Server { child, address: address.trim().to_owned() }
     }
 
     /// Returns the calls since the last time.
     fn count(&self) -> usize {
         use std::io::Read;
         let mut stream = std::net::TcpStream::connect(&self.address).expect("it listens");
-        write!(
-            stream,
-            "GET /count HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-        )
-        .expect("it reads");
+        write!(stream, "GET /count HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it reads");
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("it answers");
-        text.rsplit("\r\n")
-            .next()
-            .and_then(|body| body.trim().parse().ok())
-            .expect("a number")
+        text.rsplit("\r\n").next().and_then(|body| body.trim().parse().ok()).expect("a number")
     }
 }
 
@@ -150,20 +122,11 @@ impl Drop for Server {
 // The bare loop: sends, parses, logs, nothing else.
 
 fn bare(url: &str, calls: usize, log: &Path) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let _ = rustls::crypto::ring::default_provider().install_default();
     let next = Arc::new(AtomicUsize::new(0));
-    let log = Arc::new(std::sync::Mutex::new(
-        std::fs::File::create(log).expect("a log"),
-    ));
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .pool_max_idle_per_host(usize::MAX)
-        .build()
-        .expect("a client");
+    let log = Arc::new(std::sync::Mutex::new(std::fs::File::create(log).expect("a log")));
+    let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(usize::MAX).build().expect("a client");
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..64 {
@@ -249,27 +212,17 @@ stages:
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_etalon"));
-        command
-            .args(arguments)
-            .current_dir(self.0.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
+        command.args(arguments).current_dir(self.0.path()).stdout(Stdio::piped()).stderr(Stdio::null());
         command
     }
 
     /// Runs the pipeline; returns seconds and the run's document.
     fn run(&self) -> (f64, Value) {
         let start = Instant::now();
-        let output = self
-            .command(&["run", "p", "--format", "json"])
-            .output()
-            .expect("it runs");
+        let output = self.command(&["run", "p", "--format", "json"]).output().expect("it runs");
         let seconds = start.elapsed().as_secs_f64();
         assert!(output.status.success(), "{output:?}");
-        (
-            seconds,
-            serde_json::from_slice(&output.stdout).expect("a document"),
-        )
+        (seconds, serde_json::from_slice(&output.stdout).expect("a document"))
     }
 }
 
@@ -287,34 +240,18 @@ fn start() {
     let workspace = Workspace::new(&server, 100, 16);
     let mut spec = std::fs::read_to_string(workspace.path("pipelines/p.yaml")).expect("the spec");
     for number in 0..6 {
-        spec.push_str(&format!(
-            "  more{number}: {{ kind: metric, input: answers, metrics: [json_valid] }}\n"
-        ));
+        spec.push_str(&format!("  more{number}: {{ kind: metric, input: answers, metrics: [json_valid] }}\n"));
     }
     workspace.write("pipelines/p.yaml", &spec);
     let time = |arguments: &[&str]| {
         median(11, || {
             let start = Instant::now();
-            assert!(
-                workspace
-                    .command(arguments)
-                    .status()
-                    .expect("it runs")
-                    .success()
-            );
+            assert!(workspace.command(arguments).status().expect("it runs").success());
             start.elapsed().as_secs_f64()
         })
     };
-    report(
-        "etalon --version",
-        &format!("{:.1} ms", 1e3 * time(&["--version"])),
-        "10 ms",
-    );
-    report(
-        "check, 10 stages",
-        &format!("{:.1} ms", 1e3 * time(&["check", "p"])),
-        "30 ms",
-    );
+    report("etalon --version", &format!("{:.1} ms", 1e3 * time(&["--version"])), "10 ms");
+    report("check, 10 stages", &format!("{:.1} ms", 1e3 * time(&["check", "p"])), "30 ms");
 }
 
 fn noop() {
@@ -328,11 +265,7 @@ fn noop() {
     server.count();
     let seconds = median(11, || workspace.run().0);
     assert_eq!(server.count(), 0);
-    report(
-        &format!("nothing to do, 4 stages, {rows} rows"),
-        &format!("{:.1} ms", 1e3 * seconds),
-        "50 ms",
-    );
+    report(&format!("nothing to do, 4 stages, {rows} rows"), &format!("{:.1} ms", 1e3 * seconds), "50 ms");
 }
 
 fn changed() {
@@ -346,18 +279,10 @@ fn changed() {
         version += 1;
         workspace.write_rows(rows, version);
         let (seconds, _) = workspace.run();
-        assert_eq!(
-            server.count(),
-            rows.div_ceil(100),
-            "only the changed rows are sent"
-        );
+        assert_eq!(server.count(), rows.div_ceil(100), "only the changed rows are sent");
         seconds
     });
-    report(
-        &format!("1 % of {rows} rows changed"),
-        &format!("{seconds:.2} s"),
-        "1.5 s",
-    );
+    report(&format!("1 % of {rows} rows changed"), &format!("{seconds:.2} s"), "1.5 s");
     let start = Instant::now();
     workspace.write(
         "pipelines/p.yaml",
@@ -365,13 +290,7 @@ fn changed() {
             .expect("the spec")
             .replace("{{ row.question }}", "Q: {{ row.question }}"),
     );
-    assert!(
-        workspace
-            .command(&["plan", "p"])
-            .status()
-            .expect("it runs")
-            .success()
-    );
+    assert!(workspace.command(&["plan", "p"]).status().expect("it runs").success());
     report(
         &format!("plan, {rows} rows, one template changed"),
         &format!("{:.2} s", start.elapsed().as_secs_f64()),
@@ -387,12 +306,7 @@ fn throughput() {
     let bare_seconds = || {
         let start = Instant::now();
         let status = Command::new(std::env::current_exe().expect("this program"))
-            .args([
-                "bare",
-                &url,
-                &calls.to_string(),
-                &log.path().to_string_lossy(),
-            ])
+            .args(["bare", &url, &calls.to_string(), &log.path().to_string_lossy()])
             .status()
             .expect("it runs");
         assert!(status.success());
@@ -401,10 +315,7 @@ fn throughput() {
     let etalon_seconds = || {
         let workspace = Workspace::new(&server, calls, 64);
         let start = Instant::now();
-        let status = workspace
-            .command(&["run", "p", "--only", "answers"])
-            .status()
-            .expect("it runs");
+        let status = workspace.command(&["run", "p", "--only", "answers"]).status().expect("it runs");
         assert!(status.success());
         start.elapsed().as_secs_f64()
     };
@@ -426,11 +337,7 @@ fn throughput() {
     }
     let rate = |seconds: f64| calls as f64 / seconds;
     report(
-        &format!(
-            "{calls} calls, 64 in flight ({:.0}/s, bare loop {:.0}/s)",
-            rate(etalon_all[2]),
-            rate(bare_all[2])
-        ),
+        &format!("{calls} calls, 64 in flight ({:.0}/s, bare loop {:.0}/s)", rate(etalon_all[2]), rate(bare_all[2])),
         &format!("{:.2} of the bare loop", ratios[2]),
         "0.8",
     );
@@ -442,11 +349,7 @@ fn latency() {
         let workspace = Workspace::new(&server, 1_000, 100);
         workspace.run().0
     });
-    report(
-        "1,000 rows at 100 ms, 100 in flight",
-        &format!("{seconds:.2} s"),
-        "1.3 s (floor 1.0 s)",
-    );
+    report("1,000 rows at 100 ms, 100 in flight", &format!("{seconds:.2} s"), "1.3 s (floor 1.0 s)");
 }
 
 fn memory() {
@@ -456,11 +359,8 @@ fn memory() {
     let start = Instant::now();
     let mut peak = 0;
     for round in 0..2 {
-        let mut child = workspace
-            .command(&["run", "p", "--format", "json"])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("it runs");
+        let mut child =
+            workspace.command(&["run", "p", "--format", "json"]).stdout(Stdio::null()).spawn().expect("it runs");
         while child.try_wait().expect("it lives").is_none() {
             peak = peak.max(high_water(child.id()));
             std::thread::sleep(Duration::from_millis(20));
@@ -472,10 +372,7 @@ fn memory() {
         }
     }
     report(
-        &format!(
-            "two passes over {rows} rows, peak memory ({:.0} s)",
-            start.elapsed().as_secs_f64()
-        ),
+        &format!("two passes over {rows} rows, peak memory ({:.0} s)", start.elapsed().as_secs_f64()),
         &format!("{} MB", peak / 1024),
         "500 MB",
     );
@@ -497,11 +394,7 @@ fn kill() {
     let workspace = Workspace::new(&server, rows, 16);
     let (mut kills, mut bought_before) = (0, 0);
     for round in 0..100u64 {
-        let mut child = workspace
-            .command(&["run", "p"])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("it runs");
+        let mut child = workspace.command(&["run", "p"]).stdout(Stdio::null()).spawn().expect("it runs");
         std::thread::sleep(Duration::from_millis(5 + (round * 7) % 40));
         if child.try_wait().expect("it lives").is_none() {
             child.kill().expect("it dies");
@@ -515,10 +408,7 @@ fn kill() {
     assert_eq!(run["summary"]["exact"]["tuned"]["exact_match"]["n"], rows);
     let undisturbed = Workspace::new(&server, rows, 16);
     let (_, other) = undisturbed.run();
-    assert_eq!(
-        run["nodes"][1]["artifact"], other["nodes"][1]["artifact"],
-        "the rows equal an undisturbed run's"
-    );
+    assert_eq!(run["nodes"][1]["artifact"], other["nodes"][1]["artifact"], "the rows equal an undisturbed run's");
     report(
         &format!("kill -9, {kills} times, {rows} rows, 16 in flight"),
         &format!("{} bought again", bought - rows),

@@ -25,10 +25,7 @@ pub struct Place {
 impl Place {
     /// Returns the place of a whole file: its first line.
     pub fn start_of(source: &Arc<Source>) -> Place {
-        Place {
-            source: source.clone(),
-            range: 0..0,
-        }
+        Place { source: source.clone(), range: 0..0 }
     }
 
     /// Returns line and column, both from 1, the column in characters.
@@ -36,10 +33,7 @@ impl Place {
         let start = floor_char(&self.source.text, self.range.start);
         let before = &self.source.text[..start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (
-            before.matches('\n').count() + 1,
-            before[line_start..].chars().count() + 1,
-        )
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
 }
 
@@ -81,20 +75,11 @@ pub struct Problem {
 
 impl Problem {
     pub fn error(code: &'static str, message: impl Into<String>) -> Problem {
-        Problem {
-            severity: Severity::Error,
-            code,
-            message: message.into(),
-            place: None,
-            help: None,
-        }
+        Problem { severity: Severity::Error, code, message: message.into(), place: None, help: None }
     }
 
     pub fn warning(code: &'static str, message: impl Into<String>) -> Problem {
-        Problem {
-            severity: Severity::Warning,
-            ..Problem::error(code, message)
-        }
+        Problem { severity: Severity::Warning, ..Problem::error(code, message) }
     }
 
     pub fn at(mut self, place: &Place) -> Problem {
@@ -139,25 +124,14 @@ pub fn did_you_mean<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -
 pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     names
         .into_iter()
-        .map(|name| {
-            (
-                strsim::damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase()),
-                name,
-            )
-        })
-        .filter(|(distance, name)| {
-            *distance <= (wrong.chars().count().max(name.chars().count()) / 3).max(1)
-        })
+        .map(|name| (strsim::damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase()), name))
+        .filter(|(distance, name)| *distance <= (wrong.chars().count().max(name.chars().count()) / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
 
 /// Returns "did you mean …?" where a name is near, else the list of what there is.
-pub fn suggest<'a>(
-    wrong: &str,
-    what: &str,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Option<String> {
+pub fn suggest<'a>(wrong: &str, what: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let names: Vec<&str> = names.into_iter().collect();
     did_you_mean(wrong, names.iter().copied()).or_else(|| match names.as_slice() {
         [] => None,
@@ -178,14 +152,8 @@ mod tests {
 
     #[test]
     fn columns_count_characters() {
-        let source = Arc::new(Source {
-            path: "a".into(),
-            text: "é: x\nüü: y".into(),
-        });
-        let place = Place {
-            source,
-            range: 12..13,
-        };
+        let source = Arc::new(Source { path: "a".into(), text: "é: x\nüü: y".into() });
+        let place = Place { source, range: 12..13 };
         assert_eq!(place.line_column(), (2, 5));
     }
 }

@@ -34,8 +34,7 @@ impl Row {
             row: &'a RawValue,
         }
         let Line { id, row } = serde_json::from_slice(line)?;
-        let columns =
-            serde_json::Deserializer::from_str(row.get()).deserialize_map(Wanted(is_wanted))?;
+        let columns = serde_json::Deserializer::from_str(row.get()).deserialize_map(Wanted(is_wanted))?;
         Ok(Row { id, columns })
     }
 }
@@ -167,10 +166,7 @@ mod tests {
     fn a_narrow_row_has_the_wanted_columns_alone() {
         let line = br#"{"id":"1","row":{"a":9007199254740993,"b":{"c":[1]},"d":"\u00e9"}}"#;
         let row = Row::narrow(line, &|name| name != "b").unwrap();
-        assert_eq!(
-            serde_json::to_string(&row).unwrap(),
-            "{\"id\":\"1\",\"row\":{\"a\":9007199254740993,\"d\":\"é\"}}"
-        );
+        assert_eq!(serde_json::to_string(&row).unwrap(), "{\"id\":\"1\",\"row\":{\"a\":9007199254740993,\"d\":\"é\"}}");
         assert!(Row::narrow(b"{\"id\":\"1\"}", &|_| true).is_err());
     }
 }

@@ -22,13 +22,7 @@ pub struct Estimate {
 impl Estimate {
     /// Returns an estimate without a value: there was nothing to estimate from.
     pub fn none(missing: u64) -> Estimate {
-        Estimate {
-            value: None,
-            low: None,
-            high: None,
-            n: 0,
-            missing,
-        }
+        Estimate { value: None, low: None, high: None, n: 0, missing }
     }
 }
 

@@ -19,16 +19,9 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(global: &Global, arguments: &CheckArgs) -> Result<u8, Exit> {
     let workspace = Workspace::open(global.workspace.as_deref())?;
-    let pipelines = if arguments.pipelines.is_empty() {
-        all(&workspace)
-    } else {
-        arguments.pipelines.clone()
-    };
+    let pipelines = if arguments.pipelines.is_empty() { all(&workspace) } else { arguments.pipelines.clone() };
     if pipelines.is_empty() {
-        return Err(Exit::usage(
-            "there is no pipeline in pipelines/",
-            Some("write one, or name a file".to_owned()),
-        ));
+        return Err(Exit::usage("there is no pipeline in pipelines/", Some("write one, or name a file".to_owned())));
     }
     let mut problems: Vec<Problem> = Vec::new();
     for pipeline in &pipelines {
@@ -38,10 +31,7 @@ pub(super) fn run(global: &Global, arguments: &CheckArgs) -> Result<u8, Exit> {
             problems.extend(plan::check_data(&plan));
         }
     }
-    let errors = problems
-        .iter()
-        .filter(|problem| problem.severity == Severity::Error)
-        .count();
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
     match global.format {
         Format::Json => print(&report::problems_json(&problems).to_string()),
         Format::Text => {
@@ -52,9 +42,7 @@ pub(super) fn run(global: &Global, arguments: &CheckArgs) -> Result<u8, Exit> {
             let names = pipelines.join(", ");
             match (errors, warnings) {
                 (0, 0) => print(&format!("{names}: no problems")),
-                (errors, warnings) => {
-                    print(&format!("{names}: {errors} errors, {warnings} warnings"))
-                }
+                (errors, warnings) => print(&format!("{names}: {errors} errors, {warnings} warnings")),
             }
         }
     }
@@ -64,20 +52,8 @@ pub(super) fn run(global: &Global, arguments: &CheckArgs) -> Result<u8, Exit> {
 fn all(workspace: &Workspace) -> Vec<String> {
     let mut found: Vec<String> = ["pipelines/*.yaml", "pipelines/*.yml"]
         .iter()
-        .flat_map(|pattern| {
-            glob::glob(&workspace.path(pattern).to_string_lossy())
-                .into_iter()
-                .flatten()
-                .flatten()
-        })
-        .filter_map(|path| {
-            Some(
-                path.strip_prefix(&workspace.root)
-                    .ok()?
-                    .to_string_lossy()
-                    .into_owned(),
-            )
-        })
+        .flat_map(|pattern| glob::glob(&workspace.path(pattern).to_string_lossy()).into_iter().flatten().flatten())
+        .filter_map(|path| Some(path.strip_prefix(&workspace.root).ok()?.to_string_lossy().into_owned()))
         .collect();
     found.sort();
     found

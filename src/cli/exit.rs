@@ -26,19 +26,11 @@ pub(super) struct Exit {
 
 impl Exit {
     fn new(code: u8, message: impl Into<String>) -> Exit {
-        Exit {
-            code,
-            message: message.into(),
-            help: None,
-            problems: Vec::new(),
-        }
+        Exit { code, message: message.into(), help: None, problems: Vec::new() }
     }
 
     pub fn usage(message: impl Into<String>, help: Option<String>) -> Exit {
-        Exit {
-            help,
-            ..Exit::new(USAGE, message)
-        }
+        Exit { help, ..Exit::new(USAGE, message) }
     }
 
     pub fn internal(message: &str) -> Exit {
@@ -47,10 +39,7 @@ impl Exit {
 
     /// The spec is wrong.
     pub fn problems(problems: Vec<Problem>) -> Exit {
-        Exit {
-            problems,
-            ..Exit::new(USAGE, "")
-        }
+        Exit { problems, ..Exit::new(USAGE, "") }
     }
 
     /// Says why, and returns the code.
@@ -58,8 +47,7 @@ impl Exit {
         if format == Format::Json {
             let mut problems = self.problems.clone();
             if problems.is_empty() {
-                let problem =
-                    Problem::error("failed", self.message.clone()).maybe_help(self.help.clone());
+                let problem = Problem::error("failed", self.message.clone()).maybe_help(self.help.clone());
                 problems.push(problem);
             }
             print(&report::problems_json(&problems).to_string());
@@ -79,10 +67,7 @@ impl Exit {
 impl From<WorkspaceError> for Exit {
     fn from(error: WorkspaceError) -> Exit {
         match error {
-            WorkspaceError::Problems(problems) => Exit {
-                problems,
-                ..Exit::new(USAGE, "")
-            },
+            WorkspaceError::Problems(problems) => Exit { problems, ..Exit::new(USAGE, "") },
             other => Exit::new(USAGE, other.to_string()),
         }
     }
@@ -118,11 +103,7 @@ pub(super) fn of_run(run: &RunSummary) -> u8 {
         INTERRUPTED
     } else if run.has_failed() {
         STAGE
-    } else if run
-        .gates
-        .iter()
-        .any(|gate| matches!(gate.verdict, Verdict::Fail | Verdict::NoData))
-    {
+    } else if run.gates.iter().any(|gate| matches!(gate.verdict, Verdict::Fail | Verdict::NoData)) {
         GATE
     } else {
         OK

@@ -70,9 +70,7 @@ struct Sets {
 
 fn parse_set(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((name, value)) if !name.trim().is_empty() => {
-            Ok((name.trim().to_owned(), value.to_owned()))
-        }
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),
     }
 }
@@ -87,18 +85,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let format = cli.global.format;
-    let work = std::thread::Builder::new()
-        .stack_size(STACK)
-        .spawn(move || dispatch(&cli));
+    let work = std::thread::Builder::new().stack_size(STACK).spawn(move || dispatch(&cli));
     let result = match work.map(std::thread::JoinHandle::join) {
         Ok(Ok(result)) => result,
         // The panic has printed itself.
-        Ok(Err(_)) => Err(Exit::internal(
-            "etalon itself failed; please report it with the lines above",
-        )),
-        Err(error) => Err(Exit::internal(&format!(
-            "failed to start a thread: {error}"
-        ))),
+        Ok(Err(_)) => Err(Exit::internal("etalon itself failed; please report it with the lines above")),
+        Err(error) => Err(Exit::internal(&format!("failed to start a thread: {error}"))),
     };
     let code = match result {
         Ok(code) => code,
@@ -106,11 +98,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     // A reader that went away changes nothing; a result that could not be written is etalon's fault.
     let is_lost = OUTPUT.load(Ordering::Relaxed) == 2;
-    ExitCode::from(if is_lost && code != exit::INTERRUPTED {
-        exit::INTERNAL
-    } else {
-        code
-    })
+    ExitCode::from(if is_lost && code != exit::INTERRUPTED { exit::INTERNAL } else { code })
 }
 
 fn dispatch(cli: &Cli) -> Result<u8, Exit> {
@@ -148,14 +136,10 @@ fn print(text: &str) {
     let mut out = anstream::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            OUTPUT.store(1, Ordering::Relaxed)
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => OUTPUT.store(1, Ordering::Relaxed),
         Err(error) => {
             OUTPUT.store(2, Ordering::Relaxed);
-            talk(&format!(
-                "error: failed to write to standard output: {error}"
-            ));
+            talk(&format!("error: failed to write to standard output: {error}"));
         }
     }
 }

@@ -25,11 +25,7 @@ pub(super) fn plan(
 }
 
 /// Loads and resolves a pipeline as far as it goes, with all problems.
-pub(super) fn load(
-    workspace: &Workspace,
-    pipeline: &str,
-    sets: &[(String, String)],
-) -> (Option<Plan>, Vec<Problem>) {
+pub(super) fn load(workspace: &Workspace, pipeline: &str, sets: &[(String, String)]) -> (Option<Plan>, Vec<Problem>) {
     let (spec, mut problems) = spec::load(workspace, pipeline, sets);
     let Some(spec) = spec else {
         return (None, problems);
@@ -42,14 +38,9 @@ pub(super) fn load(
         .filter_map(|problem| problem.place.clone())
         .collect();
     let is_news = |problem: &Problem| {
-        let place = problem
-            .place
-            .as_ref()
-            .filter(|_| problem.code == "wrong-type");
+        let place = problem.place.as_ref().filter(|_| problem.code == "wrong-type");
         !place.is_some_and(|place| {
-            unresolved.iter().any(|other| {
-                place.range.start <= other.range.start && other.range.end <= place.range.end
-            })
+            unresolved.iter().any(|other| place.range.start <= other.range.start && other.range.end <= place.range.end)
         })
     };
     problems.extend(found.into_iter().filter(is_news));
@@ -57,9 +48,7 @@ pub(super) fn load(
 }
 
 pub(super) fn has_error(problems: &[Problem]) -> bool {
-    problems
-        .iter()
-        .any(|problem| problem.severity == Severity::Error)
+    problems.iter().any(|problem| problem.severity == Severity::Error)
 }
 
 pub(super) fn store(plan: &Plan) -> Result<Arc<Store>, Exit> {

@@ -45,11 +45,7 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<u8, Exit> {
         label: arguments.label.clone(),
         is_offline: arguments.offline,
     };
-    let mode = if arguments.offline {
-        Mode::Offline
-    } else {
-        Mode::Live
-    };
+    let mode = if arguments.offline { Mode::Offline } else { Mode::Live };
     let session = Arc::new(Session::new(plan.clone(), store, options, mode)?);
     let runtime = runtime()?;
     let listener: Listener = Arc::new(|event: Event| {
@@ -78,24 +74,16 @@ fn record(root: &std::path::Path, summary: &RunSummary) {
     }
     let records = Records::new(root, &summary.pipeline);
     match records.write(summary) {
-        Ok(path) => talk(&format!(
-            "\nrun {} → {}",
-            summary.run,
-            path.strip_prefix(root).unwrap_or(&path).display()
-        )),
-        Err(error) => talk(&format!(
-            "warning: the run could not be kept under runs/: {error}"
-        )),
+        Ok(path) => talk(&format!("\nrun {} → {}", summary.run, path.strip_prefix(root).unwrap_or(&path).display())),
+        Err(error) => talk(&format!("warning: the run could not be kept under runs/: {error}")),
     }
 }
 
 /// The first signal stops dispatching and lets what is in flight arrive; the second leaves at once.
 async fn stop_on_signal(stop: Arc<AtomicBool>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return;
     };
     loop {

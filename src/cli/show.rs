@@ -65,51 +65,29 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
     let mut nodes = plan.find(&arguments.stage);
     if nodes.is_empty() {
         let names = plan.names();
-        let help = suggest(
-            &arguments.stage,
-            "stages and nodes there are",
-            names.iter().map(String::as_str),
-        );
-        return Err(Exit::usage(
-            format!("there is no stage or node {}", arguments.stage),
-            help,
-        ));
+        let help = suggest(&arguments.stage, "stages and nodes there are", names.iter().map(String::as_str));
+        return Err(Exit::usage(format!("there is no stage or node {}", arguments.stage), help));
     }
     if let Some(model) = &arguments.model {
-        let models: Vec<String> = nodes
-            .iter()
-            .filter_map(|index| plan.nodes[*index].model.clone())
-            .collect();
+        let models: Vec<String> = nodes.iter().filter_map(|index| plan.nodes[*index].model.clone()).collect();
         nodes.retain(|index| plan.nodes[*index].model.as_ref() == Some(model));
         if nodes.is_empty() {
             let help = suggest(model, "its models", models.iter().map(String::as_str));
-            return Err(Exit::usage(
-                format!("{} has no model {model}", arguments.stage),
-                help,
-            ));
+            return Err(Exit::usage(format!("{} has no model {model}", arguments.stage), help));
         }
     }
-    let filter = arguments
-        .filter
-        .as_deref()
-        .map(|text| load_filter(&plan.workspace.library, text))
-        .transpose()?;
+    let filter = arguments.filter.as_deref().map(|text| load_filter(&plan.workspace.library, text)).transpose()?;
     let session = Session::new(plan.clone(), store, Options::default(), Mode::Dry)?;
     let mut is_missing = false;
     for index in nodes {
         let name = &plan.nodes[index].name;
         let Some(found) = execute::find_rows(&session, index)? else {
-            talk(&format!(
-                "{name} has not run yet: etalon run {}",
-                arguments.pipeline
-            ));
+            talk(&format!("{name} has not run yet: etalon run {}", arguments.pipeline));
             is_missing = true;
             continue;
         };
         if found.is_stale {
-            talk(&format!(
-                "{name}: the pipeline or its data have changed; these are the rows of the last run"
-            ));
+            talk(&format!("{name}: the pipeline or its data have changed; these are the rows of the last run"));
         }
         let mut shown = 0;
         let mut problem = None;
@@ -120,10 +98,7 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
             if arguments.failed && !execute::is_failed(&document) {
                 return true;
             }
-            match filter
-                .as_ref()
-                .map_or(Ok(true), |filter| holds(filter, &document))
-            {
+            match filter.as_ref().map_or(Ok(true), |filter| holds(filter, &document)) {
                 Ok(true) => {}
                 Ok(false) => return true,
                 Err(error) => {
@@ -161,29 +136,16 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
 }
 
 fn load_filter(library: &crate::template::Library, text: &str) -> Result<Template, Exit> {
-    let source = Arc::new(Source {
-        path: "--where".to_owned(),
-        text: text.to_owned(),
-    });
-    let place = Place {
-        range: 0..text.len(),
-        source,
-    };
+    let source = Arc::new(Source { path: "--where".to_owned(), text: text.to_owned() });
+    let place = Place { range: 0..text.len(), source };
     Template::load_expression(library, text, &place, VARIABLES).map_err(Exit::problems)
 }
 
 /// Evaluates the filter; what a row does not have is none.
 fn holds(filter: &Template, document: &Map<String, Value>) -> Result<bool, String> {
-    let variables = VARIABLES.iter().map(|name| {
-        (
-            (*name).to_owned(),
-            document
-                .get(*name)
-                .map_or(TemplateValue::from(()), from_json),
-        )
-    });
-    let value = filter
-        .evaluate(&TemplateValue::from_pairs(variables))
-        .map_err(|error| error.message)?;
+    let variables = VARIABLES
+        .iter()
+        .map(|name| ((*name).to_owned(), document.get(*name).map_or(TemplateValue::from(()), from_json)));
+    let value = filter.evaluate(&TemplateValue::from_pairs(variables)).map_err(|error| error.message)?;
     Ok(value.is_true())
 }

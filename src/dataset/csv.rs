@@ -10,31 +10,19 @@ use serde_json::{Map, Value};
 use super::{BadRow, Record, Records};
 
 pub(super) fn open(path: &Path) -> std::io::Result<Records> {
-    let mut reader = ReaderBuilder::new()
-        .flexible(true)
-        .buffer_capacity(1 << 18)
-        .from_reader(File::open(path)?);
-    let bad = |message: String| -> Records {
-        Box::new(std::iter::once(Err(BadRow { line: 1, message })))
-    };
+    let mut reader = ReaderBuilder::new().flexible(true).buffer_capacity(1 << 18).from_reader(File::open(path)?);
+    let bad = |message: String| -> Records { Box::new(std::iter::once(Err(BadRow { line: 1, message }))) };
     let header = match reader.byte_headers() {
         Ok(header) => header.clone(),
         Err(error) => return Ok(bad(format!("failed to read the header: {error}"))),
     };
     let mut names = Vec::new();
     for (index, name) in header.iter().enumerate() {
-        let name = if index == 0 {
-            name.strip_prefix(b"\xef\xbb\xbf").unwrap_or(name)
-        } else {
-            name
-        };
+        let name = if index == 0 { name.strip_prefix(b"\xef\xbb\xbf").unwrap_or(name) } else { name };
         match std::str::from_utf8(name) {
             Ok(name) => names.push(name.trim().to_owned()),
             Err(_) => {
-                return Ok(bad(format!(
-                    "the name of column {} is not UTF-8",
-                    index + 1
-                )));
+                return Ok(bad(format!("the name of column {} is not UTF-8", index + 1)));
             }
         }
     }
@@ -46,10 +34,7 @@ pub(super) fn open(path: &Path) -> std::io::Result<Records> {
         Ok(record) => parse(&record, &names),
         Err(error) => {
             let line = error.position().map_or(0, csv::Position::line);
-            Err(BadRow {
-                line,
-                message: format!("failed to read: {error}"),
-            })
+            Err(BadRow { line, message: format!("failed to read: {error}") })
         }
     });
     Ok(Box::new(records))
@@ -63,10 +48,8 @@ fn parse(record: &ByteRecord, names: &[String]) -> Result<Record, BadRow> {
     }
     let mut columns = Map::new();
     for (name, field) in names.iter().zip(record) {
-        let text = std::str::from_utf8(field).map_err(|_| BadRow {
-            line,
-            message: format!("column `{name}` is not UTF-8"),
-        })?;
+        let text = std::str::from_utf8(field)
+            .map_err(|_| BadRow { line, message: format!("column `{name}` is not UTF-8") })?;
         columns.insert(name.clone(), Value::from(text));
     }
     Ok(Record { line, columns })
@@ -85,11 +68,7 @@ mod tests {
             .open(&path)
             .unwrap()
             .map(|record| match record {
-                Ok(record) => format!(
-                    "{} {}",
-                    record.line,
-                    serde_json::Value::Object(record.columns)
-                ),
+                Ok(record) => format!("{} {}", record.line, serde_json::Value::Object(record.columns)),
                 Err(bad) => bad.to_string(),
             })
             .collect()
@@ -97,10 +76,7 @@ mod tests {
 
     #[test]
     fn csv_keeps_text_and_names_bad_lines() {
-        let rows = read(
-            "a.csv",
-            b"\xef\xbb\xbfid,text\n007,\"a\nb\"\n1,x,y\n2,\xff\n3,ok\n",
-        );
+        let rows = read("a.csv", b"\xef\xbb\xbfid,text\n007,\"a\nb\"\n1,x,y\n2,\xff\n3,ok\n");
         assert_eq!(
             rows,
             [
@@ -110,25 +86,15 @@ mod tests {
                 r#"6 {"id":"3","text":"ok"}"#
             ]
         );
-        assert_eq!(
-            read("a.csv", b"a,a\n1,2\n"),
-            ["line 1: two columns are called `a`"]
-        );
+        assert_eq!(read("a.csv", b"a,a\n1,2\n"), ["line 1: two columns are called `a`"]);
         assert!(read("a.csv", b"").is_empty());
     }
 
     #[test]
     fn jsonl_goes_on_behind_a_bad_line() {
-        let rows = read(
-            "a.jsonl",
-            b"\xef\xbb\xbf{\"a\": 9007199254740993}\n\n{\"a\": \n[1]\n\"\xff\"\n{\"a\": 1.0}",
-        );
+        let rows = read("a.jsonl", b"\xef\xbb\xbf{\"a\": 9007199254740993}\n\n{\"a\": \n[1]\n\"\xff\"\n{\"a\": 1.0}");
         assert_eq!(rows[0], r#"1 {"a":9007199254740993}"#);
-        assert!(
-            rows[1].starts_with("line 3: not JSON: EOF while parsing"),
-            "{}",
-            rows[1]
-        );
+        assert!(rows[1].starts_with("line 3: not JSON: EOF while parsing"), "{}", rows[1]);
         assert_eq!(rows[2], "line 4: a list instead of an object");
         assert!(rows[3].starts_with("line 5: not UTF-8"));
         assert_eq!(rows[4], r#"6 {"a":1.0}"#);

@@ -13,12 +13,7 @@ const MAX_LINE: usize = 256 * 1024 * 1024;
 
 pub(super) fn open(path: &Path) -> std::io::Result<Records> {
     let reader = BufReader::with_capacity(1 << 18, File::open(path)?);
-    Ok(Box::new(Lines {
-        reader,
-        line: 0,
-        buffer: Vec::new(),
-        ended: false,
-    }))
+    Ok(Box::new(Lines { reader, line: 0, buffer: Vec::new(), ended: false }))
 }
 
 struct Lines {
@@ -49,10 +44,7 @@ impl Iterator for Lines {
                 }
                 Err(error) => {
                     self.ended = true;
-                    return Some(Err(BadRow {
-                        line: self.line,
-                        message: format!("failed to read: {error}"),
-                    }));
+                    return Some(Err(BadRow { line: self.line, message: format!("failed to read: {error}") }));
                 }
             }
         }
@@ -63,27 +55,17 @@ impl Iterator for Lines {
 fn parse(text: &[u8], line: u64) -> Result<Record, BadRow> {
     let bad = |message: String| BadRow { line, message };
     if text.len() > MAX_LINE {
-        return Err(bad(format!(
-            "the line has {} bytes, {MAX_LINE} are allowed",
-            text.len()
-        )));
+        return Err(bad(format!("the line has {} bytes, {MAX_LINE} are allowed", text.len())));
     }
-    let text = std::str::from_utf8(text).map_err(|error| {
-        bad(format!(
-            "not UTF-8 (byte {} of the line)",
-            error.valid_up_to()
-        ))
-    })?;
+    let text = std::str::from_utf8(text)
+        .map_err(|error| bad(format!("not UTF-8 (byte {} of the line)", error.valid_up_to())))?;
     match serde_json::from_str(text) {
         Ok(Value::Object(columns)) => Ok(Record { line, columns }),
         Ok(other) => Err(bad(format!("{} instead of an object", sort(&other)))),
         Err(error) => {
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or_default();
-            Err(bad(format!(
-                "not JSON: {message} (column {})",
-                error.column()
-            )))
+            Err(bad(format!("not JSON: {message} (column {})", error.column())))
         }
     }
 }

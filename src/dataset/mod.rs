@@ -40,24 +40,14 @@ pub struct Format {
 
 /// The formats there are.
 pub const FORMATS: &[Format] = &[
-    Format {
-        name: "jsonl",
-        extensions: &["jsonl", "ndjson"],
-        open: jsonl::open,
-    },
-    Format {
-        name: "csv",
-        extensions: &["csv"],
-        open: csv::open,
-    },
+    Format { name: "jsonl", extensions: &["jsonl", "ndjson"], open: jsonl::open },
+    Format { name: "csv", extensions: &["csv"], open: csv::open },
 ];
 
 /// Returns the format of a path by its extension.
 pub fn format_of(path: &str) -> Option<&'static Format> {
     let extension = Path::new(path).extension()?.to_str()?.to_lowercase();
-    FORMATS
-        .iter()
-        .find(|format| format.extensions.contains(&extension.as_str()))
+    FORMATS.iter().find(|format| format.extensions.contains(&extension.as_str()))
 }
 
 impl Format {

@@ -66,15 +66,7 @@ pub async fn forecast(session: Arc<Session>) -> Result<Vec<Forecast>, ExecuteErr
                 // A damaged input: forget it, and forecast from its maker on.
                 Err(StageError::Store(StoreError::Corrupt { digest, .. })) if attempt < 3 => {
                     attempt += 1;
-                    remake(
-                        &session,
-                        &records,
-                        &mut known,
-                        &mut forecasts,
-                        index,
-                        digest,
-                    )
-                    .await;
+                    remake(&session, &records, &mut known, &mut forecasts, index, digest).await;
                 }
                 Ok(done) => break done,
                 Err(error) => {
@@ -113,12 +105,7 @@ async fn remake(
         let Some(manifest) = known[input].as_ref().map(|known| known.manifest.clone()) else {
             continue;
         };
-        if manifest.artifact.digest == digest
-            || manifest
-                .meta
-                .as_ref()
-                .is_some_and(|meta| meta.digest == digest)
-        {
+        if manifest.artifact.digest == digest || manifest.meta.as_ref().is_some_and(|meta| meta.digest == digest) {
             session.store.forget(&manifest.key);
             if let Ok((mut forecast, made)) = one(session, records, input, known).await {
                 forecast.reason = "its artifact was damaged".to_owned();
@@ -175,24 +162,14 @@ async fn one(
         let fingerprint = session.fingerprint(index, &inputs)?;
         let digest = fingerprint.key();
         key = Some(digest);
-        let lookup = if session.is_refreshed(index) {
-            None
-        } else {
-            Some(session.store.lookup(&digest))
-        };
+        let lookup = if session.is_refreshed(index) { None } else { Some(session.store.lookup(&digest)) };
         forecast.reason = match lookup {
             None => "refreshed".to_owned(),
             Some(Lookup::Hit(manifest)) if manifest.counts.failed == 0 => {
                 forecast.state = State::Hit;
                 forecast.reason = "unchanged".to_owned();
                 forecast.rows = manifest.counts.rows;
-                return Ok((
-                    forecast,
-                    Some(Known {
-                        manifest: *manifest,
-                        is_settled: true,
-                    }),
-                ));
+                return Ok((forecast, Some(Known { manifest: *manifest, is_settled: true })));
             }
             Some(Lookup::Hit(manifest)) => failed_before(manifest.counts.failed),
             Some(Lookup::Damaged(reason)) => reason,
@@ -214,31 +191,20 @@ async fn one(
     forecast.calls = accounts.iter().map(|account| account.calls()).sum();
     forecast.reused = accounts.iter().map(|account| account.reused()).sum();
     forecast.tokens = accounts.iter().map(|account| account.tokens()).sum();
-    forecast.cost_usd = accounts
-        .iter()
-        .filter_map(|account| account.cost_usd())
-        .reduce(|a, b| a + b);
+    forecast.cost_usd = accounts.iter().filter_map(|account| account.cost_usd()).reduce(|a, b| a + b);
     let is_settled = unsettled.is_empty() && forecast.calls == 0 && produced.counts.failed == 0;
     let fingerprint = session.fingerprint(index, &inputs)?;
     let manifest = manifest_of(produced, fingerprint, key);
     if is_dataset {
         session.store.publish(&manifest)?;
     }
-    Ok((
-        forecast,
-        Some(Known {
-            manifest,
-            is_settled,
-        }),
-    ))
+    Ok((forecast, Some(Known { manifest, is_settled })))
 }
 
 /// Rows that a node will have at most, from what it reads.
 fn upper_rows(inputs: &BTreeMap<&'static str, Manifest>) -> u64 {
     let of = |part: &str| inputs.get(part).map(|manifest| manifest.artifact.rows);
-    of(crate::stage::COMPLETIONS)
-        .or(of(crate::stage::ROWS))
-        .unwrap_or(0)
+    of(crate::stage::COMPLETIONS).or(of(crate::stage::ROWS)).unwrap_or(0)
 }
 
 fn manifest_of(produced: Produced, fingerprint: Fingerprint, key: Option<Digest>) -> Manifest {

@@ -32,28 +32,20 @@ pub struct GateResult {
 
 /// Judges every gate of a plan.
 pub(super) fn judge(plan: &Plan, run: &RunSummary) -> Vec<GateResult> {
-    plan.spec
-        .gates
-        .iter()
-        .map(|gate| judge_one(plan, run, gate))
-        .collect()
+    plan.spec.gates.iter().map(|gate| judge_one(plan, run, gate)).collect()
 }
 
 fn judge_one(plan: &Plan, run: &RunSummary, gate: &Gate) -> GateResult {
     let lookup = |term: &Term| bounds(plan, run, term);
     let (left, right) = (gate.left.evaluate(&lookup), gate.right.evaluate(&lookup));
     let terms = gate.left.terms().into_iter().chain(gate.right.terms());
-    let was_run = terms
-        .filter_map(|term| find_term(plan, term).ok())
-        .all(|found| {
-            let name = &plan.nodes[found.node].name;
-            run.nodes.iter().any(|node| node.node == *name)
-        });
+    let was_run = terms.filter_map(|term| find_term(plan, term).ok()).all(|found| {
+        let name = &plan.nodes[found.node].name;
+        run.nodes.iter().any(|node| node.node == *name)
+    });
     let verdict = match (left, right) {
         _ if !was_run => Verdict::NotRun,
-        (Some(left), Some(right)) if !gate.comparison.holds(left.value, right.value) => {
-            Verdict::Fail
-        }
+        (Some(left), Some(right)) if !gate.comparison.holds(left.value, right.value) => Verdict::Fail,
         (Some(left), Some(right)) if gate.comparison.is_proven(left, right) => Verdict::Pass,
         (Some(_), Some(_)) => Verdict::Unproven,
         _ => Verdict::NoData,
@@ -69,19 +61,11 @@ fn judge_one(plan: &Plan, run: &RunSummary, gate: &Gate) -> GateResult {
 fn bounds(plan: &Plan, run: &RunSummary, term: &Term) -> Option<Bounds> {
     let found = find_term(plan, term).ok()?;
     let node = &plan.nodes[found.node];
-    let estimate: &Estimate = run
-        .summary
-        .get(&node.stage_name)?
-        .get(node.column())?
-        .get(&found.value)?;
+    let estimate: &Estimate = run.summary.get(&node.stage_name)?.get(node.column())?.get(&found.value)?;
     match found.part {
         Part::Value => {
             let value = estimate.value?;
-            Some(Bounds {
-                value,
-                low: estimate.low.unwrap_or(value),
-                high: estimate.high.unwrap_or(value),
-            })
+            Some(Bounds { value, low: estimate.low.unwrap_or(value), high: estimate.high.unwrap_or(value) })
         }
         Part::Low => estimate.low.map(Bounds::exact),
         Part::High => estimate.high.map(Bounds::exact),

@@ -70,10 +70,7 @@ pub enum ExecuteError {
     Store(#[from] StoreError),
     /// The command line names something that is not there.
     #[error("{message}")]
-    Usage {
-        message: String,
-        help: Option<String>,
-    },
+    Usage { message: String, help: Option<String> },
 }
 
 /// What became of a node.
@@ -138,18 +135,12 @@ pub struct RunSummary {
 impl RunSummary {
     /// Returns true if some node failed.
     pub fn has_failed(&self) -> bool {
-        self.nodes
-            .iter()
-            .any(|node| node.outcome == NodeOutcome::Failed)
+        self.nodes.iter().any(|node| node.outcome == NodeOutcome::Failed)
     }
 
     /// Returns true if nothing ran.
     pub fn is_unchanged(&self) -> bool {
-        !self.interrupted
-            && self
-                .nodes
-                .iter()
-                .all(|node| node.outcome == NodeOutcome::Cached)
+        !self.interrupted && self.nodes.iter().all(|node| node.outcome == NodeOutcome::Cached)
     }
 
     /// Returns the model calls made.

@@ -44,15 +44,8 @@ pub(super) fn reason(
         }
     }
     if !columns.is_empty() {
-        let counted = if count_rows {
-            rows_changed(session, records, node, inputs, &columns)
-        } else {
-            None
-        };
-        words.insert(
-            0,
-            counted.unwrap_or_else(|| described_columns(session, node, &columns)),
-        );
+        let counted = if count_rows { rows_changed(session, records, node, inputs, &columns) } else { None };
+        words.insert(0, counted.unwrap_or_else(|| described_columns(session, node, &columns)));
     }
     words.dedup();
     match words.len() {
@@ -65,10 +58,7 @@ pub(super) fn reason(
 fn describe(change: &Change, node: &Node, session: &Session) -> String {
     let input = |part: &str| {
         let found = node.inputs.iter().find(|(known, _)| *known == part);
-        found.map_or_else(
-            || part.to_owned(),
-            |(_, index)| session.plan.nodes[*index].name.clone(),
-        )
+        found.map_or_else(|| part.to_owned(), |(_, index)| session.plan.nodes[*index].name.clone())
     };
     match change {
         Change::Kind => "another kind of stage".to_owned(),
@@ -84,33 +74,21 @@ fn describe(change: &Change, node: &Node, session: &Session) -> String {
             None => format!("the file of {label} changed"),
         },
         Change::Model(part, fact) => {
-            let model = node
-                .callees
-                .iter()
-                .find(|(known, _)| known == part)
-                .map_or(part.as_str(), |(_, model)| model);
+            let model = node.callees.iter().find(|(known, _)| known == part).map_or(part.as_str(), |(_, model)| model);
             format!("{fact} of {model} changed")
         }
-        Change::Input(part, column) if part == COMPLETIONS || part == BASELINE => {
-            match column.as_str() {
-                "meta" => format!("latency and usage of {} changed", input(part)),
-                _ => format!("completions of {} changed", input(part)),
-            }
-        }
+        Change::Input(part, column) if part == COMPLETIONS || part == BASELINE => match column.as_str() {
+            "meta" => format!("latency and usage of {} changed", input(part)),
+            _ => format!("completions of {} changed", input(part)),
+        },
         Change::Input(part, _) => format!("{} changed", input(part)),
     }
 }
 
 fn described_columns(session: &Session, node: &Node, columns: &BTreeSet<String>) -> String {
-    let dataset = node
-        .inputs
-        .iter()
-        .find(|(part, _)| *part == ROWS)
-        .map(|(_, index)| session.plan.nodes[*index].name.as_str());
-    let names: Vec<&str> = columns
-        .iter()
-        .filter_map(|column| column.strip_prefix("row."))
-        .collect();
+    let dataset =
+        node.inputs.iter().find(|(part, _)| *part == ROWS).map(|(_, index)| session.plan.nodes[*index].name.as_str());
+    let names: Vec<&str> = columns.iter().filter_map(|column| column.strip_prefix("row.")).collect();
     let dataset = dataset.unwrap_or("the dataset");
     match names.as_slice() {
         [] => format!("rows of {dataset} changed"),
@@ -129,14 +107,9 @@ fn rows_changed(
 ) -> Option<String> {
     let (_, root) = node.inputs.iter().find(|(part, _)| *part == ROWS)?;
     let dataset = &session.plan.nodes[*root].name;
-    let earlier = session
-        .store
-        .recall(&records.last_key(&session.plan.spec.name, dataset)?)?;
+    let earlier = session.store.recall(&records.last_key(&session.plan.spec.name, dataset)?)?;
     let now = inputs.get(ROWS)?;
-    let names: Vec<&str> = columns
-        .iter()
-        .filter_map(|column| column.strip_prefix("row."))
-        .collect();
+    let names: Vec<&str> = columns.iter().filter_map(|column| column.strip_prefix("row.")).collect();
     let difference = difference(&session.store, &earlier, now, &names)?;
     let of = now.artifact.rows;
     let mut words = Vec::new();
@@ -160,26 +133,11 @@ struct Difference {
 }
 
 /// Walks two datasets, both sorted by id.
-fn difference(
-    store: &Store,
-    earlier: &Manifest,
-    now: &Manifest,
-    columns: &[&str],
-) -> Option<Difference> {
-    let mut before = store
-        .read_artifact::<Row>(&earlier.artifact)
-        .ok()?
-        .map_while(Result::ok)
-        .peekable();
-    let mut after = store
-        .read_artifact::<Row>(&now.artifact)
-        .ok()?
-        .map_while(Result::ok)
-        .peekable();
+fn difference(store: &Store, earlier: &Manifest, now: &Manifest, columns: &[&str]) -> Option<Difference> {
+    let mut before = store.read_artifact::<Row>(&earlier.artifact).ok()?.map_while(Result::ok).peekable();
+    let mut after = store.read_artifact::<Row>(&now.artifact).ok()?.map_while(Result::ok).peekable();
     let differs = |a: &Row, b: &Row| {
-        columns.iter().any(|column| {
-            a.columns.get(*column).map(canonical) != b.columns.get(*column).map(canonical)
-        })
+        columns.iter().any(|column| a.columns.get(*column).map(canonical) != b.columns.get(*column).map(canonical))
     };
     let mut difference = Difference::default();
     loop {

@@ -18,14 +18,9 @@ impl RunId {
         let stamp: String = started.chars().filter(|c| *c != '-' && *c != ':').collect();
         let mut hasher = Hasher::new("etalon.run");
         hasher.update(&std::process::id().to_be_bytes());
-        let nanos = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |age| age.as_nanos());
+        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_nanos());
         hasher.update(&nanos.to_be_bytes());
-        RunId(format!(
-            "{stamp}-{pipeline}-{}",
-            &hasher.finish().short()[..4]
-        ))
+        RunId(format!("{stamp}-{pipeline}-{}", &hasher.finish().short()[..4]))
     }
 }
 
@@ -39,11 +34,7 @@ pub struct Records {
 impl Records {
     /// Returns the runs of a pipeline.
     pub fn new(root: &Path, pipeline: &str) -> Records {
-        Records {
-            directory: root.join("runs"),
-            runs: OnceCell::new(),
-            pipeline: pipeline.to_owned(),
-        }
+        Records { directory: root.join("runs"), runs: OnceCell::new(), pipeline: pipeline.to_owned() }
     }
 
     /// Returns the runs, newest first. Files that cannot be read are passed over.
@@ -64,9 +55,7 @@ impl Records {
             paths
                 .iter()
                 .rev()
-                .filter_map(|path| {
-                    serde_json::from_value(serde_json::from_slice(&fs::read(path).ok()?).ok()?).ok()
-                })
+                .filter_map(|path| serde_json::from_value(serde_json::from_slice(&fs::read(path).ok()?).ok()?).ok())
                 .filter(|run: &RunSummary| run.pipeline == self.pipeline)
                 .collect()
         })
@@ -78,10 +67,7 @@ impl Records {
             .iter()
             .filter(|run| run.pipeline == pipeline)
             .flat_map(|run| &run.nodes)
-            .filter(|known| {
-                known.node == node
-                    && matches!(known.outcome, NodeOutcome::Cached | NodeOutcome::Ran)
-            })
+            .filter(|known| known.node == node && matches!(known.outcome, NodeOutcome::Cached | NodeOutcome::Ran))
             .find_map(|known| known.key)
     }
 

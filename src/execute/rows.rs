@@ -42,21 +42,13 @@ pub fn find_rows(session: &Session, index: usize) -> Result<Option<Found>, Stage
                 None => is_current = false,
             }
         }
-        if is_current
-            && let Lookup::Hit(manifest) = session
-                .store
-                .lookup(&session.fingerprint(node, &inputs)?.key())
-        {
+        if is_current && let Lookup::Hit(manifest) = session.store.lookup(&session.fingerprint(node, &inputs)?.key()) {
             known[node] = Some((*manifest, false));
         } else {
             known[node] = last(node).map(|manifest| (manifest, true));
         }
         if node == index {
-            return Ok(known[node].take().map(|(manifest, is_stale)| Found {
-                manifest,
-                inputs,
-                is_stale,
-            }));
+            return Ok(known[node].take().map(|(manifest, is_stale)| Found { manifest, inputs, is_stale }));
         }
     }
     Ok(None)
@@ -73,9 +65,7 @@ pub fn each_row(
     let node = &session.plan.nodes[index];
     let store = &session.store;
     let rows_manifest = found.inputs.get(ROWS).unwrap_or(&found.manifest);
-    let mut records = store
-        .read_artifact::<Value>(&found.manifest.artifact)?
-        .peekable();
+    let mut records = store.read_artifact::<Value>(&found.manifest.artifact)?.peekable();
     let completions = match node.stage.kind() {
         "inference" => Some(&found.manifest),
         _ => found.inputs.get(COMPLETIONS),
@@ -85,10 +75,7 @@ pub fn each_row(
         .transpose()?
         .map(Iterator::peekable);
     let meta = completions.and_then(|manifest| manifest.meta.as_ref());
-    let mut meta = meta
-        .map(|meta| store.read_artifact::<Meta>(meta))
-        .transpose()?
-        .map(Iterator::peekable);
+    let mut meta = meta.map(|meta| store.read_artifact::<Meta>(meta)).transpose()?.map(Iterator::peekable);
     let baseline = found.inputs.get(BASELINE);
     let mut baseline = baseline
         .map(|manifest| store.read_artifact::<Completion>(&manifest.artifact))
@@ -96,9 +83,7 @@ pub fn each_row(
         .map(Iterator::peekable);
     for row in store.read_artifact::<Row>(&rows_manifest.artifact)? {
         let row = row?;
-        while let Some(record) =
-            records.next_if(|record| id_of(record).is_none_or(|id| id <= row.id.as_str()))
-        {
+        while let Some(record) = records.next_if(|record| id_of(record).is_none_or(|id| id <= row.id.as_str())) {
             let record = record?;
             let sample = record.get("sample").and_then(Value::as_u64).unwrap_or(0) as u32;
             let matches = |id: &str, of: u32| id == row.id && of == sample;
@@ -117,12 +102,7 @@ pub fn each_row(
             let meta = meta
                 .as_mut()
                 .map(|meta| {
-                    skip_to(
-                        meta,
-                        |m: &Meta| matches(&m.id, m.sample),
-                        |m| (m.id.as_str(), m.sample),
-                        (&row.id, sample),
-                    )
+                    skip_to(meta, |m: &Meta| matches(&m.id, m.sample), |m| (m.id.as_str(), m.sample), (&row.id, sample))
                 })
                 .transpose()?
                 .flatten();
@@ -146,24 +126,14 @@ pub fn each_row(
             }
             document.insert("row".to_owned(), Value::Object(row.columns.clone()));
             if node.stage.kind() == "inference" && !found.is_stale {
-                let shown = Shown {
-                    model: node.model.as_deref(),
-                    params: &session.plan.spec.params,
-                    row: &row,
-                    sample,
-                };
-                let asked = node
-                    .stage
-                    .asked(&shown)
-                    .and_then(|asked| serde_json::to_value(asked).ok());
+                let shown =
+                    Shown { model: node.model.as_deref(), params: &session.plan.spec.params, row: &row, sample };
+                let asked = node.stage.asked(&shown).and_then(|asked| serde_json::to_value(asked).ok());
                 document.extend(asked.map(|asked| ("prompt".to_owned(), asked)));
             }
             if let Some(completion) = completion {
                 document.insert("completion".to_owned(), completion.text.into());
-                document.insert(
-                    "status".to_owned(),
-                    serde_json::to_value(completion.status).unwrap_or_default(),
-                );
+                document.insert("status".to_owned(), serde_json::to_value(completion.status).unwrap_or_default());
                 document.insert("finish_reason".to_owned(), completion.finish_reason.into());
             }
             if let Some(meta) = meta {
@@ -204,9 +174,7 @@ fn skip_to<T: serde::de::DeserializeOwned>(
     place: impl Fn(&T) -> (&str, u32),
     at: (&str, u32),
 ) -> Result<Option<T>, StageError> {
-    while let Some(record) =
-        records.next_if(|record| record.as_ref().map_or(true, |record| place(record) <= at))
-    {
+    while let Some(record) = records.next_if(|record| record.as_ref().map_or(true, |record| place(record) <= at)) {
         let record = record?;
         if matches(&record) {
             return Ok(Some(record));
@@ -224,15 +192,8 @@ fn add_result(kind: &str, record: Value, document: &mut Map<String, Value>) {
         }
         "judge" => {
             if let Ok(judgement) = serde_json::from_value::<Judgement>(record) {
-                document.insert(
-                    "status".to_owned(),
-                    serde_json::to_value(judgement.status).unwrap_or_default(),
-                );
-                document.extend(
-                    judgement
-                        .scores
-                        .map(|scores| ("scores".to_owned(), Value::Object(scores))),
-                );
+                document.insert("status".to_owned(), serde_json::to_value(judgement.status).unwrap_or_default());
+                document.extend(judgement.scores.map(|scores| ("scores".to_owned(), Value::Object(scores))));
                 if judgement.verdict.is_some() || !judgement.orders.is_empty() {
                     document.insert("verdict".to_owned(), judgement.verdict.into());
                     document.insert("orders".to_owned(), judgement.orders.into());

@@ -27,13 +27,8 @@ pub async fn run(session: Arc<Session>, listener: Listener) -> Result<RunSummary
     let started = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
     let plan = &session.plan;
     let run = RunId::new(&plan.spec.name, &started);
-    let selected: Vec<usize> = (0..plan.nodes.len())
-        .filter(|index| session.selected[*index])
-        .collect();
-    listener(Event::Started {
-        run: run.0.clone(),
-        nodes: selected.len(),
-    });
+    let selected: Vec<usize> = (0..plan.nodes.len()).filter(|index| session.selected[*index]).collect();
+    listener(Event::Started { run: run.0.clone(), nodes: selected.len() });
     let mut scheduler = Scheduler::new(&session, &selected, listener);
     scheduler.go().await;
     let mut nodes = Vec::new();
@@ -104,12 +99,8 @@ struct Scheduler<'a> {
 impl<'a> Scheduler<'a> {
     fn new(session: &'a Arc<Session>, selected: &[usize], listener: Listener) -> Scheduler<'a> {
         let n = session.plan.nodes.len();
-        let waiting_on = session
-            .plan
-            .nodes
-            .iter()
-            .map(|node| node.inputs.iter().map(|(_, input)| *input).collect())
-            .collect();
+        let waiting_on =
+            session.plan.nodes.iter().map(|node| node.inputs.iter().map(|(_, input)| *input).collect()).collect();
         let waiting_on: Vec<BTreeSet<usize>> = waiting_on;
         let mut readers = vec![Vec::new(); n];
         for index in selected {
@@ -120,11 +111,7 @@ impl<'a> Scheduler<'a> {
         Scheduler {
             session,
             listener,
-            ready: selected
-                .iter()
-                .copied()
-                .filter(|index| waiting_on[*index].is_empty())
-                .collect(),
+            ready: selected.iter().copied().filter(|index| waiting_on[*index].is_empty()).collect(),
             waiting_on,
             readers,
             manifests: vec![None; n],
@@ -160,52 +147,30 @@ impl<'a> Scheduler<'a> {
                 Some(manifest) => inputs.insert(*part, manifest.clone()),
                 None => {
                     let upstream = self.session.plan.nodes[*input].name.clone();
-                    let run = blank(
-                        self.session,
-                        index,
-                        NodeOutcome::Skipped,
-                        format!("{upstream} has no result"),
-                    );
+                    let run = blank(self.session, index, NodeOutcome::Skipped, format!("{upstream} has no result"));
                     self.finish(index, None, run);
                     return;
                 }
             };
         }
         if self.session.is_stopped() {
-            let run = blank(
-                self.session,
-                index,
-                NodeOutcome::Skipped,
-                "interrupted".to_owned(),
-            );
+            let run = blank(self.session, index, NodeOutcome::Skipped, "interrupted".to_owned());
             self.finish(index, None, run);
             return;
         }
         let sent_back = self.sent_back.remove(&index);
         let looked_up = look_up(self.session, index, &inputs, sent_back);
         match looked_up {
-            Looked::Hit(manifest) => {
-                self.settle(index, Made::Cached(manifest, "unchanged".to_owned()))
-            }
+            Looked::Hit(manifest) => self.settle(index, Made::Cached(manifest, "unchanged".to_owned())),
             Looked::Failed(error) => {
-                let mut run = blank(
-                    self.session,
-                    index,
-                    NodeOutcome::Failed,
-                    "its key cannot be made".to_owned(),
-                );
+                let mut run = blank(self.session, index, NodeOutcome::Failed, "its key cannot be made".to_owned());
                 run.error = Some(error.to_string());
                 self.settle(index, Made::Failed(Box::new(run)));
             }
             Looked::Miss { key, reason } => {
                 self.running.insert(index);
                 let (session, listener) = (self.session.clone(), self.listener.clone());
-                self.tasks.spawn(async move {
-                    (
-                        index,
-                        make(&session, index, inputs, key, reason, &listener).await,
-                    )
-                });
+                self.tasks.spawn(async move { (index, make(&session, index, inputs, key, reason, &listener).await) });
             }
         }
     }
@@ -303,35 +268,22 @@ fn look_up(
         return Looked::Miss { key, reason };
     }
     if session.is_refreshed(index) {
-        return Looked::Miss {
-            key,
-            reason: "refreshed".to_owned(),
-        };
+        return Looked::Miss { key, reason: "refreshed".to_owned() };
     }
     match session.store.lookup(&key) {
         Lookup::Hit(manifest) if manifest.counts.failed == 0 => Looked::Hit(manifest),
-        Lookup::Hit(manifest) => Looked::Miss {
-            key,
-            reason: failed_before(manifest.counts.failed),
-        },
+        Lookup::Hit(manifest) => Looked::Miss { key, reason: failed_before(manifest.counts.failed) },
         Lookup::Damaged(reason) => Looked::Miss { key, reason },
         Lookup::Absent => {
             let records = Records::new(&session.plan.workspace.root, &session.plan.spec.name);
-            Looked::Miss {
-                key,
-                reason: reason(session, &records, index, &fingerprint, inputs, false),
-            }
+            Looked::Miss { key, reason: reason(session, &records, index, &fingerprint, inputs, false) }
         }
     }
 }
 
 /// The reason of a node that ran with failed rows.
 pub(super) fn failed_before(failed: u64) -> String {
-    if failed == 1 {
-        "1 row failed before".to_owned()
-    } else {
-        format!("{failed} rows failed before")
-    }
+    if failed == 1 { "1 row failed before".to_owned() } else { format!("{failed} rows failed before") }
 }
 
 /// Makes a node that is a miss, unless another process has made it meanwhile.
@@ -352,11 +304,7 @@ async fn make(
         run.seconds = seconds;
         Made::Failed(Box::new(run))
     };
-    let waiting = || {
-        listener(Event::NodeWaiting {
-            node: node.name.clone(),
-        })
-    };
+    let waiting = || listener(Event::NodeWaiting { node: node.name.clone() });
     let mut had_to_wait = false;
     let name = key.to_string();
     let lock = session.store.lock(&name, || {
@@ -399,43 +347,21 @@ async fn make(
     };
     let produced = match result {
         Ok(produced) => produced,
-        Err(StageError::Store(StoreError::Corrupt {
-            digest,
-            reason: defect,
-        })) => {
+        Err(StageError::Store(StoreError::Corrupt { digest, reason: defect })) => {
             let damaged = node.inputs.iter().find(|(part, _)| {
                 inputs.get(part).is_some_and(|manifest| {
                     manifest.artifact.digest == digest
-                        || manifest
-                            .meta
-                            .as_ref()
-                            .is_some_and(|meta| meta.digest == digest)
+                        || manifest.meta.as_ref().is_some_and(|meta| meta.digest == digest)
                 })
             });
             if let Some((part, input)) = damaged {
                 session.store.forget(&inputs[part].key);
-                return Made::Damaged {
-                    input: *input,
-                    reason: format!("its artifact was {defect}"),
-                };
+                return Made::Damaged { input: *input, reason: format!("its artifact was {defect}") };
             }
-            return failed(
-                reason,
-                &StoreError::Corrupt {
-                    digest,
-                    reason: defect,
-                }
-                .into(),
-                seconds,
-            );
+            return failed(reason, &StoreError::Corrupt { digest, reason: defect }.into(), seconds);
         }
         Err(StageError::Interrupted) => {
-            let mut run = blank(
-                session,
-                index,
-                NodeOutcome::Skipped,
-                "interrupted".to_owned(),
-            );
+            let mut run = blank(session, index, NodeOutcome::Skipped, "interrupted".to_owned());
             (run.calls, run.reused, run.seconds) = (calls, reused, seconds);
             return Made::Failed(Box::new(run));
         }

@@ -33,12 +33,7 @@ pub struct Session {
 
 impl Session {
     /// Opens a session. `mode` says whether desks buy.
-    pub fn new(
-        plan: Arc<Plan>,
-        store: Arc<Store>,
-        options: Options,
-        mode: Mode,
-    ) -> Result<Session, ExecuteError> {
+    pub fn new(plan: Arc<Plan>, store: Arc<Store>, options: Options, mode: Mode) -> Result<Session, ExecuteError> {
         let mut refreshed = vec![false; plan.nodes.len()];
         for name in &options.refresh {
             for index in named(&plan, name, "--refresh")? {
@@ -59,18 +54,7 @@ impl Session {
             }
         }
         let (desks, stop) = (Mutex::default(), Arc::default());
-        Ok(Session {
-            plan,
-            store,
-            options,
-            mode,
-            digests,
-            identities,
-            desks,
-            stop,
-            refreshed,
-            selected,
-        })
+        Ok(Session { plan, store, options, mode, digests, identities, desks, stop, refreshed, selected })
     }
 
     /// Returns the flag that stops it: nothing new is sent once it is set.
@@ -124,10 +108,7 @@ impl Session {
         let node = &self.plan.nodes[index];
         let mut accounts = BTreeMap::new();
         for (_, model) in &node.callees {
-            accounts.insert(
-                model.clone(),
-                Arc::new(Account::new(self.desk(model)?, self.refreshed[index])),
-            );
+            accounts.insert(model.clone(), Arc::new(Account::new(self.desk(model)?, self.refreshed[index])));
         }
         Ok(Job {
             node: node.name.clone(),
@@ -148,20 +129,16 @@ impl Session {
     fn upstream(&self, index: usize) -> Option<&Arc<dyn Stage>> {
         let node = &self.plan.nodes[index];
         let (input, _) = node.stage.input()?;
-        let (_, upstream) = node
-            .inputs
-            .iter()
-            .find(|(_, input_index)| self.plan.nodes[*input_index].stage_name == input)?;
+        let (_, upstream) =
+            node.inputs.iter().find(|(_, input_index)| self.plan.nodes[*input_index].stage_name == input)?;
         Some(&self.plan.nodes[*upstream].stage)
     }
 
     fn desk(&self, model: &str) -> Result<Arc<Desk>, StageError> {
         let mut desks = self.desks.lock().expect("no panic while locked");
         let spec = model_spec(&self.plan, model)?;
-        let provider = build_provider(&self.plan.workspace, model, spec, &|path| {
-            self.digests.of(path)
-        })
-        .map_err(|error| StageError::failed(format!("model {model}: {}", error.message)))?;
+        let provider = build_provider(&self.plan.workspace, model, spec, &|path| self.digests.of(path))
+            .map_err(|error| StageError::failed(format!("model {model}: {}", error.message)))?;
         // Two names for one model share a desk: what one buys the other has.
         let identity = Digest::of_json("", &Value::Object(provider.identity()));
         if let Some(desk) = desks.get(&identity) {
@@ -183,24 +160,14 @@ fn named(plan: &Plan, name: &str, flag: &str) -> Result<Vec<usize>, ExecuteError
     let found = plan.find(name);
     if found.is_empty() {
         let names = plan.names();
-        let help = suggest(
-            name,
-            "stages and nodes there are",
-            names.iter().map(String::as_str),
-        );
-        return Err(ExecuteError::Usage {
-            message: format!("{flag} {name}: there is no such stage or node"),
-            help,
-        });
+        let help = suggest(name, "stages and nodes there are", names.iter().map(String::as_str));
+        return Err(ExecuteError::Usage { message: format!("{flag} {name}: there is no such stage or node"), help });
     }
     Ok(found)
 }
 
 fn model_spec<'a>(plan: &'a Plan, model: &str) -> Result<&'a ModelSpec, StageError> {
-    plan.spec
-        .models
-        .get(model)
-        .ok_or_else(|| StageError::failed(format!("there is no model {model}")))
+    plan.spec.models.get(model).ok_or_else(|| StageError::failed(format!("there is no model {model}")))
 }
 
 fn identity(plan: &Plan, digests: &FileDigests, model: &str) -> Result<Identity, String> {

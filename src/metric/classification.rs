@@ -32,10 +32,7 @@ pub(super) const ENTRY: Entry = Entry {
     name: "classification",
     build,
     has_part: |part| {
-        AVERAGES.contains(&part)
-            || ["f1.", "precision.", "recall."]
-                .iter()
-                .any(|head| part.starts_with(head))
+        AVERAGES.contains(&part) || ["f1.", "precision.", "recall."].iter().any(|head| part.starts_with(head))
     },
     has_value: false,
     unit: Unit::Fraction,
@@ -67,22 +64,13 @@ impl Metric for Classification {
             return Ok(None);
         };
         let gold = text(reference);
-        let predicted = scored
-            .prediction
-            .filter(|prediction| !prediction.is_null())
-            .map(text);
+        let predicted = scored.prediction.filter(|prediction| !prediction.is_null()).map(text);
         Ok(Some(json!([gold, predicted])))
     }
 
     fn tally(&self, seed: u64) -> Box<dyn Tally> {
         let labels = self.labels.iter().cloned().collect();
-        Box::new(ClassificationTally {
-            seed,
-            labels,
-            confusion: Confusion::default(),
-            n: 0,
-            missing: 0,
-        })
+        Box::new(ClassificationTally { seed, labels, confusion: Confusion::default(), n: 0, missing: 0 })
     }
 
     fn needs_reference(&self) -> bool {
@@ -113,8 +101,7 @@ impl Tally for ClassificationTally {
         self.n += 1;
         for (gold, predicted) in &pairs {
             self.labels.insert((*gold).to_owned());
-            self.confusion
-                .add(gold, *predicted, 1.0 / pairs.len() as f64);
+            self.confusion.add(gold, *predicted, 1.0 / pairs.len() as f64);
         }
     }
 
@@ -122,22 +109,17 @@ impl Tally for ClassificationTally {
         let labels: Vec<String> = self.labels.iter().cloned().collect();
         let Some(report) = self.confusion.report(&labels) else {
             for part in AVERAGES {
-                summary
-                    .parts
-                    .push(((*part).to_owned(), Estimate::none(self.missing)));
+                summary.parts.push(((*part).to_owned(), Estimate::none(self.missing)));
             }
             return;
         };
         let values = numbers(&report);
         let intervals = self.confusion.intervals(&labels, self.seed, numbers);
         let bases = self.bases(&report);
-        let names =
-            AVERAGES
-                .iter()
-                .map(|part| (*part).to_owned())
-                .chain(labels.iter().flat_map(|label| {
-                    ["f1", "precision", "recall"].map(|part| format!("{part}.{label}"))
-                }));
+        let names = AVERAGES
+            .iter()
+            .map(|part| (*part).to_owned())
+            .chain(labels.iter().flat_map(|label| ["f1", "precision", "recall"].map(|part| format!("{part}.{label}"))));
         for (index, name) in names.enumerate() {
             let value = values[index];
             let interval = interval(value, intervals.get(index).copied().flatten(), bases[index]);
@@ -150,9 +132,7 @@ impl Tally for ClassificationTally {
             };
             summary.parts.push((name, estimate));
         }
-        summary
-            .tables
-            .push(("confusion".to_owned(), self.table(&labels)));
+        summary.tables.push(("confusion".to_owned(), self.table(&labels)));
     }
 }
 
@@ -165,10 +145,7 @@ fn interval(value: f64, bootstrap: Option<Interval>, rows: f64) -> Option<Interv
         Some(interval) if interval.high > interval.low => interval,
         _ => wilson(value * rows, rows, Z95)?,
     };
-    Some(Interval {
-        low: interval.low.min(value),
-        high: interval.high.max(value),
-    })
+    Some(Interval { low: interval.low.min(value), high: interval.high.max(value) })
 }
 
 impl ClassificationTally {
@@ -176,14 +153,8 @@ impl ClassificationTally {
     /// of the label.
     fn bases(&self, report: &Report) -> Vec<f64> {
         let total = self.confusion.total();
-        let of_labels = report
-            .labels
-            .iter()
-            .flat_map(|(_, scores)| [scores.support.max(1.0); 3]);
-        vec![total; AVERAGES.len()]
-            .into_iter()
-            .chain(of_labels)
-            .collect()
+        let of_labels = report.labels.iter().flat_map(|(_, scores)| [scores.support.max(1.0); 3]);
+        vec![total; AVERAGES.len()].into_iter().chain(of_labels).collect()
     }
 
     fn table(&self, labels: &[String]) -> Value {
@@ -191,9 +162,8 @@ impl ClassificationTally {
         let mut matrix = vec![vec![0.0; columns.len()]; labels.len()];
         for (gold, predicted, weight) in self.confusion.cells() {
             let row = labels.iter().position(|label| label == gold);
-            let column = predicted
-                .and_then(|label| labels.iter().position(|known| known == label))
-                .unwrap_or(labels.len());
+            let column =
+                predicted.and_then(|label| labels.iter().position(|known| known == label)).unwrap_or(labels.len());
             if let Some(row) = row {
                 matrix[row][column] += weight;
             }
@@ -232,31 +202,15 @@ mod tests {
 
     #[test]
     fn an_interval_holds_its_estimate_and_has_width() {
-        let perfect: Vec<(String, String)> = (0..80)
-            .map(|i| (format!("l{}", i / 2), format!("l{}", i / 2)))
-            .collect();
-        let perfect: Vec<(String, &str)> = perfect
-            .iter()
-            .map(|(gold, predicted)| (gold.clone(), predicted.as_str()))
-            .collect();
+        let perfect: Vec<(String, String)> = (0..80).map(|i| (format!("l{}", i / 2), format!("l{}", i / 2))).collect();
+        let perfect: Vec<(String, &str)> =
+            perfect.iter().map(|(gold, predicted)| (gold.clone(), predicted.as_str())).collect();
         let single = vec![("a".to_owned(), "a")];
-        let mixed = vec![
-            ("a".to_owned(), "a"),
-            ("b".to_owned(), "a"),
-            ("b".to_owned(), "b"),
-            ("c".to_owned(), "?"),
-        ];
+        let mixed = vec![("a".to_owned(), "a"), ("b".to_owned(), "a"), ("b".to_owned(), "b"), ("c".to_owned(), "?")];
         for pairs in [perfect, single, mixed] {
             for (name, estimate) in summed(&pairs) {
-                let (value, low, high) = (
-                    estimate.value.unwrap(),
-                    estimate.low.unwrap(),
-                    estimate.high.unwrap(),
-                );
-                assert!(
-                    low <= value && value <= high && low < high,
-                    "{name}: {value} [{low}, {high}]"
-                );
+                let (value, low, high) = (estimate.value.unwrap(), estimate.low.unwrap(), estimate.high.unwrap());
+                assert!(low <= value && value <= high && low < high, "{name}: {value} [{low}, {high}]");
             }
         }
     }

@@ -8,13 +8,8 @@ use serde_json::{Map, Value};
 use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, only, text};
 use crate::score::Unit;
 
-pub(super) const ENTRY: Entry = Entry {
-    name: "exact_match",
-    build,
-    has_part: |_| false,
-    has_value: true,
-    unit: Unit::Fraction,
-};
+pub(super) const ENTRY: Entry =
+    Entry { name: "exact_match", build, has_part: |_| false, has_value: true, unit: Unit::Fraction };
 
 #[derive(Clone, Copy)]
 enum Mode {
@@ -29,10 +24,7 @@ struct ExactMatch {
 
 fn build(settings: &Map<String, Value>) -> Result<Box<dyn Metric>, MetricError> {
     only(settings, &["mode"])?;
-    let mode = match settings
-        .get("mode")
-        .map(|mode| mode.as_str().unwrap_or_default())
-    {
+    let mode = match settings.get("mode").map(|mode| mode.as_str().unwrap_or_default()) {
         None | Some("trim") => Mode::Trim,
         Some("strict") => Mode::Strict,
         Some("casefold") => Mode::Casefold,
@@ -63,9 +55,7 @@ impl Metric for ExactMatch {
         let Some(reference) = scored.reference.filter(|reference| !reference.is_null()) else {
             return Ok(None);
         };
-        let is_equal = scored
-            .prediction
-            .is_some_and(|prediction| self.normal(prediction) == self.normal(reference));
+        let is_equal = scored.prediction.is_some_and(|prediction| self.normal(prediction) == self.normal(reference));
         Ok(Some(Value::from(u8::from(is_equal))))
     }
 
@@ -85,32 +75,16 @@ mod tests {
     use super::*;
 
     fn score(settings: Value, prediction: Value, reference: Value) -> Value {
-        let metric = build(settings.as_object().unwrap())
-            .map_err(|error| error.message)
-            .unwrap();
-        let scored = Scored {
-            prediction: Some(&prediction),
-            reference: Some(&reference),
-            latency: None,
-        };
+        let metric = build(settings.as_object().unwrap()).map_err(|error| error.message).unwrap();
+        let scored = Scored { prediction: Some(&prediction), reference: Some(&reference), latency: None };
         metric.score(&scored).unwrap().unwrap()
     }
 
     #[test]
     fn modes_differ() {
         assert_eq!(score(json!({}), json!(" a\n"), json!("a")), json!(1));
-        assert_eq!(
-            score(json!({"mode": "strict"}), json!(" a"), json!("a")),
-            json!(0)
-        );
-        assert_eq!(
-            score(
-                json!({"mode": "casefold"}),
-                json!("STRASSE Ä"),
-                json!("strasse ä")
-            ),
-            json!(1)
-        );
+        assert_eq!(score(json!({"mode": "strict"}), json!(" a"), json!("a")), json!(0));
+        assert_eq!(score(json!({"mode": "casefold"}), json!("STRASSE Ä"), json!("strasse ä")), json!(1));
         assert_eq!(score(json!({}), json!(12), json!("12")), json!(1));
         assert!(build(json!({"mode": "x"}).as_object().unwrap()).is_err());
         assert!(build(json!({"mod": "x"}).as_object().unwrap()).is_err());

@@ -7,13 +7,8 @@ use serde_json::{Map, Value, json};
 use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, TallySummary, only};
 use crate::score::Unit;
 
-pub(super) const ENTRY: Entry = Entry {
-    name: "json_valid",
-    build,
-    has_part: |part| part == "fenced",
-    has_value: true,
-    unit: Unit::Fraction,
-};
+pub(super) const ENTRY: Entry =
+    Entry { name: "json_valid", build, has_part: |part| part == "fenced", has_value: true, unit: Unit::Fraction };
 
 struct JsonValid;
 
@@ -25,9 +20,7 @@ fn build(settings: &Map<String, Value>) -> Result<Box<dyn Metric>, MetricError> 
 /// Returns the inside of a text that is one Markdown fence.
 fn unfenced(text: &str) -> &str {
     let trimmed = text.trim();
-    let inside = trimmed
-        .strip_prefix("```")
-        .and_then(|rest| rest.strip_suffix("```"));
+    let inside = trimmed.strip_prefix("```").and_then(|rest| rest.strip_suffix("```"));
     match inside.and_then(|inside| inside.split_once('\n')) {
         Some((language, body)) if language.trim().chars().all(char::is_alphanumeric) => body,
         _ => trimmed,
@@ -62,12 +55,8 @@ struct JsonTally {
 
 impl Tally for JsonTally {
     fn add(&mut self, scores: &[Option<&Value>]) {
-        let part = |index: usize| {
-            scores
-                .iter()
-                .map(|score| score.and_then(|score| score.get(index)))
-                .collect::<Vec<_>>()
-        };
+        let part =
+            |index: usize| scores.iter().map(|score| score.and_then(|score| score.get(index))).collect::<Vec<_>>();
         self.strict.add(&part(0));
         self.fenced.add(&part(1));
     }
@@ -94,11 +83,7 @@ mod tests {
             ("\"text\"", json!([1, 1])),
         ] {
             let prediction = Value::from(text);
-            let scored = Scored {
-                prediction: Some(&prediction),
-                reference: None,
-                latency: None,
-            };
+            let scored = Scored { prediction: Some(&prediction), reference: None, latency: None };
             assert_eq!(JsonValid.score(&scored).unwrap(), Some(expected), "{text}");
         }
     }

@@ -29,10 +29,7 @@ impl Metric for Latency {
     }
 
     fn tally(&self, seed: u64) -> Box<dyn Tally> {
-        Box::new(LatencyTally {
-            mean: MeanTally::new(seed),
-            values: Vec::new(),
-        })
+        Box::new(LatencyTally { mean: MeanTally::new(seed), values: Vec::new() })
     }
 
     fn needs_meta(&self) -> bool {
@@ -47,11 +44,7 @@ struct LatencyTally {
 
 impl Tally for LatencyTally {
     fn add(&mut self, scores: &[Option<&Value>]) {
-        let values: Vec<f64> = scores
-            .iter()
-            .flatten()
-            .filter_map(|score| score.as_f64())
-            .collect();
+        let values: Vec<f64> = scores.iter().flatten().filter_map(|score| score.as_f64()).collect();
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         self.mean.add_value((!values.is_empty()).then_some(mean));
         self.values.extend(values);

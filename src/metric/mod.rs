@@ -67,22 +67,10 @@ impl TallySummary {
     /// Writes the parts under the metric's name into a node's summary.
     pub fn into_summary(self, name: &str, summary: &mut Summary) {
         let full = |part: &str| {
-            if part.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{name}.{part}")
-            }
+            if part.is_empty() { name.to_owned() } else { format!("{name}.{part}") }
         };
-        summary.values.extend(
-            self.parts
-                .into_iter()
-                .map(|(part, estimate)| (full(&part), estimate)),
-        );
-        summary.tables.extend(
-            self.tables
-                .into_iter()
-                .map(|(part, table)| (full(&part), table)),
-        );
+        summary.values.extend(self.parts.into_iter().map(|(part, estimate)| (full(&part), estimate)));
+        summary.tables.extend(self.tables.into_iter().map(|(part, table)| (full(&part), table)));
     }
 }
 
@@ -111,12 +99,7 @@ pub struct Entry {
 }
 
 /// The metrics there are.
-pub const METRICS: &[Entry] = &[
-    exact_match::ENTRY,
-    json_valid::ENTRY,
-    classification::ENTRY,
-    latency::ENTRY,
-];
+pub const METRICS: &[Entry] = &[exact_match::ENTRY, json_valid::ENTRY, classification::ENTRY, latency::ENTRY];
 
 /// Returns the metric of a name.
 pub fn find(name: &str) -> Option<&'static Entry> {

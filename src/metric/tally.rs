@@ -8,16 +8,8 @@ use crate::stats::{Z95, bootstrap_mean, normal_mean, wilson};
 
 /// Returns a row's mean over the samples that have a score.
 fn row_mean(scores: &[Option<&Value>]) -> Option<f64> {
-    let values: Vec<f64> = scores
-        .iter()
-        .flatten()
-        .filter_map(|score| score.as_f64())
-        .collect();
-    if values.is_empty() {
-        None
-    } else {
-        Some(values.iter().sum::<f64>() / values.len() as f64)
-    }
+    let values: Vec<f64> = scores.iter().flatten().filter_map(|score| score.as_f64()).collect();
+    if values.is_empty() { None } else { Some(values.iter().sum::<f64>() / values.len() as f64) }
 }
 
 /// A share of rows, each 0 to 1: Wilson interval.
@@ -69,14 +61,7 @@ pub struct MeanTally {
 
 impl MeanTally {
     pub fn new(seed: u64) -> MeanTally {
-        MeanTally {
-            seed,
-            values: Vec::new(),
-            n: 0,
-            missing: 0,
-            mean: 0.0,
-            squares: 0.0,
-        }
+        MeanTally { seed, values: Vec::new(), n: 0, missing: 0, mean: 0.0, squares: 0.0 }
     }
 
     /// Adds a row's value; none: it is missing.
@@ -116,8 +101,7 @@ impl MeanTally {
     /// range can exceed.
     pub fn estimate_within(&self, (low, high): (f64, f64)) -> Estimate {
         let estimate = self.estimate();
-        let has_width =
-            matches!((estimate.low, estimate.high), (Some(low), Some(high)) if high > low);
+        let has_width = matches!((estimate.low, estimate.high), (Some(low), Some(high)) if high > low);
         let Some(mean) = estimate.value.filter(|_| !has_width) else {
             return estimate;
         };

@@ -53,20 +53,13 @@ impl Plan {
     /// Returns the nodes of a stage (`answers`) or the one node (`answers.tuned`).
     pub fn find(&self, name: &str) -> Vec<usize> {
         let is_meant = |node: &Node| node.name == name || node.stage_name == name;
-        (0..self.nodes.len())
-            .filter(|index| is_meant(&self.nodes[*index]))
-            .collect()
+        (0..self.nodes.len()).filter(|index| is_meant(&self.nodes[*index])).collect()
     }
 
     /// Returns the names of stages and nodes, for suggestions.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.spec.stages.keys().cloned().collect();
-        names.extend(
-            self.nodes
-                .iter()
-                .filter(|node| node.model.is_some())
-                .map(|node| node.name.clone()),
-        );
+        names.extend(self.nodes.iter().filter(|node| node.model.is_some()).map(|node| node.name.clone()));
         names
     }
 

@@ -26,9 +26,7 @@ const TRAINING: &[&str] = &[
     "license",
     "notice",
 ];
-const PAPERS: &[&str] = &[
-    "md", "log", "png", "svg", "jpg", "pdf", "csv", "lock", "tmp",
-];
+const PAPERS: &[&str] = &["md", "log", "png", "svg", "jpg", "pdf", "csv", "lock", "tmp"];
 
 /// Builds a model's provider. `digest_file` returns the digest of a file.
 pub fn build_provider(
@@ -41,22 +39,11 @@ pub fn build_provider(
     let Some((_, build)) = PROVIDERS.iter().find(|(known, _)| *known == provider) else {
         return Err(BuildError {
             message: format!("there is no provider `{provider}`"),
-            help: suggest(
-                provider,
-                "providers there are",
-                PROVIDERS.iter().map(|(known, _)| *known),
-            ),
+            help: suggest(provider, "providers there are", PROVIDERS.iter().map(|(known, _)| *known)),
         });
     };
     let weights = weights(workspace, &spec.weights, digest_file)?;
-    build(&Building {
-        name,
-        spec,
-        weights,
-        root: &workspace.root,
-        library: &workspace.library,
-        digest_file,
-    })
+    build(&Building { name, spec, weights, root: &workspace.root, library: &workspace.library, digest_file })
 }
 
 /// Returns the digests of all files of weights, by their name within their folder.
@@ -74,11 +61,7 @@ fn weights(
         } else if path.is_dir() {
             in_folder(&path, &path, &mut files)?;
         } else {
-            for path in glob::glob(&path.to_string_lossy())
-                .into_iter()
-                .flatten()
-                .flatten()
-            {
+            for path in glob::glob(&path.to_string_lossy()).into_iter().flatten().flatten() {
                 if path.is_dir() {
                     in_folder(&path, &path, &mut files)?;
                 } else {
@@ -87,17 +70,10 @@ fn weights(
             }
         }
         if files.is_empty() {
-            let what = if path.is_dir() {
-                "holds no weights"
-            } else {
-                "names no file or folder"
-            };
+            let what = if path.is_dir() { "holds no weights" } else { "names no file or folder" };
             return Err(BuildError {
                 message: format!("`weights: {pattern}` {what}"),
-                help: Some(
-                    "a file, a folder or a glob, from the workspace: `weights: out/iter-3`"
-                        .to_owned(),
-                ),
+                help: Some("a file, a folder or a glob, from the workspace: `weights: out/iter-3`".to_owned()),
             });
         }
         for (name, path) in files {
@@ -112,17 +88,10 @@ fn weights(
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn in_folder(
-    root: &Path,
-    folder: &Path,
-    files: &mut Vec<(String, PathBuf)>,
-) -> Result<(), BuildError> {
+fn in_folder(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) -> Result<(), BuildError> {
     let unreadable = |error: std::io::Error| BuildError {
         message: format!("failed to read {}: {error}", folder.display()),
         help: None,
@@ -139,11 +108,7 @@ fn in_folder(
                 in_folder(root, &path, files)?;
             }
         } else if is_weight(&name) {
-            let within = path
-                .strip_prefix(root)
-                .unwrap_or(&path)
-                .to_string_lossy()
-                .replace('\\', "/");
+            let within = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
             files.push((within, path));
         }
     }
@@ -152,9 +117,7 @@ fn in_folder(
 
 fn is_weight(name: &str) -> bool {
     let lower = name.to_lowercase();
-    let extension = lower
-        .rsplit_once('.')
-        .map_or("", |(_, extension)| extension);
+    let extension = lower.rsplit_once('.').map_or("", |(_, extension)| extension);
     !TRAINING.iter().any(|training| lower.starts_with(training)) && !PAPERS.contains(&extension)
 }
 
@@ -177,14 +140,9 @@ mod tests {
         ] {
             assert!(is_weight(name), "{name}");
         }
-        for name in [
-            "optimizer.pt",
-            "trainer_state.json",
-            "rng_state.pth",
-            "training_args.bin",
-            "README.md",
-            "events.out",
-        ] {
+        for name in
+            ["optimizer.pt", "trainer_state.json", "rng_state.pth", "training_args.bin", "README.md", "events.out"]
+        {
             assert!(!is_weight(name), "{name}");
         }
     }

@@ -23,11 +23,7 @@ pub fn resolve(workspace: &Workspace, spec: PipelineSpec) -> (Option<Plan>, Vec<
     };
     let (nodes, used) = fan_out(&spec, &stages, &order, &mut problems);
     check_models(workspace, &spec, &used, &mut problems);
-    let plan = Plan {
-        workspace: workspace.clone(),
-        spec,
-        nodes,
-    };
+    let plan = Plan { workspace: workspace.clone(), spec, nodes };
     // A gate on a stage that could not be parsed has been complained about already.
     let are_all_parsed = stages.len() == plan.spec.stages.len();
     if are_all_parsed {
@@ -40,9 +36,7 @@ pub fn resolve(workspace: &Workspace, spec: PipelineSpec) -> (Option<Plan>, Vec<
     if are_all_parsed {
         warn_unused(&plan.spec, &stages, &mut problems);
     }
-    let has_error = problems
-        .iter()
-        .any(|problem| problem.severity == Severity::Error);
+    let has_error = problems.iter().any(|problem| problem.severity == Severity::Error);
     ((!has_error).then_some(plan), problems)
 }
 
@@ -51,25 +45,13 @@ fn parse_stages(
     spec: &PipelineSpec,
     problems: &mut Vec<Problem>,
 ) -> IndexMap<String, Arc<dyn Stage>> {
-    let scope = Scope {
-        workspace,
-        models: &spec.models,
-        params: &spec.params,
-    };
+    let scope = Scope { workspace, models: &spec.models, params: &spec.params };
     let mut stages = IndexMap::new();
     for (name, stage_spec) in &spec.stages {
         let Some(kind) = KINDS.iter().find(|kind| kind.name == stage_spec.kind) else {
-            let help = suggest(
-                &stage_spec.kind,
-                "kinds there are",
-                KINDS.iter().map(|kind| kind.name),
-            );
+            let help = suggest(&stage_spec.kind, "kinds there are", KINDS.iter().map(|kind| kind.name));
             let message = format!("there is no stage kind `{}`", stage_spec.kind);
-            problems.push(
-                Problem::error("unknown-kind", message)
-                    .at(&stage_spec.kind_place)
-                    .maybe_help(help),
-            );
+            problems.push(Problem::error("unknown-kind", message).at(&stage_spec.kind_place).maybe_help(help));
             continue;
         };
         match (kind.parse)(stage_spec, &scope) {
@@ -85,10 +67,7 @@ fn parse_stages(
 /// Looks at what the stages name, also those that could not be parsed.
 fn check_inputs(spec: &PipelineSpec, problems: &mut Vec<Problem>) {
     for (name, stage) in &spec.stages {
-        let expected = KINDS
-            .iter()
-            .find(|kind| kind.name == stage.kind)
-            .and_then(|kind| kind.input);
+        let expected = KINDS.iter().find(|kind| kind.name == stage.kind).and_then(|kind| kind.input);
         let (Some(expected), Some(node)) = (expected, stage.settings.get("input")) else {
             continue;
         };
@@ -105,28 +84,18 @@ fn check_inputs(spec: &PipelineSpec, problems: &mut Vec<Problem>) {
             None => {
                 let help = suggest(input, &format!("{expected} stages there are"), candidates);
                 problems.push(
-                    Problem::error(
-                        "unknown-stage",
-                        format!("stage {name}: there is no stage `{input}`"),
-                    )
-                    .at(&node.place)
-                    .maybe_help(help),
-                );
-            }
-            Some(other) if other.kind != expected && other.name != *name => {
-                let (theirs, mine, wanted) = (
-                    with_article(&other.kind),
-                    with_article(&stage.kind),
-                    with_article(expected),
-                );
-                let message = format!("stage {name}: `{input}` is {theirs}, {mine} reads {wanted}");
-                let help = (!candidates.is_empty())
-                    .then(|| format!("{expected} stages there are: {}", candidates.join(", ")));
-                problems.push(
-                    Problem::error("wrong-input", message)
+                    Problem::error("unknown-stage", format!("stage {name}: there is no stage `{input}`"))
                         .at(&node.place)
                         .maybe_help(help),
                 );
+            }
+            Some(other) if other.kind != expected && other.name != *name => {
+                let (theirs, mine, wanted) =
+                    (with_article(&other.kind), with_article(&stage.kind), with_article(expected));
+                let message = format!("stage {name}: `{input}` is {theirs}, {mine} reads {wanted}");
+                let help =
+                    (!candidates.is_empty()).then(|| format!("{expected} stages there are: {}", candidates.join(", ")));
+                problems.push(Problem::error("wrong-input", message).at(&node.place).maybe_help(help));
             }
             Some(_) => {}
         }
@@ -134,11 +103,7 @@ fn check_inputs(spec: &PipelineSpec, problems: &mut Vec<Problem>) {
 }
 
 fn with_article(kind: &str) -> String {
-    let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) {
-        "an"
-    } else {
-        "a"
-    };
+    let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {kind} stage")
 }
 
@@ -149,10 +114,7 @@ fn order(
     problems: &mut Vec<Problem>,
 ) -> Option<Vec<String>> {
     let mut graph: DiGraph<&str, ()> = DiGraph::new();
-    let indices: BTreeMap<&str, NodeIndex> = stages
-        .keys()
-        .map(|name| (name.as_str(), graph.add_node(name)))
-        .collect();
+    let indices: BTreeMap<&str, NodeIndex> = stages.keys().map(|name| (name.as_str(), graph.add_node(name))).collect();
     for (name, stage) in stages {
         if let Some((input, _)) = stage.input()
             && let Some(from) = indices.get(input)
@@ -182,13 +144,12 @@ fn order(
             let mut names: Vec<&str> = component.iter().map(|index| graph[*index]).collect();
             names.sort_by_key(|name| stages.get_index_of(*name));
             let place = &spec.stages[names[0]].place;
-            let circle = names
-                .iter()
-                .chain([&names[0]])
-                .copied()
-                .collect::<Vec<_>>()
-                .join(" → ");
-            problems.push(Problem::error("cycle", format!("stages read each other in a circle: {circle}")).at(place).help("break it: a metric or judge stage reads an inference stage, an inference stage a dataset"));
+            let circle = names.iter().chain([&names[0]]).copied().collect::<Vec<_>>().join(" → ");
+            problems.push(
+                Problem::error("cycle", format!("stages read each other in a circle: {circle}"))
+                    .at(place)
+                    .help("break it: a metric or judge stage reads an inference stage, an inference stage a dataset"),
+            );
         }
     }
     None
@@ -210,14 +171,9 @@ fn fan_out(
         let of_input: Vec<String> = input
             .and_then(|input| by_stage.get(input).map(|models| (input, models)))
             .map(|(_, models)| {
-                let mut models: Vec<(&usize, &String)> =
-                    models.iter().map(|(model, index)| (index, model)).collect();
+                let mut models: Vec<(&usize, &String)> = models.iter().map(|(model, index)| (index, model)).collect();
                 models.sort();
-                models
-                    .into_iter()
-                    .map(|(_, model)| model.clone())
-                    .filter(|model| model != "_")
-                    .collect()
+                models.into_iter().map(|(_, model)| model.clone()).filter(|model| model != "_").collect()
             })
             .unwrap_or_default();
         let input_is_there = input.is_none_or(|input| by_stage.contains_key(input));
@@ -234,12 +190,7 @@ fn fan_out(
         for model in models {
             let mut inputs = Vec::new();
             if let Some(root) = root(stages, name) {
-                inputs.extend(
-                    by_stage
-                        .get(&root)
-                        .and_then(|models| models.get("_"))
-                        .map(|index| (ROWS, *index)),
-                );
+                inputs.extend(by_stage.get(&root).and_then(|models| models.get("_")).map(|index| (ROWS, *index)));
             }
             for wanted in stage.inputs(model.as_deref()) {
                 let column = wanted.model.as_deref().unwrap_or("_");
@@ -252,17 +203,11 @@ fn fan_out(
             }
             let callees = stage.callees(model.as_deref());
             for (_, callee) in &callees {
-                used.entry(callee.clone())
-                    .or_insert_with(|| spec.stages[name].place.clone());
+                used.entry(callee.clone()).or_insert_with(|| spec.stages[name].place.clone());
             }
-            let node_name = model
-                .as_ref()
-                .map_or_else(|| name.clone(), |model| format!("{name}.{model}"));
+            let node_name = model.as_ref().map_or_else(|| name.clone(), |model| format!("{name}.{model}"));
             let column = model.clone().unwrap_or_else(|| "_".to_owned());
-            by_stage
-                .entry(name.clone())
-                .or_default()
-                .insert(column, nodes.len());
+            by_stage.entry(name.clone()).or_default().insert(column, nodes.len());
             nodes.push(Node {
                 name: node_name,
                 stage_name: name.clone(),
@@ -295,10 +240,7 @@ fn check_models(
 ) {
     for (name, model) in &spec.models {
         // Those of the pipeline itself, and those of the workspace that it calls.
-        let is_own = model
-            .place
-            .as_ref()
-            .is_some_and(|place| Arc::ptr_eq(&place.source, &spec.source));
+        let is_own = model.place.as_ref().is_some_and(|place| Arc::ptr_eq(&place.source, &spec.source));
         let Some(place) = used.get(name).or(model.place.as_ref().filter(|_| is_own)) else {
             continue;
         };
@@ -329,16 +271,8 @@ fn check_models(
     }
 }
 
-fn warn_unused(
-    spec: &PipelineSpec,
-    stages: &IndexMap<String, Arc<dyn Stage>>,
-    problems: &mut Vec<Problem>,
-) {
-    let read: BTreeSet<&str> = stages
-        .values()
-        .filter_map(|stage| stage.input())
-        .map(|(input, _)| input)
-        .collect();
+fn warn_unused(spec: &PipelineSpec, stages: &IndexMap<String, Arc<dyn Stage>>, problems: &mut Vec<Problem>) {
+    let read: BTreeSet<&str> = stages.values().filter_map(|stage| stage.input()).map(|(input, _)| input).collect();
     for (name, stage) in stages {
         if stage.kind() == "dataset" && !read.contains(name.as_str()) {
             problems.push(
@@ -361,64 +295,37 @@ pub fn check_data(plan: &Plan) -> Vec<Problem> {
         if let Some((_, root)) = node.inputs.iter().find(|(part, _)| *part == ROWS)
             && seen_stages.insert(&node.stage_name)
         {
-            wanted
-                .entry(*root)
-                .or_default()
-                .extend(node.stage.columns());
+            wanted.entry(*root).or_default().extend(node.stage.columns());
         }
     }
     for (root, reads) in wanted {
         let node = &plan.nodes[root];
         let spec = &plan.spec.stages[&node.stage_name];
-        let mut missing: BTreeSet<String> = reads
-            .iter()
-            .map(|(column, _)| column.clone())
-            .filter(|column| column != "id")
-            .collect();
+        let mut missing: BTreeSet<String> =
+            reads.iter().map(|(column, _)| column.clone()).filter(|column| column != "id").collect();
         let columns = match node.stage.scan(&plan.workspace, &mut missing) {
             Ok(columns) => columns,
             Err(error) => {
-                let place = spec
-                    .settings
-                    .get("path")
-                    .map_or(&spec.place, |node| &node.place);
+                let place = spec.settings.get("path").map_or(&spec.place, |node| &node.place);
                 problems.push(Problem::error("bad-data", error.to_string()).at(place));
                 continue;
             }
         };
         for (column, place) in &reads {
             if missing.contains(column) {
-                let help = suggest(
-                    column,
-                    &format!("columns of {}", node.name),
-                    columns.iter().map(String::as_str),
-                );
+                let help = suggest(column, &format!("columns of {}", node.name), columns.iter().map(String::as_str));
                 let message = format!("no row of {} has a column `{column}`", node.name);
-                problems.push(
-                    Problem::error("unknown-column", message)
-                        .at(place)
-                        .maybe_help(help),
-                );
+                problems.push(Problem::error("unknown-column", message).at(place).maybe_help(help));
                 missing.remove(column);
             }
         }
         for column in missing {
-            let place = spec
-                .settings
-                .get("id")
-                .map_or(&spec.place, |node| &node.place);
-            let help = suggest(
-                &column,
-                &format!("columns of {}", node.name),
-                columns.iter().map(String::as_str),
-            );
+            let place = spec.settings.get("id").map_or(&spec.place, |node| &node.place);
+            let help = suggest(&column, &format!("columns of {}", node.name), columns.iter().map(String::as_str));
             problems.push(
-                Problem::error(
-                    "unknown-column",
-                    format!("no row of {} has the id column `{column}`", node.name),
-                )
-                .at(place)
-                .maybe_help(help),
+                Problem::error("unknown-column", format!("no row of {} has the id column `{column}`", node.name))
+                    .at(place)
+                    .maybe_help(help),
             );
         }
     }

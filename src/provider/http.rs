@@ -38,17 +38,13 @@ impl Endpoint {
         timeout: Option<f64>,
     ) -> Result<Endpoint, BuildError> {
         let help = "write it like http://127.0.0.1:8000/v1";
-        let base = Url::parse(base_url)
-            .map_err(|error| BuildError::new(format!("base_url `{base_url}`: {error}"), help))?;
+        let base =
+            Url::parse(base_url).map_err(|error| BuildError::new(format!("base_url `{base_url}`: {error}"), help))?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
-            return Err(BuildError::new(
-                format!("base_url `{base_url}` is not an http address"),
-                help,
-            ));
+            return Err(BuildError::new(format!("base_url `{base_url}` is not an http address"), help));
         }
         if !base.username().is_empty() || base.password().is_some() {
-            let help =
-                "put the key into an environment variable and name it: `api_key_env: MY_KEY`";
+            let help = "put the key into an environment variable and name it: `api_key_env: MY_KEY`";
             return Err(BuildError::new("base_url carries a credential", help));
         }
         let host = base.host_str().unwrap_or_default().to_owned();
@@ -60,9 +56,7 @@ impl Endpoint {
         url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
         let key_env = match key_env {
             Some(name) => Some((name.to_owned(), true)),
-            None if host == default_key.1 || is_loopback => {
-                Some((default_key.0.to_owned(), host == default_key.1))
-            }
+            None if host == default_key.1 || is_loopback => Some((default_key.0.to_owned(), host == default_key.1)),
             None => None,
         };
         Ok(Endpoint {
@@ -87,10 +81,7 @@ impl Endpoint {
                 Ok(key) if !key.trim().is_empty() => Some(key.trim().to_owned()),
                 _ if !is_needed => None,
                 _ => {
-                    let message = format!(
-                        "{} needs an API key and {name} is not set: export {name}=…",
-                        self.base_url
-                    );
+                    let message = format!("{} needs an API key and {name} is not set: export {name}=…", self.base_url);
                     return Err(CallError::new(ErrorKind::Fatal, message));
                 }
             },
@@ -99,12 +90,7 @@ impl Endpoint {
     }
 
     /// Posts a JSON body; returns the body of a 200 answer.
-    pub async fn post(
-        &self,
-        body: &[u8],
-        headers: &[(&str, String)],
-        key: Option<&str>,
-    ) -> Result<String, CallError> {
+    pub async fn post(&self, body: &[u8], headers: &[(&str, String)], key: Option<&str>) -> Result<String, CallError> {
         let client = client(self.connect_timeout, self.is_loopback)?;
         let mut request = client
             .post(self.url.clone())
@@ -114,25 +100,12 @@ impl Endpoint {
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.transport(&error))?;
+        let response = request.send().await.map_err(|error| self.transport(&error))?;
         let status = response.status();
-        let retry_after = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok())
-            .and_then(retry_after);
-        let location = response
-            .headers()
-            .get("location")
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
-        let bytes = response
-            .bytes()
-            .await
-            .map_err(|error| self.transport(&error))?;
+        let retry_after =
+            response.headers().get("retry-after").and_then(|value| value.to_str().ok()).and_then(retry_after);
+        let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let bytes = response.bytes().await.map_err(|error| self.transport(&error))?;
         if bytes.len() > MAX_ANSWER {
             return Err(CallError::new(
                 ErrorKind::Permanent,
@@ -156,11 +129,7 @@ impl Endpoint {
                 location.as_deref().unwrap_or("another address")
             );
         }
-        Err(CallError {
-            message,
-            kind,
-            retry_after,
-        })
+        Err(CallError { message, kind, retry_after })
     }
 
     fn transport(&self, error: &reqwest::Error) -> CallError {
@@ -171,15 +140,9 @@ impl Endpoint {
         let (kind, what) = if error.is_connect() {
             (ErrorKind::Connect, format!("cannot be reached: {cause}"))
         } else if error.is_timeout() {
-            (
-                ErrorKind::Transient,
-                format!("did not answer within {} s", self.timeout.as_secs_f64()),
-            )
+            (ErrorKind::Transient, format!("did not answer within {} s", self.timeout.as_secs_f64()))
         } else {
-            (
-                ErrorKind::Transient,
-                format!("broke the connection: {cause}"),
-            )
+            (ErrorKind::Transient, format!("broke the connection: {cause}"))
         };
         CallError::new(kind, format!("{} {what}", self.base_url))
     }
@@ -188,18 +151,13 @@ impl Endpoint {
 /// Returns the client for a connect timeout. Loopback never goes through a proxy.
 fn client(connect_timeout: Duration, is_loopback: bool) -> Result<Client, CallError> {
     static CLIENTS: OnceLock<Mutex<HashMap<(Duration, bool), Client>>> = OnceLock::new();
-    let mut clients = CLIENTS
-        .get_or_init(Mutex::default)
-        .lock()
-        .expect("no panic while locked");
+    let mut clients = CLIENTS.get_or_init(Mutex::default).lock().expect("no panic while locked");
     if let Some(client) = clients.get(&(connect_timeout, is_loopback)) {
         return Ok(client.clone());
     }
     // The second call in a process finds a provider installed: that is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .filter_map(|der| Certificate::from_der(der).ok());
+    let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| Certificate::from_der(der).ok());
     let mut builder = Client::builder()
         .redirect(redirect::Policy::none())
         .connect_timeout(connect_timeout)
@@ -210,9 +168,8 @@ fn client(connect_timeout: Duration, is_loopback: bool) -> Result<Client, CallEr
         // No proxy, and nothing is won by compressing.
         builder = builder.no_proxy().no_gzip();
     }
-    let client = builder.build().map_err(|error| {
-        CallError::new(ErrorKind::Fatal, format!("failed to set up HTTP: {error}"))
-    })?;
+    let client =
+        builder.build().map_err(|error| CallError::new(ErrorKind::Fatal, format!("failed to set up HTTP: {error}")))?;
     clients.insert((connect_timeout, is_loopback), client.clone());
     Ok(client)
 }
@@ -232,12 +189,7 @@ fn said(text: &str) -> String {
         .as_ref()
         .and_then(|value| {
             let error = value.get("error").unwrap_or(value);
-            error
-                .get("message")
-                .or(value.get("message"))
-                .or(value.get("detail"))
-                .unwrap_or(error)
-                .as_str()
+            error.get("message").or(value.get("message")).or(value.get("detail")).unwrap_or(error).as_str()
         })
         .unwrap_or(text)
         .trim();
@@ -245,11 +197,7 @@ fn said(text: &str) -> String {
     if short.len() < message.len() {
         short.push('…');
     }
-    if short.is_empty() {
-        "(empty answer)".to_owned()
-    } else {
-        short.replace(['\n', '\r'], " ")
-    }
+    if short.is_empty() { "(empty answer)".to_owned() } else { short.replace(['\n', '\r'], " ") }
 }
 
 /// Returns the seconds of a `Retry-After`: a number, or an HTTP date.
@@ -259,10 +207,7 @@ fn retry_after(value: &str) -> Option<f64> {
         Ok(_) => None,
         Err(_) => {
             let at = httpdate::parse_http_date(value.trim()).ok()?;
-            Some(
-                at.duration_since(std::time::SystemTime::now())
-                    .map_or(0.0, |left| left.as_secs_f64()),
-            )
+            Some(at.duration_since(std::time::SystemTime::now()).map_or(0.0, |left| left.as_secs_f64()))
         }
     }
 }
@@ -272,66 +217,32 @@ mod tests {
     use super::*;
 
     fn endpoint(base_url: &str) -> Result<Endpoint, BuildError> {
-        Endpoint::new(
-            base_url,
-            "/chat/completions",
-            None,
-            ("OPENAI_API_KEY", "api.openai.com"),
-            None,
-            None,
-        )
+        Endpoint::new(base_url, "/chat/completions", None, ("OPENAI_API_KEY", "api.openai.com"), None, None)
     }
 
     #[test]
     fn addresses_are_normalised_and_keep_their_query() {
         let a = endpoint("HTTP://LocalHost:8000/v1/?api-version=2").unwrap();
         assert_eq!(a.base_url, "http://localhost:8000/v1?api-version=2");
-        assert_eq!(
-            a.url.as_str(),
-            "http://localhost:8000/v1/chat/completions?api-version=2"
-        );
-        assert_eq!(
-            endpoint("http://a/v1").unwrap().base_url,
-            endpoint("http://a/v1/").unwrap().base_url
-        );
-        assert!(
-            endpoint("http://user:secret@a/v1")
-                .unwrap_err()
-                .message
-                .contains("credential")
-        );
+        assert_eq!(a.url.as_str(), "http://localhost:8000/v1/chat/completions?api-version=2");
+        assert_eq!(endpoint("http://a/v1").unwrap().base_url, endpoint("http://a/v1/").unwrap().base_url);
+        assert!(endpoint("http://user:secret@a/v1").unwrap_err().message.contains("credential"));
         assert!(endpoint("ftp://a").is_err() && endpoint("127.0.0.1:80").is_err());
     }
 
     #[test]
     fn the_default_key_goes_home_and_to_loopback_only() {
-        assert!(
-            endpoint("https://api.openai.com/v1")
-                .unwrap()
-                .key_env
-                .is_some()
-        );
+        assert!(endpoint("https://api.openai.com/v1").unwrap().key_env.is_some());
         assert!(endpoint("http://127.0.0.1:1/v1").unwrap().key_env.is_some());
-        assert!(
-            endpoint("https://evil.example/v1")
-                .unwrap()
-                .key_env
-                .is_none()
-        );
+        assert!(endpoint("https://evil.example/v1").unwrap().key_env.is_none());
     }
 
     #[test]
     fn errors_say_what_the_server_said() {
-        assert_eq!(
-            said(r#"{"error": {"message": "no such model"}}"#),
-            "no such model"
-        );
+        assert_eq!(said(r#"{"error": {"message": "no such model"}}"#), "no such model");
         assert_eq!(said(r#"{"detail": "bad"}"#), "bad");
         assert_eq!(said(""), "(empty answer)");
-        assert_eq!(
-            redacted("key sk-1 is wrong".into(), Some("sk-1")),
-            "key [key] is wrong"
-        );
+        assert_eq!(redacted("key sk-1 is wrong".into(), Some("sk-1")), "key [key] is wrong");
         assert_eq!(retry_after("2"), Some(2.0));
         assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(0.0));
     }

@@ -36,10 +36,7 @@ pub struct Message {
 
 impl Message {
     pub fn new(role: &str, text: impl Into<String>) -> Message {
-        Message {
-            role: role.to_owned(),
-            content: Value::String(text.into()),
-        }
+        Message { role: role.to_owned(), content: Value::String(text.into()) }
     }
 
     /// Returns the text, where the content is text.
@@ -105,11 +102,7 @@ pub enum ErrorKind {
 
 impl CallError {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> CallError {
-        CallError {
-            message: message.into(),
-            kind,
-            retry_after: None,
-        }
+        CallError { message: message.into(), kind, retry_after: None }
     }
 }
 
@@ -125,11 +118,7 @@ pub trait Provider: Send + Sync {
     fn body(&self, request: &Request, out: &mut Vec<u8>);
 
     /// Sends one request, once. The answer is the provider's own JSON, complete, and what it says.
-    fn send<'a>(
-        &'a self,
-        body: &'a [u8],
-        request: &'a Request,
-    ) -> BoxFuture<'a, Result<Sent, CallError>>;
+    fn send<'a>(&'a self, body: &'a [u8], request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>>;
 
     /// Reads an answer, now or years later.
     fn read(&self, raw: &str) -> Result<Reply, String>;
@@ -163,19 +152,13 @@ pub struct BuildError {
 
 impl BuildError {
     fn new(message: impl Into<String>, help: impl Into<String>) -> BuildError {
-        BuildError {
-            message: message.into(),
-            help: Some(help.into()),
-        }
+        BuildError { message: message.into(), help: Some(help.into()) }
     }
 }
 
 /// The providers there are.
-pub const PROVIDERS: &[(&str, Build)] = &[
-    ("openai", openai::build),
-    ("replay", replay::build),
-    ("scripted", scripted::build),
-];
+pub const PROVIDERS: &[(&str, Build)] =
+    &[("openai", openai::build), ("replay", replay::build), ("scripted", scripted::build)];
 
 /// The answer of providers in this process, in one shape.
 #[derive(Serialize, Deserialize)]

@@ -9,9 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::http::Endpoint;
-use super::{
-    BuildError, Building, CallError, ErrorKind, Provider, Reply, Request, Sent, messages_into,
-};
+use super::{BuildError, Building, CallError, ErrorKind, Provider, Reply, Request, Sent, messages_into};
 
 use crate::digest::{canonical_into, canonical_text};
 
@@ -45,10 +43,7 @@ pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildE
     identity.insert("model".to_owned(), model.clone().into());
     // Weights or a revision say which model it is, wherever it is served; else the address must.
     if !building.weights.is_empty() {
-        let weights = building
-            .weights
-            .iter()
-            .map(|(name, digest)| (name.clone(), Value::from(digest.to_string())));
+        let weights = building.weights.iter().map(|(name, digest)| (name.clone(), Value::from(digest.to_string())));
         identity.insert("weights".to_owned(), Value::Object(weights.collect()));
     }
     if let Some(revision) = &spec.revision {
@@ -58,23 +53,11 @@ pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildE
         identity.insert("base_url".to_owned(), endpoint.base_url.clone().into());
     }
     if !spec.headers.is_empty() {
-        let headers = spec
-            .headers
-            .iter()
-            .map(|(name, value)| (name.to_lowercase(), Value::from(value.as_str())));
+        let headers = spec.headers.iter().map(|(name, value)| (name.to_lowercase(), Value::from(value.as_str())));
         identity.insert("headers".to_owned(), Value::Object(headers.collect()));
     }
-    let headers = spec
-        .headers
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    Ok(Box::new(OpenAi {
-        model,
-        endpoint,
-        headers,
-        identity,
-    }))
+    let headers = spec.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    Ok(Box::new(OpenAi { model, endpoint, headers, identity }))
 }
 
 #[derive(Deserialize)]
@@ -113,12 +96,7 @@ struct Usage {
 fn text_of(content: &str) -> Option<String> {
     match serde_json::from_str(content) {
         Ok(Value::String(text)) => Some(text),
-        Ok(Value::Array(parts)) => Some(
-            parts
-                .iter()
-                .filter_map(|part| part.get("text")?.as_str())
-                .collect(),
-        ),
+        Ok(Value::Array(parts)) => Some(parts.iter().filter_map(|part| part.get("text")?.as_str()).collect()),
         _ => None,
     }
 }
@@ -137,11 +115,7 @@ impl Provider for OpenAi {
         for (name, value) in &request.options {
             match (name.as_str(), value) {
                 ("extra", Value::Object(extra)) => {
-                    fields.extend(
-                        extra
-                            .iter()
-                            .map(|(name, value)| (name.as_str(), Cow::Borrowed(value))),
-                    );
+                    fields.extend(extra.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value))));
                 }
                 _ => {
                     fields.insert(name, Cow::Borrowed(value));
@@ -149,14 +123,8 @@ impl Provider for OpenAi {
             }
         }
         if request.sample > 0 {
-            let base = fields
-                .get("seed")
-                .and_then(|seed| seed.as_i64())
-                .unwrap_or(0);
-            fields.insert(
-                "seed",
-                Cow::Owned((base + i64::from(request.sample)).into()),
-            );
+            let base = fields.get("seed").and_then(|seed| seed.as_i64()).unwrap_or(0);
+            fields.insert("seed", Cow::Owned((base + i64::from(request.sample)).into()));
         }
         // These two are the request itself; their values are written below.
         fields.insert("messages", Cow::Owned(Value::Null));
@@ -174,18 +142,11 @@ impl Provider for OpenAi {
         out.push(b'}');
     }
 
-    fn send<'a>(
-        &'a self,
-        body: &'a [u8],
-        _request: &'a Request,
-    ) -> BoxFuture<'a, Result<Sent, CallError>> {
+    fn send<'a>(&'a self, body: &'a [u8], _request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>> {
         Box::pin(async move {
             let key = self.endpoint.key()?;
-            let mut headers: Vec<(&str, String)> = self
-                .headers
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.clone()))
-                .collect();
+            let mut headers: Vec<(&str, String)> =
+                self.headers.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
             if let Some(key) = key {
                 headers.push(("authorization", format!("Bearer {key}")));
             }
@@ -209,10 +170,7 @@ impl Provider for OpenAi {
         let Some(choice) = answer.choices.into_iter().next() else {
             return Err("no choice in it".to_owned());
         };
-        let content = choice
-            .message
-            .content
-            .and_then(|content| text_of(content.get()));
+        let content = choice.message.content.and_then(|content| text_of(content.get()));
         let refusal = choice.message.refusal.filter(|_| content.is_none());
         let finish_reason = match &refusal {
             Some(_) => Some("refusal".to_owned()),
@@ -222,10 +180,7 @@ impl Provider for OpenAi {
             text: content.or(refusal.map(Cow::into_owned)).unwrap_or_default(),
             finish_reason,
             prompt_tokens: answer.usage.as_ref().and_then(|usage| usage.prompt_tokens),
-            completion_tokens: answer
-                .usage
-                .as_ref()
-                .and_then(|usage| usage.completion_tokens),
+            completion_tokens: answer.usage.as_ref().and_then(|usage| usage.completion_tokens),
             served_model: answer.model.map(Cow::into_owned),
         })
     }
@@ -245,23 +200,15 @@ mod tests {
 
     #[test]
     fn the_body_is_canonical_and_holds_what_was_asked() {
-        let endpoint =
-            Endpoint::new("http://127.0.0.1:1/v1", "/x", None, ("K", "h"), None, None).unwrap();
-        let provider = OpenAi {
-            model: "m\"é".to_owned(),
-            endpoint,
-            headers: Vec::new(),
-            identity: Map::new(),
-        };
-        let options = json!({"temperature": 0.5, "extra": {"top_k": 3, "model": "no"}, "seed": 7, "zz": {"b": 1, "a": [1.0]}});
+        let endpoint = Endpoint::new("http://127.0.0.1:1/v1", "/x", None, ("K", "h"), None, None).unwrap();
+        let provider = OpenAi { model: "m\"é".to_owned(), endpoint, headers: Vec::new(), identity: Map::new() };
+        let options =
+            json!({"temperature": 0.5, "extra": {"top_k": 3, "model": "no"}, "seed": 7, "zz": {"b": 1, "a": [1.0]}});
         for sample in [0, 2] {
             let request = Request {
                 messages: vec![
                     Message::new("system", "s\n"),
-                    Message {
-                        role: "user".into(),
-                        content: json!([{"type": "text", "text": "x"}]),
-                    },
+                    Message { role: "user".into(), content: json!([{"type": "text", "text": "x"}]) },
                 ],
                 options: options.as_object().unwrap().clone(),
                 sample,
@@ -269,19 +216,10 @@ mod tests {
             let mut body = Vec::new();
             provider.body(&request, &mut body);
             let value: Value = serde_json::from_slice(&body).unwrap();
-            assert_eq!(
-                String::from_utf8(canonical(&value)).unwrap(),
-                String::from_utf8(body).unwrap()
-            );
+            assert_eq!(String::from_utf8(canonical(&value)).unwrap(), String::from_utf8(body).unwrap());
             assert_eq!(value["model"], "m\"é");
-            assert_eq!(
-                (value["top_k"].as_i64(), value["seed"].as_i64()),
-                (Some(3), Some(7 + i64::from(sample)))
-            );
-            assert_eq!(
-                value["messages"],
-                serde_json::to_value(&request.messages).unwrap()
-            );
+            assert_eq!((value["top_k"].as_i64(), value["seed"].as_i64()), (Some(3), Some(7 + i64::from(sample))));
+            assert_eq!(value["messages"], serde_json::to_value(&request.messages).unwrap());
         }
     }
 }

@@ -57,8 +57,7 @@ pub struct Pool {
 impl Pool {
     pub fn new(provider: Box<dyn Provider>, spec: &ModelSpec, stop: &Arc<AtomicBool>) -> Pool {
         let concurrency = spec.concurrency.unwrap_or(CONCURRENCY);
-        let limiter =
-            |per_minute: Option<u32>| per_minute.and_then(NonZeroU32::new).map(per_minute_limiter);
+        let limiter = |per_minute: Option<u32>| per_minute.and_then(NonZeroU32::new).map(per_minute_limiter);
         Pool {
             provider,
             permits: Semaphore::new(concurrency),
@@ -96,11 +95,7 @@ impl Pool {
         if !self.provider.is_remote() {
             let start = Instant::now();
             let sent = self.provider.send(body, request).await?;
-            return Ok(Answer {
-                sent,
-                latency: start.elapsed().as_secs_f64(),
-                attempts: 1,
-            });
+            return Ok(Answer { sent, latency: start.elapsed().as_secs_f64(), attempts: 1 });
         }
         let first = Instant::now();
         let mut waiting = Duration::ZERO;
@@ -112,11 +107,7 @@ impl Pool {
             .build();
         for attempt in 1.. {
             let queued = Instant::now();
-            let permit = self
-                .permits
-                .acquire()
-                .await
-                .expect("the semaphore is never closed");
+            let permit = self.permits.acquire().await.expect("the semaphore is never closed");
             self.wait_for_quota(body).await?;
             waiting += queued.elapsed();
             if let Some(error) = self.stopped.get() {
@@ -130,11 +121,7 @@ impl Pool {
                 Ok(sent) => {
                     self.has_answered.store(true, Ordering::Relaxed);
                     self.grow();
-                    return Ok(Answer {
-                        sent,
-                        latency: start.elapsed().as_secs_f64(),
-                        attempts: attempt,
-                    });
+                    return Ok(Answer { sent, latency: start.elapsed().as_secs_f64(), attempts: attempt });
                 }
                 Err(error) => error,
             };
@@ -143,27 +130,19 @@ impl Pool {
             drop(permit);
             let error = self.judge(error, attempt, elapsed);
             let delay = delays.next().unwrap_or(Duration::from_secs(20));
-            let delay = error.retry_after.map_or(delay, |asked| {
-                delay.max(Duration::from_secs_f64(asked.min(1e6)))
-            });
-            let is_retried = matches!(
-                error.kind,
-                ErrorKind::Connect | ErrorKind::Transient | ErrorKind::RateLimited
-            ) && attempt < self.max_attempts
+            let delay = error.retry_after.map_or(delay, |asked| delay.max(Duration::from_secs_f64(asked.min(1e6))));
+            let is_retried = matches!(error.kind, ErrorKind::Connect | ErrorKind::Transient | ErrorKind::RateLimited)
+                && attempt < self.max_attempts
                 && elapsed + delay.as_secs_f64() <= self.retry_seconds;
             if !is_retried {
-                let message = if attempt > 1 {
-                    format!("{} (after {attempt} attempts)", error.message)
-                } else {
-                    error.message
-                };
+                let message =
+                    if attempt > 1 { format!("{} (after {attempt} attempts)", error.message) } else { error.message };
                 return Err(CallError { message, ..error });
             }
             if error.kind == ErrorKind::RateLimited {
                 self.shrink();
                 if error.retry_after.is_some() {
-                    *self.paused_until.lock().expect("no panic while locked") =
-                        Some(Instant::now() + delay);
+                    *self.paused_until.lock().expect("no panic while locked") = Some(Instant::now() + delay);
                 }
             }
             tokio::time::sleep(delay).await;
@@ -202,18 +181,15 @@ impl Pool {
             // Four bytes a token: an estimate is all there is before the call.
             let estimate = NonZeroU32::new((body.len() / 4).max(1) as u32).expect("at least 1");
             if tokens.until_n_ready(estimate).await.is_err() {
-                let message = format!(
-                    "the request has about {estimate} tokens, more than tokens_per_minute allows at all"
-                );
+                let message =
+                    format!("the request has about {estimate} tokens, more than tokens_per_minute allows at all");
                 return Err(CallError::new(ErrorKind::Permanent, message));
             }
         }
         loop {
             let until = *self.paused_until.lock().expect("no panic while locked");
             match until {
-                Some(until) if until > Instant::now() => {
-                    tokio::time::sleep_until(until.into()).await
-                }
+                Some(until) if until > Instant::now() => tokio::time::sleep_until(until.into()).await,
                 _ => return Ok(()),
             }
         }
@@ -236,10 +212,7 @@ impl Pool {
             return;
         }
         let is_given =
-            self.withheld
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |withheld| {
-                    withheld.checked_sub(1)
-                });
+            self.withheld.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |withheld| withheld.checked_sub(1));
         if is_given.is_ok() {
             self.permits.add_permits(1);
         }

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    BuildError, Building, CallError, ErrorKind, LocalAnswer, Message, Provider, Reply, Request,
-    Sent, local_body, local_sent,
+    BuildError, Building, CallError, ErrorKind, LocalAnswer, Message, Provider, Reply, Request, Sent, local_body,
+    local_sent,
 };
 use crate::digest::{Digest, canonical};
 
@@ -58,28 +58,16 @@ pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildE
         ));
     };
     let path = building.root.join(&file);
-    let digest = (building.digest_file)(&path).map_err(|error| {
-        BuildError::new(
-            format!("failed to read {file}: {error}"),
-            "paths start at the workspace",
-        )
-    })?;
+    let digest = (building.digest_file)(&path)
+        .map_err(|error| BuildError::new(format!("failed to read {file}: {error}"), "paths start at the workspace"))?;
     let mut identity = Map::new();
     identity.insert("provider".to_owned(), "replay".into());
     identity.insert("file".to_owned(), digest.to_string().into());
     // One file may hold several models: which records count depends on the names.
-    let names: Vec<String> = [Some(building.name.to_owned()), building.spec.model.clone()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let names: Vec<String> =
+        [Some(building.name.to_owned()), building.spec.model.clone()].into_iter().flatten().collect();
     identity.insert("names".to_owned(), names.clone().into());
-    Ok(Box::new(Replay {
-        file,
-        path,
-        names,
-        identity,
-        recorded: OnceLock::new(),
-    }))
+    Ok(Box::new(Replay { file, path, names, identity, recorded: OnceLock::new() }))
 }
 
 fn place(what: &str, value: &Value, sample: u32) -> Digest {
@@ -88,51 +76,32 @@ fn place(what: &str, value: &Value, sample: u32) -> Digest {
 
 impl Replay {
     fn load(&self) -> Result<HashMap<Digest, String>, String> {
-        let text = std::fs::read_to_string(&self.path)
-            .map_err(|error| format!("failed to read {}: {error}", self.file))?;
+        let text =
+            std::fs::read_to_string(&self.path).map_err(|error| format!("failed to read {}: {error}", self.file))?;
         let mut recorded = HashMap::new();
-        for (number, line) in text
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| !line.trim().is_empty())
-        {
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let at = |message: String| format!("{}:{}: {message}", self.file, number + 1);
-            let record: Value =
-                serde_json::from_str(line).map_err(|error| at(error.to_string()))?;
-            let record: Recorded =
-                serde_json::from_value(record).map_err(|error| at(error.to_string()))?;
-            if record
-                .model
-                .as_ref()
-                .is_some_and(|model| !self.names.contains(model))
-            {
+            let record: Value = serde_json::from_str(line).map_err(|error| at(error.to_string()))?;
+            let record: Recorded = serde_json::from_value(record).map_err(|error| at(error.to_string()))?;
+            if record.model.as_ref().is_some_and(|model| !self.names.contains(model)) {
                 continue;
             }
             let key = match (&record.messages, &record.prompt) {
-                (Some(messages), None) => place(
-                    "messages",
-                    &serde_json::to_value(messages).expect("messages are JSON"),
-                    record.sample,
-                ),
-                (None, Some(prompt)) => {
-                    place("prompt", &Value::from(prompt.as_str()), record.sample)
+                (Some(messages), None) => {
+                    place("messages", &serde_json::to_value(messages).expect("messages are JSON"), record.sample)
                 }
+                (None, Some(prompt)) => place("prompt", &Value::from(prompt.as_str()), record.sample),
                 _ => return Err(at("a record has either `messages` or `prompt`".to_owned())),
             };
             let answer = LocalAnswer {
                 text: record.completion,
                 finish_reason: record.finish_reason,
                 prompt_tokens: record.usage.as_ref().and_then(|usage| usage.prompt_tokens),
-                completion_tokens: record
-                    .usage
-                    .as_ref()
-                    .and_then(|usage| usage.completion_tokens),
+                completion_tokens: record.usage.as_ref().and_then(|usage| usage.completion_tokens),
             };
             let answer = serde_json::to_string(&answer).expect("answers are JSON");
             if recorded.get(&key).is_some_and(|earlier| *earlier != answer) {
-                return Err(at(
-                    "another completion is recorded for the same request".to_owned()
-                ));
+                return Err(at("another completion is recorded for the same request".to_owned()));
             }
             recorded.insert(key, answer);
         }
@@ -141,21 +110,12 @@ impl Replay {
 
     fn find(&self, request: &Request) -> Result<String, CallError> {
         let recorded = self.recorded.get_or_init(|| self.load());
-        let recorded = recorded
-            .as_ref()
-            .map_err(|message| CallError::new(ErrorKind::Fatal, message.clone()))?;
+        let recorded = recorded.as_ref().map_err(|message| CallError::new(ErrorKind::Fatal, message.clone()))?;
         let messages = serde_json::to_value(&request.messages).expect("messages are JSON");
-        let prompt = request
-            .messages
-            .iter()
-            .rev()
-            .find(|message| message.role == "user")
-            .map(Message::text)
-            .unwrap_or_default();
-        let keys = [
-            place("messages", &messages, request.sample),
-            place("prompt", &Value::from(prompt), request.sample),
-        ];
+        let prompt =
+            request.messages.iter().rev().find(|message| message.role == "user").map(Message::text).unwrap_or_default();
+        let keys =
+            [place("messages", &messages, request.sample), place("prompt", &Value::from(prompt), request.sample)];
         keys.iter().find_map(|key| recorded.get(key)).cloned().ok_or_else(|| {
             let shown: String = prompt.chars().take(60).collect();
             let digest = Digest::of(&canonical(&messages)).short();
@@ -183,11 +143,7 @@ impl Provider for Replay {
         local_body(request, out);
     }
 
-    fn send<'a>(
-        &'a self,
-        _body: &'a [u8],
-        request: &'a Request,
-    ) -> BoxFuture<'a, Result<Sent, CallError>> {
+    fn send<'a>(&'a self, _body: &'a [u8], request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>> {
         Box::pin(std::future::ready(self.find(request).and_then(local_sent)))
     }
 

@@ -10,8 +10,8 @@ use minijinja::Value as TemplateValue;
 use serde_json::{Map, Value};
 
 use super::{
-    BuildError, Building, CallError, ErrorKind, LocalAnswer, Message, Provider, Reply, Request,
-    Sent, local_body, local_sent,
+    BuildError, Building, CallError, ErrorKind, LocalAnswer, Message, Provider, Reply, Request, Sent, local_body,
+    local_sent,
 };
 use crate::digest::{Digest, Hasher};
 use crate::problem::Place;
@@ -35,22 +35,12 @@ pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildE
         ));
     };
     let place = spec.place.clone().unwrap_or_else(|| {
-        Place::start_of(&std::sync::Arc::new(crate::problem::Source {
-            path: String::new(),
-            text: String::new(),
-        }))
+        Place::start_of(&std::sync::Arc::new(crate::problem::Source { path: String::new(), text: String::new() }))
     });
-    let template =
-        Template::load(building.library, reply, &place, VARIABLES).map_err(|problems| {
-            BuildError {
-                message: problems
-                    .iter()
-                    .map(|problem| problem.message.clone())
-                    .collect::<Vec<_>>()
-                    .join("; "),
-                help: problems.first().and_then(|problem| problem.help.clone()),
-            }
-        })?;
+    let template = Template::load(building.library, reply, &place, VARIABLES).map_err(|problems| BuildError {
+        message: problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; "),
+        help: problems.first().and_then(|problem| problem.help.clone()),
+    })?;
     let closure = serde_json::to_value(template.closure()).expect("digests are JSON");
     let mut identity = Map::new();
     identity.insert("provider".to_owned(), "scripted".into());
@@ -59,25 +49,14 @@ pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildE
     if template.reads.reads("model") {
         identity.insert("model".to_owned(), building.name.into());
     }
-    Ok(Box::new(Scripted {
-        name: building.name.to_owned(),
-        reply: template,
-        seed: spec.seed.unwrap_or(0),
-        identity,
-    }))
+    Ok(Box::new(Scripted { name: building.name.to_owned(), reply: template, seed: spec.seed.unwrap_or(0), identity }))
 }
 
 impl Scripted {
     fn answer(&self, body: &[u8], request: &Request) -> Result<String, CallError> {
-        let messages =
-            from_json(&serde_json::to_value(&request.messages).expect("messages are JSON"));
-        let prompt = request
-            .messages
-            .iter()
-            .rev()
-            .find(|message| message.role == "user")
-            .map(Message::text)
-            .unwrap_or_default();
+        let messages = from_json(&serde_json::to_value(&request.messages).expect("messages are JSON"));
+        let prompt =
+            request.messages.iter().rev().find(|message| message.role == "user").map(Message::text).unwrap_or_default();
         let mut hasher = Hasher::new("etalon.scripted");
         hasher.update(&self.seed.to_be_bytes());
         hasher.update(&request.sample.to_be_bytes());
@@ -93,21 +72,13 @@ impl Scripted {
         let variables = minijinja::context! {
             messages, prompt, model => self.name.as_str(), sample => request.sample, random,
         };
-        let text = self.reply.render(&variables).map_err(|error| {
-            CallError::new(
-                ErrorKind::Permanent,
-                format!("the scripted reply failed: {error}"),
-            )
-        })?;
+        let text = self
+            .reply
+            .render(&variables)
+            .map_err(|error| CallError::new(ErrorKind::Permanent, format!("the scripted reply failed: {error}")))?;
         let words = |text: &str| text.split_whitespace().count() as u64;
         let answer = LocalAnswer {
-            prompt_tokens: Some(
-                request
-                    .messages
-                    .iter()
-                    .map(|message| words(message.text()))
-                    .sum(),
-            ),
+            prompt_tokens: Some(request.messages.iter().map(|message| words(message.text())).sum()),
             completion_tokens: Some(words(&text)),
             text,
             finish_reason: Some("stop".to_owned()),
@@ -129,14 +100,8 @@ impl Provider for Scripted {
         local_body(request, out);
     }
 
-    fn send<'a>(
-        &'a self,
-        body: &'a [u8],
-        request: &'a Request,
-    ) -> BoxFuture<'a, Result<Sent, CallError>> {
-        Box::pin(std::future::ready(
-            self.answer(body, request).and_then(local_sent),
-        ))
+    fn send<'a>(&'a self, body: &'a [u8], request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>> {
+        Box::pin(std::future::ready(self.answer(body, request).and_then(local_sent)))
     }
 
     fn read(&self, raw: &str) -> Result<Reply, String> {
@@ -144,10 +109,6 @@ impl Provider for Scripted {
     }
 
     fn endpoint(&self) -> String {
-        format!(
-            "the script of {} ({})",
-            self.name,
-            Digest::of_json("", &Value::Object(self.identity.clone())).short()
-        )
+        format!("the script of {} ({})", self.name, Digest::of_json("", &Value::Object(self.identity.clone())).short())
     }
 }

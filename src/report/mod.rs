@@ -24,9 +24,5 @@ pub use table::closing;
 
 /// Returns a count with its word: `1 call`, `2 calls`.
 fn counted(n: u64, one: &str) -> String {
-    if n == 1 {
-        format!("1 {one}")
-    } else {
-        format!("{n} {one}s")
-    }
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }

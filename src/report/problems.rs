@@ -7,20 +7,10 @@ use crate::problem::{Problem, Severity};
 
 /// Renders problems, errors first, each with its excerpt.
 pub fn problems(problems: &[Problem], is_styled: bool) -> String {
-    let renderer = if is_styled {
-        Renderer::styled()
-    } else {
-        Renderer::plain()
-    };
+    let renderer = if is_styled { Renderer::styled() } else { Renderer::plain() };
     let mut sorted: Vec<&Problem> = problems.iter().collect();
     sorted.sort_by_key(|problem| {
-        (
-            problem.severity,
-            problem
-                .place
-                .as_ref()
-                .map(|place| (place.source.path.clone(), place.range.start)),
-        )
+        (problem.severity, problem.place.as_ref().map(|place| (place.source.path.clone(), place.range.start)))
     });
     let mut out = String::new();
     for problem in sorted {
@@ -60,15 +50,7 @@ fn one(problem: &Problem, renderer: &Renderer) -> String {
 
 /// Control characters of hostile input must not reach a terminal.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 /// Returns the `check` document.
@@ -76,10 +58,7 @@ pub fn problems_json(problems: &[Problem]) -> Value {
     let list: Vec<Value> = problems
         .iter()
         .map(|problem| {
-            let at = problem
-                .place
-                .as_ref()
-                .map(|place| (place.source.path.clone(), place.line_column()));
+            let at = problem.place.as_ref().map(|place| (place.source.path.clone(), place.line_column()));
             json!({
                 "severity": problem.severity.to_string(),
                 "code": problem.code,

@@ -7,13 +7,8 @@ use crate::execute::{Event, NodeOutcome, NodeRun};
 pub fn line(event: &Event) -> Option<String> {
     match event {
         Event::Started { .. } => None,
-        Event::NodeStarted { node, reason, .. } => {
-            Some(format!("{:<8}{node}  ({reason})", "running"))
-        }
-        Event::NodeWaiting { node } => Some(format!(
-            "{:<8}{node}  (the same is being made already)",
-            "waiting"
-        )),
+        Event::NodeStarted { node, reason, .. } => Some(format!("{:<8}{node}  ({reason})", "running")),
+        Event::NodeWaiting { node } => Some(format!("{:<8}{node}  (the same is being made already)", "waiting")),
         Event::NodeFinished(run) => Some(finished(run)),
     }
 }
@@ -31,11 +26,7 @@ fn finished(run: &NodeRun) -> String {
         NodeOutcome::Ran => {
             line.push_str(&format!("  {}", counted(run.rows, "row")));
             if run.calls + run.reused > 0 {
-                line.push_str(&format!(
-                    ", {}, {} reused",
-                    counted(run.calls, "call"),
-                    run.reused
-                ));
+                line.push_str(&format!(", {}, {} reused", counted(run.calls, "call"), run.reused));
             }
             if run.missing > 0 {
                 line.push_str(&format!(", {} missing", run.missing));

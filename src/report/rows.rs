@@ -5,18 +5,9 @@ use serde_json::{Map, Value};
 /// Renders one row as a block of `name: value`, long texts indented below their name.
 pub fn row(document: &Map<String, Value>) -> String {
     let mut out = String::new();
-    let id = document
-        .get("id")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let model = document
-        .get("model")
-        .and_then(Value::as_str)
-        .map_or_else(String::new, |model| format!(" · {model}"));
-    let sample = document
-        .get("sample")
-        .and_then(Value::as_u64)
-        .filter(|sample| *sample > 0);
+    let id = document.get("id").and_then(Value::as_str).unwrap_or_default();
+    let model = document.get("model").and_then(Value::as_str).map_or_else(String::new, |model| format!(" · {model}"));
+    let sample = document.get("sample").and_then(Value::as_u64).filter(|sample| *sample > 0);
     let sample = sample.map_or_else(String::new, |sample| format!(" · sample {sample}"));
     out.push_str(&format!("── {}{model}{sample}\n", printable(id)));
     for (name, value) in document {
@@ -24,15 +15,8 @@ pub fn row(document: &Map<String, Value>) -> String {
             ("id" | "model" | "sample", _) | (_, Value::Null) => {}
             ("prompt", Value::Array(messages)) => {
                 for message in messages {
-                    let role = message
-                        .get("role")
-                        .and_then(Value::as_str)
-                        .unwrap_or("prompt");
-                    field(
-                        &mut out,
-                        &format!("prompt ({role})"),
-                        message.get("content").unwrap_or(message),
-                    );
+                    let role = message.get("role").and_then(Value::as_str).unwrap_or("prompt");
+                    field(&mut out, &format!("prompt ({role})"), message.get("content").unwrap_or(message));
                 }
             }
             ("row", Value::Object(columns)) => {
@@ -64,13 +48,5 @@ fn field(out: &mut String, name: &str, value: &Value) {
 
 /// Model output must not drive the terminal.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' && c != '\t' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }

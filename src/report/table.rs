@@ -34,10 +34,7 @@ struct Line {
 fn values(plan: &Plan, run: &RunSummary) -> Option<String> {
     let mut models: Vec<&str> = Vec::new();
     for node in &plan.nodes {
-        let is_shown = run
-            .summary
-            .get(&node.stage_name)
-            .is_some_and(|stage| stage.contains_key(node.column()));
+        let is_shown = run.summary.get(&node.stage_name).is_some_and(|stage| stage.contains_key(node.column()));
         if let Some(model) = node.model.as_deref().filter(|_| is_shown)
             && !models.contains(&model)
         {
@@ -48,12 +45,9 @@ fn values(plan: &Plan, run: &RunSummary) -> Option<String> {
     if lines.is_empty() {
         return None;
     }
-    let ceiling = models
-        .iter()
-        .position(|model| plan.role(model) == Some(Role::Ceiling));
-    let candidates: Vec<usize> = (0..models.len())
-        .filter(|index| plan.role(models[*index]) == Some(Role::Candidate))
-        .collect();
+    let ceiling = models.iter().position(|model| plan.role(model) == Some(Role::Ceiling));
+    let candidates: Vec<usize> =
+        (0..models.len()).filter(|index| plan.role(models[*index]) == Some(Role::Candidate)).collect();
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let mut header = vec![String::new()];
@@ -63,25 +57,19 @@ fn values(plan: &Plan, run: &RunSummary) -> Option<String> {
         _ => (*model).to_owned(),
     }));
     if ceiling.is_some() {
-        header.extend(
-            candidates
-                .iter()
-                .map(|index| format!("{} of ceiling", models[*index])),
-        );
+        header.extend(candidates.iter().map(|index| format!("{} of ceiling", models[*index])));
     }
     header.push("n".to_owned());
     table.set_header(header);
     for line in &lines {
         let mut cells = vec![line.name.clone()];
-        cells.extend(line.estimates.iter().map(|estimate| {
-            estimate.map_or_else(|| "–".to_owned(), |estimate| cell(&estimate, line.unit))
-        }));
+        cells.extend(
+            line.estimates
+                .iter()
+                .map(|estimate| estimate.map_or_else(|| "–".to_owned(), |estimate| cell(&estimate, line.unit))),
+        );
         if let Some(ceiling) = ceiling {
-            cells.extend(
-                candidates
-                    .iter()
-                    .map(|index| of_ceiling(line, *index, ceiling)),
-            );
+            cells.extend(candidates.iter().map(|index| of_ceiling(line, *index, ceiling)));
         }
         cells.push(n(line));
         table.add_row(cells);
@@ -93,31 +81,19 @@ fn values(plan: &Plan, run: &RunSummary) -> Option<String> {
         }
     }
     let text = table.to_string();
-    Some(
-        text.lines()
-            .map(str::trim_end)
-            .collect::<Vec<_>>()
-            .join("\n"),
-    )
+    Some(text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
 }
 
 fn lines(plan: &Plan, run: &RunSummary, models: &[&str]) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut stages: Vec<&str> = Vec::new();
     for node in &plan.nodes {
-        if !stages.contains(&node.stage_name.as_str())
-            && matches!(node.stage.kind(), "metric" | "judge")
-        {
+        if !stages.contains(&node.stage_name.as_str()) && matches!(node.stage.kind(), "metric" | "judge") {
             stages.push(&node.stage_name);
         }
     }
     for name in stages {
-        let Some(stage) = plan
-            .nodes
-            .iter()
-            .find(|node| node.stage_name == name)
-            .map(|node| &node.stage)
-        else {
+        let Some(stage) = plan.nodes.iter().find(|node| node.stage_name == name).map(|node| &node.stage) else {
             continue;
         };
         let Some(summaries) = run.summary.get(name) else {
@@ -127,27 +103,14 @@ fn lines(plan: &Plan, run: &RunSummary, models: &[&str]) -> Vec<Line> {
             let unit = stage.unit(&value).unwrap_or(Unit::Rate);
             let estimates: Vec<Option<Estimate>> = models
                 .iter()
-                .map(|model| {
-                    summaries
-                        .get(*model)
-                        .and_then(|values| values.get(&value))
-                        .copied()
-                })
+                .map(|model| summaries.get(*model).and_then(|values| values.get(&value)).copied())
                 .collect();
             // Coverage stands beside every number as what is missing; it has a line where it matters.
-            let is_full = value == "coverage"
-                && estimates
-                    .iter()
-                    .flatten()
-                    .all(|estimate| estimate.missing == 0);
+            let is_full = value == "coverage" && estimates.iter().flatten().all(|estimate| estimate.missing == 0);
             if estimates.iter().all(Option::is_none) || unit == Unit::Count || is_full {
                 continue;
             }
-            lines.push(Line {
-                name: format!("{name}.{value}"),
-                unit,
-                estimates,
-            });
+            lines.push(Line { name: format!("{name}.{value}"), unit, estimates });
         }
     }
     lines
@@ -189,12 +152,7 @@ fn of_ceiling(line: &Line, candidate: usize, ceiling: usize) -> String {
 }
 
 fn n(line: &Line) -> String {
-    let counts: Vec<u64> = line
-        .estimates
-        .iter()
-        .flatten()
-        .map(|estimate| estimate.n)
-        .collect();
+    let counts: Vec<u64> = line.estimates.iter().flatten().map(|estimate| estimate.n).collect();
     match (counts.iter().min(), counts.iter().max()) {
         (Some(least), Some(most)) if least == most => least.to_string(),
         (Some(least), Some(most)) => format!("{least}–{most}"),
@@ -219,18 +177,15 @@ fn gates(gates: &[GateResult]) -> String {
         out.push('\n');
     }
     if gates.iter().any(|gate| gate.verdict == Verdict::Unproven) {
-        out.push_str("UNPROVEN: it holds at the estimates, and the intervals allow that it does not; more rows would tell.\n");
+        out.push_str(
+            "UNPROVEN: it holds at the estimates, and the intervals allow that it does not; more rows would tell.\n",
+        );
     }
     out
 }
 
 fn took(run: &RunSummary) -> String {
-    let count = |outcome: NodeOutcome| {
-        run.nodes
-            .iter()
-            .filter(|node| node.outcome == outcome)
-            .count()
-    };
+    let count = |outcome: NodeOutcome| run.nodes.iter().filter(|node| node.outcome == outcome).count();
     let mut parts = Vec::new();
     for (outcome, word) in [
         (NodeOutcome::Ran, "ran"),
@@ -244,12 +199,8 @@ fn took(run: &RunSummary) -> String {
     }
     let reused: u64 = run.nodes.iter().map(|node| node.reused).sum();
     let cost: f64 = run.nodes.iter().filter_map(|node| node.cost_usd).sum();
-    let mut text = format!(
-        "{}: {} · {}",
-        counted(run.nodes.len() as u64, "node"),
-        parts.join(", "),
-        counted(run.calls(), "call")
-    );
+    let mut text =
+        format!("{}: {} · {}", counted(run.nodes.len() as u64, "node"), parts.join(", "), counted(run.calls(), "call"));
     if reused > 0 {
         text.push_str(&format!(", {reused} reused"));
     }

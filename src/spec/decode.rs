@@ -78,52 +78,34 @@ fn expected_names(message: &str) -> Vec<&str> {
     expected.split('`').skip(1).step_by(2).collect()
 }
 
-fn problem(
-    tree: &Node,
-    path: &[String],
-    message: &str,
-    unknown: Option<&str>,
-    what: &str,
-) -> Problem {
+fn problem(tree: &Node, path: &[String], message: &str, unknown: Option<&str>, what: &str) -> Problem {
     let node = tree.nearest(path);
     let names = expected_names(message);
     if let Some(field) = unknown {
         let parent = tree.nearest(&path[..path.len() - 1]);
-        let place = parent
-            .entry(field)
-            .map_or(&node.place, |(key, _)| &key.place);
+        let place = parent.entry(field).map_or(&node.place, |(key, _)| &key.place);
         let near = did_you_mean(field, names.iter().copied());
         let help = match nearest(field, OPTIONS.iter().copied()) {
-            Some(option) if near.is_none() && names.contains(&"options") => Some(format!(
-                "what is sent to the server stands below options: `options: {{ {option}: … }}`"
-            )),
+            Some(option) if near.is_none() && names.contains(&"options") => {
+                Some(format!("what is sent to the server stands below options: `options: {{ {option}: … }}`"))
+            }
             _ => suggest(field, "it may have", names),
         };
-        return Problem::error("unknown-field", format!("{what} has no field `{field}`"))
-            .at(place)
-            .maybe_help(help);
+        return Problem::error("unknown-field", format!("{what} has no field `{field}`")).at(place).maybe_help(help);
     }
     if let Some(field) = quoted(message, "missing field `") {
-        return Problem::error(
-            "missing-field",
-            format!("{what} needs `{}`", dotted(path, &field)),
-        )
-        .at(&node.place);
+        return Problem::error("missing-field", format!("{what} needs `{}`", dotted(path, &field))).at(&node.place);
     }
     if let Some(variant) = quoted(message, "unknown variant `") {
         let message = format!("{what}: `{}` cannot be `{variant}`", path.join("."));
-        return Problem::error("unknown-value", message)
-            .at(&node.place)
-            .maybe_help(suggest(&variant, "it can be", names));
+        return Problem::error("unknown-value", message).at(&node.place).maybe_help(suggest(
+            &variant,
+            "it can be",
+            names,
+        ));
     }
-    let field = if path.is_empty() {
-        what.to_owned()
-    } else {
-        format!("{what}: `{}`", path.join("."))
-    };
-    let expected = message
-        .split_once(", expected ")
-        .map_or(message, |(_, expected)| expected);
+    let field = if path.is_empty() { what.to_owned() } else { format!("{what}: `{}`", path.join(".")) };
+    let expected = message.split_once(", expected ").map_or(message, |(_, expected)| expected);
     let message = if message.starts_with("invalid type") || message.starts_with("invalid value") {
         format!("{field} is {}, expected {}", node.sort(), plain(expected))
     } else if message == "invalid number" {
@@ -135,11 +117,7 @@ fn problem(
 }
 
 fn dotted(path: &[String], field: &str) -> String {
-    path.iter()
-        .map(String::as_str)
-        .chain([field])
-        .collect::<Vec<_>>()
-        .join(".")
+    path.iter().map(String::as_str).chain([field]).collect::<Vec<_>>().join(".")
 }
 
 /// Serde's words for types, in a user's words.

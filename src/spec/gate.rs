@@ -50,11 +50,7 @@ pub struct Bounds {
 
 impl Bounds {
     pub fn exact(value: f64) -> Bounds {
-        Bounds {
-            value,
-            low: value,
-            high: value,
-        }
+        Bounds { value, low: value, high: value }
     }
 
     fn combine(self, other: Bounds, operation: impl Fn(f64, f64) -> f64) -> Bounds {
@@ -101,9 +97,7 @@ impl Expression {
         match self {
             Expression::Number(_) => Vec::new(),
             Expression::Term(term) => vec![term],
-            Expression::Binary(_, left, right) => {
-                left.terms().into_iter().chain(right.terms()).collect()
-            }
+            Expression::Binary(_, left, right) => left.terms().into_iter().chain(right.terms()).collect(),
         }
     }
 
@@ -137,16 +131,9 @@ pub(super) fn parse(text: &str, place: &Place) -> Result<Gate, Problem> {
         return Err(parser.problem("one comparison is allowed, and something follows it"));
     }
     if left.terms().is_empty() && right.terms().is_empty() {
-        return Err(parser
-            .problem("the gate compares two numbers; name a value such as `stage.model.metric`"));
+        return Err(parser.problem("the gate compares two numbers; name a value such as `stage.model.metric`"));
     }
-    Ok(Gate {
-        text: text.trim().to_owned(),
-        left,
-        comparison,
-        right,
-        place: place.clone(),
-    })
+    Ok(Gate { text: text.trim().to_owned(), left, comparison, right, place: place.clone() })
 }
 
 struct Parser<'a> {
@@ -167,17 +154,11 @@ impl Parser<'_> {
     fn place_at(&self, start: usize, end: usize) -> Place {
         // The scalar may be quoted: look the words up in its source.
         let source = &self.place.source;
-        let found = source
-            .text
-            .get(self.place.range.start..)
-            .and_then(|rest| rest.find(self.text));
+        let found = source.text.get(self.place.range.start..).and_then(|rest| rest.find(self.text));
         match found {
             Some(offset) => {
                 let base = self.place.range.start + offset;
-                Place {
-                    source: source.clone(),
-                    range: base + start..base + end.max(start),
-                }
+                Place { source: source.clone(), range: base + start..base + end.max(start) }
             }
             None => self.place.clone(),
         }
@@ -185,10 +166,7 @@ impl Parser<'_> {
 
     fn problem(&self, message: &str) -> Problem {
         let at = self.at.min(self.text.len());
-        let end = self.text[at..]
-            .chars()
-            .next()
-            .map_or(at, |c| at + c.len_utf8());
+        let end = self.text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
         Problem::error("bad-gate", format!("gate `{}`: {message}", self.text.trim()))
             .at(&self.place_at(at, end))
             .help("a gate looks like `stage.model.metric >= 0.8` or `a.tuned.mean >= 0.8 * a.ceiling.mean`, with spaces around + - * /")
@@ -212,11 +190,7 @@ impl Parser<'_> {
 
     fn operator(&mut self, operators: &[char]) -> Option<char> {
         self.spaces();
-        let next = self
-            .rest()
-            .chars()
-            .next()
-            .filter(|c| operators.contains(c))?;
+        let next = self.rest().chars().next().filter(|c| operators.contains(c))?;
         self.at += 1;
         Some(next)
     }
@@ -241,22 +215,14 @@ impl Parser<'_> {
             return self.number();
         }
         if first.is_alphabetic() || first == '_' {
-            self.at += self
-                .rest()
-                .find(|c: char| !(c.is_alphanumeric() || "_-.".contains(c)))
-                .unwrap_or(self.rest().len());
-            let path: Vec<String> = self.text[start..self.at]
-                .split('.')
-                .map(str::to_owned)
-                .collect();
+            self.at +=
+                self.rest().find(|c: char| !(c.is_alphanumeric() || "_-.".contains(c))).unwrap_or(self.rest().len());
+            let path: Vec<String> = self.text[start..self.at].split('.').map(str::to_owned).collect();
             if path.iter().any(String::is_empty) {
                 self.at = start;
                 return Err(self.problem("a path has names between its dots"));
             }
-            return Ok(Expression::Term(Term {
-                path,
-                place: self.place_at(start, self.at),
-            }));
+            return Ok(Expression::Term(Term { path, place: self.place_at(start, self.at) }));
         }
         Err(self.problem("a path or a number was expected here"))
     }
@@ -266,8 +232,7 @@ impl Parser<'_> {
         let bytes = rest.as_bytes();
         let mut length = 1;
         while length < bytes.len() {
-            let after_exponent =
-                matches!(bytes[length - 1], b'e' | b'E') && matches!(bytes[length], b'-' | b'+');
+            let after_exponent = matches!(bytes[length - 1], b'e' | b'E') && matches!(bytes[length], b'-' | b'+');
             if !(bytes[length].is_ascii_alphanumeric() || bytes[length] == b'.' || after_exponent) {
                 break;
             }
@@ -313,51 +278,21 @@ mod tests {
     use crate::problem::Source;
 
     fn gate(text: &str) -> Result<Gate, String> {
-        let source = Arc::new(Source {
-            path: "a".into(),
-            text: text.into(),
-        });
-        parse(
-            text,
-            &Place {
-                range: 0..text.len(),
-                source,
-            },
-        )
-        .map_err(|problem| problem.message)
+        let source = Arc::new(Source { path: "a".into(), text: text.into() });
+        parse(text, &Place { range: 0..text.len(), source }).map_err(|problem| problem.message)
     }
 
     #[test]
     fn names_may_hold_dashes_and_signs_need_spaces() {
         let gate = gate("a.iter-3.rouge-L - 0.1 >= (0.8 * b.x.m) / 2").unwrap();
         assert_eq!(gate.left.terms()[0].path, ["a", "iter-3", "rouge-L"]);
-        let value = gate
-            .right
-            .evaluate(&|_| {
-                Some(Bounds {
-                    value: 1.0,
-                    low: 0.5,
-                    high: 2.0,
-                })
-            })
-            .unwrap();
-        assert_eq!(
-            value,
-            Bounds {
-                value: 0.4,
-                low: 0.2,
-                high: 0.8
-            }
-        );
+        let value = gate.right.evaluate(&|_| Some(Bounds { value: 1.0, low: 0.5, high: 2.0 })).unwrap();
+        assert_eq!(value, Bounds { value: 0.4, low: 0.2, high: 0.8 });
     }
 
     #[test]
     fn proof_takes_the_unfavourable_ends() {
-        let left = Bounds {
-            value: 0.8,
-            low: 0.7,
-            high: 0.9,
-        };
+        let left = Bounds { value: 0.8, low: 0.7, high: 0.9 };
         assert!(Comparison::GreaterOrEqual.is_proven(left, Bounds::exact(0.7)));
         assert!(!Comparison::Greater.is_proven(left, Bounds::exact(0.7)));
         assert!(!Comparison::Less.is_proven(left, Bounds::exact(0.85)));

@@ -87,14 +87,10 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
             .into_iter()
             .map(|item| match item {
                 Value::String(text) => Ok(text),
-                _ => Err(serde::de::Error::custom(
-                    "invalid type: expected text or a list of text",
-                )),
+                _ => Err(serde::de::Error::custom("invalid type: expected text or a list of text")),
             })
             .collect(),
-        _ => Err(serde::de::Error::custom(
-            "invalid type: expected text or a list of text",
-        )),
+        _ => Err(serde::de::Error::custom("invalid type: expected text or a list of text")),
     }
 }
 
@@ -112,10 +108,7 @@ fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<St
 const OWN_FIELDS: &[&str] = &["weights", "revision", "role", "family"];
 
 /// Resolves `extends` and types every model.
-pub(super) fn resolve(
-    nodes: &IndexMap<String, Node>,
-    problems: &mut Vec<Problem>,
-) -> IndexMap<String, ModelSpec> {
+pub(super) fn resolve(nodes: &IndexMap<String, Node>, problems: &mut Vec<Problem>) -> IndexMap<String, ModelSpec> {
     let mut models = IndexMap::new();
     for (name, node) in nodes {
         let merged = match merged(name, nodes, &mut Vec::new()) {
@@ -137,11 +130,7 @@ pub(super) fn resolve(
     models
 }
 
-fn merged(
-    name: &str,
-    nodes: &IndexMap<String, Node>,
-    path: &mut Vec<String>,
-) -> Result<Node, Problem> {
+fn merged(name: &str, nodes: &IndexMap<String, Node>, path: &mut Vec<String>) -> Result<Node, Problem> {
     let mut node = nodes[name].clone();
     if node.is_null() {
         node.value = NodeValue::Map(Vec::new());
@@ -150,33 +139,22 @@ fn merged(
         return Ok(node);
     };
     let Some(parent) = extends.as_text() else {
-        return Err(Problem::error(
-            "wrong-type",
-            format!("model {name}: `extends` is the name of a model"),
-        )
-        .at(&extends.place));
+        return Err(
+            Problem::error("wrong-type", format!("model {name}: `extends` is the name of a model")).at(&extends.place)
+        );
     };
     path.push(name.to_owned());
     if path.iter().any(|seen| seen == parent) {
-        let circle = path
-            .iter()
-            .map(String::as_str)
-            .chain([parent])
-            .collect::<Vec<_>>()
-            .join(" → ");
-        return Err(Problem::error(
-            "cycle",
-            format!("models extend each other in a circle: {circle}"),
-        )
-        .at(&extends.place));
+        let circle = path.iter().map(String::as_str).chain([parent]).collect::<Vec<_>>().join(" → ");
+        return Err(
+            Problem::error("cycle", format!("models extend each other in a circle: {circle}")).at(&extends.place)
+        );
     }
     if !nodes.contains_key(parent) {
         let help = suggest(parent, "models there are", nodes.keys().map(String::as_str));
-        return Err(
-            Problem::error("unknown-model", format!("there is no model `{parent}`"))
-                .at(&extends.place)
-                .maybe_help(help),
-        );
+        return Err(Problem::error("unknown-model", format!("there is no model `{parent}`"))
+            .at(&extends.place)
+            .maybe_help(help));
     }
     let inherited = merged(parent, nodes, path)?;
     let NodeValue::Map(own) = &mut node.value else {
@@ -204,44 +182,24 @@ fn merged(
 }
 
 fn check(name: &str, model: &ModelSpec, node: &Node, problems: &mut Vec<Problem>) {
-    let place = |field: &str| {
-        node.entry(field)
-            .map_or(&node.place, |(_, value)| &value.place)
-            .clone()
-    };
+    let place = |field: &str| node.entry(field).map_or(&node.place, |(_, value)| &value.place).clone();
     for header in model.headers.keys() {
-        let is_secret = [
-            "authorization",
-            "api-key",
-            "x-api-key",
-            "cookie",
-            "proxy-authorization",
-        ];
+        let is_secret = ["authorization", "api-key", "x-api-key", "cookie", "proxy-authorization"];
         if is_secret.contains(&header.to_lowercase().as_str()) {
             problems.push(
-                Problem::error(
-                    "secret-in-spec",
-                    format!("model {name}: header `{header}` carries a credential"),
-                )
-                .at(&place("headers"))
-                .help(
-                    "put the key into an environment variable and name it: `api_key_env: MY_KEY`",
-                ),
+                Problem::error("secret-in-spec", format!("model {name}: header `{header}` carries a credential"))
+                    .at(&place("headers"))
+                    .help("put the key into an environment variable and name it: `api_key_env: MY_KEY`"),
             );
         }
     }
-    for (field, value) in [
-        ("timeout", model.timeout),
-        ("connect_timeout", model.connect_timeout),
-        ("retry_seconds", model.retry_seconds),
-    ] {
+    for (field, value) in
+        [("timeout", model.timeout), ("connect_timeout", model.connect_timeout), ("retry_seconds", model.retry_seconds)]
+    {
         if value.is_some_and(|seconds| !(seconds > 0.0 && seconds < 1e6)) {
             problems.push(
-                Problem::error(
-                    "wrong-value",
-                    format!("model {name}: `{field}` is a number of seconds above 0"),
-                )
-                .at(&place(field)),
+                Problem::error("wrong-value", format!("model {name}: `{field}` is a number of seconds above 0"))
+                    .at(&place(field)),
             );
         }
     }
@@ -254,11 +212,7 @@ fn check(name: &str, model: &ModelSpec, node: &Node, problems: &mut Vec<Problem>
     for (field, is_zero) in zero {
         if is_zero {
             problems.push(
-                Problem::error(
-                    "wrong-value",
-                    format!("model {name}: `{field}` must be at least 1"),
-                )
-                .at(&place(field)),
+                Problem::error("wrong-value", format!("model {name}: `{field}` must be at least 1")).at(&place(field)),
             );
         }
     }

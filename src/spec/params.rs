@@ -10,11 +10,7 @@ use crate::problem::{Place, Problem, did_you_mean};
 use crate::template::{from_json, to_json};
 
 /// Resolves every `${…}` below a node in place.
-pub(super) fn resolve(
-    node: &mut Node,
-    params: &IndexMap<String, serde_json::Value>,
-    problems: &mut Vec<Problem>,
-) {
+pub(super) fn resolve(node: &mut Node, params: &IndexMap<String, serde_json::Value>, problems: &mut Vec<Problem>) {
     let variables = context! {
         params => Value::from_pairs(params.iter().map(|(name, value)| (name.clone(), from_json(value)))),
     };
@@ -22,13 +18,7 @@ pub(super) fn resolve(
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(100_000));
     environment.remove_global("debug");
-    Resolver {
-        environment,
-        variables,
-        params,
-        problems,
-    }
-    .node(node);
+    Resolver { environment, variables, params, problems }.node(node);
 }
 
 struct Resolver<'a> {
@@ -56,8 +46,7 @@ impl Resolver<'_> {
         let mut rest = text;
         while let Some(start) = rest.find("${") {
             let Some(length) = rest[start..].find('}') else {
-                let problem =
-                    Problem::error("unclosed-expression", "`${` without its `}`").at(place);
+                let problem = Problem::error("unclosed-expression", "`${` without its `}`").at(place);
                 self.problems.push(problem);
                 return NodeValue::Text(text.to_owned());
             };
@@ -78,10 +67,8 @@ impl Resolver<'_> {
     }
 
     fn evaluate(&mut self, expression: &str, place: &Place) -> Option<Value> {
-        let result = self
-            .environment
-            .compile_expression(expression)
-            .and_then(|compiled| compiled.eval(&self.variables));
+        let result =
+            self.environment.compile_expression(expression).and_then(|compiled| compiled.eval(&self.variables));
         let message = match result {
             Ok(value) if !value.is_undefined() => return Some(value),
             Ok(_) => format!("`${{{expression}}}` is undefined"),
@@ -90,19 +77,10 @@ impl Resolver<'_> {
                 None => format!("`${{{expression}}}`: {}", error.kind()),
             },
         };
-        let name = expression
-            .trim()
-            .strip_prefix("params.")
-            .unwrap_or(expression.trim());
-        let help =
-            did_you_mean(name, self.params.keys().map(String::as_str)).unwrap_or_else(|| {
-                format!("declare it: `params: {{ {name}: … }}`; only params can be read here")
-            });
-        self.problems.push(
-            Problem::error("undefined-param", message)
-                .at(&narrow(place, expression))
-                .help(help),
-        );
+        let name = expression.trim().strip_prefix("params.").unwrap_or(expression.trim());
+        let help = did_you_mean(name, self.params.keys().map(String::as_str))
+            .unwrap_or_else(|| format!("declare it: `params: {{ {name}: … }}`; only params can be read here"));
+        self.problems.push(Problem::error("undefined-param", message).at(&narrow(place, expression)).help(help));
         None
     }
 }
@@ -110,18 +88,11 @@ impl Resolver<'_> {
 /// Narrows a scalar's place to the expression in it.
 fn narrow(place: &Place, expression: &str) -> Place {
     let needle = format!("${{{expression}}}");
-    let found = place
-        .source
-        .text
-        .get(place.range.start..)
-        .and_then(|rest| rest.find(&needle));
+    let found = place.source.text.get(place.range.start..).and_then(|rest| rest.find(&needle));
     match found {
         Some(at) => {
             let start = place.range.start + at;
-            Place {
-                source: place.source.clone(),
-                range: start..start + needle.len(),
-            }
+            Place { source: place.source.clone(), range: start..start + needle.len() }
         }
         None => place.clone(),
     }

@@ -16,15 +16,7 @@ use crate::problem::{Place, Problem, Severity, Source, suggest};
 /// The largest spec file, in bytes: data belong into datasets.
 const MAX_SPEC: u64 = 4 * 1024 * 1024;
 
-const FIELDS: &[&str] = &[
-    "etalon",
-    "name",
-    "description",
-    "params",
-    "models",
-    "stages",
-    "gates",
-];
+const FIELDS: &[&str] = &["etalon", "name", "description", "params", "models", "stages", "gates"];
 
 /// A pipeline as written, with `${…}` and `extends` resolved. Its stages are still trees.
 #[derive(Clone, Debug)]
@@ -55,11 +47,7 @@ pub struct StageSpec {
 ///
 /// `path` is a file as the user typed it, or the name of one in `pipelines/`. Where there are
 /// errors there may still be a spec, so that later checks can find more.
-pub fn load(
-    workspace: &Workspace,
-    path: &str,
-    sets: &[(String, String)],
-) -> (Option<PipelineSpec>, Vec<Problem>) {
+pub fn load(workspace: &Workspace, path: &str, sets: &[(String, String)]) -> (Option<PipelineSpec>, Vec<Problem>) {
     let source = match read(workspace, path) {
         Ok(source) => source,
         Err(problem) => return (None, vec![*problem]),
@@ -73,58 +61,28 @@ pub fn load(
 }
 
 fn read(workspace: &Workspace, path: &str) -> Result<Arc<Source>, Box<Problem>> {
-    let candidates = [
-        PathBuf::from(path),
-        workspace.path(path),
-        workspace.path(&format!("pipelines/{path}.yaml")),
-    ];
+    let candidates = [PathBuf::from(path), workspace.path(path), workspace.path(&format!("pipelines/{path}.yaml"))];
     let Some(found) = candidates.iter().find(|candidate| candidate.is_file()) else {
         let pattern = workspace.path("pipelines/*.y*ml");
         let names: Vec<String> = glob::glob(&pattern.to_string_lossy())
             .into_iter()
             .flatten()
             .flatten()
-            .filter_map(|found| {
-                Some(
-                    found
-                        .strip_prefix(&workspace.root)
-                        .ok()?
-                        .to_string_lossy()
-                        .into_owned(),
-                )
-            })
+            .filter_map(|found| Some(found.strip_prefix(&workspace.root).ok()?.to_string_lossy().into_owned()))
             .collect();
-        let help = suggest(
-            path,
-            "pipelines there are",
-            names.iter().map(String::as_str),
-        );
-        return Err(Box::new(
-            Problem::error("missing-file", format!("there is no pipeline {path}")).maybe_help(help),
-        ));
+        let help = suggest(path, "pipelines there are", names.iter().map(String::as_str));
+        return Err(Box::new(Problem::error("missing-file", format!("there is no pipeline {path}")).maybe_help(help)));
     };
     let problem = |message: String| Box::new(Problem::error("unreadable-spec", message));
-    let size = std::fs::metadata(found)
-        .map_err(|error| problem(format!("failed to read {path}: {error}")))?
-        .len();
+    let size = std::fs::metadata(found).map_err(|error| problem(format!("failed to read {path}: {error}")))?.len();
     if size > MAX_SPEC {
         let message = format!("{path} has {size} bytes, a pipeline has at most {MAX_SPEC}");
-        return Err(Box::new(
-            problem(message).help("move rows into a dataset file and name it with `path:`"),
-        ));
+        return Err(Box::new(problem(message).help("move rows into a dataset file and name it with `path:`")));
     }
-    let bytes =
-        std::fs::read(found).map_err(|error| problem(format!("failed to read {path}: {error}")))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        problem(format!(
-            "{path} is not UTF-8 (byte {})",
-            error.utf8_error().valid_up_to()
-        ))
-    })?;
-    Ok(Arc::new(Source {
-        path: display_path(workspace, found),
-        text,
-    }))
+    let bytes = std::fs::read(found).map_err(|error| problem(format!("failed to read {path}: {error}")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|error| problem(format!("{path} is not UTF-8 (byte {})", error.utf8_error().valid_up_to())))?;
+    Ok(Arc::new(Source { path: display_path(workspace, found), text }))
 }
 
 fn display_path(workspace: &Workspace, path: &Path) -> String {
@@ -136,11 +94,7 @@ fn display_path(workspace: &Workspace, path: &Path) -> String {
             absolute.strip_prefix(root).ok().map(Path::to_owned)
         })
         .unwrap_or_else(|| path.to_owned());
-    relative
-        .to_string_lossy()
-        .replace('\\', "/")
-        .trim_start_matches("./")
-        .to_owned()
+    relative.to_string_lossy().replace('\\', "/").trim_start_matches("./").to_owned()
 }
 
 fn pipeline(
@@ -152,12 +106,9 @@ fn pipeline(
 ) -> Option<PipelineSpec> {
     if !matches!(node.value, NodeValue::Map(_)) {
         problems.push(
-            Problem::error(
-                "wrong-type",
-                format!("a pipeline is a map, this is {}", node.sort()),
-            )
-            .at(&node.place)
-            .help("start with `etalon: 1`, `name:` and `stages:`"),
+            Problem::error("wrong-type", format!("a pipeline is a map, this is {}", node.sort()))
+                .at(&node.place)
+                .help("start with `etalon: 1`, `name:` and `stages:`"),
         );
         return None;
     }
@@ -165,12 +116,9 @@ fn pipeline(
         if !FIELDS.contains(&key.text.as_str()) {
             let help = suggest(&key.text, "it may have", FIELDS.iter().copied());
             problems.push(
-                Problem::error(
-                    "unknown-field",
-                    format!("a pipeline has no field `{}`", key.text),
-                )
-                .at(&key.place)
-                .maybe_help(help),
+                Problem::error("unknown-field", format!("a pipeline has no field `{}`", key.text))
+                    .at(&key.place)
+                    .maybe_help(help),
             );
         }
     }
@@ -179,13 +127,7 @@ fn pipeline(
     let mut model_nodes = map_of(&mut node, "models", problems);
     for (name, shared) in &workspace.models {
         if !model_nodes.iter().any(|(key, _)| key.text == *name) {
-            model_nodes.push((
-                super::Key {
-                    text: name.clone(),
-                    place: shared.place.clone(),
-                },
-                shared.clone(),
-            ));
+            model_nodes.push((super::Key { text: name.clone(), place: shared.place.clone() }, shared.clone()));
         }
     }
     let mut names = IndexMap::new();
@@ -198,66 +140,39 @@ fn pipeline(
     let stages = read_stages(&mut node, &params, problems, source);
     let gates = read_gates(&mut node, &params, problems);
     let name = match node.get("name") {
-        Some(name) if name.as_text().is_some_and(is_file_name) => {
-            name.as_text().unwrap_or_default().to_owned()
-        }
+        Some(name) if name.as_text().is_some_and(is_file_name) => name.as_text().unwrap_or_default().to_owned(),
         Some(name) => {
             problems.push(
-                Problem::error(
-                    "wrong-value",
-                    "`name` is text of letters, digits, `-`, `_` and `.`",
-                )
-                .at(&name.place)
-                .help("it becomes part of run ids: `name: support-ab`"),
+                Problem::error("wrong-value", "`name` is text of letters, digits, `-`, `_` and `.`")
+                    .at(&name.place)
+                    .help("it becomes part of run ids: `name: support-ab`"),
             );
             "unnamed".to_owned()
         }
-        None => Path::new(&source.path).file_stem().map_or_else(
-            || "unnamed".to_owned(),
-            |stem| stem.to_string_lossy().into_owned(),
-        ),
+        None => Path::new(&source.path)
+            .file_stem()
+            .map_or_else(|| "unnamed".to_owned(), |stem| stem.to_string_lossy().into_owned()),
     };
-    let description = node
-        .get("description")
-        .and_then(Node::as_text)
-        .map(str::to_owned);
-    Some(PipelineSpec {
-        source: source.clone(),
-        name,
-        description,
-        params,
-        models,
-        stages,
-        gates,
-    })
+    let description = node.get("description").and_then(Node::as_text).map(str::to_owned);
+    Some(PipelineSpec { source: source.clone(), name, description, params, models, stages, gates })
 }
 
 fn is_file_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with('.')
-        && name
-            .chars()
-            .all(|c| c.is_alphanumeric() || "-_.".contains(c))
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c))
 }
 
 fn version(node: &Node, source: &Arc<Source>, problems: &mut Vec<Problem>) {
     match node.get("etalon") {
         Some(version) if version.to_json() == 1 => {}
         Some(version) => problems.push(
-            Problem::error(
-                "unknown-version",
-                "this etalon reads pipelines of version 1",
-            )
-            .at(&version.place)
-            .help("write `etalon: 1`"),
+            Problem::error("unknown-version", "this etalon reads pipelines of version 1")
+                .at(&version.place)
+                .help("write `etalon: 1`"),
         ),
         None => problems.push(
-            Problem::error(
-                "missing-field",
-                "a pipeline needs `etalon`, the version of its language",
-            )
-            .at(&Place::start_of(source))
-            .help("write `etalon: 1` in its first line"),
+            Problem::error("missing-field", "a pipeline needs `etalon`, the version of its language")
+                .at(&Place::start_of(source))
+                .help("write `etalon: 1` in its first line"),
         ),
     }
 }
@@ -266,18 +181,12 @@ fn version(node: &Node, source: &Arc<Source>, problems: &mut Vec<Problem>) {
 fn map_of(node: &mut Node, field: &str, problems: &mut Vec<Problem>) -> Vec<(super::Key, Node)> {
     match node.remove(field) {
         None => Vec::new(),
-        Some(Node {
-            value: NodeValue::Map(entries),
-            ..
-        }) => entries,
+        Some(Node { value: NodeValue::Map(entries), .. }) => entries,
         Some(other) if other.is_null() => Vec::new(),
         Some(other) => {
             problems.push(
-                Problem::error(
-                    "wrong-type",
-                    format!("`{field}` is {}, expected a map of names", other.sort()),
-                )
-                .at(&other.place),
+                Problem::error("wrong-type", format!("`{field}` is {}, expected a map of names", other.sort()))
+                    .at(&other.place),
             );
             Vec::new()
         }
@@ -286,45 +195,25 @@ fn map_of(node: &mut Node, field: &str, problems: &mut Vec<Problem>) -> Vec<(sup
 
 fn check_name(what: &str, key: &super::Key, problems: &mut Vec<Problem>) {
     let mut chars = key.text.chars();
-    let is_name = chars
-        .next()
-        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+    let is_name = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if !is_name || key.text == "_" {
-        let fixed: String = key
-            .text
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || c == '-' {
-                    c
-                } else {
-                    '_'
-                }
-            })
-            .collect();
+        let fixed: String =
+            key.text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
         let fixed = if fixed.starts_with(|c: char| c.is_ascii_alphabetic()) {
             fixed
         } else {
             format!("{what}_{}", fixed.trim_matches('_'))
         };
         problems.push(
-            Problem::error(
-                "bad-name",
-                format!("`{}` cannot be the name of a {what}", key.text),
-            )
-            .at(&key.place)
-            .help(format!(
-                "letters, digits, `_` and `-`, starting with a letter: `{fixed}`"
-            )),
+            Problem::error("bad-name", format!("`{}` cannot be the name of a {what}", key.text))
+                .at(&key.place)
+                .help(format!("letters, digits, `_` and `-`, starting with a letter: `{fixed}`")),
         );
     }
 }
 
-fn read_params(
-    node: &mut Node,
-    sets: &[(String, String)],
-    problems: &mut Vec<Problem>,
-) -> IndexMap<String, Value> {
+fn read_params(node: &mut Node, sets: &[(String, String)], problems: &mut Vec<Problem>) -> IndexMap<String, Value> {
     let mut params = IndexMap::new();
     for (key, value) in map_of(node, "params", problems) {
         check_name("param", &key, problems);
@@ -334,32 +223,22 @@ fn read_params(
         let Some(default) = params.get(name) else {
             let help = suggest(name, "params there are", params.keys().map(String::as_str))
                 .unwrap_or_else(|| "the pipeline declares no params".to_owned());
-            problems.push(
-                Problem::error(
-                    "unknown-param",
-                    format!("--set {name}: there is no such param"),
-                )
-                .help(help),
-            );
+            problems.push(Problem::error("unknown-param", format!("--set {name}: there is no such param")).help(help));
             continue;
         };
-        let source = Arc::new(Source {
-            path: "--set".to_owned(),
-            text: format!("value: {text}"),
-        });
-        let typed = yaml::parse(&source)
-            .0
-            .and_then(|mut tree| tree.remove("value"))
-            .map(|node| node.to_json());
+        let source = Arc::new(Source { path: "--set".to_owned(), text: format!("value: {text}") });
+        let typed = yaml::parse(&source).0.and_then(|mut tree| tree.remove("value")).map(|node| node.to_json());
         let value = match (default, typed) {
             (Value::String(_), _) => Value::String(text.clone()),
             (_, Some(typed)) => typed,
             (_, None) => Value::String(text.clone()),
         };
-        let same_sort =
-            default.is_null() || std::mem::discriminant(default) == std::mem::discriminant(&value);
+        let same_sort = default.is_null() || std::mem::discriminant(default) == std::mem::discriminant(&value);
         if !same_sort {
-            problems.push(Problem::error("wrong-type", format!("--set {name}={text}: the param is {default}, so a value of that type is expected")));
+            problems.push(Problem::error(
+                "wrong-type",
+                format!("--set {name}={text}: the param is {default}, so a value of that type is expected"),
+            ));
             continue;
         }
         params.insert(name.clone(), value);
@@ -376,22 +255,11 @@ fn read_stages(
     let had_stages = node.get("stages").is_some();
     let entries = map_of(node, "stages", problems);
     if entries.is_empty()
-        && !problems.iter().any(|problem| {
-            problem.severity == Severity::Error && problem.message.contains("`stages`")
-        })
+        && !problems.iter().any(|problem| problem.severity == Severity::Error && problem.message.contains("`stages`"))
     {
-        let message = if had_stages {
-            "`stages` is empty"
-        } else {
-            "a pipeline needs `stages`"
-        };
-        let help =
-            "begin with a dataset: `stages: { rows: { kind: dataset, path: data/rows.jsonl } }`";
-        problems.push(
-            Problem::error("missing-field", message)
-                .at(&Place::start_of(source))
-                .help(help),
-        );
+        let message = if had_stages { "`stages` is empty" } else { "a pipeline needs `stages`" };
+        let help = "begin with a dataset: `stages: { rows: { kind: dataset, path: data/rows.jsonl } }`";
+        problems.push(Problem::error("missing-field", message).at(&Place::start_of(source)).help(help));
     }
     let mut stages = IndexMap::new();
     for (key, mut settings) in entries {
@@ -399,11 +267,8 @@ fn read_stages(
         params::resolve(&mut settings, params, problems);
         if !matches!(settings.value, NodeValue::Map(_)) {
             problems.push(
-                Problem::error(
-                    "wrong-type",
-                    format!("stage {} is {}, expected a map", key.text, settings.sort()),
-                )
-                .at(&settings.place),
+                Problem::error("wrong-type", format!("stage {} is {}, expected a map", key.text, settings.sort()))
+                    .at(&settings.place),
             );
             continue;
         }
@@ -416,10 +281,7 @@ fn read_stages(
             continue;
         };
         let Some(kind_text) = kind.as_text() else {
-            problems.push(
-                Problem::error("wrong-type", format!("stage {}: `kind` is text", key.text))
-                    .at(&kind.place),
-            );
+            problems.push(Problem::error("wrong-type", format!("stage {}: `kind` is text", key.text)).at(&kind.place));
             continue;
         };
         let stage = StageSpec {
@@ -434,11 +296,7 @@ fn read_stages(
     stages
 }
 
-fn read_gates(
-    node: &mut Node,
-    params: &IndexMap<String, Value>,
-    problems: &mut Vec<Problem>,
-) -> Vec<Gate> {
+fn read_gates(node: &mut Node, params: &IndexMap<String, Value>, problems: &mut Vec<Problem>) -> Vec<Gate> {
     let Some(mut gates) = node.remove("gates") else {
         return Vec::new();
     };
@@ -446,11 +304,7 @@ fn read_gates(
     let NodeValue::List(items) = gates.value else {
         if !gates.is_null() {
             let message = format!("`gates` is {}, expected a list", gates.sort());
-            problems.push(
-                Problem::error("wrong-type", message)
-                    .at(&gates.place)
-                    .help("- stage.model.metric >= 0.8"),
-            );
+            problems.push(Problem::error("wrong-type", message).at(&gates.place).help("- stage.model.metric >= 0.8"));
         }
         return Vec::new();
     };
@@ -458,11 +312,7 @@ fn read_gates(
     for item in &items {
         let result = match item.as_text() {
             Some(text) => gate::parse(text, &item.place),
-            None => Err(Problem::error(
-                "bad-gate",
-                format!("a gate is text, this is {}", item.sort()),
-            )
-            .at(&item.place)),
+            None => Err(Problem::error("bad-gate", format!("a gate is text, this is {}", item.sort())).at(&item.place)),
         };
         match result {
             Ok(gate) => parsed.push(gate),

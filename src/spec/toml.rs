@@ -17,35 +17,20 @@ pub(super) fn parse(source: &Arc<Source>) -> Result<Node, Vec<Problem>> {
             .iter()
             .map(|error| {
                 let range = error.span().unwrap_or(0..0);
-                Problem::error("toml-syntax", error.message()).at(&Place {
-                    source: source.clone(),
-                    range,
-                })
+                Problem::error("toml-syntax", error.message()).at(&Place { source: source.clone(), range })
             })
             .collect());
     }
     let place = Place::start_of(source);
-    Ok(Node {
-        value: table_value(table.get_ref(), source),
-        place,
-    })
+    Ok(Node { value: table_value(table.get_ref(), source), place })
 }
 
 fn table_value(table: &DeTable<'_>, source: &Arc<Source>) -> NodeValue {
     let mut entries: Vec<(Key, Node)> = table
         .iter()
         .map(|(key, value)| {
-            let place = Place {
-                source: source.clone(),
-                range: key.span(),
-            };
-            (
-                Key {
-                    text: key.get_ref().to_string(),
-                    place,
-                },
-                node(value, source),
-            )
+            let place = Place { source: source.clone(), range: key.span() };
+            (Key { text: key.get_ref().to_string(), place }, node(value, source))
         })
         .collect();
     // The table is sorted by name; people meant the order that they wrote.
@@ -54,10 +39,7 @@ fn table_value(table: &DeTable<'_>, source: &Arc<Source>) -> NodeValue {
 }
 
 fn node(value: &Spanned<DeValue<'_>>, source: &Arc<Source>) -> Node {
-    let place = Place {
-        source: source.clone(),
-        range: value.span(),
-    };
+    let place = Place { source: source.clone(), range: value.span() };
     let value = match value.get_ref() {
         DeValue::String(text) => NodeValue::Text(text.to_string()),
         DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
@@ -70,9 +52,7 @@ fn node(value: &Spanned<DeValue<'_>>, source: &Arc<Source>) -> Node {
         },
         DeValue::Boolean(flag) => NodeValue::Bool(*flag),
         DeValue::Datetime(time) => NodeValue::Text(time.to_string()),
-        DeValue::Array(items) => {
-            NodeValue::List(items.iter().map(|item| node(item, source)).collect())
-        }
+        DeValue::Array(items) => NodeValue::List(items.iter().map(|item| node(item, source)).collect()),
         DeValue::Table(table) => table_value(table, source),
     };
     Node { value, place }
@@ -84,26 +64,13 @@ mod tests {
 
     #[test]
     fn values_and_places_come_through() {
-        let text =
-            "[models.base]\nmodel = \"m\"\nconcurrency = 8\noptions = { temperature = 0.5 }\n";
-        let source = Arc::new(Source {
-            path: "etalon.toml".into(),
-            text: text.into(),
-        });
+        let text = "[models.base]\nmodel = \"m\"\nconcurrency = 8\noptions = { temperature = 0.5 }\n";
+        let source = Arc::new(Source { path: "etalon.toml".into(), text: text.into() });
         let node = parse(&source).unwrap();
         let base = node.get("models").unwrap().get("base").unwrap();
-        assert_eq!(
-            base.to_json().to_string(),
-            r#"{"model":"m","concurrency":8,"options":{"temperature":0.5}}"#
-        );
-        assert_eq!(
-            base.get("concurrency").unwrap().place.line_column(),
-            (3, 15)
-        );
-        let broken = Arc::new(Source {
-            path: "etalon.toml".into(),
-            text: "a = \nb = [\n".into(),
-        });
+        assert_eq!(base.to_json().to_string(), r#"{"model":"m","concurrency":8,"options":{"temperature":0.5}}"#);
+        assert_eq!(base.get("concurrency").unwrap().place.line_column(), (3, 15));
+        let broken = Arc::new(Source { path: "etalon.toml".into(), text: "a = \nb = [\n".into() });
         assert!(!parse(&broken).unwrap_err().is_empty());
     }
 }

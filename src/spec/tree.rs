@@ -36,10 +36,7 @@ impl Node {
 
     /// Returns the entry of a map with its key.
     pub fn entry(&self, key: &str) -> Option<(&Key, &Node)> {
-        self.entries()
-            .iter()
-            .find(|(name, _)| name.text == key)
-            .map(|(name, node)| (name, node))
+        self.entries().iter().find(|(name, _)| name.text == key).map(|(name, node)| (name, node))
     }
 
     /// Returns the entries of a map; none of anything else.
@@ -91,10 +88,7 @@ impl Node {
             NodeValue::Text(text) => Value::String(text.clone()),
             NodeValue::List(items) => items.iter().map(Node::to_json).collect(),
             NodeValue::Map(entries) => Value::Object(
-                entries
-                    .iter()
-                    .map(|(key, node)| (key.text.clone(), node.to_json()))
-                    .collect::<Map<_, _>>(),
+                entries.iter().map(|(key, node)| (key.text.clone(), node.to_json())).collect::<Map<_, _>>(),
             ),
         }
     }
@@ -106,30 +100,16 @@ impl Node {
             Value::Bool(flag) => NodeValue::Bool(*flag),
             Value::Number(number) => NodeValue::Number(number.clone()),
             Value::String(text) => NodeValue::Text(text.clone()),
-            Value::Array(items) => NodeValue::List(
-                items
-                    .iter()
-                    .map(|item| Node::from_json(item, place))
-                    .collect(),
-            ),
+            Value::Array(items) => NodeValue::List(items.iter().map(|item| Node::from_json(item, place)).collect()),
             Value::Object(map) => NodeValue::Map(
                 map.iter()
                     .map(|(key, value)| {
-                        (
-                            Key {
-                                text: key.clone(),
-                                place: place.clone(),
-                            },
-                            Node::from_json(value, place),
-                        )
+                        (Key { text: key.clone(), place: place.clone() }, Node::from_json(value, place))
                     })
                     .collect(),
             ),
         };
-        Node {
-            value,
-            place: place.clone(),
-        }
+        Node { value, place: place.clone() }
     }
 
     /// Returns the node at a path of keys and indices, as far down as it exists.
@@ -139,10 +119,7 @@ impl Node {
         };
         let next = match &self.value {
             NodeValue::Map(_) => self.get(first),
-            NodeValue::List(items) => first
-                .parse::<usize>()
-                .ok()
-                .and_then(|index| items.get(index)),
+            NodeValue::List(items) => first.parse::<usize>().ok().and_then(|index| items.get(index)),
             _ => None,
         };
         next.map_or(self, |next| next.nearest(rest))
@@ -164,11 +141,7 @@ impl Node {
                 true
             }
             NodeValue::List(items) => {
-                let Some(index) = first
-                    .parse::<usize>()
-                    .ok()
-                    .filter(|index| *index < items.len())
-                else {
+                let Some(index) = first.parse::<usize>().ok().filter(|index| *index < items.len()) else {
                     return false;
                 };
                 if rest.is_empty() || !items[index].prune(rest) {

@@ -50,12 +50,7 @@ impl Workspace {
             Some(directory) => return Err(WorkspaceError::NoDirectory(directory.to_owned())),
             None => std::env::current_dir()
                 .ok()
-                .and_then(|start| {
-                    start
-                        .ancestors()
-                        .find(|parent| parent.join(MARKER).is_file())
-                        .map(Path::to_owned)
-                })
+                .and_then(|start| start.ancestors().find(|parent| parent.join(MARKER).is_file()).map(Path::to_owned))
                 .unwrap_or(here),
         };
         let mut workspace = Workspace {
@@ -68,21 +63,14 @@ impl Workspace {
             return Ok(workspace);
         };
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let source = Arc::new(Source {
-            path: MARKER.to_owned(),
-            text,
-        });
+        let source = Arc::new(Source { path: MARKER.to_owned(), text });
         let mut node = toml::parse(&source).map_err(WorkspaceError::Problems)?;
         if let Some(models) = node.remove("models") {
             let NodeValue::Map(entries) = models.value else {
-                let problem =
-                    Problem::error("wrong-type", "`models` is a table of models").at(&models.place);
+                let problem = Problem::error("wrong-type", "`models` is a table of models").at(&models.place);
                 return Err(WorkspaceError::Problems(vec![problem]));
             };
-            workspace.models = entries
-                .into_iter()
-                .map(|(key, node)| (key.text, node))
-                .collect();
+            workspace.models = entries.into_iter().map(|(key, node)| (key.text, node)).collect();
         }
         let settings: Settings = decode(&node, "etalon.toml").map_err(WorkspaceError::Problems)?;
         if let Some(cache) = settings.cache {

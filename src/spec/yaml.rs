@@ -16,16 +16,10 @@ const MAX_DEPTH: usize = 64;
 /// Parses a text. Duplicate keys are reported all at once; after a syntax error there is no tree.
 pub(super) fn parse(source: &Arc<Source>) -> (Option<Node>, Vec<Problem>) {
     let text = &source.text;
-    let only_comments = text
-        .lines()
-        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+    let only_comments = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
     if only_comments {
-        let problem =
-            Problem::error("empty-spec", "the file is empty").at(&Place::start_of(source));
-        return (
-            None,
-            vec![problem.help("start with `etalon: 1`, `name:` and `stages:`")],
-        );
+        let problem = Problem::error("empty-spec", "the file is empty").at(&Place::start_of(source));
+        return (None, vec![problem.help("start with `etalon: 1`, `name:` and `stages:`")]);
     }
     match serde_yaml::from_str_with_options::<Spanned<Raw>>(text, options()) {
         Ok(raw) => {
@@ -60,16 +54,11 @@ fn syntax_problem(error: &serde_yaml::Error, source: &Arc<Source>) -> Problem {
         message = head.to_owned();
     }
     let place = match error.location() {
-        Some(location) => {
-            place_of_line(source, location.line() as usize, location.column() as usize)
-        }
+        Some(location) => place_of_line(source, location.line() as usize, location.column() as usize),
         None => Place::start_of(source),
     };
     let line = line_text(source, place.range.start);
-    let help = if message.contains("budget")
-        || message.contains("nesting")
-        || message.contains("depth")
-    {
+    let help = if message.contains("budget") || message.contains("nesting") || message.contains("depth") {
         Some(format!(
             "a spec nests at most {MAX_DEPTH} levels and holds at most 100,000 values; move data into a dataset file"
         ))
@@ -80,9 +69,7 @@ fn syntax_problem(error: &serde_yaml::Error, source: &Arc<Source>) -> Problem {
     } else {
         None
     };
-    Problem::error("yaml-syntax", message)
-        .at(&place)
-        .maybe_help(help)
+    Problem::error("yaml-syntax", message).at(&place).maybe_help(help)
 }
 
 fn line_text(source: &Source, offset: usize) -> &str {
@@ -92,24 +79,11 @@ fn line_text(source: &Source, offset: usize) -> &str {
 
 fn place_of_line(source: &Arc<Source>, line: usize, column: usize) -> Place {
     let text = &source.text;
-    let start: usize = text
-        .split_inclusive('\n')
-        .take(line.saturating_sub(1))
-        .map(str::len)
-        .sum();
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let rest = text[start..].lines().next().unwrap_or_default();
-    let offset = rest
-        .char_indices()
-        .nth(column.saturating_sub(1))
-        .map_or(rest.len(), |(at, _)| at);
-    let end = rest[offset..]
-        .chars()
-        .next()
-        .map_or(offset, |c| offset + c.len_utf8());
-    Place {
-        source: source.clone(),
-        range: start + offset..start + end,
-    }
+    let offset = rest.char_indices().nth(column.saturating_sub(1)).map_or(rest.len(), |(at, _)| at);
+    let end = rest[offset..].chars().next().map_or(offset, |c| offset + c.len_utf8());
+    Place { source: source.clone(), range: start + offset..start + end }
 }
 
 /// A value as the YAML crate hands it out, positions and all.
@@ -147,16 +121,13 @@ impl<'de> Deserialize<'de> for Raw {
                 Ok(Raw::Number(number.into()))
             }
             fn visit_i128<E>(self, number: i128) -> Result<Raw, E> {
-                Ok(Number::from_i128(number)
-                    .map_or_else(|| Raw::Text(number.to_string()), Raw::Number))
+                Ok(Number::from_i128(number).map_or_else(|| Raw::Text(number.to_string()), Raw::Number))
             }
             fn visit_u128<E>(self, number: u128) -> Result<Raw, E> {
-                Ok(Number::from_u128(number)
-                    .map_or_else(|| Raw::Text(number.to_string()), Raw::Number))
+                Ok(Number::from_u128(number).map_or_else(|| Raw::Text(number.to_string()), Raw::Number))
             }
             fn visit_f64<E>(self, number: f64) -> Result<Raw, E> {
-                Ok(Number::from_f64(number)
-                    .map_or_else(|| Raw::Text(number.to_string()), Raw::Number))
+                Ok(Number::from_f64(number).map_or_else(|| Raw::Text(number.to_string()), Raw::Number))
             }
             fn visit_str<E>(self, text: &str) -> Result<Raw, E> {
                 Ok(Raw::Text(text.to_owned()))
@@ -187,16 +158,9 @@ fn place<T>(spanned: &Spanned<T>, source: &Arc<Source>) -> Place {
         (Some(offset), Some(length)) if location.line() > 0 => {
             let start = crate::problem::floor_char(&source.text, offset as usize);
             let end = crate::problem::floor_char(&source.text, (offset + length) as usize);
-            Place {
-                source: source.clone(),
-                range: start..end.max(start),
-            }
+            Place { source: source.clone(), range: start..end.max(start) }
         }
-        _ => place_of_line(
-            source,
-            location.line().max(1) as usize,
-            location.column().max(1) as usize,
-        ),
+        _ => place_of_line(source, location.line().max(1) as usize, location.column().max(1) as usize),
     }
 }
 
@@ -207,32 +171,19 @@ fn node(raw: Spanned<Raw>, source: &Arc<Source>, problems: &mut Vec<Problem>) ->
         Raw::Bool(flag) => NodeValue::Bool(flag),
         Raw::Number(number) => NodeValue::Number(number),
         Raw::Text(text) => NodeValue::Text(text),
-        Raw::List(items) => NodeValue::List(
-            items
-                .into_iter()
-                .map(|item| node(item, source, problems))
-                .collect(),
-        ),
+        Raw::List(items) => NodeValue::List(items.into_iter().map(|item| node(item, source, problems)).collect()),
         Raw::Map(pairs) => {
             let mut entries: Vec<(Key, Node)> = Vec::with_capacity(pairs.len());
             for (key, value) in pairs {
-                let key = Key {
-                    place: place(&key, source),
-                    text: key.value,
-                };
+                let key = Key { place: place(&key, source), text: key.value };
                 let value = node(value, source, problems);
                 match entries.iter().find(|(earlier, _)| earlier.text == key.text) {
                     Some((earlier, _)) => {
                         let line = earlier.place.line_column().0;
                         problems.push(
-                            Problem::error(
-                                "duplicate-key",
-                                format!("`{}` stands here twice", key.text),
-                            )
-                            .at(&key.place)
-                            .help(format!(
-                                "the first one is in line {line}; remove or rename one of them"
-                            )),
+                            Problem::error("duplicate-key", format!("`{}` stands here twice", key.text))
+                                .at(&key.place)
+                                .help(format!("the first one is in line {line}; remove or rename one of them")),
                         );
                     }
                     None => entries.push((key, value)),
@@ -241,10 +192,7 @@ fn node(raw: Spanned<Raw>, source: &Arc<Source>, problems: &mut Vec<Problem>) ->
             NodeValue::Map(entries)
         }
     };
-    Node {
-        value,
-        place: place_here,
-    }
+    Node { value, place: place_here }
 }
 
 #[cfg(test)]
@@ -252,10 +200,7 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> Arc<Source> {
-        Arc::new(Source {
-            path: "a.yaml".into(),
-            text: text.into(),
-        })
+        Arc::new(Source { path: "a.yaml".into(), text: text.into() })
     }
 
     fn json(text: &str) -> String {
@@ -283,29 +228,18 @@ mod tests {
 
     #[test]
     fn nodes_know_their_places() {
-        let text = "é: 1\nstages:\n  a:\n    kind: metric\n    list: [x, 'y z']\n    prompt: |\n      Hello\n      you\n";
+        let text =
+            "é: 1\nstages:\n  a:\n    kind: metric\n    list: [x, 'y z']\n    prompt: |\n      Hello\n      you\n";
         let (node, _) = parse(&source(text));
         let node = node.unwrap();
         let stage = node.get("stages").unwrap().get("a").unwrap();
         let (key, kind) = stage.entry("kind").unwrap();
-        assert_eq!(
-            (key.place.line_column(), &text[key.place.range.clone()]),
-            ((4, 5), "kind")
-        );
-        assert_eq!(
-            (kind.place.line_column(), &text[kind.place.range.clone()]),
-            ((4, 11), "metric")
-        );
-        let NodeValue::List(items) = &stage.get("list").unwrap().value else {
-            panic!()
-        };
+        assert_eq!((key.place.line_column(), &text[key.place.range.clone()]), ((4, 5), "kind"));
+        assert_eq!((kind.place.line_column(), &text[kind.place.range.clone()]), ((4, 11), "metric"));
+        let NodeValue::List(items) = &stage.get("list").unwrap().value else { panic!() };
         assert_eq!(items[1].place.line_column(), (5, 15));
         assert_eq!(stage.get("prompt").unwrap().as_text(), Some("Hello\nyou\n"));
-        assert_eq!(
-            stage.get("prompt").unwrap().place.line_column().0,
-            7,
-            "a block begins with its first line"
-        );
+        assert_eq!(stage.get("prompt").unwrap().place.line_column().0, 7, "a block begins with its first line");
     }
 
     #[test]

@@ -65,29 +65,18 @@ enum Source {
 
 pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
     let settings: Settings = decode(&spec.settings, &format!("stage {}", spec.name))?;
-    let place = |field: &str| {
-        spec.settings
-            .get(field)
-            .map_or(&spec.place, |node| &node.place)
-    };
+    let place = |field: &str| spec.settings.get(field).map_or(&spec.place, |node| &node.place);
     let mut problems = Vec::new();
     let source = match (settings.path, settings.rows) {
         (Some(path), None) => {
             if !scope.workspace.path(&path).is_file() {
                 problems.push(missing_file(scope, &path).at(place("path")));
             } else if format_of(&path).is_none() {
-                let known: Vec<&str> = FORMATS
-                    .iter()
-                    .flat_map(|format| format.extensions)
-                    .copied()
-                    .collect();
+                let known: Vec<&str> = FORMATS.iter().flat_map(|format| format.extensions).copied().collect();
                 problems.push(
-                    Problem::error(
-                        "unknown-format",
-                        format!("`{path}` has no extension that etalon reads"),
-                    )
-                    .at(place("path"))
-                    .help(format!("it reads .{}", known.join(", ."))),
+                    Problem::error("unknown-format", format!("`{path}` has no extension that etalon reads"))
+                        .at(place("path"))
+                        .help(format!("it reads .{}", known.join(", ."))),
                 );
             }
             Source::Path(path)
@@ -95,65 +84,40 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
         (None, Some(rows)) => Source::Rows(rows),
         (Some(_), Some(_)) => {
             problems.push(
-                Problem::error(
-                    "conflict",
-                    format!("stage {} has `path` and `rows`; one is enough", spec.name),
-                )
-                .at(place("rows")),
+                Problem::error("conflict", format!("stage {} has `path` and `rows`; one is enough", spec.name))
+                    .at(place("rows")),
             );
             Source::Rows(Vec::new())
         }
         (None, None) => {
             problems.push(
-                Problem::error(
-                    "missing-field",
-                    format!("stage {} needs `path` or `rows`", spec.name),
-                )
-                .at(&spec.place)
-                .help("path: data/rows.jsonl"),
+                Problem::error("missing-field", format!("stage {} needs `path` or `rows`", spec.name))
+                    .at(&spec.place)
+                    .help("path: data/rows.jsonl"),
             );
             Source::Rows(Vec::new())
         }
     };
-    if settings
-        .sample
-        .as_ref()
-        .is_some_and(|sample| sample.size == 0)
-    {
-        problems.push(
-            Problem::error("wrong-value", "`sample.size` must be at least 1").at(place("sample")),
-        );
+    if settings.sample.as_ref().is_some_and(|sample| sample.size == 0) {
+        problems.push(Problem::error("wrong-value", "`sample.size` must be at least 1").at(place("sample")));
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Arc::new(Dataset {
-        source,
-        id: settings.id,
-        sample: settings.sample,
-    }))
+    Ok(Arc::new(Dataset { source, id: settings.id, sample: settings.sample }))
 }
 
 fn missing_file(scope: &Scope<'_>, path: &str) -> Problem {
-    let directory = std::path::Path::new(path)
-        .parent()
-        .map(|parent| scope.workspace.root.join(parent))
-        .unwrap_or_default();
+    let directory =
+        std::path::Path::new(path).parent().map(|parent| scope.workspace.root.join(parent)).unwrap_or_default();
     let siblings: Vec<String> = std::fs::read_dir(directory)
         .into_iter()
         .flatten()
         .flatten()
-        .map(|entry| {
-            std::path::Path::new(path)
-                .with_file_name(entry.file_name())
-                .to_string_lossy()
-                .into_owned()
-        })
+        .map(|entry| std::path::Path::new(path).with_file_name(entry.file_name()).to_string_lossy().into_owned())
         .collect();
     let help = crate::problem::did_you_mean(path, siblings.iter().map(String::as_str))
-        .unwrap_or_else(|| {
-            "paths start at the workspace, the directory with etalon.toml".to_owned()
-        });
+        .unwrap_or_else(|| "paths start at the workspace, the directory with etalon.toml".to_owned());
     Problem::error("missing-file", format!("there is no file {path}")).help(help)
 }
 
@@ -161,19 +125,14 @@ impl Dataset {
     fn open(&self, workspace: &Workspace) -> Result<(Records, String), StageError> {
         match &self.source {
             Source::Path(path) => {
-                let format = format_of(path)
-                    .ok_or_else(|| StageError::failed(format!("{path}: unknown format")))?;
-                let records = format.open(&workspace.path(path)).map_err(|error| {
-                    StageError::failed(format!("failed to read {path}: {error}"))
-                })?;
+                let format = format_of(path).ok_or_else(|| StageError::failed(format!("{path}: unknown format")))?;
+                let records = format
+                    .open(&workspace.path(path))
+                    .map_err(|error| StageError::failed(format!("failed to read {path}: {error}")))?;
                 Ok((records, path.clone()))
             }
             Source::Rows(rows) => {
-                let records = rows
-                    .clone()
-                    .into_iter()
-                    .zip(1..)
-                    .map(|(columns, line)| Ok(Record { line, columns }));
+                let records = rows.clone().into_iter().zip(1..).map(|(columns, line)| Ok(Record { line, columns }));
                 Ok((Box::new(records), "rows".to_owned()))
             }
         }
@@ -183,10 +142,7 @@ impl Dataset {
         let Some(column) = &self.id else {
             return Ok(Digest::of(columns).id());
         };
-        let bad = |message: String| BadRow {
-            line: record.line,
-            message,
-        };
+        let bad = |message: String| BadRow { line: record.line, message };
         match record.columns.get(column) {
             Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
             Some(Value::Number(number)) => {
@@ -195,9 +151,7 @@ impl Dataset {
                 Ok(String::from_utf8_lossy(&text).into_owned())
             }
             Some(Value::String(_)) => Err(bad(format!("the id column `{column}` is empty"))),
-            Some(other) => Err(bad(format!(
-                "the id column `{column}` holds {other}, expected text or a number"
-            ))),
+            Some(other) => Err(bad(format!("the id column `{column}` holds {other}, expected text or a number"))),
             None => {
                 let names = record.columns.keys().map(String::as_str);
                 let hint = crate::problem::suggest(column, "columns are", names)
@@ -215,10 +169,7 @@ impl Dataset {
         let mut drawn = job.store.sorter();
         let (mut count, mut bad_rows) = (0u64, Vec::new());
         let limit = job.limit.unwrap_or(u64::MAX);
-        let is_random = self
-            .sample
-            .as_ref()
-            .is_some_and(|sample| sample.strategy == Strategy::Random);
+        let is_random = self.sample.as_ref().is_some_and(|sample| sample.strategy == Strategy::Random);
         let size = self.sample.as_ref().map_or(u64::MAX, |sample| sample.size);
         let mut line = Vec::new();
         for record in records {
@@ -257,23 +208,12 @@ impl Dataset {
             }
         }
         if !bad_rows.is_empty() {
-            let shown: Vec<String> = bad_rows
-                .iter()
-                .take(MAX_BAD_ROWS)
-                .map(|bad| format!("{name}:{}: {}", bad.line, bad.message))
-                .collect();
-            let more = if bad_rows.len() >= MAX_BAD_ROWS {
-                "\n  …"
-            } else {
-                ""
-            };
+            let shown: Vec<String> =
+                bad_rows.iter().take(MAX_BAD_ROWS).map(|bad| format!("{name}:{}: {}", bad.line, bad.message)).collect();
+            let more = if bad_rows.len() >= MAX_BAD_ROWS { "\n  …" } else { "" };
             return Err(StageError::failed(format!(
                 "{}:\n  {}{more}",
-                if bad_rows.len() == 1 {
-                    "a bad row".to_owned()
-                } else {
-                    format!("{} bad rows", bad_rows.len())
-                },
+                if bad_rows.len() == 1 { "a bad row".to_owned() } else { format!("{} bad rows", bad_rows.len()) },
                 shown.join("\n  ")
             )));
         }
@@ -288,10 +228,7 @@ impl Dataset {
         if let Some(sample) = &self.sample
             && count < sample.size.min(limit)
         {
-            notes.push(format!(
-                "{name} has {count} rows, fewer than the sample of {}",
-                sample.size
-            ));
+            notes.push(format!("{name} has {count} rows, fewer than the sample of {}", sample.size));
         }
         if count == 0 {
             notes.push(format!("{name} has no rows"));
@@ -308,8 +245,7 @@ impl Dataset {
         let mut out = Vec::new();
         let mut rows = 0;
         while lines.next_into(&mut id, &mut line)? {
-            let number =
-                u64::from_be_bytes(line[..8].try_into().expect("a line opens with its number"));
+            let number = u64::from_be_bytes(line[..8].try_into().expect("a line opens with its number"));
             if rows > 0 && id == previous {
                 if let Some(column) = &self.id {
                     return Err(StageError::failed(format!(
@@ -322,11 +258,7 @@ impl Dataset {
             }
             previous.clone_from(&id);
             previous_line = number;
-            let unique = if repeats > 1 {
-                format!("{id}~{repeats}")
-            } else {
-                id.clone()
-            };
+            let unique = if repeats > 1 { format!("{id}~{repeats}") } else { id.clone() };
             out.clear();
             out.extend_from_slice(b"{\"id\":");
             canonical_text(&unique, &mut out);
@@ -342,30 +274,15 @@ impl Dataset {
             }
         }
         let artifact = writer.finish()?;
-        let counts = Counts {
-            rows,
-            ..Counts::default()
-        };
+        let counts = Counts { rows, ..Counts::default() };
         let mut summary = Summary::default();
-        summary
-            .values
-            .insert("coverage".to_owned(), coverage(rows, rows));
-        Ok(Produced {
-            artifact,
-            meta: None,
-            counts,
-            summary,
-            notes,
-        })
+        summary.values.insert("coverage".to_owned(), coverage(rows, rows));
+        Ok(Produced { artifact, meta: None, counts, summary, notes })
     }
 }
 
 /// Adds each column's raw canonical value to the column digests.
-fn digest_columns(
-    writer: &mut crate::store::ArtifactWriter,
-    id: &str,
-    columns: &[u8],
-) -> Result<(), StoreError> {
+fn digest_columns(writer: &mut crate::store::ArtifactWriter, id: &str, columns: &[u8]) -> Result<(), StoreError> {
     let raw: std::collections::BTreeMap<std::borrow::Cow<'_, str>, &serde_json::value::RawValue> =
         serde_json::from_slice(columns).expect("the line is canonical JSON");
     for (name, value) in raw {
@@ -407,19 +324,13 @@ impl Stage for Dataset {
         Vec::new()
     }
 
-    fn scan(
-        &self,
-        workspace: &Workspace,
-        wanted: &mut BTreeSet<String>,
-    ) -> Result<BTreeSet<String>, StageError> {
+    fn scan(&self, workspace: &Workspace, wanted: &mut BTreeSet<String>) -> Result<BTreeSet<String>, StageError> {
         let (records, name) = self.open(workspace)?;
         wanted.extend(self.id.clone());
         let mut seen = BTreeSet::new();
         let mut is_empty = true;
         for record in records {
-            let record = record.map_err(|bad| {
-                StageError::failed(format!("{name}:{}: {}", bad.line, bad.message))
-            })?;
+            let record = record.map_err(|bad| StageError::failed(format!("{name}:{}: {}", bad.line, bad.message)))?;
             is_empty = false;
             for column in record.columns.keys() {
                 wanted.remove(column);
@@ -441,9 +352,8 @@ impl Stage for Dataset {
         let mut fingerprint = Fingerprint::new("dataset", REVISION);
         match &self.source {
             Source::Path(path) => {
-                let digest = (facts.digest_file)(&facts.workspace.path(path)).map_err(|error| {
-                    StageError::failed(format!("failed to read {path}: {error}"))
-                })?;
+                let digest = (facts.digest_file)(&facts.workspace.path(path))
+                    .map_err(|error| StageError::failed(format!("failed to read {path}: {error}")))?;
                 fingerprint.files.insert("path".to_owned(), digest);
                 fingerprint.setting("format", format_of(path).map_or("", |format| format.name));
             }

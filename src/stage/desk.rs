@@ -56,17 +56,8 @@ pub struct Desk {
 }
 
 impl Desk {
-    pub fn new(
-        name: &str,
-        pool: Pool,
-        spec: &ModelSpec,
-        store: &Arc<Store>,
-        mode: Mode,
-    ) -> Result<Desk, StageError> {
-        let identity = Digest::of_json(
-            "etalon.model.v1",
-            &serde_json::Value::Object(pool.provider.identity()),
-        );
+    pub fn new(name: &str, pool: Pool, spec: &ModelSpec, store: &Arc<Store>, mode: Mode) -> Result<Desk, StageError> {
+        let identity = Digest::of_json("etalon.model.v1", &serde_json::Value::Object(pool.provider.identity()));
         let log = store.completions(&identity)?;
         let next_generation = log.highest_generation() + 1;
         Ok(Desk {
@@ -91,11 +82,7 @@ impl Desk {
 
     /// Returns how many more calls could be made right now.
     pub fn idle(&self) -> usize {
-        if self.mode == Mode::Dry {
-            0
-        } else {
-            self.pool.idle()
-        }
+        if self.mode == Mode::Dry { 0 } else { self.pool.idle() }
     }
 
     async fn buyer_lock(&self) -> Result<Arc<Lock>, StageError> {
@@ -103,11 +90,7 @@ impl Desk {
         if let Some(lock) = held.upgrade() {
             return Ok(lock);
         }
-        let lock = Arc::new(
-            self.store
-                .lock(&format!("model-{}", self.identity), || {})
-                .await?,
-        );
+        let lock = Arc::new(self.store.lock(&format!("model-{}", self.identity), || {}).await?);
         self.log.refresh()?;
         *held = Arc::downgrade(&lock);
         Ok(lock)
@@ -145,13 +128,7 @@ struct Asker<'a> {
 
 impl Drop for Asker<'_> {
     fn drop(&mut self) {
-        let waiting = self
-            .desk
-            .asking
-            .lock()
-            .expect("no panic while locked")
-            .remove(&self.key)
-            .flatten();
+        let waiting = self.desk.asking.lock().expect("no panic while locked").remove(&self.key).flatten();
         if let Some(waiting) = waiting {
             waiting.notify_waiters();
         }
@@ -228,9 +205,7 @@ impl Account {
         if self.unpriced.load(Ordering::Relaxed) > 0 {
             return None;
         }
-        self.desk
-            .price
-            .map(|_| self.cost_micros.load(Ordering::Relaxed) as f64 / 1e6)
+        self.desk.price.map(|_| self.cost_micros.load(Ordering::Relaxed) as f64 / 1e6)
     }
 
     /// Returns the message that stopped the model.
@@ -255,21 +230,13 @@ impl Account {
         }
         if desk.mode == Mode::Dry {
             // The same request twice in a node is bought once.
-            if desk
-                .planned
-                .lock()
-                .expect("no panic while locked")
-                .insert(key)
-            {
+            if desk.planned.lock().expect("no panic while locked").insert(key) {
                 self.calls.fetch_add(1, Ordering::Relaxed);
                 let tokens = (body.len() / 4) as u64;
                 self.tokens.fetch_add(tokens, Ordering::Relaxed);
                 if let Some(price) = desk.price {
-                    let max_tokens = request
-                        .options
-                        .get("max_tokens")
-                        .and_then(serde_json::Value::as_u64)
-                        .unwrap_or(256);
+                    let max_tokens =
+                        request.options.get("max_tokens").and_then(serde_json::Value::as_u64).unwrap_or(256);
                     self.add_cost(price, tokens, max_tokens);
                 }
             } else {
@@ -278,10 +245,7 @@ impl Account {
             return Ok(Outcome::Unknown);
         }
         if desk.mode == Mode::Offline && desk.pool.provider.is_remote() {
-            return Ok(Outcome::Failed(format!(
-                "offline, and the completion of {} is not in the cache",
-                desk.name
-            )));
+            return Ok(Outcome::Failed(format!("offline, and the completion of {} is not in the cache", desk.name)));
         }
         let _asker = desk.asker(key).await;
         self.lock.get_or_try_init(|| desk.buyer_lock()).await?;
@@ -303,17 +267,11 @@ impl Account {
                     response: &answer.sent.raw,
                 };
                 // What cannot be kept must not be bought.
-                desk.log
-                    .append(&record)
-                    .inspect_err(|error| desk.pool.close(&error.to_string()))?;
+                desk.log.append(&record).inspect_err(|error| desk.pool.close(&error.to_string()))?;
                 let reply = answer.sent.reply;
                 let meta = self.meta(&reply, answer.latency);
                 if let Some(price) = desk.price {
-                    self.add_cost(
-                        price,
-                        reply.prompt_tokens.unwrap_or(0),
-                        reply.completion_tokens.unwrap_or(0),
-                    );
+                    self.add_cost(price, reply.prompt_tokens.unwrap_or(0), reply.completion_tokens.unwrap_or(0));
                 }
                 Ok(Outcome::Reply(Box::new(reply), meta))
             }
@@ -327,16 +285,12 @@ impl Account {
 
     fn add_cost(&self, price: Price, prompt_tokens: u64, completion_tokens: u64) {
         let micros = price.input * prompt_tokens as f64 + price.output * completion_tokens as f64;
-        self.cost_micros
-            .fetch_add(micros.round() as u64, Ordering::Relaxed);
+        self.cost_micros.fetch_add(micros.round() as u64, Ordering::Relaxed);
     }
 
     fn note_fatal(&self, error: &CallError) {
         if error.kind == ErrorKind::Fatal {
-            self.fatal
-                .lock()
-                .expect("no panic while locked")
-                .get_or_insert_with(|| error.message.clone());
+            self.fatal.lock().expect("no panic while locked").get_or_insert_with(|| error.message.clone());
         }
     }
 

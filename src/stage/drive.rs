@@ -79,12 +79,7 @@ where
         items: Mutex::new(Items { items, next: 0 }),
         pending: Mutex::default(),
         waiting: AtomicUsize::new(0),
-        results: Mutex::new(Results {
-            waiting: BTreeMap::new(),
-            written: 0,
-            sink,
-            error: None,
-        }),
+        results: Mutex::new(Results { waiting: BTreeMap::new(), written: 0, sink, error: None }),
         work,
         is_open: AtomicBool::new(true),
         has_room: Notify::new(),
@@ -159,10 +154,7 @@ where
     }
 
     fn hand_in(&self, number: u64, result: Result<O, StageError>) {
-        self.pending
-            .lock()
-            .expect("no panic while locked")
-            .push((number, result));
+        self.pending.lock().expect("no panic while locked").push((number, result));
         loop {
             // Whoever has the lock looks once more after leaving it: nothing is left behind.
             let Ok(mut results) = self.results.try_lock() else {
@@ -172,18 +164,12 @@ where
             for (number, result) in batch {
                 self.accept(&mut results, number, result);
             }
-            let was_full =
-                self.waiting.swap(results.waiting.len(), Ordering::Relaxed) >= MAX_WAITING;
+            let was_full = self.waiting.swap(results.waiting.len(), Ordering::Relaxed) >= MAX_WAITING;
             if was_full || !self.is_open.load(Ordering::Relaxed) {
                 self.has_room.notify_waiters();
             }
             drop(results);
-            if self
-                .pending
-                .lock()
-                .expect("no panic while locked")
-                .is_empty()
-            {
+            if self.pending.lock().expect("no panic while locked").is_empty() {
                 return;
             }
         }
@@ -236,10 +222,7 @@ mod tests {
     }
 
     fn kept(goes_on: bool) -> Kept {
-        Kept {
-            seen: Vec::new(),
-            goes_on,
-        }
+        Kept { seen: Vec::new(), goes_on }
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -276,14 +259,7 @@ mod tests {
             })
         };
         let start = std::time::Instant::now();
-        drive((0..200).map(Ok), work, 2, || 2, kept(true))
-            .await
-            .1
-            .unwrap();
-        assert!(
-            start.elapsed() < Duration::from_millis(3_000),
-            "{:?}",
-            start.elapsed()
-        );
+        drive((0..200).map(Ok), work, 2, || 2, kept(true)).await.1.unwrap();
+        assert!(start.elapsed() < Duration::from_millis(3_000), "{:?}", start.elapsed());
     }
 }

@@ -14,12 +14,10 @@ use serde_json::{Map, Value};
 use super::desk::Outcome;
 use super::drive::{Sink, drive};
 use super::prompt::{
-    Conversation, Failures, MaxFailures, MessageSetting, Prompt, Variables, add_model,
-    max_failures, merge_options, params_value,
+    Conversation, Failures, MaxFailures, MessageSetting, Prompt, Variables, add_model, max_failures, merge_options,
+    params_value,
 };
-use super::{
-    Account, Facts, Input, Job, Produced, Progress, ROWS, Scope, Shown, Stage, StageError, coverage,
-};
+use super::{Account, Facts, Input, Job, Produced, Progress, ROWS, Scope, Shown, Stage, StageError, coverage};
 use crate::digest::{Digest, canonical};
 use crate::problem::{Place, Problem, suggest};
 use crate::provider::{Message, Request};
@@ -76,132 +74,71 @@ enum Source {
 pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
     let what = format!("stage {}", spec.name);
     let settings: Settings = decode(&spec.settings, &what)?;
-    let place = |field: &str| {
-        spec.settings
-            .get(field)
-            .map_or(&spec.place, |node| &node.place)
-            .clone()
-    };
+    let place = |field: &str| spec.settings.get(field).map_or(&spec.place, |node| &node.place).clone();
     let mut problems = Vec::new();
     let models = match (settings.model, settings.models) {
         (Some(model), None) => vec![model],
         (None, Some(models)) => models,
         (Some(_), Some(_)) => {
             problems.push(
-                Problem::error(
-                    "conflict",
-                    format!("{what} has `model` and `models`; one is enough"),
-                )
-                .at(&place("model")),
+                Problem::error("conflict", format!("{what} has `model` and `models`; one is enough"))
+                    .at(&place("model")),
             );
             Vec::new()
         }
         (None, None) => {
-            let help = format!(
-                "models: [{}]",
-                scope.models.keys().cloned().collect::<Vec<_>>().join(", ")
-            );
-            problems.push(
-                Problem::error("missing-field", format!("{what} needs `models`"))
-                    .at(&spec.place)
-                    .help(help),
-            );
+            let help = format!("models: [{}]", scope.models.keys().cloned().collect::<Vec<_>>().join(", "));
+            problems.push(Problem::error("missing-field", format!("{what} needs `models`")).at(&spec.place).help(help));
             Vec::new()
         }
     };
     let mut seen = Vec::new();
     for (index, model) in models.iter().enumerate() {
-        let at = spec
-            .settings
-            .nearest(&["models".to_owned(), index.to_string()])
-            .place
-            .clone();
-        let at = if spec.settings.get("model").is_some() {
-            place("model")
-        } else {
-            at
-        };
-        check_model(
-            scope,
-            model,
-            &at,
-            settings.completions.is_none(),
-            &mut problems,
-        );
+        let at = spec.settings.nearest(&["models".to_owned(), index.to_string()]).place.clone();
+        let at = if spec.settings.get("model").is_some() { place("model") } else { at };
+        check_model(scope, model, &at, settings.completions.is_none(), &mut problems);
         if seen.contains(&model) {
-            problems.push(
-                Problem::error(
-                    "conflict",
-                    format!("{what} names the model `{model}` twice"),
-                )
-                .at(&at),
-            );
+            problems.push(Problem::error("conflict", format!("{what} names the model `{model}` twice")).at(&at));
         }
         seen.push(model);
     }
     check_options(&spec.settings, &settings.options, &mut problems);
     if settings.samples == 0 {
-        problems.push(
-            Problem::error(
-                "wrong-value",
-                format!("{what}: `samples` must be at least 1"),
-            )
-            .at(&place("samples")),
-        );
+        problems
+            .push(Problem::error("wrong-value", format!("{what}: `samples` must be at least 1")).at(&place("samples")));
     }
-    let asks =
-        settings.prompt.is_some() || settings.system.is_some() || settings.messages.is_some();
+    let asks = settings.prompt.is_some() || settings.system.is_some() || settings.messages.is_some();
     let source = match &settings.completions {
         Some(_) if asks => {
             problems.push(
-                Problem::error(
-                    "conflict",
-                    format!("{what} has `completions` and a prompt; one is enough"),
-                )
-                .at(&place("completions")),
+                Problem::error("conflict", format!("{what} has `completions` and a prompt; one is enough"))
+                    .at(&place("completions")),
             );
             None
         }
-        Some(text) => {
-            match Prompt::load_value(scope, "completions", text, &place("completions"), VARIABLES) {
-                Ok(prompt) => Some(Source::Given(Box::new(prompt))),
-                Err(found) => {
-                    problems.extend(found);
-                    None
-                }
+        Some(text) => match Prompt::load_value(scope, "completions", text, &place("completions"), VARIABLES) {
+            Ok(prompt) => Some(Source::Given(Box::new(prompt))),
+            Err(found) => {
+                problems.extend(found);
+                None
             }
-        }
+        },
         None => {
             if settings.prompt.is_none() && settings.messages.is_none() {
                 problems.push(
-                    Problem::error(
-                        "missing-field",
-                        format!("{what} needs `prompt`, `messages` or `completions`"),
-                    )
-                    .at(&spec.place)
-                    .help("prompt: \"{{ row.question }}\""),
+                    Problem::error("missing-field", format!("{what} needs `prompt`, `messages` or `completions`"))
+                        .at(&spec.place)
+                        .help("prompt: \"{{ row.question }}\""),
                 );
             }
-            if settings.messages.is_some()
-                && (settings.prompt.is_some() || settings.system.is_some())
-            {
+            if settings.messages.is_some() && (settings.prompt.is_some() || settings.system.is_some()) {
                 problems.push(
-                    Problem::error(
-                        "conflict",
-                        format!("{what} has `messages` beside `system` or `prompt`"),
-                    )
-                    .at(&place("messages")),
+                    Problem::error("conflict", format!("{what} has `messages` beside `system` or `prompt`"))
+                        .at(&place("messages")),
                 );
             }
             let fields = (&settings.system, &settings.prompt, &settings.messages);
-            Some(Source::Ask(Conversation::load(
-                scope,
-                &spec.settings,
-                fields,
-                None,
-                VARIABLES,
-                &mut problems,
-            )))
+            Some(Source::Ask(Conversation::load(scope, &spec.settings, fields, None, VARIABLES, &mut problems)))
         }
     };
     let max_failures = max_failures(&spec.settings, &settings.max_failures, &mut problems);
@@ -211,12 +148,7 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
     }
     let options = models
         .iter()
-        .filter_map(|name| {
-            Some((
-                name.clone(),
-                merge_options(&scope.models.get(name)?.options, &stage_options),
-            ))
-        })
+        .filter_map(|name| Some((name.clone(), merge_options(&scope.models.get(name)?.options, &stage_options))))
         .collect();
     let (Some(source), true) = (source, problems.is_empty()) else {
         return Err(problems);
@@ -233,13 +165,7 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
 }
 
 /// Finds a model that is not there, or that cannot be asked.
-pub(super) fn check_model(
-    scope: &Scope<'_>,
-    name: &str,
-    place: &Place,
-    is_asked: bool,
-    problems: &mut Vec<Problem>,
-) {
+pub(super) fn check_model(scope: &Scope<'_>, name: &str, place: &Place, is_asked: bool, problems: &mut Vec<Problem>) {
     match scope.models.get(name) {
         None => {
             let help = suggest(name, "models there are", scope.models.keys().map(String::as_str))
@@ -249,56 +175,33 @@ pub(super) fn check_model(
         Some(model) if is_asked && model.provider.is_none() => problems.push(
             Problem::error("missing-field", format!("model `{name}` has no `provider`, so it cannot be asked"))
                 .at(model.place.as_ref().unwrap_or(place))
-                .help("provider: openai, with base_url and model; or give the stage `completions:` that the dataset has"),
+                .help(
+                    "provider: openai, with base_url and model; or give the stage `completions:` that the dataset has",
+                ),
         ),
         Some(_) => {}
     }
 }
 
 /// Finds options that would break how answers are read.
-pub(super) fn check_options(
-    settings: &crate::spec::Node,
-    options: &Map<String, Value>,
-    problems: &mut Vec<Problem>,
-) {
-    let place = |name: &str| {
-        settings
-            .nearest(&["options".to_owned(), name.to_owned()])
-            .place
-            .clone()
-    };
-    if options
-        .get("stream")
-        .is_some_and(|stream| stream == &Value::Bool(true))
-    {
+pub(super) fn check_options(settings: &crate::spec::Node, options: &Map<String, Value>, problems: &mut Vec<Problem>) {
+    let place = |name: &str| settings.nearest(&["options".to_owned(), name.to_owned()]).place.clone();
+    if options.get("stream").is_some_and(|stream| stream == &Value::Bool(true)) {
         problems.push(
-            Problem::error(
-                "wrong-value",
-                "`options.stream` cannot be used: answers are stored whole",
-            )
-            .at(&place("stream")),
+            Problem::error("wrong-value", "`options.stream` cannot be used: answers are stored whole")
+                .at(&place("stream")),
         );
     }
-    if options
-        .get("n")
-        .and_then(Value::as_u64)
-        .is_some_and(|n| n > 1)
-    {
+    if options.get("n").and_then(Value::as_u64).is_some_and(|n| n > 1) {
         problems.push(
-            Problem::error(
-                "wrong-value",
-                "`options.n` would pay for completions that nobody reads",
-            )
-            .at(&place("n"))
-            .help("samples: 3 on the stage asks for three completions per row"),
+            Problem::error("wrong-value", "`options.n` would pay for completions that nobody reads")
+                .at(&place("n"))
+                .help("samples: 3 on the stage asks for three completions per row"),
         );
     }
     for name in ["messages", "model"] {
         if options.contains_key(name) {
-            problems.push(
-                Problem::error("wrong-value", format!("`{name}` is not an option"))
-                    .at(&place(name)),
-            );
+            problems.push(Problem::error("wrong-value", format!("`{name}` is not an option")).at(&place(name)));
         }
     }
     if let Some(node) = settings.get("options")
@@ -317,11 +220,7 @@ pub(super) struct CompletionWriter {
 
 impl CompletionWriter {
     pub fn new(store: &Arc<Store>) -> Result<CompletionWriter, StoreError> {
-        Ok(CompletionWriter {
-            value: store.write_artifact()?,
-            meta: store.write_artifact()?,
-            valid: 0,
-        })
+        Ok(CompletionWriter { value: store.write_artifact()?, meta: store.write_artifact()?, valid: 0 })
     }
 
     pub fn push(&mut self, completion: &Completion, meta: &Meta) -> Result<(), StoreError> {
@@ -332,11 +231,7 @@ impl CompletionWriter {
             Value::from(completion.text.clone()),
         ]));
         self.value.column("text", &id, &text);
-        self.value.column(
-            "finish_reason",
-            &id,
-            &canonical(&Value::from(completion.finish_reason.clone())),
-        );
+        self.value.column("finish_reason", &id, &canonical(&Value::from(completion.finish_reason.clone())));
         self.meta.push(&id, meta)?;
         self.valid += u64::from(completion.status == Status::Ok);
         Ok(())
@@ -364,21 +259,14 @@ impl Sink<(Completion, Meta)> for CompletionSink {
         }
         self.progress.count(is_failed);
         self.writer.push(&completion, &meta)?;
-        let is_hopeless = self
-            .account
-            .as_ref()
-            .is_some_and(|account| account.fatal().is_some());
+        let is_hopeless = self.account.as_ref().is_some_and(|account| account.fatal().is_some());
         Ok(self.failures.count <= self.allowed && !is_hopeless)
     }
 }
 
 /// Returns the id under which a sample enters digests.
 pub(super) fn sample_id(id: &str, sample: u32) -> String {
-    if sample == 0 {
-        id.to_owned()
-    } else {
-        format!("{id}\u{0}{sample}")
-    }
+    if sample == 0 { id.to_owned() } else { format!("{id}\u{0}{sample}") }
 }
 
 /// What every row's work shares.
@@ -400,51 +288,31 @@ impl Work {
         // Variables that nothing reads are left out: this runs for every row.
         let mut variables = Variables::default();
         if self.reads_names {
-            variables = Variables::new(&self.params)
-                .with("model", self.model.as_str())
-                .with("sample", sample);
+            variables = Variables::new(&self.params).with("model", self.model.as_str()).with("sample", sample);
         }
         variables.with_row(row, &self.row_reads).value()
     }
 
-    async fn complete(
-        self: Arc<Self>,
-        line: Arc<Vec<u8>>,
-        sample: u32,
-    ) -> Result<(Completion, Meta), StageError> {
+    async fn complete(self: Arc<Self>, line: Arc<Vec<u8>>, sample: u32) -> Result<(Completion, Meta), StageError> {
         let is_read = |name: &str| match &self.row_reads {
             Attrs::All => true,
             Attrs::Some(names) => names.contains(name),
         };
-        let damaged = |_| StoreError::Corrupt {
-            digest: self.rows,
-            reason: "damaged".to_owned(),
-        };
+        let damaged = |_| StoreError::Corrupt { digest: self.rows, reason: "damaged".to_owned() };
         let row = Row::narrow(&line, &is_read).map_err(damaged)?;
         let variables = self.variables(&row, sample);
         let outcome = match &self.stage.source {
             Source::Given(prompt) => given(prompt, &variables),
             Source::Ask(conversation) => match (conversation.render(&variables), &self.account) {
                 (Ok(messages), Some(account)) => {
-                    account
-                        .ask(&Request {
-                            messages,
-                            options: self.options.clone(),
-                            sample,
-                        })
-                        .await?
+                    account.ask(&Request { messages, options: self.options.clone(), sample }).await?
                 }
                 (Ok(_), None) => Outcome::Failed("the model cannot be asked".to_owned()),
                 (Err(error), _) => Outcome::Failed(format!("the prompt failed: {error}")),
             },
         };
-        let mut completion = Completion {
-            finish_reason: None,
-            id: row.id.clone(),
-            sample,
-            status: Status::Failed,
-            text: None,
-        };
+        let mut completion =
+            Completion { finish_reason: None, id: row.id.clone(), sample, status: Status::Failed, text: None };
         let mut meta = Meta::default();
         match outcome {
             Outcome::Reply(reply, cost) => {
@@ -468,21 +336,13 @@ impl Work {
 /// Takes a completion that the dataset has.
 fn given(prompt: &Prompt, variables: &TemplateValue) -> Outcome {
     match prompt.template.evaluate(variables) {
-        Ok(value) if value.is_none() => {
-            Outcome::Failed("the dataset has no completion for this row".to_owned())
-        }
+        Ok(value) if value.is_none() => Outcome::Failed("the dataset has no completion for this row".to_owned()),
         Ok(value) => {
             let text = match to_json(&value) {
                 Value::String(text) => text,
                 other => String::from_utf8_lossy(&canonical(&other)).into_owned(),
             };
-            Outcome::Reply(
-                Box::new(crate::provider::Reply {
-                    text,
-                    ..Default::default()
-                }),
-                Meta::default(),
-            )
+            Outcome::Reply(Box::new(crate::provider::Reply { text, ..Default::default() }), Meta::default())
         }
         Err(error) => Outcome::Failed(format!("`completions` failed: {error}")),
     }
@@ -504,42 +364,29 @@ impl Inference {
             model: model.to_owned(),
             options: self.options.get(model).cloned().unwrap_or_default(),
             row_reads: self.row_reads(),
-            rows: job
-                .inputs
-                .get(ROWS)
-                .map_or_else(|| Digest::of(b""), |rows| rows.artifact.digest),
-            reads_names: ["params", "model", "sample"]
-                .iter()
-                .any(|name| match &self.source {
-                    Source::Ask(conversation) => conversation.reads(name),
-                    Source::Given(prompt) => prompt.template.reads.reads(name),
-                }),
+            rows: job.inputs.get(ROWS).map_or_else(|| Digest::of(b""), |rows| rows.artifact.digest),
+            reads_names: ["params", "model", "sample"].iter().any(|name| match &self.source {
+                Source::Ask(conversation) => conversation.reads(name),
+                Source::Given(prompt) => prompt.template.reads.reads(name),
+            }),
         }
     }
 
     async fn produce(self: Arc<Self>, job: Job) -> Result<Produced, StageError> {
         let model = job.model.clone().unwrap_or_default();
-        let rows = job
-            .inputs
-            .get(ROWS)
-            .ok_or_else(|| StageError::failed("the dataset is missing"))?;
+        let rows = job.inputs.get(ROWS).ok_or_else(|| StageError::failed("the dataset is missing"))?;
         let all = rows.artifact.rows * u64::from(self.samples);
         job.progress.total.store(all, Ordering::Relaxed);
         let allowed = self.max_failures.of(all);
         let work = Arc::new(self.work(&job, &model));
         let samples = self.samples;
-        let items = job
-            .store
-            .read_lines(&rows.artifact)?
-            .flat_map(move |line| match line {
-                Ok(line) => {
-                    let line = Arc::new(line);
-                    (0..samples)
-                        .map(|sample| Ok((line.clone(), sample)))
-                        .collect::<Vec<_>>()
-                }
-                Err(error) => vec![Err(StageError::from(error))],
-            });
+        let items = job.store.read_lines(&rows.artifact)?.flat_map(move |line| match line {
+            Ok(line) => {
+                let line = Arc::new(line);
+                (0..samples).map(|sample| Ok((line.clone(), sample))).collect::<Vec<_>>()
+            }
+            Err(error) => vec![Err(StageError::from(error))],
+        });
         // Rows that the dataset has no completion for are missing, however many.
         let may_fail = matches!(self.source, Source::Given(_));
         let account = work.account.clone();
@@ -550,19 +397,10 @@ impl Inference {
             account: account.clone(),
             progress: job.progress.clone(),
         };
-        let concurrency = account
-            .as_ref()
-            .map_or(2, |account| account.desk().concurrency());
+        let concurrency = account.as_ref().map_or(2, |account| account.desk().concurrency());
         let idle = || account.as_ref().map_or(0, |account| account.desk().idle());
-        let complete = move |(row, sample)| -> BoxFuture<'static, _> {
-            Box::pin(work.clone().complete(row, sample))
-        };
-        let (
-            CompletionSink {
-                writer, failures, ..
-            },
-            result,
-        ) = drive(items, complete, concurrency, idle, sink).await;
+        let complete = move |(row, sample)| -> BoxFuture<'static, _> { Box::pin(work.clone().complete(row, sample)) };
+        let (CompletionSink { writer, failures, .. }, result) = drive(items, complete, concurrency, idle, sink).await;
         if let Some(account) = &account {
             account.sync()?;
             if let Some(message) = account.fatal() {
@@ -577,16 +415,10 @@ impl Inference {
         let (artifact, meta) = writer.finish()?;
         let mut notes = Vec::new();
         if failures.count > 0 {
-            notes.push(format!(
-                "{} of {all} rows failed: {}",
-                failures.count,
-                failures.describe()
-            ));
+            notes.push(format!("{} of {all} rows failed: {}", failures.count, failures.describe()));
         }
         let mut summary = Summary::default();
-        summary
-            .values
-            .insert("coverage".to_owned(), coverage(valid, all));
+        summary.values.insert("coverage".to_owned(), coverage(valid, all));
         let account = account.as_deref();
         let counts = Counts {
             rows: all,
@@ -597,13 +429,7 @@ impl Inference {
             cost_usd: account.and_then(Account::cost_usd),
             seconds: 0.0,
         };
-        Ok(Produced {
-            artifact,
-            meta: Some(meta),
-            counts,
-            summary,
-            notes,
-        })
+        Ok(Produced { artifact, meta: Some(meta), counts, summary, notes })
     }
 }
 
@@ -654,11 +480,7 @@ impl Stage for Inference {
             fingerprint.setting("samples", self.samples);
         }
         if let Some(rows) = facts.inputs.get(ROWS) {
-            fingerprint
-                .inputs
-                .entry(ROWS.to_owned())
-                .or_default()
-                .insert("ids".to_owned(), Some(rows.artifact.ids));
+            fingerprint.inputs.entry(ROWS.to_owned()).or_default().insert("ids".to_owned(), Some(rows.artifact.ids));
         }
         Ok(fingerprint)
     }

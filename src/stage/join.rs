@@ -30,16 +30,9 @@ pub(super) struct Join {
 
 impl Join {
     /// Opens the artifacts of a node's inputs.
-    pub fn open(
-        store: &Store,
-        inputs: &BTreeMap<&'static str, Manifest>,
-        with_meta: bool,
-    ) -> Result<Join, StageError> {
-        let input = |part: &str| {
-            inputs
-                .get(part)
-                .ok_or_else(|| StageError::failed(format!("the input `{part}` is missing")))
-        };
+    pub fn open(store: &Store, inputs: &BTreeMap<&'static str, Manifest>, with_meta: bool) -> Result<Join, StageError> {
+        let input =
+            |part: &str| inputs.get(part).ok_or_else(|| StageError::failed(format!("the input `{part}` is missing")));
         let completions = input(COMPLETIONS)?;
         let meta = match (&completions.meta, with_meta) {
             (Some(meta), true) => Some(store.read_artifact(meta)?.peekable()),
@@ -61,13 +54,9 @@ impl Join {
     fn read(&mut self) -> Result<Option<Joined>, StageError> {
         let Some(row) = self.rows.next().transpose()? else {
             // Read to the end, so that the digests are verified.
-            self.completions
-                .by_ref()
-                .try_for_each(|completion| completion.map(drop))?;
+            self.completions.by_ref().try_for_each(|completion| completion.map(drop))?;
             if let Some(baseline) = &mut self.baseline {
-                baseline
-                    .by_ref()
-                    .try_for_each(|completion| completion.map(drop))?;
+                baseline.by_ref().try_for_each(|completion| completion.map(drop))?;
             }
             return Ok(None);
         };
@@ -80,12 +69,7 @@ impl Join {
             Some(baseline) => take(baseline, &row.id, |completion| &completion.id)?,
             None => Vec::new(),
         };
-        Ok(Some(Joined {
-            row,
-            completions,
-            meta,
-            baseline,
-        }))
+        Ok(Some(Joined { row, completions, meta, baseline }))
     }
 }
 
@@ -96,9 +80,7 @@ fn take<T: serde::de::DeserializeOwned>(
     id_of: impl Fn(&T) -> &str,
 ) -> Result<Vec<T>, StageError> {
     let mut taken = Vec::new();
-    while let Some(record) =
-        records.next_if(|record| record.as_ref().map_or(true, |record| id_of(record) <= id))
-    {
+    while let Some(record) = records.next_if(|record| record.as_ref().map_or(true, |record| id_of(record) <= id)) {
         let record = record?;
         if id_of(&record) == id {
             taken.push(record);

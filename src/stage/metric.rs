@@ -11,9 +11,7 @@ use serde_json::{Map, Value};
 use super::inference::sample_id;
 use super::join::{Join, Joined};
 use super::prompt::{Prompt, Variables, add_completions, params_value};
-use super::{
-    COMPLETIONS, Facts, Input, Job, Produced, Scope, Stage, StageError, coverage, seed_of,
-};
+use super::{COMPLETIONS, Facts, Input, Job, Produced, Scope, Stage, StageError, coverage, seed_of};
 use crate::metric::{Entry, METRICS, Metric, Scored, Tally, TallySummary};
 use crate::problem::{Place, Problem, suggest};
 use crate::row::{Scores, Status};
@@ -23,14 +21,7 @@ use crate::store::{Counts, Fingerprint};
 use crate::template::{Attrs, to_json};
 
 const REVISION: u32 = 1;
-const VARIABLES: &[&str] = &[
-    "row",
-    "params",
-    "model",
-    "sample",
-    "completion",
-    "finish_reason",
-];
+const VARIABLES: &[&str] = &["row", "params", "model", "sample", "completion", "finish_reason"];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,22 +73,11 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
     let mut seen: Vec<String> = Vec::new();
     for (name, place, node) in entries(&spec.settings, &what, &mut problems) {
         if seen.contains(&name) {
-            problems.push(
-                Problem::error("conflict", format!("{what} has the metric `{name}` twice"))
-                    .at(&place),
-            );
+            problems.push(Problem::error("conflict", format!("{what} has the metric `{name}` twice")).at(&place));
             continue;
         }
         seen.push(name.clone());
-        match measure(
-            scope,
-            &what,
-            &name,
-            &place,
-            node.as_ref(),
-            &prediction,
-            &reference,
-        ) {
+        match measure(scope, &what, &name, &place, node.as_ref(), &prediction, &reference) {
             Ok(measure) => measures.push(measure),
             Err(found) => problems.extend(found),
         }
@@ -105,54 +85,28 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
     if !problems.is_empty() {
         return Err(problems);
     }
-    let input_place = spec
-        .settings
-        .get("input")
-        .map_or(&spec.place, |node| &node.place)
-        .clone();
-    Ok(Arc::new(MetricStage {
-        input: settings.input,
-        input_place,
-        measures,
-    }))
+    let input_place = spec.settings.get("input").map_or(&spec.place, |node| &node.place).clone();
+    Ok(Arc::new(MetricStage { input: settings.input, input_place, measures }))
 }
 
 /// Returns the metrics as written: name, place, settings.
-fn entries(
-    settings: &Node,
-    what: &str,
-    problems: &mut Vec<Problem>,
-) -> Vec<(String, Place, Option<Node>)> {
+fn entries(settings: &Node, what: &str, problems: &mut Vec<Problem>) -> Vec<(String, Place, Option<Node>)> {
     let Some(metrics) = settings.get("metrics") else {
         return Vec::new();
     };
     let entries: Vec<(String, Place, Option<Node>)> = match &metrics.value {
         NodeValue::Map(entries) => entries
             .iter()
-            .map(|(key, node)| {
-                (
-                    key.text.clone(),
-                    key.place.clone(),
-                    (!node.is_null()).then(|| node.clone()),
-                )
-            })
+            .map(|(key, node)| (key.text.clone(), key.place.clone(), (!node.is_null()).then(|| node.clone())))
             .collect(),
         NodeValue::List(items) => items
             .iter()
             .filter_map(|item| match item.as_text() {
                 Some(name) => Some((name.to_owned(), item.place.clone(), None)),
                 None => {
-                    let message = format!(
-                        "{what}: a metric in a list is a name, this is {}",
-                        item.sort()
-                    );
-                    let help =
-                        "give settings in a map: `metrics: { exact_match: { mode: strict } }`";
-                    problems.push(
-                        Problem::error("wrong-type", message)
-                            .at(&item.place)
-                            .help(help),
-                    );
+                    let message = format!("{what}: a metric in a list is a name, this is {}", item.sort());
+                    let help = "give settings in a map: `metrics: { exact_match: { mode: strict } }`";
+                    problems.push(Problem::error("wrong-type", message).at(&item.place).help(help));
                     None
                 }
             })
@@ -161,10 +115,7 @@ fn entries(
             problems.push(
                 Problem::error(
                     "wrong-type",
-                    format!(
-                        "{what}: `metrics` is {}, expected a list of names or a map",
-                        metrics.sort()
-                    ),
+                    format!("{what}: `metrics` is {}, expected a list of names or a map", metrics.sort()),
                 )
                 .at(&metrics.place),
             );
@@ -190,29 +141,16 @@ fn measure(
     prediction: &Option<Arc<Prompt>>,
     reference: &Option<Arc<Prompt>>,
 ) -> Result<Measure, Vec<Problem>> {
-    let is_name = name
-        .chars()
-        .all(|c| c.is_alphanumeric() || c == '_' || c == '-')
-        && !name.is_empty();
+    let is_name = name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-') && !name.is_empty();
     if !is_name {
         let message = format!("{what}: `{name}` cannot be the name of a metric");
-        return Err(vec![
-            Problem::error("bad-name", message)
-                .at(place)
-                .help("letters, digits, `_` and `-`"),
-        ]);
+        return Err(vec![Problem::error("bad-name", message).at(place).help("letters, digits, `_` and `-`")]);
     }
     let mut settings = match node {
-        None => Node {
-            value: NodeValue::Map(Vec::new()),
-            place: place.clone(),
-        },
+        None => Node { value: NodeValue::Map(Vec::new()), place: place.clone() },
         Some(node) if matches!(node.value, NodeValue::Map(_)) => node.clone(),
         Some(node) => {
-            let message = format!(
-                "{what}: the settings of `{name}` are {}, expected a map",
-                node.sort()
-            );
+            let message = format!("{what}: the settings of `{name}` are {}, expected a map", node.sort());
             return Err(vec![Problem::error("wrong-type", message).at(&node.place)]);
         }
     };
@@ -223,18 +161,11 @@ fn measure(
         Some(node) => (node.as_text().unwrap_or_default().to_owned(), &node.place),
     };
     let Some(entry) = crate::metric::find(&kind_name) else {
-        let help = suggest(
-            &kind_name,
-            "metrics there are",
-            METRICS.iter().map(|entry| entry.name),
-        );
+        let help = suggest(&kind_name, "metrics there are", METRICS.iter().map(|entry| entry.name));
         return Err(vec![
-            Problem::error(
-                "unknown-metric",
-                format!("there is no metric `{kind_name}`"),
-            )
-            .at(kind_place)
-            .maybe_help(help),
+            Problem::error("unknown-metric", format!("there is no metric `{kind_name}`"))
+                .at(kind_place)
+                .maybe_help(help),
         ]);
     };
     let mut problems = Vec::new();
@@ -244,21 +175,12 @@ fn measure(
         };
         let Some(text) = node.as_text() else {
             problems.push(
-                Problem::error(
-                    "wrong-type",
-                    format!("{what}: `{name}.{field}` is {}, expected text", node.sort()),
-                )
-                .at(&node.place),
+                Problem::error("wrong-type", format!("{what}: `{name}.{field}` is {}, expected text", node.sort()))
+                    .at(&node.place),
             );
             return None;
         };
-        match Prompt::load_value(
-            scope,
-            &format!("{name}.{field}"),
-            text,
-            &node.place,
-            VARIABLES,
-        ) {
+        match Prompt::load_value(scope, &format!("{name}.{field}"), text, &node.place, VARIABLES) {
             Ok(prompt) => Some(Arc::new(prompt)),
             Err(found) => {
                 problems.extend(found);
@@ -268,70 +190,44 @@ fn measure(
     };
     let prediction = own("prediction", prediction);
     let reference = own("reference", reference);
-    let Value::Object(settings) = settings.to_json() else {
-        unreachable!("it is a map")
-    };
+    let Value::Object(settings) = settings.to_json() else { unreachable!("it is a map") };
     let metric = match (entry.build)(&settings) {
         Ok(metric) => metric,
         Err(error) => {
-            let at = error
-                .field
-                .as_ref()
-                .and_then(|field| written.entry(field))
-                .map_or(place, |(key, _)| &key.place);
+            let at = error.field.as_ref().and_then(|field| written.entry(field)).map_or(place, |(key, _)| &key.place);
             problems.push(
-                Problem::error(
-                    "wrong-setting",
-                    format!("{what}: metric `{name}`: {}", error.message),
-                )
-                .at(at)
-                .maybe_help(error.help),
+                Problem::error("wrong-setting", format!("{what}: metric `{name}`: {}", error.message))
+                    .at(at)
+                    .maybe_help(error.help),
             );
             return Err(problems);
         }
     };
     if metric.needs_reference() && reference.is_none() && problems.is_empty() {
         problems.push(
-            Problem::error(
-                "missing-field",
-                format!("{what}: metric `{name}` needs a `reference`"),
-            )
-            .at(place)
-            .help("reference: \"{{ row.gold }}\", on the stage or on the metric"),
+            Problem::error("missing-field", format!("{what}: metric `{name}` needs a `reference`"))
+                .at(place)
+                .help("reference: \"{{ row.gold }}\", on the stage or on the metric"),
         );
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Measure {
-        name: name.to_owned(),
-        entry,
-        metric,
-        settings,
-        prediction,
-        reference,
-    })
+    Ok(Measure { name: name.to_owned(), entry, metric, settings, prediction, reference })
 }
 
 impl Measure {
     fn prompts(&self) -> impl Iterator<Item = &Arc<Prompt>> {
-        [
-            self.prediction.as_ref(),
-            self.reference
-                .as_ref()
-                .filter(|_| self.metric.needs_reference()),
-        ]
-        .into_iter()
-        .flatten()
+        [self.prediction.as_ref(), self.reference.as_ref().filter(|_| self.metric.needs_reference())]
+            .into_iter()
+            .flatten()
     }
 
     /// What identifies it in the key and seeds its bootstrap.
     fn signature(&self) -> Value {
         let templates: Vec<Value> = self
             .prompts()
-            .map(|prompt| {
-                serde_json::to_value(prompt.template.closure()).expect("digests are JSON")
-            })
+            .map(|prompt| serde_json::to_value(prompt.template.closure()).expect("digests are JSON"))
             .collect();
         serde_json::json!({ "metric": self.entry.name, "settings": self.settings, "templates": templates })
     }
@@ -351,14 +247,11 @@ impl MetricStage {
     }
 
     fn needs_meta(&self) -> bool {
-        self.measures
-            .iter()
-            .any(|measure| measure.metric.needs_meta())
+        self.measures.iter().any(|measure| measure.metric.needs_meta())
     }
 
     fn reads(&self, variable: &str) -> bool {
-        self.prompts()
-            .any(|prompt| prompt.template.reads.reads(variable))
+        self.prompts().any(|prompt| prompt.template.reads.reads(variable))
     }
 
     fn produce(&self, job: &Job) -> Result<Produced, StageError> {
@@ -367,26 +260,18 @@ impl MetricStage {
         let mut tallies: Vec<Box<dyn Tally>> = self
             .measures
             .iter()
-            .map(|measure| {
-                measure
-                    .metric
-                    .tally(seed_of(&measure.name, &measure.signature()))
-            })
+            .map(|measure| measure.metric.tally(seed_of(&measure.name, &measure.signature())))
             .collect();
         let mut writer = job.store.write_artifact()?;
         let (mut all, mut valid) = (0, 0);
-        let rows = job
-            .inputs
-            .get(super::ROWS)
-            .map_or(0, |rows| rows.artifact.rows);
+        let rows = job.inputs.get(super::ROWS).map_or(0, |rows| rows.artifact.rows);
         job.progress.total.store(rows, Ordering::Relaxed);
         let mut columns: Vec<Vec<Option<Value>>> = vec![Vec::new(); self.measures.len()];
         for joined in Join::open(&job.store, &job.inputs, self.needs_meta())? {
             let joined = joined?;
             columns.iter_mut().for_each(Vec::clear);
             for index in 0..joined.completions.len() {
-                let scores =
-                    self.score(&joined, index, job.model.as_deref(), &params, &row_reads)?;
+                let scores = self.score(&joined, index, job.model.as_deref(), &params, &row_reads)?;
                 all += 1;
                 valid += u64::from(joined.completions[index].status == Status::Ok);
                 let completion = &joined.completions[index];
@@ -395,11 +280,7 @@ impl MetricStage {
                     map.insert(measure.name.clone(), score.clone().unwrap_or_default());
                 }
                 map.sort_keys();
-                let record = Scores {
-                    id: completion.id.clone(),
-                    sample: completion.sample,
-                    scores: map,
-                };
+                let record = Scores { id: completion.id.clone(), sample: completion.sample, scores: map };
                 writer.push(&sample_id(&completion.id, completion.sample), &record)?;
                 for (column, score) in columns.iter_mut().zip(scores) {
                     column.push(score);
@@ -420,21 +301,9 @@ impl MetricStage {
             tally.finish(&mut parts);
             parts.into_summary(&measure.name, &mut summary);
         }
-        summary
-            .values
-            .insert("coverage".to_owned(), coverage(valid, all));
-        let counts = Counts {
-            rows: all,
-            missing: all - valid,
-            ..Counts::default()
-        };
-        Ok(Produced {
-            artifact,
-            meta: None,
-            counts,
-            summary,
-            notes: Vec::new(),
-        })
+        summary.values.insert("coverage".to_owned(), coverage(valid, all));
+        let counts = Counts { rows: all, missing: all - valid, ..Counts::default() };
+        Ok(Produced { artifact, meta: None, counts, summary, notes: Vec::new() })
     }
 
     /// Scores one completion by every metric; none where it failed.
@@ -447,11 +316,7 @@ impl MetricStage {
         row_reads: &Attrs,
     ) -> Result<Vec<Option<Value>>, StageError> {
         let completion = &joined.completions[index];
-        let Some(text) = completion
-            .text
-            .as_ref()
-            .filter(|_| completion.status == Status::Ok)
-        else {
+        let Some(text) = completion.text.as_ref().filter(|_| completion.status == Status::Ok) else {
             return Ok(vec![None; self.measures.len()]);
         };
         let variables = Variables::new(params)
@@ -460,10 +325,7 @@ impl MetricStage {
             .with("completion", text.as_str())
             .with(
                 "finish_reason",
-                completion
-                    .finish_reason
-                    .clone()
-                    .map_or(TemplateValue::from(()), TemplateValue::from),
+                completion.finish_reason.clone().map_or(TemplateValue::from(()), TemplateValue::from),
             )
             .with_row(&joined.row, row_reads)
             .value();
@@ -480,24 +342,15 @@ impl MetricStage {
                 let prediction = match &measure.prediction {
                     None => Some(plain.clone()),
                     Some(prompt) => {
-                        let value = prompt
-                            .template
-                            .evaluate(&variables)
-                            .map_err(|error| failed("prediction", &error))?;
+                        let value =
+                            prompt.template.evaluate(&variables).map_err(|error| failed("prediction", &error))?;
                         (!value.is_none()).then(|| to_json(&value))
                     }
                 };
-                let reference = match measure
-                    .reference
-                    .as_ref()
-                    .filter(|_| measure.metric.needs_reference())
-                {
+                let reference = match measure.reference.as_ref().filter(|_| measure.metric.needs_reference()) {
                     None => None,
                     Some(prompt) => Some(to_json(
-                        &prompt
-                            .template
-                            .evaluate(&variables)
-                            .map_err(|error| failed("reference", &error))?,
+                        &prompt.template.evaluate(&variables).map_err(|error| failed("reference", &error))?,
                     )),
                 };
                 let scored = Scored {
@@ -505,10 +358,7 @@ impl MetricStage {
                     reference: reference.as_ref(),
                     latency: joined.meta.get(index).and_then(|meta| meta.latency),
                 };
-                measure
-                    .metric
-                    .score(&scored)
-                    .map_err(|message| failed("score", &message))
+                measure.metric.score(&scored).map_err(|message| failed("score", &message))
             })
             .collect()
     }
@@ -528,11 +378,7 @@ impl Stage for MetricStage {
     }
 
     fn inputs(&self, model: Option<&str>) -> Vec<Input> {
-        vec![Input {
-            part: COMPLETIONS,
-            stage: self.input.clone(),
-            model: model.map(str::to_owned),
-        }]
+        vec![Input { part: COMPLETIONS, stage: self.input.clone(), model: model.map(str::to_owned) }]
     }
 
     fn callees(&self, _model: Option<&str>) -> Vec<(&'static str, String)> {
@@ -550,15 +396,9 @@ impl Stage for MetricStage {
             if measure.entry.name != measure.name {
                 setting.insert("metric".to_owned(), measure.entry.name.into());
             }
-            for (field, prompt) in [
-                ("prediction", &measure.prediction),
-                ("reference", &measure.reference),
-            ] {
+            for (field, prompt) in [("prediction", &measure.prediction), ("reference", &measure.reference)] {
                 if let Some(prompt) = prompt {
-                    setting.insert(
-                        field.to_owned(),
-                        prompt.template.name_or(&prompt.label).into(),
-                    );
+                    setting.insert(field.to_owned(), prompt.template.name_or(&prompt.label).into());
                 }
             }
             fingerprint.setting(&format!("metrics.{}", measure.name), Value::Object(setting));
@@ -566,26 +406,13 @@ impl Stage for MetricStage {
         for prompt in self.prompts() {
             prompt.add_to(&mut fingerprint, facts, "");
         }
-        let columns: &[&str] = if self.reads("finish_reason") {
-            &["text", "finish_reason"]
-        } else {
-            &["text"]
-        };
-        add_completions(
-            &mut fingerprint,
-            COMPLETIONS,
-            facts.inputs.get(COMPLETIONS),
-            columns,
-        );
+        let columns: &[&str] = if self.reads("finish_reason") { &["text", "finish_reason"] } else { &["text"] };
+        add_completions(&mut fingerprint, COMPLETIONS, facts.inputs.get(COMPLETIONS), columns);
         if self.needs_meta()
             && let Some(completions) = facts.inputs.get(COMPLETIONS)
         {
             let digest = completions.meta.as_ref().map(|meta| meta.digest);
-            fingerprint
-                .inputs
-                .entry(COMPLETIONS.to_owned())
-                .or_default()
-                .insert("meta".to_owned(), digest);
+            fingerprint.inputs.entry(COMPLETIONS.to_owned()).or_default().insert("meta".to_owned(), digest);
         }
         Ok(fingerprint)
     }
@@ -607,8 +434,7 @@ impl Stage for MetricStage {
             let is_value = if part.is_empty() {
                 measure.entry.has_value
             } else {
-                part.strip_prefix('.')
-                    .is_some_and(|part| (measure.entry.has_part)(part))
+                part.strip_prefix('.').is_some_and(|part| (measure.entry.has_part)(part))
             };
             is_value.then_some(measure.entry.unit)
         })
@@ -618,13 +444,11 @@ impl Stage for MetricStage {
         let mut values: Vec<String> = self
             .measures
             .iter()
-            .map(|measure| {
-                if measure.entry.has_value {
-                    measure.name.clone()
-                } else {
-                    format!("{}.f1_macro", measure.name)
-                }
-            })
+            .map(
+                |measure| {
+                    if measure.entry.has_value { measure.name.clone() } else { format!("{}.f1_macro", measure.name) }
+                },
+            )
             .collect();
         values.push("coverage".to_owned());
         values

@@ -54,26 +54,10 @@ pub struct Kind {
 
 /// The kinds there are.
 pub const KINDS: &[Kind] = &[
-    Kind {
-        name: "dataset",
-        input: None,
-        parse: dataset::parse,
-    },
-    Kind {
-        name: "inference",
-        input: Some("dataset"),
-        parse: inference::parse,
-    },
-    Kind {
-        name: "metric",
-        input: Some("inference"),
-        parse: metric::parse,
-    },
-    Kind {
-        name: "judge",
-        input: Some("inference"),
-        parse: judge::parse,
-    },
+    Kind { name: "dataset", input: None, parse: dataset::parse },
+    Kind { name: "inference", input: Some("dataset"), parse: inference::parse },
+    Kind { name: "metric", input: Some("inference"), parse: metric::parse },
+    Kind { name: "judge", input: Some("inference"), parse: judge::parse },
 ];
 
 /// Parses a stage's settings.
@@ -207,11 +191,7 @@ pub trait Stage: Send + Sync {
 
     /// A dataset removes from `wanted` the columns that some row has, and returns those that it saw;
     /// it reads no further than it must.
-    fn scan(
-        &self,
-        _workspace: &Workspace,
-        wanted: &mut BTreeSet<String>,
-    ) -> Result<BTreeSet<String>, StageError> {
+    fn scan(&self, _workspace: &Workspace, wanted: &mut BTreeSet<String>) -> Result<BTreeSet<String>, StageError> {
         wanted.clear();
         Ok(BTreeSet::new())
     }
@@ -268,9 +248,5 @@ fn coverage(valid: u64, all: u64) -> Estimate {
 
 /// Returns a seed that depends on what is summed up and nothing else.
 fn seed_of(name: &str, settings: &Value) -> u64 {
-    Digest::of_json(
-        "etalon.seed",
-        &Value::Array(vec![name.into(), settings.clone()]),
-    )
-    .seed()
+    Digest::of_json("etalon.seed", &Value::Array(vec![name.into(), settings.clone()])).seed()
 }

@@ -32,11 +32,7 @@ impl Prompt {
         variables: &[&str],
     ) -> Result<Prompt, Vec<Problem>> {
         let template = Template::load(&scope.workspace.library, text, place, variables)?;
-        Ok(Prompt {
-            label: label.to_owned(),
-            template,
-            place: place.clone(),
-        })
+        Ok(Prompt { label: label.to_owned(), template, place: place.clone() })
     }
 
     /// Loads a value: one expression keeps its type.
@@ -48,11 +44,7 @@ impl Prompt {
         variables: &[&str],
     ) -> Result<Prompt, Vec<Problem>> {
         let template = Template::load_value(&scope.workspace.library, text, place, variables)?;
-        Ok(Prompt {
-            label: label.to_owned(),
-            template,
-            place: place.clone(),
-        })
+        Ok(Prompt { label: label.to_owned(), template, place: place.clone() })
     }
 
     /// Returns the columns that it reads by name, with where it reads them.
@@ -64,9 +56,7 @@ impl Prompt {
         names
             .into_iter()
             .map(|name| {
-                let place = reads
-                    .place_of(&self.template, "row", &name)
-                    .unwrap_or_else(|| self.place.clone());
+                let place = reads.place_of(&self.template, "row", &name).unwrap_or_else(|| self.place.clone());
                 (name, place)
             })
             .collect()
@@ -76,20 +66,13 @@ impl Prompt {
     /// keeps inline templates of another stage apart from those of this one.
     pub fn add_to(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>, prefix: &str) {
         for (name, digest) in self.template.closure() {
-            let name = if name == "<inline>" {
-                format!("{prefix}{}", self.label)
-            } else {
-                name
-            };
+            let name = if name == "<inline>" { format!("{prefix}{}", self.label) } else { name };
             fingerprint.templates.insert(name, digest);
         }
         match self.template.reads.of("params") {
-            Attrs::All => fingerprint.params.extend(
-                facts
-                    .params
-                    .iter()
-                    .map(|(name, value)| (name.clone(), value.clone())),
-            ),
+            Attrs::All => {
+                fingerprint.params.extend(facts.params.iter().map(|(name, value)| (name.clone(), value.clone())))
+            }
             Attrs::Some(names) => {
                 for name in names {
                     let value = facts.params.get(&name).cloned().unwrap_or_default();
@@ -100,11 +83,7 @@ impl Prompt {
         if self.template.reads.reads("model") {
             fingerprint.setting("model_name", facts.model.unwrap_or("_"));
         }
-        add_columns(
-            fingerprint,
-            facts.inputs.get(ROWS),
-            &self.template.reads.of("row"),
-        );
+        add_columns(fingerprint, facts.inputs.get(ROWS), &self.template.reads.of("row"));
     }
 }
 
@@ -117,19 +96,11 @@ pub(super) fn add_columns(fingerprint: &mut Fingerprint, rows: Option<&Manifest>
     inputs.insert("ids".to_owned(), Some(rows.artifact.ids));
     match attrs {
         Attrs::All => {
-            inputs.extend(
-                rows.artifact
-                    .columns
-                    .iter()
-                    .map(|(name, digest)| (format!("row.{name}"), Some(*digest))),
-            );
+            inputs.extend(rows.artifact.columns.iter().map(|(name, digest)| (format!("row.{name}"), Some(*digest))));
         }
         Attrs::Some(names) => {
             for name in names {
-                inputs.insert(
-                    format!("row.{name}"),
-                    rows.artifact.columns.get(name).copied(),
-                );
+                inputs.insert(format!("row.{name}"), rows.artifact.columns.get(name).copied());
             }
         }
     }
@@ -146,10 +117,7 @@ pub(super) fn add_completions(
     let inputs = fingerprint.inputs.entry(part.to_owned()).or_default();
     inputs.insert("ids".to_owned(), Some(manifest.artifact.ids));
     for column in columns {
-        inputs.insert(
-            (*column).to_owned(),
-            manifest.artifact.columns.get(*column).copied(),
-        );
+        inputs.insert((*column).to_owned(), manifest.artifact.columns.get(*column).copied());
     }
 }
 
@@ -168,11 +136,7 @@ pub(super) fn add_model(
 
 /// The params as a template variable.
 pub(super) fn params_value(params: &IndexMap<String, Value>) -> TemplateValue {
-    TemplateValue::from_pairs(
-        params
-            .iter()
-            .map(|(name, value)| (name.clone(), from_json(value))),
-    )
+    TemplateValue::from_pairs(params.iter().map(|(name, value)| (name.clone(), from_json(value))))
 }
 
 /// The variables of one render.
@@ -222,11 +186,7 @@ impl Conversation {
     pub fn load(
         scope: &Scope<'_>,
         settings: &Node,
-        fields: (
-            &Option<String>,
-            &Option<String>,
-            &Option<Vec<MessageSetting>>,
-        ),
+        fields: (&Option<String>, &Option<String>, &Option<Vec<MessageSetting>>),
         default: Option<(&str, &Place)>,
         variables: &[&str],
         problems: &mut Vec<Problem>,
@@ -259,9 +219,7 @@ impl Conversation {
         }
         match (prompt, default) {
             (Some(prompt), _) => add("user", "prompt", prompt, place_of(&["prompt"])),
-            (None, Some((default, place))) if messages.is_none() => {
-                add("user", "prompt", default, place.clone())
-            }
+            (None, Some((default, place))) if messages.is_none() => add("user", "prompt", default, place.clone()),
             _ => {}
         }
         let mut row = Attrs::default();
@@ -276,8 +234,7 @@ impl Conversation {
     }
 
     pub fn reads(&self, variable: &str) -> bool {
-        self.prompts()
-            .any(|prompt| prompt.template.reads.reads(variable))
+        self.prompts().any(|prompt| prompt.template.reads.reads(variable))
     }
 
     /// Adds everything about it to a key.
@@ -294,27 +251,19 @@ impl Conversation {
         let roles: Vec<Value> = self
             .turns
             .iter()
-            .map(|(role, prompt)| {
-                Value::from(vec![role.as_str(), prompt.template.name_or(&prompt.label)])
-            })
+            .map(|(role, prompt)| Value::from(vec![role.as_str(), prompt.template.name_or(&prompt.label)]))
             .collect();
         fingerprint.setting(&format!("{prefix}conversation"), roles);
     }
 
     /// Renders every turn.
     pub fn render(&self, variables: &TemplateValue) -> Result<Vec<Message>, TemplateError> {
-        self.turns
-            .iter()
-            .map(|(role, prompt)| Ok(Message::new(role, prompt.template.render(variables)?)))
-            .collect()
+        self.turns.iter().map(|(role, prompt)| Ok(Message::new(role, prompt.template.render(variables)?))).collect()
     }
 }
 
 /// Merges a stage's options over a model's; `null` removes.
-pub(super) fn merge_options(
-    model: &Map<String, Value>,
-    stage: &Map<String, Value>,
-) -> Map<String, Value> {
+pub(super) fn merge_options(model: &Map<String, Value>, stage: &Map<String, Value>) -> Map<String, Value> {
     let mut merged = model.clone();
     for (name, value) in stage {
         if value.is_null() {
@@ -343,9 +292,7 @@ impl MaxFailures {
             Value::Number(number) => number.as_u64().map(MaxFailures::Count),
             Value::String(text) => {
                 let percent: f64 = text.trim().strip_suffix('%')?.trim().parse().ok()?;
-                (0.0..=100.0)
-                    .contains(&percent)
-                    .then_some(MaxFailures::Share(percent / 100.0))
+                (0.0..=100.0).contains(&percent).then_some(MaxFailures::Share(percent / 100.0))
             }
             _ => None,
         }
@@ -361,18 +308,12 @@ impl MaxFailures {
 }
 
 /// Reads `max_failures` of a stage's settings.
-pub(super) fn max_failures(
-    settings: &Node,
-    value: &Option<Value>,
-    problems: &mut Vec<Problem>,
-) -> MaxFailures {
+pub(super) fn max_failures(settings: &Node, value: &Option<Value>, problems: &mut Vec<Problem>) -> MaxFailures {
     let Some(value) = value else {
         return MaxFailures::DEFAULT;
     };
     MaxFailures::parse(value).unwrap_or_else(|| {
-        let place = settings
-            .get("max_failures")
-            .map_or(&settings.place, |node| &node.place);
+        let place = settings.get("max_failures").map_or(&settings.place, |node| &node.place);
         problems.push(
             Problem::error("wrong-value", "`max_failures` is a count or a share")
                 .at(place)
@@ -404,28 +345,14 @@ impl Failures {
         let shown: Vec<String> = reasons
             .iter()
             .take(3)
-            .map(|(message, count)| {
-                if **count > 1 {
-                    format!("{count}× {message}")
-                } else {
-                    (*message).clone()
-                }
-            })
+            .map(|(message, count)| if **count > 1 { format!("{count}× {message}") } else { (*message).clone() })
             .collect();
         let more = reasons.len().saturating_sub(3);
-        if more > 0 {
-            format!("{}; and {more} other reasons", shown.join("; "))
-        } else {
-            shown.join("; ")
-        }
+        if more > 0 { format!("{}; and {more} other reasons", shown.join("; ")) } else { shown.join("; ") }
     }
 
     /// Returns the error of a node that had more failures than it may.
     pub fn error(&self, allowed: u64, all: u64) -> StageError {
-        StageError::failed(format!(
-            "{} of {all} calls failed, {allowed} may: {}",
-            self.count,
-            self.describe()
-        ))
+        StageError::failed(format!("{} of {all} calls failed, {allowed} may: {}", self.count, self.describe()))
     }
 }

@@ -55,10 +55,7 @@ pub struct Report {
 impl Confusion {
     /// Counts one row.
     pub fn add(&mut self, gold: &str, predicted: Option<&str>, weight: f64) {
-        *self
-            .cells
-            .entry((gold.to_owned(), predicted.map(str::to_owned)))
-            .or_default() += weight;
+        *self.cells.entry((gold.to_owned(), predicted.map(str::to_owned))).or_default() += weight;
     }
 
     /// Returns the total weight.
@@ -68,9 +65,7 @@ impl Confusion {
 
     /// Returns the cells: gold label, predicted label, weight.
     pub fn cells(&self) -> impl Iterator<Item = (&str, Option<&str>, f64)> {
-        self.cells
-            .iter()
-            .map(|((gold, predicted), weight)| (gold.as_str(), predicted.as_deref(), *weight))
+        self.cells.iter().map(|((gold, predicted), weight)| (gold.as_str(), predicted.as_deref(), *weight))
     }
 
     /// Returns the report over `labels`, in that order. None for an empty table.
@@ -85,12 +80,7 @@ impl Confusion {
     ///
     /// A label that a resample happens not to hold, as gold or as prediction, is left out of it: small
     /// classes would else pull the whole distribution below the estimate. `pick` gets NaN for it.
-    pub fn intervals(
-        &self,
-        labels: &[String],
-        seed: u64,
-        pick: impl Fn(&Report) -> Vec<f64>,
-    ) -> Vec<Option<Interval>> {
+    pub fn intervals(&self, labels: &[String], seed: u64, pick: impl Fn(&Report) -> Vec<f64>) -> Vec<Option<Interval>> {
         let indexed = Indexed::new(self, labels);
         let weights: Vec<f64> = self.cells.values().copied().collect();
         let total: f64 = weights.iter().sum();
@@ -110,10 +100,7 @@ impl Confusion {
                 }
             }
         }
-        columns
-            .iter_mut()
-            .map(|column| (!column.is_empty()).then(|| percentile_interval(column)))
-            .collect()
+        columns.iter_mut().map(|column| (!column.is_empty()).then(|| percentile_interval(column))).collect()
     }
 }
 
@@ -124,21 +111,12 @@ struct Indexed {
 
 impl Indexed {
     fn new(confusion: &Confusion, labels: &[String]) -> Indexed {
-        let index: BTreeMap<&str, usize> = labels
-            .iter()
-            .enumerate()
-            .map(|(i, label)| (label.as_str(), i))
-            .collect();
+        let index: BTreeMap<&str, usize> = labels.iter().enumerate().map(|(i, label)| (label.as_str(), i)).collect();
         let cells = confusion
             .cells
             .keys()
             .map(|(gold, predicted)| {
-                (
-                    index.get(gold.as_str()).copied(),
-                    predicted
-                        .as_deref()
-                        .and_then(|label| index.get(label).copied()),
-                )
+                (index.get(gold.as_str()).copied(), predicted.as_deref().and_then(|label| index.get(label).copied()))
             })
             .collect();
         Indexed { cells }
@@ -151,12 +129,7 @@ impl Indexed {
         let mut kept = Vec::new();
         for (index, (_, scores)) in report.labels.iter_mut().enumerate() {
             if had[index] && !has[index] {
-                *scores = LabelScores {
-                    precision: f64::NAN,
-                    recall: f64::NAN,
-                    f1: f64::NAN,
-                    support: 0.0,
-                };
+                *scores = LabelScores { precision: f64::NAN, recall: f64::NAN, f1: f64::NAN, support: 0.0 };
             } else {
                 kept.push(*scores);
             }
@@ -170,11 +143,7 @@ impl Indexed {
     fn present(&self, labels: &[String], weights: &[f64]) -> Vec<bool> {
         let mut present = vec![false; labels.len()];
         for ((gold, predicted), weight) in self.cells.iter().zip(weights) {
-            for label in [gold, predicted]
-                .into_iter()
-                .flatten()
-                .filter(|_| *weight > 0.0)
-            {
+            for label in [gold, predicted].into_iter().flatten().filter(|_| *weight > 0.0) {
                 present[*label] = true;
             }
         }
@@ -200,9 +169,8 @@ impl Indexed {
                 predicted_sums[*predicted] += weight;
             }
         }
-        let scores: Vec<LabelScores> = (0..labels.len())
-            .map(|label| label_scores(hits[label], predicted_sums[label], gold_sums[label]))
-            .collect();
+        let scores: Vec<LabelScores> =
+            (0..labels.len()).map(|label| label_scores(hits[label], predicted_sums[label], gold_sums[label])).collect();
         let hit_sum: f64 = hits.iter().sum();
         let gold_sum: f64 = gold_sums.iter().sum();
         let micro = label_scores(hit_sum, predicted_sums.iter().sum(), gold_sum);
@@ -210,11 +178,7 @@ impl Indexed {
             accuracy: hit_sum / total,
             macro_avg: average(&scores, |_| 1.0),
             weighted_avg: average(&scores, |score| score.support),
-            micro_avg: Average {
-                precision: micro.precision,
-                recall: micro.recall,
-                f1: micro.f1,
-            },
+            micro_avg: Average { precision: micro.precision, recall: micro.recall, f1: micro.f1 },
             labels: labels.iter().cloned().zip(scores).collect(),
         })
     }
@@ -235,14 +199,8 @@ fn average(scores: &[LabelScores], weight: impl Fn(&LabelScores) -> f64) -> Aver
     if total <= 0.0 {
         return Average::default();
     }
-    let mean = |value: fn(&LabelScores) -> f64| {
-        scores.iter().map(|s| weight(s) * value(s)).sum::<f64>() / total
-    };
-    Average {
-        precision: mean(|s| s.precision),
-        recall: mean(|s| s.recall),
-        f1: mean(|s| s.f1),
-    }
+    let mean = |value: fn(&LabelScores) -> f64| scores.iter().map(|s| weight(s) * value(s)).sum::<f64>() / total;
+    Average { precision: mean(|s| s.precision), recall: mean(|s| s.recall), f1: mean(|s| s.f1) }
 }
 
 /// Draws `total` (rounded) rows over the cells, each with its weight's probability.
@@ -252,11 +210,7 @@ fn multinomial(weights: &[f64], total: f64, random: &mut ChaCha8Rng) -> Vec<f64>
     weights
         .iter()
         .map(|weight| {
-            let p = if weight_left > 0.0 {
-                (weight / weight_left).clamp(0.0, 1.0)
-            } else {
-                0.0
-            };
+            let p = if weight_left > 0.0 { (weight / weight_left).clamp(0.0, 1.0) } else { 0.0 };
             let drawn = binomial(left, p, random);
             left -= drawn;
             weight_left -= weight;
@@ -329,9 +283,7 @@ mod tests {
         confusion.add("a", Some("a"), 80.0);
         confusion.add("a", Some("b"), 20.0);
         confusion.add("b", Some("b"), 100.0);
-        let interval = confusion.intervals(&labels(&["a", "b"]), 3, |report| vec![report.accuracy])
-            [0]
-        .unwrap();
+        let interval = confusion.intervals(&labels(&["a", "b"]), 3, |report| vec![report.accuracy])[0].unwrap();
         assert!(interval.low > 0.84 && interval.low < 0.88, "{interval:?}");
         assert!(interval.high > 0.92 && interval.high < 0.96, "{interval:?}");
     }

@@ -27,16 +27,8 @@ pub fn wilson(successes: f64, n: f64, z: f64) -> Option<Interval> {
     let center = (p + z2 / (2.0 * n)) / denominator;
     let half = z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt() / denominator;
     // The ends are exact where nothing or everything succeeded: rounding must not decide a gate.
-    let low = if successes <= 0.0 {
-        0.0
-    } else {
-        (center - half).max(0.0)
-    };
-    let high = if successes >= n {
-        1.0
-    } else {
-        (center + half).min(1.0)
-    };
+    let low = if successes <= 0.0 { 0.0 } else { (center - half).max(0.0) };
+    let high = if successes >= n { 1.0 } else { (center + half).min(1.0) };
     Some(Interval { low, high })
 }
 
@@ -48,10 +40,7 @@ pub fn normal_mean(mean: f64, squares: f64, n: u64) -> Option<Interval> {
     }
     let n = n as f64;
     let half = Z95 * (squares / (n - 1.0) / n).sqrt();
-    Some(Interval {
-        low: mean - half,
-        high: mean + half,
-    })
+    Some(Interval { low: mean - half, high: mean + half })
 }
 
 /// How many resamples a percentile bootstrap takes.
@@ -66,9 +55,8 @@ pub fn bootstrap_mean(values: &[f64], seed: u64) -> Option<Interval> {
     }
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let n = values.len();
-    let mut means: Vec<f64> = (0..RESAMPLES)
-        .map(|_| (0..n).map(|_| values[below(&mut random, n)]).sum::<f64>() / n as f64)
-        .collect();
+    let mut means: Vec<f64> =
+        (0..RESAMPLES).map(|_| (0..n).map(|_| values[below(&mut random, n)]).sum::<f64>() / n as f64).collect();
     Some(percentile_interval(&mut means))
 }
 
@@ -88,10 +76,7 @@ pub fn mean_interval(values: &[f64], seed: u64) -> Option<Interval> {
 /// Returns the 2.5 % and 97.5 % percentiles of resampled estimates; sorts them.
 pub(crate) fn percentile_interval(estimates: &mut [f64]) -> Interval {
     estimates.sort_unstable_by(f64::total_cmp);
-    Interval {
-        low: quantile(estimates, 0.025),
-        high: quantile(estimates, 0.975),
-    }
+    Interval { low: quantile(estimates, 0.025), high: quantile(estimates, 0.975) }
 }
 
 /// Returns the quantile of sorted values, interpolated linearly (NumPy's default, Hyndman–Fan 7).
@@ -118,10 +103,7 @@ pub fn quantile_interval(sorted: &[f64], q: f64, n: u64) -> Option<Interval> {
     let low = rank((q - half).max(0.0)).floor() as usize;
     let high = rank((q + half).min(1.0)).ceil() as usize;
     let last = sorted.len() - 1;
-    Some(Interval {
-        low: sorted[low.min(last)],
-        high: sorted[high.min(last)],
-    })
+    Some(Interval { low: sorted[low.min(last)], high: sorted[high.min(last)] })
 }
 
 /// Returns a number in `0..n`, each as likely up to 2⁻³² (Lemire's multiplication without rejection).

@@ -47,8 +47,8 @@ impl Store {
     pub fn write_artifact(self: &Arc<Store>) -> Result<ArtifactWriter, StoreError> {
         let tmp = self.tmp_path();
         let file = File::create(&tmp).map_err(StoreError::io("create", &tmp))?;
-        let encoder = Encoder::new(BufWriter::with_capacity(1 << 16, file), LEVEL)
-            .map_err(StoreError::io("write", &tmp))?;
+        let encoder =
+            Encoder::new(BufWriter::with_capacity(1 << 16, file), LEVEL).map_err(StoreError::io("write", &tmp))?;
         Ok(ArtifactWriter {
             store: self.clone(),
             tmp,
@@ -63,15 +63,8 @@ impl Store {
 
     /// Reads an artifact's rows, in order. The last item is an error if the content is not what the
     /// digest says.
-    pub fn read_artifact<T: DeserializeOwned>(
-        &self,
-        artifact: &Artifact,
-    ) -> Result<ArtifactReader<T>, StoreError> {
-        Ok(ArtifactReader {
-            lines: self.read_lines(artifact)?,
-            line: Vec::new(),
-            of: PhantomData,
-        })
+    pub fn read_artifact<T: DeserializeOwned>(&self, artifact: &Artifact) -> Result<ArtifactReader<T>, StoreError> {
+        Ok(ArtifactReader { lines: self.read_lines(artifact)?, line: Vec::new(), of: PhantomData })
     }
 
     /// Reads an artifact's lines, for those who parse them elsewhere.
@@ -80,11 +73,7 @@ impl Store {
         let file = File::open(&path).map_err(|_| corrupt(&artifact.digest, "missing"))?;
         let decoder = Decoder::new(file).map_err(|_| corrupt(&artifact.digest, "unreadable"))?;
         let reader = Some(BufReader::with_capacity(1 << 17, decoder));
-        Ok(LineReader {
-            reader,
-            hasher: Hasher::new(""),
-            digest: artifact.digest,
-        })
+        Ok(LineReader { reader, hasher: Hasher::new(""), digest: artifact.digest })
     }
 
     /// Returns where an artifact stands.
@@ -96,21 +85,14 @@ impl Store {
     pub(super) fn artifact_defect(&self, artifact: &Artifact) -> Option<String> {
         match fs::metadata(self.artifact_path(&artifact.digest)) {
             Ok(metadata) if metadata.len() == artifact.size => None,
-            Ok(metadata) => Some(format!(
-                "{} bytes instead of {}",
-                metadata.len(),
-                artifact.size
-            )),
+            Ok(metadata) => Some(format!("{} bytes instead of {}", metadata.len(), artifact.size)),
             Err(_) => Some("missing".to_owned()),
         }
     }
 }
 
 fn corrupt(digest: &Digest, reason: &str) -> StoreError {
-    StoreError::Corrupt {
-        digest: *digest,
-        reason: reason.to_owned(),
-    }
+    StoreError::Corrupt { digest: *digest, reason: reason.to_owned() }
 }
 
 impl ArtifactWriter {
@@ -119,11 +101,7 @@ impl ArtifactWriter {
         let mut line = std::mem::take(&mut self.line);
         line.clear();
         serde_json::to_writer(&mut line, record).expect("records serialise to memory");
-        debug_assert!(
-            is_canonical(&line),
-            "not canonical: {}",
-            String::from_utf8_lossy(&line)
-        );
+        debug_assert!(is_canonical(&line), "not canonical: {}", String::from_utf8_lossy(&line));
         let result = self.push_line(id, &line);
         self.line = line;
         result
@@ -131,14 +109,8 @@ impl ArtifactWriter {
 
     /// Appends a canonical line, without its newline.
     pub fn push_line(&mut self, id: &str, line: &[u8]) -> Result<(), StoreError> {
-        let encoder = self
-            .encoder
-            .as_mut()
-            .expect("an unfinished writer has its encoder");
-        encoder
-            .write_all(line)
-            .and_then(|()| encoder.write_all(b"\n"))
-            .map_err(StoreError::io("write", &self.tmp))?;
+        let encoder = self.encoder.as_mut().expect("an unfinished writer has its encoder");
+        encoder.write_all(line).and_then(|()| encoder.write_all(b"\n")).map_err(StoreError::io("write", &self.tmp))?;
         self.hasher.update(line);
         self.hasher.update(b"\n");
         self.ids.field(id.as_bytes());
@@ -149,8 +121,7 @@ impl ArtifactWriter {
     /// Adds a row's value of a column to that column's digest.
     pub fn column(&mut self, name: &str, id: &str, value: &[u8]) {
         if !self.columns.contains_key(name) {
-            self.columns
-                .insert(name.to_owned(), Hasher::new("etalon.column"));
+            self.columns.insert(name.to_owned(), Hasher::new("etalon.column"));
         }
         let hasher = self.columns.get_mut(name).expect("it was just inserted");
         hasher.field(id.as_bytes());
@@ -159,24 +130,13 @@ impl ArtifactWriter {
 
     /// Completes the file and moves it to its place.
     pub fn finish(mut self) -> Result<Artifact, StoreError> {
-        let encoder = self
-            .encoder
-            .take()
-            .expect("an unfinished writer has its encoder");
+        let encoder = self.encoder.take().expect("an unfinished writer has its encoder");
         let file = encoder
             .finish()
-            .and_then(|buffered| {
-                buffered
-                    .into_inner()
-                    .map_err(std::io::IntoInnerError::into_error)
-            })
+            .and_then(|buffered| buffered.into_inner().map_err(std::io::IntoInnerError::into_error))
             .map_err(StoreError::io("write", &self.tmp))?;
-        file.sync_data()
-            .map_err(StoreError::io("write", &self.tmp))?;
-        let size = file
-            .metadata()
-            .map_err(StoreError::io("read", &self.tmp))?
-            .len();
+        file.sync_data().map_err(StoreError::io("write", &self.tmp))?;
+        let size = file.metadata().map_err(StoreError::io("read", &self.tmp))?.len();
         let digest = std::mem::replace(&mut self.hasher, Hasher::new("")).finish();
         rename(&self.tmp, &self.store.artifact_path(&digest))?;
         Ok(Artifact {
@@ -219,17 +179,11 @@ impl LineReader {
         let Some(reader) = &mut self.reader else {
             return Ok(false);
         };
-        let length = reader
-            .read_until(b'\n', line)
-            .map_err(|_| corrupt(&self.digest, "damaged"))?;
+        let length = reader.read_until(b'\n', line).map_err(|_| corrupt(&self.digest, "damaged"))?;
         if length == 0 {
             self.reader = None;
             let found = std::mem::replace(&mut self.hasher, Hasher::new("")).finish();
-            return if found == self.digest {
-                Ok(false)
-            } else {
-                Err(corrupt(&self.digest, "changed"))
-            };
+            return if found == self.digest { Ok(false) } else { Err(corrupt(&self.digest, "changed")) };
         }
         self.hasher.update(line);
         Ok(true)
@@ -265,8 +219,7 @@ impl<T: DeserializeOwned> Iterator for ArtifactReader<T> {
     fn next(&mut self) -> Option<Result<T, StoreError>> {
         let result = match self.lines.read_into(&mut self.line) {
             Ok(false) => return None,
-            Ok(true) => serde_json::from_slice(&self.line)
-                .map_err(|_| corrupt(&self.lines.digest, "damaged")),
+            Ok(true) => serde_json::from_slice(&self.line).map_err(|_| corrupt(&self.lines.digest, "damaged")),
             Err(error) => Err(error),
         };
         if result.is_err() {

@@ -134,11 +134,7 @@ impl Store {
     /// Opens the completions of a model identity and indexes them.
     pub fn completions(&self, identity: &Digest) -> Result<CompletionLog, StoreError> {
         let directory = self.root.join("completions").join(identity.to_string());
-        let log = CompletionLog {
-            directory,
-            index: RwLock::default(),
-            writer: Mutex::default(),
-        };
+        let log = CompletionLog { directory, index: RwLock::default(), writer: Mutex::default() };
         log.refresh()?;
         Ok(log)
     }
@@ -155,21 +151,14 @@ impl CompletionLog {
         let mut paths: Vec<PathBuf> = listing
             .flatten()
             .map(|entry| entry.path())
-            .filter(|path| {
-                path.extension()
-                    .is_some_and(|extension| extension == "jsonl")
-            })
+            .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
             .collect();
         paths.sort();
         let mut index = self.index.write().expect("no panic while locked");
         for path in paths {
             if !index.files.iter().any(|known| known.path == path) {
                 let file = Arc::new(File::open(&path).map_err(StoreError::io("read", &path))?);
-                index.files.push(LogFile {
-                    path,
-                    file,
-                    read_to: 0,
-                });
+                index.files.push(LogFile { path, file, read_to: 0 });
             }
         }
         for number in 0..index.files.len() {
@@ -190,8 +179,7 @@ impl CompletionLog {
             }
         };
         let mut line = vec![0; entry.length as usize];
-        file.read_exact_at(&mut line, entry.offset)
-            .map_err(StoreError::io("read", &self.directory))?;
+        file.read_exact_at(&mut line, entry.offset).map_err(StoreError::io("read", &self.directory))?;
         #[derive(Deserialize)]
         struct Line<'a> {
             key: &'a str,
@@ -200,20 +188,16 @@ impl CompletionLog {
             response: &'a RawValue,
         }
         match serde_json::from_slice::<Line<'_>>(&line) {
-            Ok(found) if found.key == key.to_string() => Ok(Some(Record {
-                latency: found.latency,
-                response: found.response.get().to_owned(),
-            })),
+            Ok(found) if found.key == key.to_string() => {
+                Ok(Some(Record { latency: found.latency, response: found.response.get().to_owned() }))
+            }
             _ => Ok(None),
         }
     }
 
     /// Returns the highest generation there is.
     pub fn highest_generation(&self) -> u32 {
-        self.index
-            .read()
-            .expect("no panic while locked")
-            .highest_generation
+        self.index.read().expect("no panic while locked").highest_generation
     }
 
     /// Remembers a completion: one `write` to a file of this process's own.
@@ -229,12 +213,8 @@ impl CompletionLog {
             *writer = None;
             return Err(StoreError::io("append to", &self.directory)(error));
         }
-        let entry = Entry {
-            file: open.number,
-            length: line.len() as u32 - 1,
-            offset: open.end,
-            generation: record.generation,
-        };
+        let entry =
+            Entry { file: open.number, length: line.len() as u32 - 1, offset: open.end, generation: record.generation };
         open.end += line.len() as u64;
         let end = open.end;
         let mut index = self.index.write().expect("no panic while locked");
@@ -248,44 +228,24 @@ impl CompletionLog {
         let stamp: String = at.chars().filter(char::is_ascii_alphanumeric).collect();
         let mut index = self.index.write().expect("no panic while locked");
         for attempt in 0..1_000 {
-            let path = self
-                .directory
-                .join(format!("{stamp}-{}-{attempt}.jsonl", std::process::id()));
-            match OpenOptions::new()
-                .read(true)
-                .append(true)
-                .create_new(true)
-                .open(&path)
-            {
+            let path = self.directory.join(format!("{stamp}-{}-{attempt}.jsonl", std::process::id()));
+            match OpenOptions::new().read(true).append(true).create_new(true).open(&path) {
                 Ok(file) => {
                     let file = Arc::new(file);
-                    index.files.push(LogFile {
-                        path,
-                        file: file.clone(),
-                        read_to: 0,
-                    });
-                    return Ok(Writer {
-                        file,
-                        number: index.files.len() as u32 - 1,
-                        end: 0,
-                    });
+                    index.files.push(LogFile { path, file: file.clone(), read_to: 0 });
+                    return Ok(Writer { file, number: index.files.len() as u32 - 1, end: 0 });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(StoreError::io("create", &path)(error)),
             }
         }
-        Err(StoreError::io("create a file in", &self.directory)(
-            io::ErrorKind::AlreadyExists.into(),
-        ))
+        Err(StoreError::io("create a file in", &self.directory)(io::ErrorKind::AlreadyExists.into()))
     }
 
     /// Forces what was appended onto the disk.
     pub fn sync(&self) -> Result<(), StoreError> {
         match &*self.writer.lock().expect("no panic while locked") {
-            Some(writer) => writer
-                .file
-                .sync_data()
-                .map_err(StoreError::io("write", &self.directory)),
+            Some(writer) => writer.file.sync_data().map_err(StoreError::io("write", &self.directory)),
             None => Ok(()),
         }
     }
@@ -304,16 +264,9 @@ impl Index {
     }
 
     fn read_tail(&mut self, number: usize) -> Result<(), StoreError> {
-        let LogFile {
-            path,
-            file,
-            read_to,
-        } = &self.files[number];
+        let LogFile { path, file, read_to } = &self.files[number];
         let (path, start) = (path.clone(), *read_to);
-        let length = file
-            .metadata()
-            .map_err(StoreError::io("read", &path))?
-            .len();
+        let length = file.metadata().map_err(StoreError::io("read", &path))?.len();
         if length <= start {
             return Ok(());
         }
@@ -322,25 +275,16 @@ impl Index {
 
     /// Indexes the whole lines between two offsets. A line that is torn at the end of the file is
     /// left for later: its writer may be alive.
-    fn read_lines(
-        &mut self,
-        number: usize,
-        path: &Path,
-        start: u64,
-        end: u64,
-    ) -> Result<(), StoreError> {
+    fn read_lines(&mut self, number: usize, path: &Path, start: u64, end: u64) -> Result<(), StoreError> {
         let mut file = File::open(path).map_err(StoreError::io("read", path))?;
-        file.seek(SeekFrom::Start(start))
-            .map_err(StoreError::io("read", path))?;
+        file.seek(SeekFrom::Start(start)).map_err(StoreError::io("read", path))?;
         let mut offset = start;
         let mut pending: Vec<u8> = Vec::new();
         let mut buffer = vec![0; 1 << 20];
         let mut left = end - start;
         while left > 0 {
             let want = buffer.len().min(left as usize);
-            let got = file
-                .read(&mut buffer[..want])
-                .map_err(StoreError::io("read", path))?;
+            let got = file.read(&mut buffer[..want]).map_err(StoreError::io("read", path))?;
             if got == 0 {
                 break;
             }
@@ -350,12 +294,7 @@ impl Index {
             while let Some(length) = pending[consumed..].iter().position(|byte| *byte == b'\n') {
                 let line = &pending[consumed..consumed + length];
                 if let Some((key, generation)) = check_line(line) {
-                    let entry = Entry {
-                        file: number as u32,
-                        length: length as u32,
-                        offset,
-                        generation,
-                    };
+                    let entry = Entry { file: number as u32, length: length as u32, offset, generation };
                     self.add(key, entry);
                 }
                 offset += length as u64 + 1;
@@ -380,12 +319,7 @@ fn line(record: &NewRecord<'_>) -> Vec<u8> {
     line.extend_from_slice(record.request);
     line.extend_from_slice(b",\"response\":");
     // A pretty-printed answer would break the line.
-    line.extend(
-        record
-            .response
-            .bytes()
-            .filter(|byte| *byte != b'\n' && *byte != b'\r'),
-    );
+    line.extend(record.response.bytes().filter(|byte| *byte != b'\n' && *byte != b'\r'));
     line.push(b'}');
     let crc = format!("{:08x}", crc32fast::hash(&line[BODY..]));
     line[HEAD.len()..HEAD.len() + 8].copy_from_slice(crc.as_bytes());
@@ -435,9 +369,7 @@ mod tests {
     }
 
     fn get(log: &CompletionLog, key: &[u8]) -> Option<String> {
-        log.find(&Digest::of(key), 0)
-            .unwrap()
-            .map(|record| record.response)
+        log.find(&Digest::of(key), 0).unwrap().map(|record| record.response)
     }
 
     #[test]

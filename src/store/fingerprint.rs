@@ -61,12 +61,7 @@ pub enum Change {
 
 impl Fingerprint {
     pub fn new(kind: &str, revision: u32) -> Fingerprint {
-        Fingerprint {
-            version: 1,
-            kind: kind.to_owned(),
-            revision,
-            ..Fingerprint::default()
-        }
+        Fingerprint { version: 1, kind: kind.to_owned(), revision, ..Fingerprint::default() }
     }
 
     /// Adds a setting that is not its default.
@@ -76,10 +71,7 @@ impl Fingerprint {
 
     /// Returns the key.
     pub fn key(&self) -> Digest {
-        Digest::of_json(
-            "etalon.key.v1",
-            &serde_json::to_value(self).expect("fingerprints serialise"),
-        )
+        Digest::of_json("etalon.key.v1", &serde_json::to_value(self).expect("fingerprints serialise"))
     }
 
     /// Returns what differs from an earlier fingerprint.
@@ -93,44 +85,20 @@ impl Fingerprint {
         }
         let settings = differing(&self.settings, &earlier.settings);
         changes.extend(settings.into_iter().map(Change::Setting));
-        changes.extend(
-            differing(&self.params, &earlier.params)
-                .into_iter()
-                .map(Change::Param),
-        );
-        changes.extend(
-            differing(&self.templates, &earlier.templates)
-                .into_iter()
-                .map(Change::Template),
-        );
-        changes.extend(
-            differing(&self.files, &earlier.files)
-                .into_iter()
-                .map(Change::File),
-        );
+        changes.extend(differing(&self.params, &earlier.params).into_iter().map(Change::Param));
+        changes.extend(differing(&self.templates, &earlier.templates).into_iter().map(Change::Template));
+        changes.extend(differing(&self.files, &earlier.files).into_iter().map(Change::File));
         let empty = Map::new();
         for part in differing(&self.models, &earlier.models) {
-            let facts = differing(
-                self.models.get(&part).unwrap_or(&empty),
-                earlier.models.get(&part).unwrap_or(&empty),
-            );
-            changes.extend(
-                facts
-                    .into_iter()
-                    .map(|fact| Change::Model(part.clone(), fact)),
-            );
+            let facts =
+                differing(self.models.get(&part).unwrap_or(&empty), earlier.models.get(&part).unwrap_or(&empty));
+            changes.extend(facts.into_iter().map(|fact| Change::Model(part.clone(), fact)));
         }
         let empty = BTreeMap::new();
         for part in differing(&self.inputs, &earlier.inputs) {
-            let columns = differing(
-                self.inputs.get(&part).unwrap_or(&empty),
-                earlier.inputs.get(&part).unwrap_or(&empty),
-            );
-            changes.extend(
-                columns
-                    .into_iter()
-                    .map(|column| Change::Input(part.clone(), column)),
-            );
+            let columns =
+                differing(self.inputs.get(&part).unwrap_or(&empty), earlier.inputs.get(&part).unwrap_or(&empty));
+            changes.extend(columns.into_iter().map(|column| Change::Input(part.clone(), column)));
         }
         changes
     }
@@ -148,12 +116,7 @@ where
         .iter()
         .filter(|(name, value)| then_map.get(*name) != Some(value))
         .map(|(name, _)| (*name).clone())
-        .chain(
-            then_map
-                .keys()
-                .filter(|name| !now_map.contains_key(*name))
-                .map(|name| (*name).clone()),
-        )
+        .chain(then_map.keys().filter(|name| !now_map.contains_key(*name)).map(|name| (*name).clone()))
         .collect();
     names.sort();
     names
@@ -167,28 +130,17 @@ mod tests {
     fn a_difference_is_named() {
         let mut a = Fingerprint::new("judge", 1);
         a.setting("scale", vec![1, 5]);
-        a.templates
-            .insert("judge/rubric.j2".into(), Some(Digest::of(b"a")));
-        a.models.insert(
-            "judge".into(),
-            Map::from_iter([("options".to_owned(), Value::from(1))]),
-        );
+        a.templates.insert("judge/rubric.j2".into(), Some(Digest::of(b"a")));
+        a.models.insert("judge".into(), Map::from_iter([("options".to_owned(), Value::from(1))]));
         let mut b = a.clone();
         assert_eq!(a.key(), b.key());
         assert!(b.changes_since(&a).is_empty());
-        b.templates
-            .insert("judge/rubric.j2".into(), Some(Digest::of(b"b")));
-        b.models.insert(
-            "judge".into(),
-            Map::from_iter([("options".to_owned(), Value::from(2))]),
-        );
+        b.templates.insert("judge/rubric.j2".into(), Some(Digest::of(b"b")));
+        b.models.insert("judge".into(), Map::from_iter([("options".to_owned(), Value::from(2))]));
         assert_ne!(a.key(), b.key());
         assert_eq!(
             b.changes_since(&a),
-            [
-                Change::Template("judge/rubric.j2".into()),
-                Change::Model("judge".into(), "options".into())
-            ]
+            [Change::Template("judge/rubric.j2".into()), Change::Model("judge".into(), "options".into())]
         );
     }
 }

@@ -20,11 +20,7 @@ impl Store {
         match file.try_lock() {
             Ok(()) => Ok(Some(Lock { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(source)) => Err(StoreError::Io {
-                action: "lock",
-                path,
-                source,
-            }),
+            Err(TryLockError::Error(source)) => Err(StoreError::Io { action: "lock", path, source }),
         }
     }
 

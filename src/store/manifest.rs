@@ -72,10 +72,7 @@ impl Store {
         let defect = match read(&bytes, key) {
             Ok(manifest) => {
                 let artifacts = [Some(&manifest.artifact), manifest.meta.as_ref()];
-                let defect = artifacts
-                    .into_iter()
-                    .flatten()
-                    .find_map(|artifact| self.artifact_defect(artifact));
+                let defect = artifacts.into_iter().flatten().find_map(|artifact| self.artifact_defect(artifact));
                 match defect {
                     None => return Lookup::Hit(Box::new(manifest)),
                     Some(defect) => format!("its artifact is {defect}"),
@@ -101,8 +98,7 @@ impl Store {
     pub fn publish(&self, manifest: &Manifest) -> Result<(), StoreError> {
         let value = serde_json::to_value(manifest).expect("manifests serialise");
         let bytes = canonical(&value);
-        let mut out =
-            format!("{{\"checksum\":\"{}\",\"manifest\":", Digest::of(&bytes)).into_bytes();
+        let mut out = format!("{{\"checksum\":\"{}\",\"manifest\":", Digest::of(&bytes)).into_bytes();
         out.extend_from_slice(&bytes);
         out.extend_from_slice(b"}\n");
         self.publish_bytes(&self.manifest_path(&manifest.key), &out)
@@ -110,16 +106,11 @@ impl Store {
 }
 
 fn read(bytes: &[u8], key: &Digest) -> Result<Manifest, String> {
-    let stored: Stored =
-        serde_json::from_slice(bytes).map_err(|_| "its manifest is damaged".to_owned())?;
+    let stored: Stored = serde_json::from_slice(bytes).map_err(|_| "its manifest is damaged".to_owned())?;
     if Digest::of(&canonical(&stored.manifest)) != stored.checksum {
         return Err("its manifest fails its checksum".to_owned());
     }
-    let manifest: Manifest = serde_json::from_value(stored.manifest)
-        .map_err(|error| format!("its manifest cannot be read: {error}"))?;
-    if manifest.key == *key {
-        Ok(manifest)
-    } else {
-        Err("its manifest belongs to another key".to_owned())
-    }
+    let manifest: Manifest =
+        serde_json::from_value(stored.manifest).map_err(|error| format!("its manifest cannot be read: {error}"))?;
+    if manifest.key == *key { Ok(manifest) } else { Err("its manifest belongs to another key".to_owned()) }
 }

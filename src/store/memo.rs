@@ -41,13 +41,8 @@ pub struct FileDigests {
 impl Store {
     /// Opens the remembered digests; a missing or damaged memo is an empty one.
     pub fn file_digests(self: &Arc<Store>) -> FileDigests {
-        let known = fs::read(self.root.join("memo.json"))
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        FileDigests {
-            store: self.clone(),
-            known: Mutex::new((known.unwrap_or_default(), false)),
-        }
+        let known = fs::read(self.root.join("memo.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        FileDigests { store: self.clone(), known: Mutex::new((known.unwrap_or_default(), false)) }
     }
 }
 
@@ -56,20 +51,13 @@ impl FileDigests {
     pub fn of(&self, path: &Path) -> io::Result<Digest> {
         let stat = stat(&fs::metadata(path)?);
         let name = path.to_string_lossy().into_owned();
-        if let Some(remembered) = self
-            .known
-            .lock()
-            .expect("no panic while locked")
-            .0
-            .get(&name)
+        if let Some(remembered) = self.known.lock().expect("no panic while locked").0.get(&name)
             && remembered.stat == stat
         {
             return Ok(remembered.digest);
         }
         let digest = digest_file(path)?;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |age| age.as_nanos() as i128);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_nanos() as i128);
         let is_settled = now - stat.mtime.max(stat.ctime) > SETTLED_NANOS;
         if is_settled && self::stat(&fs::metadata(path)?) == stat {
             let mut known = self.known.lock().expect("no panic while locked");
@@ -85,9 +73,7 @@ impl FileDigests {
         if std::mem::take(&mut known.1)
             && let Ok(bytes) = serde_json::to_vec(&known.0)
         {
-            let _ = self
-                .store
-                .publish_bytes(&self.store.root.join("memo.json"), &bytes);
+            let _ = self.store.publish_bytes(&self.store.root.join("memo.json"), &bytes);
         }
     }
 }

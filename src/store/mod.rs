@@ -50,11 +50,7 @@ const LAYOUT: &str = "1";
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("failed to {action} {}: {source}", path.display())]
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { action: &'static str, path: PathBuf, source: io::Error },
     /// An artifact is not what its manifest says. Its manifest must go, and its node run again.
     #[error("artifact {} is {reason}", digest.short())]
     Corrupt { digest: Digest, reason: String },
@@ -65,11 +61,7 @@ pub enum StoreError {
 impl StoreError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         let path = path.to_owned();
-        move |source| StoreError::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| StoreError::Io { action, path, source }
     }
 }
 
@@ -82,17 +74,12 @@ pub struct Store {
 impl Store {
     /// Opens a cache directory; makes its layout where it is new.
     pub fn open(root: &Path) -> Result<Store, StoreError> {
-        let store = Store {
-            root: root.to_owned(),
-        };
+        let store = Store { root: root.to_owned() };
         let layout = root.join("layout");
         match fs::read_to_string(&layout) {
             Ok(found) if found.trim() == LAYOUT => return Ok(store),
             Ok(found) => {
-                return Err(StoreError::Layout {
-                    path: root.to_owned(),
-                    found: found.trim().to_owned(),
-                });
+                return Err(StoreError::Layout { path: root.to_owned(), found: found.trim().to_owned() });
             }
             Err(_) => {}
         }
@@ -101,10 +88,7 @@ impl Store {
             fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
         }
         let tag = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by etalon; backup programs may skip it. https://bford.info/cachedir/\n";
-        for (name, text) in [
-            ("CACHEDIR.TAG", tag),
-            (".gitignore", "*\n!.gitignore\n!CACHEDIR.TAG\n"),
-        ] {
+        for (name, text) in [("CACHEDIR.TAG", tag), (".gitignore", "*\n!.gitignore\n!CACHEDIR.TAG\n")] {
             let path = root.join(name);
             if !path.exists() {
                 store.publish_bytes(&path, text.as_bytes())?;
@@ -121,23 +105,15 @@ impl Store {
 
     fn sharded(&self, directory: &str, digest: &Digest, suffix: &str) -> PathBuf {
         let name = digest.to_string();
-        self.root
-            .join(directory)
-            .join(&name[..2])
-            .join(format!("{name}{suffix}"))
+        self.root.join(directory).join(&name[..2]).join(format!("{name}{suffix}"))
     }
 
     /// Returns a new path below `tmp/` that no other process or thread uses.
     pub(crate) fn tmp_path(&self) -> PathBuf {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let nanos = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |age| age.subsec_nanos());
-        self.root.join("tmp").join(format!(
-            "{}-{nanos}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        ))
+        let nanos =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.subsec_nanos());
+        self.root.join("tmp").join(format!("{}-{nanos}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// Writes a small file whole: tmp, fsync, rename.
@@ -150,11 +126,7 @@ impl Store {
         };
         write().map_err(|source| {
             let _ = fs::remove_file(&tmp);
-            StoreError::Io {
-                action: "write",
-                path: tmp.clone(),
-                source,
-            }
+            StoreError::Io { action: "write", path: tmp.clone(), source }
         })?;
         rename(&tmp, path)
     }

@@ -39,13 +39,7 @@ impl Drop for Spill {
 
 impl Store {
     pub fn sorter(&self) -> Sorter<'_> {
-        Sorter {
-            store: self,
-            bytes: Vec::new(),
-            entries: Vec::new(),
-            spilled: Vec::new(),
-            chunk: CHUNK,
-        }
+        Sorter { store: self, bytes: Vec::new(), entries: Vec::new(), spilled: Vec::new(), chunk: CHUNK }
     }
 }
 
@@ -55,8 +49,7 @@ impl<'a> Sorter<'a> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(id.as_bytes());
         self.bytes.extend_from_slice(line);
-        self.entries
-            .push((start, start + id.len(), self.bytes.len()));
+        self.entries.push((start, start + id.len(), self.bytes.len()));
         if self.bytes.len() + self.entries.len() * 24 >= self.chunk {
             self.spill()?;
         }
@@ -66,15 +59,12 @@ impl<'a> Sorter<'a> {
     fn sort(&mut self) {
         let bytes = &self.bytes;
         // Stable, so that repeats of an id stay in the order in which they came.
-        self.entries
-            .sort_by(|a, b| bytes[a.0..a.1].cmp(&bytes[b.0..b.1]));
+        self.entries.sort_by(|a, b| bytes[a.0..a.1].cmp(&bytes[b.0..b.1]));
     }
 
     fn spill(&mut self) -> Result<(), StoreError> {
         self.sort();
-        let spill = Spill {
-            path: self.store.tmp_path(),
-        };
+        let spill = Spill { path: self.store.tmp_path() };
         let write = || -> io::Result<()> {
             let mut file = BufWriter::new(File::create(&spill.path)?);
             for (start, id_end, end) in &self.entries {
@@ -102,19 +92,12 @@ impl<'a> Sorter<'a> {
         for (index, spill) in self.spilled.iter().enumerate() {
             let file = File::open(&spill.path).map_err(StoreError::io("read", &spill.path))?;
             let mut reader = BufReader::with_capacity(1 << 16, file);
-            if let Some((id, line)) =
-                read_entry(&mut reader).map_err(StoreError::io("read", &spill.path))?
-            {
+            if let Some((id, line)) = read_entry(&mut reader).map_err(StoreError::io("read", &spill.path))? {
                 heap.push(Reverse((id, index, line)));
             }
             readers.push(reader);
         }
-        Ok(SortedLines {
-            sorter: self,
-            next: 0,
-            heap,
-            readers,
-        })
+        Ok(SortedLines { sorter: self, next: 0, heap, readers })
     }
 }
 
@@ -125,8 +108,7 @@ fn read_entry(reader: &mut impl Read) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> 
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
     }
-    let length =
-        |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+    let length = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
     let mut id = vec![0; length(&lengths[..4])];
     let mut line = vec![0; length(&lengths[4..])];
     reader.read_exact(&mut id)?;
@@ -154,9 +136,7 @@ impl SortedLines<'_> {
             let Some((start, id_end, end)) = self.sorter.entries.get(self.next) else {
                 return Ok(false);
             };
-            id.push_str(
-                std::str::from_utf8(&self.sorter.bytes[*start..*id_end]).expect("ids are text"),
-            );
+            id.push_str(std::str::from_utf8(&self.sorter.bytes[*start..*id_end]).expect("ids are text"));
             line.extend_from_slice(&self.sorter.bytes[*id_end..*end]);
             self.next += 1;
             return Ok(true);
@@ -165,9 +145,7 @@ impl SortedLines<'_> {
             return Ok(false);
         };
         let path = &self.sorter.spilled[index].path;
-        if let Some((id, line)) =
-            read_entry(&mut self.readers[index]).map_err(StoreError::io("read", path))?
-        {
+        if let Some((id, line)) = read_entry(&mut self.readers[index]).map_err(StoreError::io("read", path))? {
             self.heap.push(Reverse((id, index, line)));
         }
         id.push_str(std::str::from_utf8(&next_id).expect("ids are text"));
@@ -188,24 +166,15 @@ mod tests {
             let mut sorter = store.sorter();
             sorter.chunk = chunk;
             for number in [5, 3, 9, 1, 7, 2, 8, 4, 6, 0, 3] {
-                sorter
-                    .push(&format!("id{number}"), format!("line {number}").as_bytes())
-                    .unwrap();
+                sorter.push(&format!("id{number}"), format!("line {number}").as_bytes()).unwrap();
             }
             let mut lines = sorter.finish().unwrap();
             let (mut id, mut line, mut seen) = (String::new(), Vec::new(), Vec::new());
             while lines.next_into(&mut id, &mut line).unwrap() {
                 seen.push(id.clone());
             }
-            assert_eq!(
-                seen.join(" "),
-                "id0 id1 id2 id3 id3 id4 id5 id6 id7 id8 id9"
-            );
+            assert_eq!(seen.join(" "), "id0 id1 id2 id3 id3 id4 id5 id6 id7 id8 id9");
         }
-        assert_eq!(
-            fs::read_dir(directory.path().join("tmp")).unwrap().count(),
-            0,
-            "spills are removed"
-        );
+        assert_eq!(fs::read_dir(directory.path().join("tmp")).unwrap().count(), 0, "spills are removed");
     }
 }

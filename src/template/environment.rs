@@ -134,9 +134,7 @@ fn dig(value: Value, path: &str) -> Value {
     let mut value = value;
     for part in path.split('.') {
         let next = match part.parse::<usize>() {
-            Ok(index) if value.kind() == minijinja::value::ValueKind::Seq => {
-                value.get_item_by_index(index)
-            }
+            Ok(index) if value.kind() == minijinja::value::ValueKind::Seq => value.get_item_by_index(index),
             _ => value.get_attr(part),
         };
         match next {
@@ -151,8 +149,7 @@ fn dig(value: Value, path: &str) -> Value {
 fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     options.assert_all_used()?;
-    let failed =
-        |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
+    let failed = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
     match indent {
         None => serde_json::to_string(value).map_err(failed),
         Some(width) => {
@@ -181,8 +178,5 @@ pub(super) fn has_test(environment: &Environment<'_>, name: &str) -> bool {
 }
 
 pub(super) fn suggest_name(name: &str, is_filter: bool) -> Option<String> {
-    did_you_mean(
-        name,
-        if is_filter { FILTERS } else { TESTS }.iter().copied(),
-    )
+    did_you_mean(name, if is_filter { FILTERS } else { TESTS }.iter().copied())
 }

@@ -7,14 +7,8 @@ use crate::problem::Source;
 
 /// The templates of `templates/judge/`, built in. A workspace file of the same name wins.
 const BUILT_IN: &[(&str, &str)] = &[
-    (
-        "judge/rubric.j2",
-        include_str!("../../templates/judge/rubric.j2"),
-    ),
-    (
-        "judge/pairwise.j2",
-        include_str!("../../templates/judge/pairwise.j2"),
-    ),
+    ("judge/rubric.j2", include_str!("../../templates/judge/rubric.j2")),
+    ("judge/pairwise.j2", include_str!("../../templates/judge/pairwise.j2")),
 ];
 
 /// Finds template sources by name.
@@ -35,9 +29,7 @@ impl Library {
     pub fn find(&self, name: &str) -> Result<Option<Arc<Source>>, String> {
         let stays_inside = !name.is_empty()
             && !name.contains('\\')
-            && name
-                .split('/')
-                .all(|part| !part.is_empty() && part != "." && part != "..");
+            && name.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
         if !stays_inside {
             return Err(format!(
                 "template name `{name}` leaves the template directory; names look like judge/rubric.j2"
@@ -47,14 +39,8 @@ impl Library {
         let display = format!("templates/{name}");
         match std::fs::read(&path) {
             Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => Ok(Some(Arc::new(Source {
-                    path: display,
-                    text,
-                }))),
-                Err(error) => Err(format!(
-                    "{display} is not UTF-8 (byte {})",
-                    error.utf8_error().valid_up_to()
-                )),
+                Ok(text) => Ok(Some(Arc::new(Source { path: display, text }))),
+                Err(error) => Err(format!("{display} is not UTF-8 (byte {})", error.utf8_error().valid_up_to())),
             },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(built_in(name)),
             Err(error) => Err(format!("failed to read {display}: {error}")),
@@ -68,14 +54,7 @@ impl Library {
             .into_iter()
             .flatten()
             .flatten()
-            .filter_map(|path| {
-                Some(
-                    path.strip_prefix(&self.directory)
-                        .ok()?
-                        .to_string_lossy()
-                        .replace('\\', "/"),
-                )
-            })
+            .filter_map(|path| Some(path.strip_prefix(&self.directory).ok()?.to_string_lossy().replace('\\', "/")))
             .chain(BUILT_IN.iter().map(|(name, _)| (*name).to_owned()))
             .collect();
         names.sort();
@@ -86,8 +65,5 @@ impl Library {
 
 fn built_in(name: &str) -> Option<Arc<Source>> {
     let (_, text) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name)?;
-    Some(Arc::new(Source {
-        path: format!("templates/{name}"),
-        text: (*text).to_owned(),
-    }))
+    Some(Arc::new(Source { path: format!("templates/{name}"), text: (*text).to_owned() }))
 }

@@ -86,25 +86,13 @@ impl Template {
     /// Loads a template by name, or the text itself: a value that ends in `.j2` is a name.
     ///
     /// `variables` are the names that a render will provide; any other name is a problem.
-    pub fn load(
-        library: &Library,
-        text: &str,
-        place: &Place,
-        variables: &[&str],
-    ) -> Result<Template, Vec<Problem>> {
+    pub fn load(library: &Library, text: &str, place: &Place, variables: &[&str]) -> Result<Template, Vec<Problem>> {
         let is_name = text.trim_end().ends_with(".j2") && !text.trim().contains('\n');
         if is_name {
             let name = text.trim();
             return Template::build(library, name, None, place, variables, false);
         }
-        Template::build(
-            library,
-            "<inline>",
-            Some(text.to_owned()),
-            place,
-            variables,
-            false,
-        )
+        Template::build(library, "<inline>", Some(text.to_owned()), place, variables, false)
     }
 
     /// Loads a value: text with `{{ … }}` in it. Where it is exactly one `{{ expr }}`, the value
@@ -120,14 +108,7 @@ impl Template {
                 let text = format!("{{% set {RESULT} = ({expression}) %}}");
                 Template::build(library, "<inline>", Some(text), place, variables, true)
             }
-            None => Template::build(
-                library,
-                "<inline>",
-                Some(text.to_owned()),
-                place,
-                variables,
-                false,
-            ),
+            None => Template::build(library, "<inline>", Some(text.to_owned()), place, variables, false),
         }
     }
 
@@ -160,25 +141,14 @@ impl Template {
         let mut problems = Vec::new();
         match inline {
             Some(text) => {
-                template.add(
-                    library,
-                    name,
-                    Some((text, Origin::Inline(place.clone()))),
-                    place,
-                    &mut problems,
-                    false,
-                );
+                template.add(library, name, Some((text, Origin::Inline(place.clone()))), place, &mut problems, false);
             }
             None => template.add(library, name, None, place, &mut problems, false),
         }
         if problems.is_empty() {
             template.check_names(variables, &mut problems);
         }
-        if problems.is_empty() {
-            Ok(template)
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(template) } else { Err(problems) }
     }
 
     /// Adds a source and everything it reaches; `place` is where it was named.
@@ -199,29 +169,16 @@ impl Template {
             None => match library.find(name) {
                 Ok(Some(source)) => (source.text.clone(), Origin::File(source)),
                 Ok(None) if may_miss => {
-                    self.sources.insert(
-                        name.to_owned(),
-                        TemplateSource {
-                            text: None,
-                            origin: Origin::Missing,
-                        },
-                    );
+                    self.sources.insert(name.to_owned(), TemplateSource { text: None, origin: Origin::Missing });
                     return;
                 }
                 Ok(None) => {
-                    let help = suggest(
-                        name,
-                        "templates there are",
-                        library.names().iter().map(String::as_str),
-                    )
-                    .unwrap_or_else(|| format!("create templates/{name}"));
+                    let help = suggest(name, "templates there are", library.names().iter().map(String::as_str))
+                        .unwrap_or_else(|| format!("create templates/{name}"));
                     problems.push(
-                        Problem::error(
-                            "unknown-template",
-                            format!("there is no template `{name}`"),
-                        )
-                        .at(place)
-                        .help(help),
+                        Problem::error("unknown-template", format!("there is no template `{name}`"))
+                            .at(place)
+                            .help(help),
                     );
                     return;
                 }
@@ -232,25 +189,12 @@ impl Template {
             },
         };
         if text.len() > MAX_TEMPLATE {
-            let message = format!(
-                "template `{name}` has {} bytes, {MAX_TEMPLATE} are allowed",
-                text.len()
-            );
+            let message = format!("template `{name}` has {} bytes, {MAX_TEMPLATE} are allowed", text.len());
             let help = "put data into columns, and shared parts into includes";
-            problems.push(
-                Problem::error("template-too-large", message)
-                    .at(place)
-                    .help(help),
-            );
+            problems.push(Problem::error("template-too-large", message).at(place).help(help));
             return;
         }
-        self.sources.insert(
-            name.to_owned(),
-            TemplateSource {
-                text: Some(text.clone()),
-                origin,
-            },
-        );
+        self.sources.insert(name.to_owned(), TemplateSource { text: Some(text.clone()), origin });
         let parsed = match parse(&text, name, SyntaxConfig::default()) {
             Ok(parsed) => parsed,
             Err(error) => {
@@ -260,9 +204,7 @@ impl Template {
         };
         let walked = reads::walk(&parsed, name);
         for computed in &walked.computed {
-            let at = self
-                .place_of(name, computed.clone())
-                .unwrap_or_else(|| place.clone());
+            let at = self.place_of(name, computed.clone()).unwrap_or_else(|| place.clone());
             problems.push(
                 Problem::error(
                     "computed-include",
@@ -273,17 +215,8 @@ impl Template {
             );
         }
         for include in &walked.includes {
-            let at = self
-                .place_of(name, include.span.clone())
-                .unwrap_or_else(|| place.clone());
-            self.add(
-                library,
-                &include.name,
-                None,
-                &at,
-                problems,
-                include.may_miss,
-            );
+            let at = self.place_of(name, include.span.clone()).unwrap_or_else(|| place.clone());
+            self.add(library, &include.name, None, &at, problems, include.may_miss);
         }
         self.reads.merge(walked.reads);
         if let Err(error) = self.environment.add_template_owned(name.to_owned(), text) {
@@ -300,10 +233,7 @@ impl Template {
                 reads::NameKind::Variable => {
                     variables.contains(&used.name.as_str())
                         || self.reads.is_assigned(&used.name)
-                        || self
-                            .environment
-                            .globals()
-                            .any(|(name, _)| name == used.name)
+                        || self.environment.globals().any(|(name, _)| name == used.name)
                         || matches!(
                             used.name.as_str(),
                             "loop" | "self" | "super" | "caller" | "true" | "false" | "none"
@@ -314,21 +244,14 @@ impl Template {
                 continue;
             }
             let what = used.kind.word();
-            let mut problem = Problem::error(
-                used.kind.code(),
-                format!("there is no {what} `{}` in this template", used.name),
-            );
+            let mut problem =
+                Problem::error(used.kind.code(), format!("there is no {what} `{}` in this template", used.name));
             if used.kind == reads::NameKind::Variable {
-                problem = problem.maybe_help(suggest(
-                    &used.name,
-                    "here a template can read",
-                    variables.iter().copied(),
-                ));
+                problem =
+                    problem.maybe_help(suggest(&used.name, "here a template can read", variables.iter().copied()));
             } else {
-                problem = problem.maybe_help(environment::suggest_name(
-                    &used.name,
-                    used.kind == reads::NameKind::Filter,
-                ));
+                problem =
+                    problem.maybe_help(environment::suggest_name(&used.name, used.kind == reads::NameKind::Filter));
             }
             if let Some(place) = self.place_of(&used.template, used.span.clone()) {
                 problem = problem.at(&place);
@@ -341,43 +264,25 @@ impl Template {
     pub fn closure(&self) -> BTreeMap<String, Option<Digest>> {
         self.sources
             .iter()
-            .map(|(name, source)| {
-                (
-                    name.clone(),
-                    source
-                        .text
-                        .as_deref()
-                        .map(|text| Digest::of(text.as_bytes())),
-                )
-            })
+            .map(|(name, source)| (name.clone(), source.text.as_deref().map(|text| Digest::of(text.as_bytes()))))
             .collect()
     }
 
     /// Returns the template's name, or `label` where it is written inline.
     pub fn name_or<'a>(&'a self, label: &'a str) -> &'a str {
-        if self.name == "<inline>" {
-            label
-        } else {
-            &self.name
-        }
+        if self.name == "<inline>" { label } else { &self.name }
     }
 
     /// Returns the source texts of the closure, by name.
     pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.sources
-            .iter()
-            .filter_map(|(name, source)| Some((name.as_str(), source.text.as_deref()?)))
+        self.sources.iter().filter_map(|(name, source)| Some((name.as_str(), source.text.as_deref()?)))
     }
 
     /// Renders to text.
     pub fn render(&self, variables: &Value) -> Result<String, TemplateError> {
         if self.is_expression {
             let value = self.evaluate(variables)?;
-            return Ok(if value.is_none() {
-                String::new()
-            } else {
-                value.to_string()
-            });
+            return Ok(if value.is_none() { String::new() } else { value.to_string() });
         }
         self.environment
             .get_template(&self.name)
@@ -437,19 +342,14 @@ impl Template {
 
     fn problem(&self, error: &minijinja::Error, place: &Place) -> Problem {
         let error = self.error(error);
-        Problem::error("template-error", error.message)
-            .at(&error.place.unwrap_or_else(|| place.clone()))
+        Problem::error("template-error", error.message).at(&error.place.unwrap_or_else(|| place.clone()))
     }
 
     fn place_of_error(&self, name: &str, error: &minijinja::Error) -> Option<Place> {
         let text = self.sources.get(name)?.text.as_deref()?;
         let range = error.range().unwrap_or_else(|| {
             let line = error.line().unwrap_or(1);
-            let start: usize = text
-                .split_inclusive('\n')
-                .take(line - 1)
-                .map(str::len)
-                .sum();
+            let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
             start..start + text[start..].lines().next().map_or(0, str::len)
         });
         self.place_of(name, range)
@@ -460,10 +360,7 @@ impl Template {
         let source = self.sources.get(name)?;
         match &source.origin {
             Origin::Missing => None,
-            Origin::File(file) => Some(Place {
-                source: file.clone(),
-                range,
-            }),
+            Origin::File(file) => Some(Place { source: file.clone(), range }),
             Origin::Inline(place) => Some(place_in_scalar(place, source.text.as_deref()?, range)),
         }
     }
@@ -479,9 +376,7 @@ fn place_in_scalar(place: &Place, text: &str, range: std::ops::Range<usize>) -> 
     let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
     let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
     let line = text[line_start..line_end].trim();
-    let line = line
-        .strip_prefix(&format!("{{% set {RESULT} = ("))
-        .map_or(line, |rest| rest.trim_end_matches(") %}"));
+    let line = line.strip_prefix(&format!("{{% set {RESULT} = (")).map_or(line, |rest| rest.trim_end_matches(") %}"));
     let yaml = &place.source.text;
     let from = place.range.start.min(yaml.len());
     let Some(line_at) = find_line(yaml, from, line) else {
@@ -493,22 +388,15 @@ fn place_in_scalar(place: &Place, text: &str, range: std::ops::Range<usize>) -> 
             // The same words may stand earlier in the line: prefer the column that was meant.
             let wanted = start
                 - line_start
-                - (text[line_start..line_end].len()
-                    - text[line_start..line_end].trim_start().len())
-                .min(start - line_start);
+                - (text[line_start..line_end].len() - text[line_start..line_end].trim_start().len())
+                    .min(start - line_start);
             let at = match yaml.get(line_at + wanted..line_at + wanted + needle.len()) {
                 Some(same) if same == needle => wanted,
                 _ => at,
             };
-            Place {
-                source: place.source.clone(),
-                range: line_at + at..line_at + at + needle.len(),
-            }
+            Place { source: place.source.clone(), range: line_at + at..line_at + at + needle.len() }
         }
-        _ => Place {
-            source: place.source.clone(),
-            range: line_at..line_at + line.len(),
-        },
+        _ => Place { source: place.source.clone(), range: line_at..line_at + line.len() },
     }
 }
 
@@ -537,13 +425,7 @@ fn single_expression(text: &str) -> Option<&str> {
         return None;
     };
     let is_single = matches!(template.children.as_slice(), [ast::Stmt::EmitExpr(_)]);
-    is_single.then(|| {
-        inner
-            .strip_prefix(['-', '+'])
-            .unwrap_or(inner)
-            .trim_end_matches(['-', '+'])
-            .trim()
-    })
+    is_single.then(|| inner.strip_prefix(['-', '+']).unwrap_or(inner).trim_end_matches(['-', '+']).trim())
 }
 
 #[cfg(test)]

@@ -100,10 +100,7 @@ impl Reads {
 
     pub(super) fn names_used(&self) -> Vec<&NameUsed> {
         let mut seen = BTreeSet::new();
-        self.used
-            .iter()
-            .filter(|used| seen.insert((used.kind, used.name.as_str())))
-            .collect()
+        self.used.iter().filter(|used| seen.insert((used.kind, used.name.as_str()))).collect()
     }
 
     pub(super) fn is_assigned(&self, name: &str) -> bool {
@@ -111,27 +108,17 @@ impl Reads {
     }
 
     /// Returns where an attribute such as `row.question` is first read, for messages.
-    pub fn place_of(
-        &self,
-        template: &super::Template,
-        variable: &str,
-        attr: &str,
-    ) -> Option<crate::problem::Place> {
+    pub fn place_of(&self, template: &super::Template, variable: &str, attr: &str) -> Option<crate::problem::Place> {
         let dotted = format!("{variable}.{attr}");
-        self.used
-            .iter()
-            .filter(|used| used.kind == NameKind::Variable && used.name == variable)
-            .find_map(|used| {
-                let place = template.place_of(&used.template, used.span.clone())?;
-                let text = place.source.text.get(place.range.start..)?;
-                let reads_attr = text.starts_with(&dotted)
-                    || text.starts_with(&format!("{variable}[\"{attr}\"]"))
-                    || text.starts_with(&format!("{variable}['{attr}']"));
-                reads_attr.then(|| crate::problem::Place {
-                    range: place.range.start..place.range.start + dotted.len(),
-                    ..place
-                })
-            })
+        self.used.iter().filter(|used| used.kind == NameKind::Variable && used.name == variable).find_map(|used| {
+            let place = template.place_of(&used.template, used.span.clone())?;
+            let text = place.source.text.get(place.range.start..)?;
+            let reads_attr = text.starts_with(&dotted)
+                || text.starts_with(&format!("{variable}[\"{attr}\"]"))
+                || text.starts_with(&format!("{variable}['{attr}']"));
+            reads_attr
+                .then(|| crate::problem::Place { range: place.range.start..place.range.start + dotted.len(), ..place })
+        })
     }
 }
 
@@ -153,10 +140,7 @@ pub(super) struct Walked {
 
 /// Walks one parsed source; `template` is its name.
 pub(super) fn walk(parsed: &ast::Stmt<'_>, template: &str) -> Walked {
-    let mut walker = Walker {
-        template,
-        out: Walked::default(),
-    };
+    let mut walker = Walker { template, out: Walked::default() };
     walker.statement(parsed);
     walker.out
 }
@@ -182,12 +166,7 @@ impl Walker<'_> {
 
     fn used(&mut self, kind: NameKind, name: &str, span: Span) {
         let (name, template) = (name.to_owned(), self.template.to_owned());
-        self.out.reads.used.push(NameUsed {
-            kind,
-            name,
-            template,
-            span: range(span),
-        });
+        self.out.reads.used.push(NameUsed { kind, name, template, span: range(span) });
     }
 
     fn assign(&mut self, target: &ast::Expr<'_>) {
@@ -214,38 +193,25 @@ impl Walker<'_> {
             return;
         };
         match value.as_str() {
-            Some(name) => self.out.includes.push(Include {
-                name: name.to_owned(),
-                may_miss,
-                span,
-            }),
+            Some(name) => self.out.includes.push(Include { name: name.to_owned(), may_miss, span }),
             None => {
                 // `{% include ["a.j2", "b.j2"] %}` takes the first there is.
                 for item in value.try_iter().into_iter().flatten() {
                     let name = item.to_string();
-                    self.out.includes.push(Include {
-                        name,
-                        may_miss: true,
-                        span: span.clone(),
-                    });
+                    self.out.includes.push(Include { name, may_miss: true, span: span.clone() });
                 }
             }
         }
     }
 
     fn body(&mut self, statements: &[ast::Stmt<'_>]) {
-        statements
-            .iter()
-            .for_each(|statement| self.statement(statement));
+        statements.iter().for_each(|statement| self.statement(statement));
     }
 
     fn macro_body(&mut self, declared: &ast::Macro<'_>) {
         self.out.reads.assigned.insert(declared.name.to_owned());
         declared.args.iter().for_each(|arg| self.assign(arg));
-        declared
-            .defaults
-            .iter()
-            .for_each(|default| self.expression(default));
+        declared.defaults.iter().for_each(|default| self.expression(default));
         self.body(&declared.body);
     }
 
@@ -274,9 +240,7 @@ impl Walker<'_> {
             Stmt::ForLoop(each) => {
                 self.assign(&each.target);
                 self.expression(&each.iter);
-                each.filter_expr
-                    .iter()
-                    .for_each(|filter| self.expression(filter));
+                each.filter_expr.iter().for_each(|filter| self.expression(filter));
                 self.body(&each.body);
                 self.body(&each.else_body);
             }
@@ -316,10 +280,7 @@ impl Walker<'_> {
             }
             Stmt::FromImport(import) => {
                 self.include(&import.expr, false);
-                import
-                    .names
-                    .iter()
-                    .for_each(|(name, alias)| self.assign(alias.as_ref().unwrap_or(name)));
+                import.names.iter().for_each(|(name, alias)| self.assign(alias.as_ref().unwrap_or(name)));
             }
             Stmt::Extends(extends) => self.include(&extends.name, false),
             Stmt::Include(include) => self.include(&include.name, include.ignore_missing),
@@ -339,10 +300,7 @@ impl Walker<'_> {
             Expr::Const(_) => {}
             Expr::Slice(slice) => {
                 self.expression(&slice.expr);
-                [&slice.start, &slice.stop, &slice.step]
-                    .into_iter()
-                    .flatten()
-                    .for_each(|part| self.expression(part));
+                [&slice.start, &slice.stop, &slice.step].into_iter().flatten().for_each(|part| self.expression(part));
             }
             Expr::UnaryOp(operation) => self.expression(&operation.expr),
             Expr::BinOp(operation) => {
@@ -351,18 +309,12 @@ impl Walker<'_> {
             }
             Expr::Compare(compare) => {
                 self.expression(&compare.expr);
-                compare
-                    .ops
-                    .iter()
-                    .for_each(|operand| self.expression(&operand.expr));
+                compare.ops.iter().for_each(|operand| self.expression(&operand.expr));
             }
             Expr::IfExpr(choice) => {
                 self.expression(&choice.test_expr);
                 self.expression(&choice.true_expr);
-                choice
-                    .false_expr
-                    .iter()
-                    .for_each(|other| self.expression(other));
+                choice.false_expr.iter().for_each(|other| self.expression(other));
             }
             Expr::Filter(filter) => {
                 self.used(NameKind::Filter, filter.name, filter.span());
@@ -397,11 +349,7 @@ impl Walker<'_> {
             },
             Expr::List(list) => list.items.iter().for_each(|item| self.expression(item)),
             Expr::Tuple(tuple) => tuple.items.iter().for_each(|item| self.expression(item)),
-            Expr::Map(map) => map
-                .keys
-                .iter()
-                .chain(&map.values)
-                .for_each(|part| self.expression(part)),
+            Expr::Map(map) => map.keys.iter().chain(&map.values).for_each(|part| self.expression(part)),
         }
     }
 }

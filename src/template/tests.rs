@@ -9,14 +9,8 @@ use super::*;
 const VARIABLES: &[&str] = &["row", "params", "model"];
 
 fn place(text: &str) -> Place {
-    let source = Arc::new(Source {
-        path: "pipelines/a.yaml".into(),
-        text: text.into(),
-    });
-    Place {
-        range: 0..text.len(),
-        source,
-    }
+    let source = Arc::new(Source { path: "pipelines/a.yaml".into(), text: text.into() });
+    Place { range: 0..text.len(), source }
 }
 
 fn library(files: &[(&str, &str)]) -> (tempfile::TempDir, Library) {
@@ -32,9 +26,7 @@ fn library(files: &[(&str, &str)]) -> (tempfile::TempDir, Library) {
 
 fn load(text: &str) -> Template {
     let (_directory, library) = library(&[]);
-    Template::load(&library, text, &place(text), VARIABLES)
-        .map_err(|p| format!("{p:?}"))
-        .unwrap()
+    Template::load(&library, text, &place(text), VARIABLES).map_err(|p| format!("{p:?}")).unwrap()
 }
 
 fn reads(text: &str) -> Attrs {
@@ -42,20 +34,12 @@ fn reads(text: &str) -> Attrs {
 }
 
 fn some(names: &[&str]) -> Attrs {
-    Attrs::Some(
-        names
-            .iter()
-            .map(ToString::to_string)
-            .collect::<BTreeSet<_>>(),
-    )
+    Attrs::Some(names.iter().map(ToString::to_string).collect::<BTreeSet<_>>())
 }
 
 #[test]
 fn reads_only_the_named_columns() {
-    assert_eq!(
-        reads("{{ row.question }} {{ row['tag'] }}"),
-        some(&["question", "tag"])
-    );
+    assert_eq!(reads("{{ row.question }} {{ row['tag'] }}"), some(&["question", "tag"]));
     assert_eq!(reads("{{ row.a.b[0] }}"), some(&["a"]));
     assert_eq!(reads("{{ row.text[:20] }}"), some(&["text"]));
     assert_eq!(reads("no variables"), some(&[]));
@@ -80,43 +64,24 @@ fn a_bare_row_reads_everything() {
 #[test]
 fn includes_imports_and_parents_belong_to_the_closure() {
     let (_directory, library) = library(&[
-        (
-            "a.j2",
-            "{% include 'b.j2' %}{% import 'm.j2' as m %}{{ m.x() }}{% include 'gone.j2' ignore missing %}",
-        ),
-        (
-            "b.j2",
-            "{% extends 'p.j2' %}{% block x %}{{ row.b }}{% endblock %}",
-        ),
+        ("a.j2", "{% include 'b.j2' %}{% import 'm.j2' as m %}{{ m.x() }}{% include 'gone.j2' ignore missing %}"),
+        ("b.j2", "{% extends 'p.j2' %}{% block x %}{{ row.b }}{% endblock %}"),
         ("p.j2", "P{{ row.p }}{% block x %}{% endblock %}"),
         ("m.j2", "{% macro x() %}M{% endmacro %}"),
     ]);
-    let template = Template::load(&library, "a.j2", &place("a.j2"), VARIABLES)
-        .map_err(|p| format!("{p:?}"))
-        .unwrap();
+    let template = Template::load(&library, "a.j2", &place("a.j2"), VARIABLES).map_err(|p| format!("{p:?}")).unwrap();
     let closure = template.closure();
-    assert_eq!(
-        closure.keys().collect::<Vec<_>>(),
-        ["a.j2", "b.j2", "gone.j2", "m.j2", "p.j2"]
-    );
+    assert_eq!(closure.keys().collect::<Vec<_>>(), ["a.j2", "b.j2", "gone.j2", "m.j2", "p.j2"]);
     assert!(closure["gone.j2"].is_none());
     assert_eq!(template.reads.of("row"), some(&["b", "p"]));
-    let text = template
-        .render(&context! { row => context! { b => 1, p => 2 } })
-        .unwrap();
+    let text = template.render(&context! { row => context! { b => 1, p => 2 } }).unwrap();
     assert_eq!(text, "P21M");
 }
 
 fn problem(text: &str) -> String {
     let (_directory, library) = library(&[("loop.j2", "x")]);
-    let problems = Template::load(&library, text, &place(text), VARIABLES)
-        .err()
-        .expect("a problem");
-    problems
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
+    let problems = Template::load(&library, text, &place(text), VARIABLES).err().expect("a problem");
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -134,29 +99,13 @@ fn wrong_names_are_found_also_in_branches_never_taken() {
 #[test]
 fn an_error_points_at_its_line() {
     let yaml = "prompt: |\n  Hello\n  {{ row.a }\n  bye\n";
-    let source = Arc::new(Source {
-        path: "pipelines/a.yaml".into(),
-        text: yaml.into(),
-    });
-    let place = Place {
-        source,
-        range: 8..yaml.len(),
-    };
+    let source = Arc::new(Source { path: "pipelines/a.yaml".into(), text: yaml.into() });
+    let place = Place { source, range: 8..yaml.len() };
     let (_directory, library) = library(&[]);
-    let problems = Template::load(&library, "Hello\n{{ row.a }\nbye\n", &place, VARIABLES)
-        .err()
-        .unwrap();
-    assert_eq!(
-        problems[0].place.as_ref().unwrap().line_column().0,
-        3,
-        "{problems:?}"
-    );
-    let template = Template::load(&library, "Hello {{ row.missing }}", &place, VARIABLES)
-        .ok()
-        .unwrap();
-    let error = template
-        .render(&context! { row => context! {} })
-        .unwrap_err();
+    let problems = Template::load(&library, "Hello\n{{ row.a }\nbye\n", &place, VARIABLES).err().unwrap();
+    assert_eq!(problems[0].place.as_ref().unwrap().line_column().0, 3, "{problems:?}");
+    let template = Template::load(&library, "Hello {{ row.missing }}", &place, VARIABLES).ok().unwrap();
+    let error = template.render(&context! { row => context! {} }).unwrap_err();
     assert!(error.message.contains("undefined"), "{error}");
 }
 
@@ -164,24 +113,16 @@ fn an_error_points_at_its_line() {
 fn a_single_expression_keeps_its_type() {
     let (_directory, library) = library(&[]);
     let evaluate = |text: &str| {
-        let row: Value =
-            from_json(&serde_json::json!({"n": 3, "text": "{\"a\": [1, 2]}", "none": null}));
-        let template = Template::load_value(&library, text, &place(text), VARIABLES)
-            .map_err(|p| format!("{p:?}"))
-            .unwrap();
+        let row: Value = from_json(&serde_json::json!({"n": 3, "text": "{\"a\": [1, 2]}", "none": null}));
+        let template =
+            Template::load_value(&library, text, &place(text), VARIABLES).map_err(|p| format!("{p:?}")).unwrap();
         to_json(&template.evaluate(&context! { row }).unwrap())
     };
     assert_eq!(evaluate("{{ row.n }}"), serde_json::json!(3));
     assert_eq!(evaluate("{{ row.n }}!"), serde_json::json!("3!"));
     assert_eq!(evaluate("{{ row.n }}{{ row.n }}"), serde_json::json!("33"));
-    assert_eq!(
-        evaluate("{{ row.text | json('a.1') }}"),
-        serde_json::json!(2)
-    );
-    assert_eq!(
-        evaluate("{{ row.text | json('b') }}"),
-        serde_json::json!(null)
-    );
+    assert_eq!(evaluate("{{ row.text | json('a.1') }}"), serde_json::json!(2));
+    assert_eq!(evaluate("{{ row.text | json('b') }}"), serde_json::json!(null));
     assert_eq!(evaluate("{{ 'nope' | json }}"), serde_json::json!(null));
     assert_eq!(evaluate("{{ row.none }}"), serde_json::json!(null));
 }
@@ -191,21 +132,11 @@ fn nothing_is_escaped_and_big_numbers_stay() {
     let template = load("{{ row.a }} {{ row|tojson }}");
     let row = from_json(&serde_json::from_str(r#"{"a": 9007199254740993, "b": "<é&'>"}"#).unwrap());
     let text = template.render(&context! { row }).unwrap();
-    assert_eq!(
-        text,
-        r#"9007199254740993 {"a":9007199254740993,"b":"<é&'>"}"#
-    );
+    assert_eq!(text, r#"9007199254740993 {"a":9007199254740993,"b":"<é&'>"}"#);
 }
 
 #[test]
 fn endless_templates_end() {
-    let template =
-        load("{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}");
-    assert!(
-        template
-            .render(&context! {})
-            .unwrap_err()
-            .message
-            .contains("fuel")
-    );
+    let template = load("{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}");
+    assert!(template.render(&context! {}).unwrap_err().message.contains("fuel"));
 }

@@ -16,23 +16,15 @@ pub fn from_json(json: &Json) -> Value {
                 Value::from(integer)
             } else if let Ok(integer) = text.parse::<i128>() {
                 Value::from(integer)
-            } else if text
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || byte == b'-')
-            {
+            } else if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
                 Value::from(text)
             } else {
-                number
-                    .as_f64()
-                    .map_or_else(|| Value::from(text), Value::from)
+                number.as_f64().map_or_else(|| Value::from(text), Value::from)
             }
         }
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(items) => items.iter().map(from_json).collect(),
-        Json::Object(map) => Value::from_pairs(
-            map.iter()
-                .map(|(key, value)| (key.clone(), from_json(value))),
-        ),
+        Json::Object(map) => Value::from_pairs(map.iter().map(|(key, value)| (key.clone(), from_json(value)))),
     }
 }
 
@@ -52,17 +44,9 @@ pub fn row_value(id: &str, columns: &Map<String, Json>, attrs: &Attrs) -> Value 
         Value::from_pairs(pairs)
     };
     match attrs {
-        Attrs::All => with_id(
-            columns
-                .iter()
-                .map(|(name, value)| (name.clone(), from_json(value)))
-                .collect(),
-        ),
-        Attrs::Some(names) => with_id(
-            names
-                .iter()
-                .filter_map(|name| Some((name.clone(), from_json(columns.get(name)?))))
-                .collect(),
-        ),
+        Attrs::All => with_id(columns.iter().map(|(name, value)| (name.clone(), from_json(value))).collect()),
+        Attrs::Some(names) => {
+            with_id(names.iter().filter_map(|name| Some((name.clone(), from_json(columns.get(name)?)))).collect())
+        }
     }
 }

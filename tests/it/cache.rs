@@ -2,19 +2,10 @@
 
 use std::time::Duration;
 
-use super::support::{
-    Reply, Server, Workspace, default_reply, finish, prompt, rows, standard, standard_spec,
-};
+use super::support::{Reply, Server, Workspace, default_reply, finish, prompt, rows, standard, standard_spec};
 
-const ALL: &[&str] = &[
-    "answers.base",
-    "answers.tuned",
-    "exact.base",
-    "exact.tuned",
-    "quality.base",
-    "quality.tuned",
-    "duel.tuned",
-];
+const ALL: &[&str] =
+    &["answers.base", "answers.tuned", "exact.base", "exact.tuned", "quality.base", "quality.tuned", "duel.tuned"];
 
 /// Runs a standard workspace once; 10 rows make 2 × 10 completions, 2 × 10 grades, 20 comparisons.
 fn ready(n: usize) -> (Server, Workspace) {
@@ -40,16 +31,9 @@ fn a_second_run_calls_nothing_and_prints_the_same_table() {
     let first = workspace.run(&[]).code(0);
     assert!(first.ran().is_empty());
     assert_eq!(server.count(), 0);
-    assert_eq!(
-        first.json()["summary"]["duel"]["tuned"]["win_rate"]["n"],
-        10
-    );
+    assert_eq!(first.json()["summary"]["duel"]["tuned"]["win_rate"]["n"], 10);
     let plan = workspace.plan(&[]).code(0);
-    assert!(
-        plan.outcomes().iter().all(|line| line.ends_with(" hit")),
-        "{:?}",
-        plan.outcomes()
-    );
+    assert!(plan.outcomes().iter().all(|line| line.ends_with(" hit")), "{:?}", plan.outcomes());
     assert_eq!(
         std::fs::read_dir(workspace.path("runs")).unwrap().count(),
         1,
@@ -62,27 +46,14 @@ fn an_edited_rubric_template_calls_the_judge_only() {
     let (server, workspace) = ready(10);
     workspace.edit("templates/grade.j2", "GRADE", "GRADE with care");
     let plan = workspace.plan(&[]).code(0).json();
-    let node = plan["nodes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|node| node["node"] == "quality.tuned")
-        .unwrap()
-        .clone();
+    let node = plan["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "quality.tuned").unwrap().clone();
     assert_eq!(node["reason"], "template grade.j2 changed");
-    assert_eq!(
-        (node["state"].as_str(), node["calls"].as_u64()),
-        (Some("run"), Some(10))
-    );
+    assert_eq!((node["state"].as_str(), node["calls"].as_u64()), (Some("run"), Some(10)));
     assert_eq!(server.count(), 0, "a plan buys nothing");
     assert_ran(&workspace, &["quality.base", "quality.tuned"]);
     let calls = server.take();
     assert_eq!(calls.len(), 20);
-    assert!(
-        calls
-            .iter()
-            .all(|call| prompt(call).contains("GRADE with care"))
-    );
+    assert!(calls.iter().all(|call| prompt(call).contains("GRADE with care")));
 }
 
 #[test]
@@ -96,17 +67,11 @@ fn form_changes_nothing() {
             "    id:   \"key\"\n\n    path: 'data/rows.jsonl'\n",
         )
         .edit("pipelines/p.yaml", "quality:", "grades:")
-        .edit(
-            "pipelines/p.yaml",
-            "{ temperature: 0 }",
-            "{ temperature:   0 } # as before",
-        );
+        .edit("pipelines/p.yaml", "{ temperature: 0 }", "{ temperature:   0 } # as before");
     assert_ran(&workspace, &[]);
     // The template moves into an include that renders the same: the judge reads it anew, and buys nothing.
     let text = workspace.read("templates/grade.j2");
-    workspace
-        .write("templates/parts/body.j2", text)
-        .write("templates/grade.j2", "{% include 'parts/body.j2' %}");
+    workspace.write("templates/parts/body.j2", text).write("templates/grade.j2", "{% include 'parts/body.j2' %}");
     assert_ran(&workspace, &["grades.base", "grades.tuned"]);
     assert_eq!(server.count(), 0);
 }
@@ -116,21 +81,10 @@ fn ten_new_rows_cost_ten_rows_and_their_order_nothing() {
     let (server, workspace) = ready(100);
     workspace.write("data/rows.jsonl", rows(110));
     let plan = workspace.plan(&[]).code(0).json();
-    let node = |name: &str| {
-        plan["nodes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|node| node["node"] == name)
-            .unwrap()
-            .clone()
-    };
+    let node = |name: &str| plan["nodes"].as_array().unwrap().iter().find(|node| node["node"] == name).unwrap().clone();
     assert_eq!(node("answers.tuned")["reason"], "10 of 110 rows added");
     assert_eq!(
-        (
-            node("answers.tuned")["calls"].as_u64(),
-            node("answers.tuned")["reused"].as_u64()
-        ),
+        (node("answers.tuned")["calls"].as_u64(), node("answers.tuned")["reused"].as_u64()),
         (Some(10), Some(100))
     );
     assert_eq!(
@@ -153,69 +107,43 @@ fn ten_new_rows_cost_ten_rows_and_their_order_nothing() {
 #[test]
 fn options_of_one_model_touch_its_nodes_only() {
     let (server, workspace) = ready(10);
-    workspace.edit(
-        "pipelines/p.yaml",
-        "role: candidate",
-        "role: candidate, options: { top_p: 0.5 }",
-    );
+    workspace.edit("pipelines/p.yaml", "role: candidate", "role: candidate, options: { top_p: 0.5 }");
     let plan = workspace.plan(&[]).code(0).json();
     assert_eq!(
-        plan["nodes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|node| node["node"] == "answers.tuned")
-            .unwrap()["reason"],
+        plan["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "answers.tuned").unwrap()["reason"],
         "options of tuned changed"
     );
     // The server answers the same: what follows stays a hit.
     assert_ran(&workspace, &["answers.tuned"]);
     let calls = server.take();
     assert_eq!(calls.len(), 10);
-    assert!(
-        calls
-            .iter()
-            .all(|call| call["model"] == "m-tuned" && call["top_p"] == 0.5)
-    );
+    assert!(calls.iter().all(|call| call["model"] == "m-tuned" && call["top_p"] == 0.5));
 }
 
 #[test]
 fn other_weights_behind_the_same_name_run_again() {
     let server = Server::plain();
     let workspace = standard(&server, 10);
-    workspace
-        .write("out/tuned/model.safetensors", "weights 1")
-        .edit(
-            "pipelines/p.yaml",
-            "model: m-tuned, revision: b",
-            "model: m-tuned, weights: out/tuned",
-        );
+    workspace.write("out/tuned/model.safetensors", "weights 1").edit(
+        "pipelines/p.yaml",
+        "model: m-tuned, revision: b",
+        "model: m-tuned, weights: out/tuned",
+    );
     workspace.run(&[]).code(0);
     server.count();
-    workspace
-        .write("out/tuned/trainer_state.json", "{}")
-        .write("out/tuned/README.md", "x");
+    workspace.write("out/tuned/trainer_state.json", "{}").write("out/tuned/README.md", "x");
     assert_ran(&workspace, &[]);
     workspace.write("out/tuned/model.safetensors", "weights 2");
     let plan = workspace.plan(&[]).code(0).json();
     assert_eq!(
-        plan["nodes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|node| node["node"] == "answers.tuned")
-            .unwrap()["reason"],
+        plan["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "answers.tuned").unwrap()["reason"],
         "weights of tuned changed"
     );
     assert_ran(&workspace, &["answers.tuned"]);
     assert_eq!(server.count(), 10);
     std::fs::remove_dir_all(workspace.path("out")).unwrap();
     let ran = workspace.run(&[]).code(2);
-    assert!(
-        ran.stdout.contains("names no file or folder"),
-        "{}",
-        ran.stdout
-    );
+    assert!(ran.stdout.contains("names no file or folder"), "{}", ran.stdout);
 }
 
 #[test]
@@ -226,12 +154,7 @@ fn columns_count_where_they_are_read() {
     workspace.edit("data/rows.jsonl", "gold 3", "m-base says Q: question 3");
     let plan = workspace.plan(&[]).code(0).json();
     assert_eq!(
-        plan["nodes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|node| node["node"] == "exact.tuned")
-            .unwrap()["reason"],
+        plan["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "exact.tuned").unwrap()["reason"],
         "1 of 10 rows changed"
     );
     // The plan has read the dataset already.
@@ -239,10 +162,7 @@ fn columns_count_where_they_are_read() {
     assert_eq!(server.count(), 0);
     let run = workspace.run(&[]).json();
     assert_eq!(run["summary"]["exact"]["base"]["exact_match"]["value"], 0.1);
-    assert_eq!(
-        run["summary"]["exact"]["tuned"]["exact_match"]["value"],
-        0.0
-    );
+    assert_eq!(run["summary"]["exact"]["tuned"]["exact_match"]["value"], 0.0);
 }
 
 #[test]
@@ -258,11 +178,7 @@ fn a_rotated_key_buys_nothing() {
     let server = Server::plain();
     let workspace = standard(&server, 5);
     let run = |key: &str| {
-        let output = workspace
-            .command(&["run", "pipelines/p.yaml"])
-            .env("OPENAI_API_KEY", key)
-            .output()
-            .unwrap();
+        let output = workspace.command(&["run", "pipelines/p.yaml"]).env("OPENAI_API_KEY", key).output().unwrap();
         assert!(output.status.success());
         server.count()
     };
@@ -272,8 +188,7 @@ fn a_rotated_key_buys_nothing() {
 
 #[test]
 fn two_runs_at_once_buy_everything_once() {
-    let server =
-        Server::start(|_, body, _| Reply::Slow(Duration::from_millis(20), default_reply(body)));
+    let server = Server::start(|_, body, _| Reply::Slow(Duration::from_millis(20), default_reply(body)));
     let workspace = standard(&server, 40);
     // A second pipeline shares the requests, but not the keys of nodes.
     workspace.write(
@@ -295,8 +210,7 @@ fn two_runs_at_once_buy_everything_once() {
 
 #[test]
 fn killed_in_the_middle_it_loses_and_repeats_nothing() {
-    let server =
-        Server::start(|_, body, _| Reply::Slow(Duration::from_millis(15), default_reply(body)));
+    let server = Server::start(|_, body, _| Reply::Slow(Duration::from_millis(15), default_reply(body)));
     let undisturbed = standard(&server, 60);
     undisturbed.run(&[]).code(0);
     server.count();
@@ -317,10 +231,7 @@ fn killed_in_the_middle_it_loses_and_repeats_nothing() {
     workspace.run(&[]).code(0);
     let calls = server.count();
     let lost = calls - 360;
-    assert!(
-        lost <= in_flight,
-        "{lost} calls were bought again, {in_flight} were in flight"
-    );
+    assert!(lost <= in_flight, "{lost} calls were bought again, {in_flight} were in flight");
     for stage in ["answers", "exact", "quality", "duel"] {
         assert_eq!(workspace.show(stage), undisturbed.show(stage), "{stage}");
     }
@@ -331,11 +242,7 @@ fn killed_in_the_middle_it_loses_and_repeats_nothing() {
 fn refresh_buys_anew_once() {
     let (server, workspace) = ready(5);
     let refreshed = workspace.run(&["--refresh", "answers.tuned"]).code(0);
-    assert_eq!(
-        refreshed.ran(),
-        ["answers.tuned"],
-        "equal answers leave everything after them cached"
-    );
+    assert_eq!(refreshed.ran(), ["answers.tuned"], "equal answers leave everything after them cached");
     assert_eq!(server.count(), 5);
     assert_ran(&workspace, &[]);
     assert_eq!(server.count(), 0);
@@ -352,11 +259,7 @@ fn more_samples_buy_the_missing_ones() {
     workspace.run(&["--only", "answers"]).code(0);
     let calls = server.take();
     assert_eq!(calls.len(), 2 * 5 * 2);
-    assert!(
-        calls
-            .iter()
-            .all(|call| call["seed"] == 1 || call["seed"] == 2)
-    );
+    assert!(calls.iter().all(|call| call["seed"] == 1 || call["seed"] == 2));
 }
 
 #[test]
@@ -387,15 +290,8 @@ fn damaged_artifacts_are_made_again_without_a_call() {
     }
     workspace.edit("templates/grade.j2", "GRADE", "GRADE it");
     let ran = workspace.run(&[]).code(0);
-    assert!(
-        ran.ran().contains(&"answers.base".to_owned()),
-        "{:?}",
-        ran.outcomes()
-    );
-    assert_eq!(
-        ran.json()["summary"]["quality"]["tuned"]["accuracy"]["n"],
-        10
-    );
+    assert!(ran.ran().contains(&"answers.base".to_owned()), "{:?}", ran.outcomes());
+    assert_eq!(ran.json()["summary"]["quality"]["tuned"]["accuracy"]["n"], 10);
     assert_eq!(server.count(), 20, "only the edited judge's calls");
 }
 
@@ -413,22 +309,19 @@ fn a_lost_cache_manifest_is_rebuilt_from_the_log() {
 fn only_and_limit_are_partial() {
     let server = Server::plain();
     let workspace = standard(&server, 10);
-    workspace.edit("pipelines/p.yaml", "    compare: { baseline: base }\n", "    compare: { baseline: base }\ngates: [\"quality.tuned.mean >= 1\", \"exact.base.exact_match >= 0\"]\n");
-    let run = workspace
-        .run(&["--only", "exact", "--limit", "4"])
-        .code(0)
-        .json();
+    workspace.edit(
+        "pipelines/p.yaml",
+        "    compare: { baseline: base }\n",
+        "    compare: { baseline: base }\ngates: [\"quality.tuned.mean >= 1\", \"exact.base.exact_match >= 0\"]\n",
+    );
+    let run = workspace.run(&["--only", "exact", "--limit", "4"]).code(0).json();
     assert_eq!(run["partial"], true);
     assert_eq!(run["gates"][0]["verdict"], "NOT_RUN");
     assert_eq!(run["gates"][1]["verdict"], "PASS");
     assert_eq!(run["summary"]["exact"]["base"]["exact_match"]["n"], 4);
     assert_eq!(server.count(), 8);
     workspace.run(&[]).code(0);
-    assert_eq!(
-        server.count(),
-        60 - 8,
-        "what the partial run bought is reused"
-    );
+    assert_eq!(server.count(), 60 - 8, "what the partial run bought is reused");
 }
 
 #[test]

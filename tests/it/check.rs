@@ -11,7 +11,10 @@ fn workspace() -> Workspace {
     let workspace = Workspace::new();
     workspace
         .write("etalon.toml", "[models.shared]\nprovider = \"scripted\"\nreply = \"x\"\n")
-        .write("data/rows.jsonl", "{\"key\": 1, \"question\": \"a\", \"gold\": \"b\"}\n{\"key\": 2, \"question\": \"c\", \"extra\": 1}\n")
+        .write(
+            "data/rows.jsonl",
+            "{\"key\": 1, \"question\": \"a\", \"gold\": \"b\"}\n{\"key\": 2, \"question\": \"c\", \"extra\": 1}\n",
+        )
         .write("templates/ask.j2", "Q: {{ row.question }}")
         .write("templates/broken.j2", "line one\n{% if row.question %}\nnever ends")
         .write("templates/typo.j2", "{{ row.qestion }}")
@@ -23,34 +26,22 @@ fn workspace() -> Workspace {
 fn every_message_has_its_fixture() {
     let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check");
     let mut seen = 0;
-    for file in files(&directory).into_iter().filter(|file| {
-        file.extension()
-            .is_some_and(|extension| extension == "yaml")
-    }) {
+    for file in
+        files(&directory).into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "yaml"))
+    {
         let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
         let workspace = workspace();
         workspace.write("pipelines/p.yaml", std::fs::read(&file).unwrap());
         let start = Instant::now();
         let ran = workspace.etalon(&["check", "pipelines/p.yaml"]);
-        assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "{name}: {:?}",
-            start.elapsed()
-        );
-        assert_eq!(
-            ran.code,
-            if name.starts_with("ok_") { 0 } else { 2 },
-            "{name}:\n{}",
-            ran.stderr
-        );
+        assert!(start.elapsed() < Duration::from_secs(5), "{name}: {:?}", start.elapsed());
+        assert_eq!(ran.code, if name.starts_with("ok_") { 0 } else { 2 }, "{name}:\n{}", ran.stderr);
         assert!(!ran.stderr.contains("panicked"), "{name}:\n{}", ran.stderr);
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path(directory.join("snapshots"));
         settings.set_prepend_module_to_snapshot(false);
         settings.bind(|| insta::assert_snapshot!(name.clone(), ran.stderr));
-        let json = workspace
-            .etalon(&["check", "pipelines/p.yaml", "--format", "json"])
-            .json();
+        let json = workspace.etalon(&["check", "pipelines/p.yaml", "--format", "json"]).json();
         assert!(
             json["problems"]
                 .as_array()
@@ -58,10 +49,7 @@ fn every_message_has_its_fixture() {
                 .iter()
                 .all(|problem| problem["code"].is_string() && problem["message"].is_string())
         );
-        assert!(
-            !workspace.path("cache").exists(),
-            "{name}: check writes nothing"
-        );
+        assert!(!workspace.path("cache").exists(), "{name}: check writes nothing");
         seen += 1;
     }
     assert!(seen >= 20, "{seen}");
@@ -80,12 +68,7 @@ fn hostile_specs_end_soon() {
             text
         }),
         ("huge", "# comment\n".repeat(10_000_000)),
-        (
-            "deep",
-            (0..10_000)
-                .map(|depth| format!("{}a:\n", " ".repeat(depth)))
-                .collect(),
-        ),
+        ("deep", (0..10_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect()),
         ("binary", "\u{0}\u{1}\u{2}".to_owned()),
         ("empty", String::new()),
         (
@@ -100,21 +83,8 @@ fn hostile_specs_end_soon() {
         workspace.write("pipelines/p.yaml", text);
         let start = Instant::now();
         let ran = workspace.etalon(&["check", "pipelines/p.yaml"]);
-        assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "{name}: {:?}",
-            start.elapsed()
-        );
-        assert!(
-            ran.code == 2 || name == "chain" && ran.code == 0,
-            "{name} {}: {}",
-            ran.code,
-            ran.stderr
-        );
-        assert!(
-            !ran.stderr.contains("panicked") && !ran.stderr.contains("overflow"),
-            "{name}: {}",
-            ran.stderr
-        );
+        assert!(start.elapsed() < Duration::from_secs(5), "{name}: {:?}", start.elapsed());
+        assert!(ran.code == 2 || name == "chain" && ran.code == 0, "{name} {}: {}", ran.code, ran.stderr);
+        assert!(!ran.stderr.contains("panicked") && !ran.stderr.contains("overflow"), "{name}: {}", ran.stderr);
     }
 }

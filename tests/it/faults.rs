@@ -22,13 +22,7 @@ fn every_tenth_call_a_500_and_the_run_completes() {
     });
     let workspace = standard(&server, 50);
     let run = workspace.run(&[]).code(0).json();
-    assert!(
-        run["nodes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|node| node["failed"] == 0 && node["missing"] == 0)
-    );
+    assert!(run["nodes"].as_array().unwrap().iter().all(|node| node["failed"] == 0 && node["missing"] == 0));
     assert_eq!(workspace.run(&[]).code(0).ran().len(), 0);
 }
 
@@ -37,53 +31,27 @@ fn a_dead_endpoint_is_named_once_and_soon() {
     let server = Server::plain();
     let workspace = standard(&server, 50);
     // A port that was free a moment ago: nobody listens.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let dead = format!("http://127.0.0.1:{port}/v1");
     workspace.edit("pipelines/p.yaml", &server.url, &dead);
     let start = Instant::now();
     let ran = workspace.run(&[]).code(3);
-    assert!(
-        start.elapsed() < Duration::from_secs(15),
-        "{:?}",
-        start.elapsed()
-    );
-    let named = ran
-        .stderr
-        .lines()
-        .filter(|line| line.contains(&dead))
-        .count();
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    let named = ran.stderr.lines().filter(|line| line.contains(&dead)).count();
     assert_eq!(named, 2, "once per model that was asked:\n{}", ran.stderr);
     let run = ran.json();
     assert_eq!(run["nodes"][1]["outcome"], "failed");
-    assert!(
-        run["nodes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|node| node["outcome"] == "skipped")
-    );
+    assert!(run["nodes"].as_array().unwrap().iter().any(|node| node["outcome"] == "skipped"));
 }
 
 #[test]
 fn a_retry_after_is_honoured() {
     let server = Server::start(|number, body, _| match number {
-        1 => Reply::Raw(
-            429,
-            vec![("retry-after", "1".to_owned())],
-            "slow down".to_owned(),
-        ),
+        1 => Reply::Raw(429, vec![("retry-after", "1".to_owned())], "slow down".to_owned()),
         _ => Reply::Text(default_reply(body)),
     });
     let workspace = standard(&server, 3);
-    workspace.edit(
-        "pipelines/p.yaml",
-        "revision: a",
-        "revision: a, concurrency: 1",
-    );
+    workspace.edit("pipelines/p.yaml", "revision: a", "revision: a, concurrency: 1");
     let start = Instant::now();
     workspace.run(&["--only", "answers.base"]).code(0);
     assert!(start.elapsed() >= Duration::from_secs(1));
@@ -92,14 +60,9 @@ fn a_retry_after_is_honoured() {
 
 #[test]
 fn concurrency_is_bounded_and_requests_overlap() {
-    let server =
-        Server::start(|_, body, _| Reply::Slow(Duration::from_millis(30), default_reply(body)));
+    let server = Server::start(|_, body, _| Reply::Slow(Duration::from_millis(30), default_reply(body)));
     let workspace = standard(&server, 60);
-    workspace.edit(
-        "pipelines/p.yaml",
-        "revision: a",
-        "revision: a, concurrency: 7",
-    );
+    workspace.edit("pipelines/p.yaml", "revision: a", "revision: a, concurrency: 7");
     workspace.run(&["--only", "answers.base"]).code(0);
     assert_eq!(server.most_in_flight(), 7);
 }
@@ -109,13 +72,8 @@ fn a_few_failures_are_missing_many_fail_the_node() {
     // One row's calls are refused for good; the others work.
     let refuse = |needle: &'static str| {
         move |_: usize, body: &serde_json::Value, _: &axum::http::HeaderMap| {
-            let is_bad =
-                body["model"] == "m-tuned" && super::support::prompt(body).contains(needle);
-            if is_bad {
-                error(400, "content is not allowed")
-            } else {
-                Reply::Text(default_reply(body))
-            }
+            let is_bad = body["model"] == "m-tuned" && super::support::prompt(body).contains(needle);
+            if is_bad { error(400, "content is not allowed") } else { Reply::Text(default_reply(body)) }
         }
     };
     let server = Server::start(refuse("question 7"));
@@ -135,27 +93,14 @@ fn a_few_failures_are_missing_many_fail_the_node() {
         "a failed row is missing, not wrong"
     );
     assert_eq!(run["summary"]["duel"]["tuned"]["win_rate"]["missing"], 1);
-    let failed = workspace
-        .etalon(&["show", "p", "answers.tuned", "--failed", "--format", "json"])
-        .code(0)
-        .stdout;
+    let failed = workspace.etalon(&["show", "p", "answers.tuned", "--failed", "--format", "json"]).code(0).stdout;
     assert_eq!(failed.lines().count(), 1);
     assert!(failed.contains("content is not allowed"));
     server.count();
     let plan = workspace.plan(&[]).code(0).json();
-    let node = plan["nodes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|node| node["node"] == "answers.tuned")
-        .unwrap()
-        .clone();
+    let node = plan["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "answers.tuned").unwrap().clone();
     assert_eq!(
-        (
-            node["state"].as_str(),
-            node["reason"].as_str(),
-            node["calls"].as_u64()
-        ),
+        (node["state"].as_str(), node["reason"].as_str(), node["calls"].as_u64()),
         (Some("run"), Some("1 row failed before"), Some(1))
     );
     // It is tried again, fails again, and everything after it stays cached.
@@ -167,15 +112,7 @@ fn a_few_failures_are_missing_many_fail_the_node() {
     let ran = workspace.run(&[]).code(3);
     assert!(ran.stderr.contains("calls failed, 2 may"), "{}", ran.stderr);
     assert!(server.count() < 40 + 40 + 40 + 40, "it gives up early");
-    assert_eq!(
-        ran.json()["nodes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|node| node["outcome"] == "skipped")
-            .count(),
-        3
-    );
+    assert_eq!(ran.json()["nodes"].as_array().unwrap().iter().filter(|node| node["outcome"] == "skipped").count(), 3);
 }
 
 #[test]
@@ -186,26 +123,13 @@ fn broken_answers_are_retried_and_named() {
         _ => Reply::Text(default_reply(body)),
     });
     let workspace = standard(&server, 2);
-    workspace.edit(
-        "pipelines/p.yaml",
-        "revision: a",
-        "revision: a, concurrency: 1",
-    );
+    workspace.edit("pipelines/p.yaml", "revision: a", "revision: a, concurrency: 1");
     workspace.run(&["--only", "answers.base"]).code(0);
-    let server = Server::start(|_, _, _| {
-        Reply::Raw(
-            302,
-            vec![("location", "http://127.0.0.1:1/".to_owned())],
-            String::new(),
-        )
-    });
+    let server =
+        Server::start(|_, _, _| Reply::Raw(302, vec![("location", "http://127.0.0.1:1/".to_owned())], String::new()));
     let workspace = standard(&server, 2);
     let ran = workspace.run(&["--only", "answers.base"]).code(3);
-    assert!(
-        ran.stderr.contains("redirects are not followed"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("redirects are not followed"), "{}", ran.stderr);
     assert_eq!(server.count(), 2, "a redirect is not retried");
 }
 
@@ -223,22 +147,10 @@ fn a_key_appears_nowhere() {
         }
     });
     let workspace = standard(&server, 30);
-    workspace.edit(
-        "pipelines/p.yaml",
-        "revision: a",
-        "revision: a, api_key_env: CANARY_KEY",
-    );
+    workspace.edit("pipelines/p.yaml", "revision: a", "revision: a, api_key_env: CANARY_KEY");
     let run = |arguments: &[&str]| {
-        let output = workspace
-            .command(arguments)
-            .env("CANARY_KEY", canary)
-            .output()
-            .unwrap();
-        let text = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let output = workspace.command(arguments).env("CANARY_KEY", canary).output().unwrap();
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(!text.contains(canary), "{text}");
         text
     };
@@ -251,71 +163,38 @@ fn a_key_appears_nowhere() {
             true => zstd::decode_all(bytes.as_slice()).unwrap(),
             false => bytes,
         };
-        assert!(
-            !String::from_utf8_lossy(&text).contains(canary),
-            "{}",
-            file.display()
-        );
+        assert!(!String::from_utf8_lossy(&text).contains(canary), "{}", file.display());
     }
     let ran = workspace.run(&["--refresh", "answers"]).code(3);
-    assert!(
-        ran.stderr
-            .contains("CANARY_KEY is not set: export CANARY_KEY="),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("CANARY_KEY is not set: export CANARY_KEY="), "{}", ran.stderr);
 }
 
 #[test]
 fn credentials_in_a_spec_are_refused() {
     let server = Server::plain();
     let workspace = standard(&server, 2);
-    workspace.edit(
-        "pipelines/p.yaml",
-        "revision: a",
-        "revision: a, headers: { Authorization: Bearer x }",
-    );
-    assert!(
-        workspace
-            .run(&[])
-            .code(2)
-            .stdout
-            .contains("carries a credential")
-    );
+    workspace.edit("pipelines/p.yaml", "revision: a", "revision: a, headers: { Authorization: Bearer x }");
+    assert!(workspace.run(&[]).code(2).stdout.contains("carries a credential"));
     let workspace = standard(&server, 2);
     workspace.edit("pipelines/p.yaml", "http://", "http://user:pass@");
-    assert!(
-        workspace
-            .run(&[])
-            .code(2)
-            .stdout
-            .contains("carries a credential")
-    );
+    assert!(workspace.run(&[]).code(2).stdout.contains("carries a credential"));
 }
 
 #[test]
 fn an_interrupt_keeps_what_arrived() {
-    let server =
-        Server::start(|_, body, _| Reply::Slow(Duration::from_millis(50), default_reply(body)));
+    let server = Server::start(|_, body, _| Reply::Slow(Duration::from_millis(50), default_reply(body)));
     let workspace = standard(&server, 200);
     let child = workspace.spawn(&["run", "pipelines/p.yaml", "--format", "json"]);
     while server.seen() < 40 {
         std::thread::sleep(Duration::from_millis(5));
     }
-    let status = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
+    let status = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(status.success());
     let ran = super::support::finish(child).code(130);
     assert_eq!(ran.json()["interrupted"], true);
     let before = server.count();
     workspace.run(&["--only", "answers"]).code(0);
-    assert_eq!(
-        before + server.count(),
-        400,
-        "nothing that arrived is bought again"
-    );
+    assert_eq!(before + server.count(), 400, "nothing that arrived is bought again");
 }
 
 #[test]
@@ -326,20 +205,12 @@ fn each_request_is_sent_once_however_often_it_is_asked() {
         Reply::Slow(Duration::from_millis(5), default_reply(body))
     });
     let workspace = standard(&server, 10);
-    let same: String = (0..50)
-        .map(|i| format!("{{\"key\": \"r{i}\", \"question\": \"the same\", \"gold\": \"{i}\"}}\n"))
-        .collect();
+    let same: String =
+        (0..50).map(|i| format!("{{\"key\": \"r{i}\", \"question\": \"the same\", \"gold\": \"{i}\"}}\n")).collect();
     workspace.write("data/rows.jsonl", same);
     let plan = workspace.plan(&[]).code(0).json();
     let planned = |name: &str| {
-        plan["nodes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|node| node["node"] == name)
-            .unwrap()["calls"]
-            .as_u64()
-            .unwrap()
+        plan["nodes"].as_array().unwrap().iter().find(|node| node["node"] == name).unwrap()["calls"].as_u64().unwrap()
     };
     assert_eq!((planned("answers.base"), planned("answers.tuned")), (1, 1));
     workspace.run(&[]).code(0);
@@ -355,11 +226,8 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
         "ulimit -f 40; trap '' XFSZ; exec {} run pipelines/p.yaml --only answers.base",
         env!("CARGO_BIN_EXE_etalon")
     );
-    let output = std::process::Command::new("bash")
-        .args(["-c", &script])
-        .current_dir(workspace.path(""))
-        .output()
-        .unwrap();
+    let output =
+        std::process::Command::new("bash").args(["-c", &script]).current_dir(workspace.path("")).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("failed to append"), "{stderr}");
@@ -377,47 +245,20 @@ fn a_result_that_cannot_be_written_is_no_success() {
     workspace.run(&[]).code(0);
     let shell = |script: &str| {
         let script = script.replace("etalon", env!("CARGO_BIN_EXE_etalon"));
-        let output = std::process::Command::new("bash")
-            .args(["-c", &script])
-            .current_dir(workspace.path(""))
-            .output()
-            .unwrap();
-        (
-            output.status.code(),
-            String::from_utf8_lossy(&output.stderr).into_owned(),
-        )
+        let output =
+            std::process::Command::new("bash").args(["-c", &script]).current_dir(workspace.path("")).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let (code, stderr) = shell("etalon run p --format json > /dev/full");
     assert_eq!(code, Some(4), "{stderr}");
     assert!(stderr.contains("standard output"), "{stderr}");
     // A reader that goes away changes nothing, least of all a failed gate.
     let spec = workspace.read("pipelines/p.yaml");
-    workspace.write(
-        "pipelines/p.yaml",
-        format!("{spec}gates: [quality.tuned.accuracy >= 5]\n"),
-    );
+    workspace.write("pipelines/p.yaml", format!("{spec}gates: [quality.tuned.accuracy >= 5]\n"));
     assert_eq!(shell("set -o pipefail; etalon run p | true").0, Some(1));
-    assert_eq!(
-        shell("set -o pipefail; etalon show p answers | head -1").0,
-        Some(0)
-    );
-    let json = workspace
-        .etalon(&[
-            "run",
-            "p",
-            "--format",
-            "json",
-            "--workspace",
-            "/nowhere/at/all",
-        ])
-        .code(2)
-        .json();
-    assert!(
-        json["problems"][0]["message"]
-            .as_str()
-            .unwrap()
-            .contains("there is no directory")
-    );
+    assert_eq!(shell("set -o pipefail; etalon show p answers | head -1").0, Some(0));
+    let json = workspace.etalon(&["run", "p", "--format", "json", "--workspace", "/nowhere/at/all"]).code(2).json();
+    assert!(json["problems"][0]["message"].as_str().unwrap().contains("there is no directory"));
 }
 
 #[test]
@@ -425,23 +266,13 @@ fn two_names_for_one_model_buy_once() {
     let server = Server::plain();
     let workspace = standard(&server, 10);
     workspace
-        .edit(
-            "pipelines/p.yaml",
-            "  grader:",
-            "  twin: { extends: tuned, revision: b, concurrency: 3 }\n  grader:",
-        )
-        .edit(
-            "pipelines/p.yaml",
-            "models: [base, tuned]",
-            "models: [base, tuned, twin]",
-        );
+        .edit("pipelines/p.yaml", "  grader:", "  twin: { extends: tuned, revision: b, concurrency: 3 }\n  grader:")
+        .edit("pipelines/p.yaml", "models: [base, tuned]", "models: [base, tuned, twin]");
     let plan = workspace.plan(&["--only", "answers"]).code(0).json();
     assert_eq!(plan["total"]["calls"], 20);
     workspace.run(&["--only", "answers"]).code(0);
     assert_eq!(server.count(), 20);
-    workspace
-        .run(&["--only", "answers", "--refresh", "answers"])
-        .code(0);
+    workspace.run(&["--only", "answers", "--refresh", "answers"]).code(0);
     assert_eq!(server.count(), 20, "a refresh buys each request once");
 }
 
@@ -458,11 +289,7 @@ fn damage_that_only_showing_finds_is_mended_by_the_next_run() {
         std::fs::write(&artifact, bytes).unwrap();
     }
     let shown = workspace.etalon(&["show", "p", "answers.base"]).code(3);
-    assert!(
-        shown.stderr.contains("makes them again"),
-        "{}",
-        shown.stderr
-    );
+    assert!(shown.stderr.contains("makes them again"), "{}", shown.stderr);
     workspace.run(&[]).code(0);
     assert_eq!(workspace.show("answers.base").len(), 10);
     assert_eq!(server.count(), 0);

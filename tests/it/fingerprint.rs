@@ -8,11 +8,7 @@ fn check(change: impl Fn(&Workspace), expected: &[&str]) {
     let server = Server::plain();
     let workspace = standard(&server, 6);
     workspace
-        .edit(
-            "pipelines/p.yaml",
-            "name: p\n",
-            "name: p\nparams: { tone: kind, unused: 1 }\n",
-        )
+        .edit("pipelines/p.yaml", "name: p\n", "name: p\nparams: { tone: kind, unused: 1 }\n")
         .edit("templates/ask.j2", "Q:", "Q ({{ params.tone }}):")
         .edit(
             "pipelines/p.yaml",
@@ -20,11 +16,7 @@ fn check(change: impl Fn(&Workspace), expected: &[&str]) {
             "input: answers\n    prediction: \"{{ completion }}\"\n    reference",
         )
         .write("out/model.safetensors", "1")
-        .edit(
-            "pipelines/p.yaml",
-            "model: m-tuned, revision: b",
-            "model: m-tuned, weights: out",
-        );
+        .edit("pipelines/p.yaml", "model: m-tuned, revision: b", "model: m-tuned, weights: out");
     workspace.run(&[]).code(0);
     change(&workspace);
     let mut ran = workspace.run(&[]).code(0).ran();
@@ -44,14 +36,7 @@ const JUDGES: &[&str] = &["duel.tuned", "quality.base", "quality.tuned"];
 #[test]
 fn dataset_content() {
     check(edit("data/rows.jsonl", "note 1", "note one"), &["rows"]);
-    check(
-        edit(
-            "data/rows.jsonl",
-            "\"note\": \"note 1\"}",
-            "\"note\":   \"note 1\" }\n",
-        ),
-        &["rows"],
-    );
+    check(edit("data/rows.jsonl", "\"note\": \"note 1\"}", "\"note\":   \"note 1\" }\n"), &["rows"]);
 }
 
 #[test]
@@ -76,15 +61,7 @@ fn dataset_settings() {
 fn templates() {
     check(
         edit("templates/ask.j2", "Q", "Question"),
-        &[
-            "answers.base",
-            "answers.tuned",
-            "duel.tuned",
-            "exact.base",
-            "exact.tuned",
-            "quality.base",
-            "quality.tuned",
-        ],
+        &["answers.base", "answers.tuned", "duel.tuned", "exact.base", "exact.tuned", "quality.base", "quality.tuned"],
     );
     check(
         |workspace| {
@@ -98,15 +75,7 @@ fn templates() {
 fn params() {
     check(
         edit(SPEC, "tone: kind", "tone: short"),
-        &[
-            "answers.base",
-            "answers.tuned",
-            "duel.tuned",
-            "exact.base",
-            "exact.tuned",
-            "quality.base",
-            "quality.tuned",
-        ],
+        &["answers.base", "answers.tuned", "duel.tuned", "exact.base", "exact.tuned", "quality.base", "quality.tuned"],
     );
     check(edit(SPEC, "unused: 1", "unused: 2"), &[]);
 }
@@ -116,11 +85,7 @@ fn model_id_and_its_name_in_the_spec() {
     check(edit(SPEC, "model: m-grader", "model: m-other"), JUDGES);
     check(
         |workspace| {
-            workspace.edit(SPEC, "grader:", "referee:").edit(
-                SPEC,
-                "model: grader",
-                "model: referee",
-            );
+            workspace.edit(SPEC, "grader:", "referee:").edit(SPEC, "model: grader", "model: referee");
         },
         &[],
     );
@@ -134,19 +99,8 @@ fn revision_and_address() {
     check(
         move |workspace| {
             let spec = workspace.read(SPEC);
-            let line = spec
-                .lines()
-                .find(|line| line.contains("provider: openai"))
-                .unwrap()
-                .to_owned();
-            let address = line
-                .split("base_url: ")
-                .nth(1)
-                .unwrap()
-                .split(',')
-                .next()
-                .unwrap()
-                .to_owned();
+            let line = spec.lines().find(|line| line.contains("provider: openai")).unwrap().to_owned();
+            let address = line.split("base_url: ").nth(1).unwrap().split(',').next().unwrap().to_owned();
             workspace.edit(SPEC, &address, &url);
         },
         &[],
@@ -171,10 +125,7 @@ fn weights() {
 
 #[test]
 fn options_and_limits() {
-    check(
-        edit(SPEC, "temperature: 0 }", "temperature: 0.5 }"),
-        &["answers.base", "answers.tuned"],
-    );
+    check(edit(SPEC, "temperature: 0 }", "temperature: 0.5 }"), &["answers.base", "answers.tuned"]);
     check(
         edit(
             SPEC,
@@ -187,112 +138,46 @@ fn options_and_limits() {
 
 #[test]
 fn roles_and_headers() {
-    check(
-        edit(
-            SPEC,
-            "role: candidate",
-            "role: candidate, headers: { X-Route: b }",
-        ),
-        &["answers.tuned"],
-    );
-    check(
-        edit(SPEC, "role: candidate", "role: ceiling, family: other"),
-        &[],
-    );
+    check(edit(SPEC, "role: candidate", "role: candidate, headers: { X-Route: b }"), &["answers.tuned"]);
+    check(edit(SPEC, "role: candidate", "role: ceiling, family: other"), &[]);
 }
 
 #[test]
 fn metric_settings() {
     check(
-        edit(
-            SPEC,
-            "metrics: [exact_match]",
-            "metrics: { exact_match: { mode: casefold } }",
-        ),
+        edit(SPEC, "metrics: [exact_match]", "metrics: { exact_match: { mode: casefold } }"),
         &["exact.base", "exact.tuned"],
     );
-    check(
-        edit(SPEC, "metrics: [exact_match]", "metrics: { exact_match: }"),
-        &[],
-    );
+    check(edit(SPEC, "metrics: [exact_match]", "metrics: { exact_match: }"), &[]);
 }
 
 #[test]
 fn metric_templates() {
     check(
-        edit(
-            SPEC,
-            "prediction: \"{{ completion }}\"",
-            "prediction: \"{{ completion | upper }}\"",
-        ),
+        edit(SPEC, "prediction: \"{{ completion }}\"", "prediction: \"{{ completion | upper }}\""),
         &["exact.base", "exact.tuned"],
     );
-    check(
-        edit(
-            SPEC,
-            "prediction: \"{{ completion }}\"",
-            "prediction: '{{ completion }}'",
-        ),
-        &[],
-    );
+    check(edit(SPEC, "prediction: \"{{ completion }}\"", "prediction: '{{ completion }}'"), &[]);
 }
 
 #[test]
 fn rubric() {
-    check(
-        edit(SPEC, "Is it kind?", "Is it friendly?"),
-        &["quality.base", "quality.tuned"],
-    );
-    check(
-        edit(
-            SPEC,
-            "rubric: { criteria",
-            "rubric: { scale: [1, 5], criteria",
-        ),
-        &[],
-    );
-    check(
-        edit(
-            SPEC,
-            "rubric: { criteria",
-            "rubric: { scale: [1, 7], criteria",
-        ),
-        &["quality.base", "quality.tuned"],
-    );
+    check(edit(SPEC, "Is it kind?", "Is it friendly?"), &["quality.base", "quality.tuned"]);
+    check(edit(SPEC, "rubric: { criteria", "rubric: { scale: [1, 5], criteria"), &[]);
+    check(edit(SPEC, "rubric: { criteria", "rubric: { scale: [1, 7], criteria"), &["quality.base", "quality.tuned"]);
 }
 
 #[test]
 fn comparison() {
-    check(
-        edit(SPEC, "baseline: base }", "baseline: base, order: random }"),
-        &["duel.tuned"],
-    );
-    check(
-        edit(
-            SPEC,
-            "baseline: base }",
-            "baseline: base, order: both, tie_rule: mtbench }",
-        ),
-        &[],
-    );
+    check(edit(SPEC, "baseline: base }", "baseline: base, order: random }"), &["duel.tuned"]);
+    check(edit(SPEC, "baseline: base }", "baseline: base, order: both, tie_rule: mtbench }"), &[]);
 }
 
 #[test]
 fn retries_and_failures_allowed() {
     check(
-        edit(
-            SPEC,
-            "    prompt: grade.j2",
-            "    prompt: grade.j2\n    retries: 2",
-        ),
+        edit(SPEC, "    prompt: grade.j2", "    prompt: grade.j2\n    retries: 2"),
         &["quality.base", "quality.tuned"],
     );
-    check(
-        edit(
-            SPEC,
-            "    prompt: grade.j2",
-            "    prompt: grade.j2\n    max_failures: 3%",
-        ),
-        &[],
-    );
+    check(edit(SPEC, "    prompt: grade.j2", "    prompt: grade.j2\n    max_failures: 3%"), &[]);
 }

@@ -8,36 +8,11 @@ use super::support::Workspace;
 
 /// Kind and revision, a node of the fixture, the digest of its rows and its summary.
 const GOLDEN: &[(&str, u64, &str, &str)] = &[
-    (
-        "dataset",
-        1,
-        "rows",
-        "73f963f9fb26dc415b0dfb114fac9769dc465ca5ad9a66e977e0ceb52f050ee4",
-    ),
-    (
-        "inference",
-        1,
-        "answers.tuned",
-        "58db932c8f404639658ef2ba489c85f65cc1b02d66184a5769887e7e19bb07df",
-    ),
-    (
-        "metric",
-        1,
-        "scores.tuned",
-        "d07b8ea7fa92713a2e5d731df783dd5e46647e8dd78d3ec725b97b0a924c8642",
-    ),
-    (
-        "judge",
-        1,
-        "quality.tuned",
-        "6729c85cad23b2d1359570b920381310366499746563109af553d5697f55fbc2",
-    ),
-    (
-        "judge",
-        1,
-        "duel.tuned",
-        "840a5c83365fcb68f1383fc35bbd4b1ddbc510f58201cbff70c787bc454e6c96",
-    ),
+    ("dataset", 1, "rows", "73f963f9fb26dc415b0dfb114fac9769dc465ca5ad9a66e977e0ceb52f050ee4"),
+    ("inference", 1, "answers.tuned", "58db932c8f404639658ef2ba489c85f65cc1b02d66184a5769887e7e19bb07df"),
+    ("metric", 1, "scores.tuned", "d07b8ea7fa92713a2e5d731df783dd5e46647e8dd78d3ec725b97b0a924c8642"),
+    ("judge", 1, "quality.tuned", "6729c85cad23b2d1359570b920381310366499746563109af553d5697f55fbc2"),
+    ("judge", 1, "duel.tuned", "840a5c83365fcb68f1383fc35bbd4b1ddbc510f58201cbff70c787bc454e6c96"),
 ];
 
 const SPEC: &str = r#"
@@ -68,9 +43,7 @@ stages:
 /// Nine digits, so that the last bits of a logarithm do not count.
 fn round(value: &mut Value) {
     match value {
-        Value::Number(number) if number.is_f64() => {
-            *value = format!("{:.9e}", number.as_f64().unwrap()).into()
-        }
+        Value::Number(number) if number.is_f64() => *value = format!("{:.9e}", number.as_f64().unwrap()).into(),
         Value::Array(items) => items.iter_mut().for_each(round),
         Value::Object(map) => map.values_mut().for_each(round),
         _ => {}
@@ -84,34 +57,21 @@ fn revisions_name_what_kinds_mean() {
     let run = workspace.run(&[]).code(0).json();
     let mut problems = Vec::new();
     for (kind, revision, name, digest) in GOLDEN {
-        let node = run["nodes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|node| node["node"] == *name)
-            .unwrap();
+        let node = run["nodes"].as_array().unwrap().iter().find(|node| node["node"] == *name).unwrap();
         let key = node["key"].as_str().unwrap();
-        let manifest: Value = serde_json::from_str(
-            &workspace.read(&format!("cache/manifests/{}/{key}.json", &key[..2])),
-        )
-        .unwrap();
+        let manifest: Value =
+            serde_json::from_str(&workspace.read(&format!("cache/manifests/{}/{key}.json", &key[..2]))).unwrap();
         let fingerprint = &manifest["manifest"]["fingerprint"];
         assert_eq!(
-            (
-                fingerprint["kind"].as_str(),
-                fingerprint["revision"].as_u64()
-            ),
+            (fingerprint["kind"].as_str(), fingerprint["revision"].as_u64()),
             (Some(*kind), Some(*revision)),
             "{name}"
         );
-        let mut made =
-            json!({ "rows": node["artifact"], "summary": manifest["manifest"]["summary"] });
+        let mut made = json!({ "rows": node["artifact"], "summary": manifest["manifest"]["summary"] });
         round(&mut made);
         let made = Digest::of_json("golden", &made).to_string();
         if made != *digest {
-            problems.push(format!(
-                "{kind} revision {revision}, {name}: {made} instead of {digest}"
-            ));
+            problems.push(format!("{kind} revision {revision}, {name}: {made} instead of {digest}"));
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));

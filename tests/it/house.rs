@@ -23,32 +23,20 @@ fn root() -> PathBuf {
 }
 
 fn layer(module: &str) -> usize {
-    LAYERS
-        .iter()
-        .position(|layer| layer.contains(&module))
-        .unwrap_or_else(|| panic!("src/{module} stands in no layer"))
+    LAYERS.iter().position(|layer| layer.contains(&module)).unwrap_or_else(|| panic!("src/{module} stands in no layer"))
 }
 
 #[test]
 fn modules_use_only_what_stands_below_them() {
     for file in files(&root().join("src")) {
         let relative = file.strip_prefix(root().join("src")).unwrap();
-        let module = relative
-            .iter()
-            .next()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .trim_end_matches(".rs");
+        let module = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
         if matches!(module, "lib" | "main") {
             continue;
         }
         for (number, line) in std::fs::read_to_string(&file).unwrap().lines().enumerate() {
             for used in line.split("crate::").skip(1) {
-                let used: String = used
-                    .chars()
-                    .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
-                    .collect();
+                let used: String = used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
                 if used == module || LAYERS.iter().all(|layer| !layer.contains(&used.as_str())) {
                     continue;
                 }
@@ -83,11 +71,7 @@ fn every_file_says_what_it_is() {
 fn one_module_knows_the_yaml_crate() {
     for file in files(&root().join("src")) {
         let text = std::fs::read_to_string(&file).unwrap();
-        assert!(
-            !text.contains("serde_yaml::") || file.ends_with("spec/yaml.rs"),
-            "{}",
-            file.display()
-        );
+        assert!(!text.contains("serde_yaml::") || file.ends_with("spec/yaml.rs"), "{}", file.display());
     }
 }
 
@@ -100,18 +84,13 @@ fn tables_are_complete() {
         ("metric", &["mod.rs", "tally.rs"]),
         ("stage/judge", &["mod.rs", "method.rs", "verdict.rs"]),
     ] {
-        let table =
-            std::fs::read_to_string(root().join("src").join(directory).join("mod.rs")).unwrap();
+        let table = std::fs::read_to_string(root().join("src").join(directory).join("mod.rs")).unwrap();
         for file in files(&root().join("src").join(directory)) {
             let name = file.file_name().unwrap().to_str().unwrap();
             let member = name.trim_end_matches(".rs");
-            let is_listed = ["build", "open", "parse", "ENTRY"]
-                .iter()
-                .any(|item| table.contains(&format!("{member}::{item}")));
-            assert!(
-                others.contains(&name) || is_listed,
-                "{directory}/{name} stands in no table"
-            );
+            let is_listed =
+                ["build", "open", "parse", "ENTRY"].iter().any(|item| table.contains(&format!("{member}::{item}")));
+            assert!(others.contains(&name) || is_listed, "{directory}/{name} stands in no table");
         }
     }
 }
@@ -125,11 +104,7 @@ fn nothing_is_left_over() {
         }
         let code = text.split("#[cfg(test)]").next().unwrap();
         let is_test = file.ends_with("template/tests.rs");
-        assert!(
-            is_test || !code.contains(".unwrap()"),
-            "{}: unwrap",
-            file.display()
-        );
+        assert!(is_test || !code.contains(".unwrap()"), "{}: unwrap", file.display());
     }
 }
 
@@ -147,10 +122,7 @@ fn shipped() -> Workspace {
     for directory in ["pipelines", "templates", "data"] {
         copy(&root().join(directory), &workspace.path(directory));
     }
-    workspace.write(
-        "etalon.toml",
-        std::fs::read(root().join("etalon.toml")).unwrap(),
-    );
+    workspace.write("etalon.toml", std::fs::read(root().join("etalon.toml")).unwrap());
     workspace
 }
 
@@ -159,9 +131,7 @@ fn shipped_pipelines_check_clean_and_those_that_can_run_offline() {
     let workspace = shipped();
     let checked: Ran = workspace.etalon(&["check"]);
     assert_eq!(checked.code, 0, "{}", checked.stderr);
-    let run = workspace
-        .etalon(&["run", "quickstart", "--format", "json"])
-        .code(0);
+    let run = workspace.etalon(&["run", "quickstart", "--format", "json"]).code(0);
     let document = run.json();
     assert_eq!(document["nodes"].as_array().unwrap().len(), 15);
     assert!(
@@ -173,21 +143,12 @@ fn shipped_pipelines_check_clean_and_those_that_can_run_offline() {
         "{}",
         document["gates"]
     );
-    let again = workspace
-        .etalon(&["run", "quickstart", "--format", "json"])
-        .code(0);
+    let again = workspace.etalon(&["run", "quickstart", "--format", "json"]).code(0);
     assert!(again.ran().is_empty());
     assert_eq!(again.json()["summary"], document["summary"]);
     // The iteration that the README shows.
-    workspace.edit(
-        "templates/judge/rubric.j2",
-        "You grade one response",
-        "You grade a single response",
-    );
-    let mut ran = workspace
-        .etalon(&["run", "quickstart", "--format", "json"])
-        .code(0)
-        .ran();
+    workspace.edit("templates/judge/rubric.j2", "You grade one response", "You grade a single response");
+    let mut ran = workspace.etalon(&["run", "quickstart", "--format", "json"]).code(0).ran();
     ran.sort();
     assert_eq!(ran, ["quality.base", "quality.ceiling", "quality.tuned"]);
 }

@@ -7,8 +7,7 @@ fn gates_decide_the_exit_code() {
     let server = Server::plain();
     let workspace = standard(&server, 10);
     let spec = workspace.read("pipelines/p.yaml");
-    let with =
-        |gate: &str| workspace.write("pipelines/p.yaml", format!("{spec}gates:\n  - {gate}\n"));
+    let with = |gate: &str| workspace.write("pipelines/p.yaml", format!("{spec}gates:\n  - {gate}\n"));
     let verdict = |code: i32| {
         let run = workspace.run(&[]).code(code).json();
         run["gates"][0]["verdict"].as_str().unwrap().to_owned()
@@ -35,46 +34,29 @@ fn documents_have_the_promised_fields() {
     let workspace = standard(&server, 5);
     let plan = workspace.plan(&[]).code(0).json();
     assert_eq!(plan["etalon"], 1);
-    for field in [
-        "node", "kind", "state", "reason", "rows", "calls", "reused", "tokens", "cost_usd",
-    ] {
+    for field in ["node", "kind", "state", "reason", "rows", "calls", "reused", "tokens", "cost_usd"] {
         assert!(plan["nodes"][1].get(field).is_some(), "plan: {field}");
     }
-    assert_eq!(
-        plan["total"]["calls"],
-        5 * 6,
-        "an upper bound before anything is bought"
-    );
+    assert_eq!(plan["total"]["calls"], 5 * 6, "an upper bound before anything is bought");
     let run = workspace.run(&["--label", "iter-1"]).code(0).json();
-    for field in [
-        "etalon", "run", "pipeline", "label", "nodes", "summary", "gates",
-    ] {
+    for field in ["etalon", "run", "pipeline", "label", "nodes", "summary", "gates"] {
         assert!(run.get(field).is_some(), "run: {field}");
     }
     for field in [
-        "node", "kind", "outcome", "reason", "rows", "failed", "missing", "calls", "reused",
-        "cost_usd", "seconds", "key", "artifact",
+        "node", "kind", "outcome", "reason", "rows", "failed", "missing", "calls", "reused", "cost_usd", "seconds",
+        "key", "artifact",
     ] {
         assert!(run["nodes"][1].get(field).is_some(), "node: {field}");
     }
     for field in ["value", "low", "high", "n", "missing"] {
-        assert!(
-            run["summary"]["exact"]["base"]["exact_match"]
-                .get(field)
-                .is_some(),
-            "estimate: {field}"
-        );
+        assert!(run["summary"]["exact"]["base"]["exact_match"].get(field).is_some(), "estimate: {field}");
     }
     let id = run["run"].as_str().unwrap();
-    let kept: serde_json::Value =
-        serde_json::from_str(&workspace.read(&format!("runs/{id}.json"))).unwrap();
+    let kept: serde_json::Value = serde_json::from_str(&workspace.read(&format!("runs/{id}.json"))).unwrap();
     assert_eq!(kept["summary"], run["summary"]);
     // A labelled run is kept although it changed nothing.
     workspace.run(&["--label", "iter-2"]).code(0);
-    assert_eq!(
-        std::fs::read_dir(workspace.path("runs")).unwrap().count(),
-        2
-    );
+    assert_eq!(std::fs::read_dir(workspace.path("runs")).unwrap().count(), 2);
 }
 
 #[test]
@@ -82,68 +64,27 @@ fn set_overrides_params_and_checks_them() {
     let server = Server::plain();
     let workspace = standard(&server, 10);
     workspace
-        .edit(
-            "pipelines/p.yaml",
-            "name: p\n",
-            "name: p\nparams: { size: 3, tail: \"\" }\n",
-        )
-        .edit(
-            "pipelines/p.yaml",
-            "id: key",
-            "id: key\n    sample: { size: \"${params.size}\" }",
-        )
-        .edit(
-            "templates/ask.j2",
-            "{{ row.question }}",
-            "{{ row.question }}{{ params.tail }}",
-        );
+        .edit("pipelines/p.yaml", "name: p\n", "name: p\nparams: { size: 3, tail: \"\" }\n")
+        .edit("pipelines/p.yaml", "id: key", "id: key\n    sample: { size: \"${params.size}\" }")
+        .edit("templates/ask.j2", "{{ row.question }}", "{{ row.question }}{{ params.tail }}");
     assert_eq!(workspace.run(&[]).code(0).json()["nodes"][0]["rows"], 3);
-    assert_eq!(
-        workspace.run(&["--set", "size=4"]).code(0).json()["nodes"][0]["rows"],
-        4
-    );
-    assert!(
-        workspace
-            .run(&["--set", "size=many"])
-            .code(2)
-            .stdout
-            .contains("a value of that type is expected")
-    );
-    assert!(
-        workspace
-            .run(&["--set", "sise=4"])
-            .code(2)
-            .stdout
-            .contains("did you mean `size`?")
-    );
+    assert_eq!(workspace.run(&["--set", "size=4"]).code(0).json()["nodes"][0]["rows"], 4);
+    assert!(workspace.run(&["--set", "size=many"]).code(2).stdout.contains("a value of that type is expected"));
+    assert!(workspace.run(&["--set", "sise=4"]).code(2).stdout.contains("did you mean `size`?"));
     server.count();
     // A param that a template reads is in the key, others are not.
     workspace.run(&["--set", "tail=!"]).code(0);
-    assert!(
-        server
-            .take()
-            .iter()
-            .any(|call| super::support::prompt(call).ends_with('!'))
-    );
+    assert!(server.take().iter().any(|call| super::support::prompt(call).ends_with('!')));
 }
 
 #[test]
 fn show_joins_what_led_to_a_row() {
     let server = Server::plain();
     let workspace = standard(&server, 5);
-    assert!(
-        workspace
-            .etalon(&["show", "p", "answers"])
-            .code(3)
-            .stderr
-            .contains("has not run yet")
-    );
+    assert!(workspace.etalon(&["show", "p", "answers"]).code(3).stderr.contains("has not run yet"));
     workspace.run(&[]).code(0);
-    let rows: Vec<serde_json::Value> = workspace
-        .show("answers.tuned")
-        .iter()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let rows: Vec<serde_json::Value> =
+        workspace.show("answers.tuned").iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(rows.len(), 5);
     assert_eq!(rows[0]["id"], "r0000");
     assert_eq!(rows[0]["row"]["note"], "note 0");
@@ -164,27 +105,11 @@ fn show_joins_what_led_to_a_row() {
         ])
         .code(0);
     assert_eq!(filtered.stdout.lines().count(), 1);
-    let text = workspace
-        .etalon(&["show", "p", "duel", "--limit", "1"])
-        .code(0)
-        .stdout;
+    let text = workspace.etalon(&["show", "p", "duel", "--limit", "1"]).code(0).stdout;
+    assert!(text.contains("verdict: tie") && text.contains("baseline: m-base says"), "{text}");
+    assert!(workspace.etalon(&["show", "p", "qualty"]).code(2).stderr.contains("did you mean `quality`?"));
     assert!(
-        text.contains("verdict: tie") && text.contains("baseline: m-base says"),
-        "{text}"
-    );
-    assert!(
-        workspace
-            .etalon(&["show", "p", "qualty"])
-            .code(2)
-            .stderr
-            .contains("did you mean `quality`?")
-    );
-    assert!(
-        workspace
-            .etalon(&["show", "p", "quality", "--where", "scores.accuracy ="])
-            .code(2)
-            .stderr
-            .contains("--where")
+        workspace.etalon(&["show", "p", "quality", "--where", "scores.accuracy ="]).code(2).stderr.contains("--where")
     );
     workspace.edit("templates/ask.j2", "Q:", "Question:");
     let stale = workspace.etalon(&["show", "p", "answers.base"]).code(0);
@@ -206,24 +131,15 @@ fn big_ids_stay_apart_and_repeats_are_refused() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].to_string())
         .collect();
     assert_eq!(ids, ["\"9007199254740992\"", "\"9007199254740993\""]);
-    workspace.write("data/rows.jsonl", "{\"key\": 1, \"question\": \"a\", \"gold\": \"\"}\n{\"key\": \"1\", \"question\": \"b\", \"gold\": \"\"}\n");
-    let ran = workspace.run(&[]).code(3);
-    assert!(
-        ran.stderr
-            .contains("two rows have the id `1`: lines 1 and 2"),
-        "{}",
-        ran.stderr
-    );
     workspace.write(
         "data/rows.jsonl",
-        "{\"key\": 1}\n{\"key\": 2,}\nnot json\n{\"question\": 3}\n",
+        "{\"key\": 1, \"question\": \"a\", \"gold\": \"\"}\n{\"key\": \"1\", \"question\": \"b\", \"gold\": \"\"}\n",
     );
     let ran = workspace.run(&[]).code(3);
-    for line in [
-        "data/rows.jsonl:2:",
-        "data/rows.jsonl:3:",
-        "data/rows.jsonl:4:",
-    ] {
+    assert!(ran.stderr.contains("two rows have the id `1`: lines 1 and 2"), "{}", ran.stderr);
+    workspace.write("data/rows.jsonl", "{\"key\": 1}\n{\"key\": 2,}\nnot json\n{\"question\": 3}\n");
+    let ran = workspace.run(&[]).code(3);
+    for line in ["data/rows.jsonl:2:", "data/rows.jsonl:3:", "data/rows.jsonl:4:"] {
         assert!(ran.stderr.contains(line), "{}", ran.stderr);
     }
 }
@@ -238,10 +154,8 @@ fn data_of_every_sort_work() {
     assert!(run.stderr.contains("has no rows"), "{}", run.stderr);
     assert!(run.json()["summary"]["exact"]["base"]["exact_match"]["value"].is_null());
     // CSV, unicode, completions that the data have, messages.
-    workspace.write(
-        "data/rows.csv",
-        "key,question,gold,base_out,tuned_out\n007,\"é \u{1F600}\nüber\",x,x,\n008,b,y,z,y\n",
-    );
+    workspace
+        .write("data/rows.csv", "key,question,gold,base_out,tuned_out\n007,\"é \u{1F600}\nüber\",x,x,\n008,b,y,z,y\n");
     workspace.write(
         "pipelines/p.yaml",
         format!(
@@ -252,114 +166,57 @@ fn data_of_every_sort_work() {
     let run = workspace.run(&[]).code(0).json();
     let exact = &run["summary"]["exact"];
     assert_eq!(
-        (
-            exact["base"]["exact_match"]["value"].as_f64(),
-            exact["base"]["exact_match"]["n"].as_u64()
-        ),
+        (exact["base"]["exact_match"]["value"].as_f64(), exact["base"]["exact_match"]["n"].as_u64()),
         (Some(0.5), Some(2))
     );
     assert_eq!(
-        (
-            exact["tuned"]["exact_match"]["value"].as_f64(),
-            exact["tuned"]["exact_match"]["missing"].as_u64()
-        ),
+        (exact["tuned"]["exact_match"]["value"].as_f64(), exact["tuned"]["exact_match"]["missing"].as_u64()),
         (Some(1.0), Some(1))
     );
     let calls = server.take();
     assert_eq!(calls.len(), 2);
     assert!(
-        calls
-            .iter()
-            .any(|call| call["messages"][1]["content"] == "é \u{1F600}\nüber"
-                && call["messages"][0]["role"] == "system")
+        calls.iter().any(
+            |call| call["messages"][1]["content"] == "é \u{1F600}\nüber" && call["messages"][0]["role"] == "system"
+        )
     );
 }
 
 #[test]
 fn samples_of_a_row_are_averaged_first() {
     let server = Server::start(|_, body, _| {
-        Reply::Text(if body["seed"] == 1 {
-            "gold 0".to_owned()
-        } else {
-            default_reply(body)
-        })
+        Reply::Text(if body["seed"] == 1 { "gold 0".to_owned() } else { default_reply(body) })
     });
     let workspace = standard(&server, 1);
-    workspace.edit(
-        "pipelines/p.yaml",
-        "    options: { temperature: 0 }",
-        "    samples: 2",
-    );
+    workspace.edit("pipelines/p.yaml", "    options: { temperature: 0 }", "    samples: 2");
     let run = workspace.run(&["--only", "exact"]).code(0).json();
     let exact = &run["summary"]["exact"]["tuned"]["exact_match"];
-    assert_eq!(
-        (exact["value"].as_f64(), exact["n"].as_u64()),
-        (Some(0.5), Some(1))
-    );
+    assert_eq!((exact["value"].as_f64(), exact["n"].as_u64()), (Some(0.5), Some(1)));
 }
 
 #[test]
 fn random_samples_do_not_depend_on_the_order_of_the_file() {
     let server = Server::plain();
     let workspace = standard(&server, 50);
-    workspace.edit(
-        "pipelines/p.yaml",
-        "id: key",
-        "id: key\n    sample: { size: 10, strategy: random, seed: 3 }",
-    );
+    workspace.edit("pipelines/p.yaml", "id: key", "id: key\n    sample: { size: 10, strategy: random, seed: 3 }");
     workspace.run(&["--only", "rows"]).code(0);
     let before = workspace.show("rows");
-    let mut lines: Vec<String> = workspace
-        .read("data/rows.jsonl")
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let mut lines: Vec<String> = workspace.read("data/rows.jsonl").lines().map(str::to_owned).collect();
     lines.reverse();
     workspace.write("data/rows.jsonl", lines.join("\n"));
     workspace.run(&["--only", "rows"]).code(0);
     assert_eq!(workspace.show("rows"), before);
     assert_eq!(before.len(), 10);
-    assert_ne!(
-        before,
-        workspace
-            .show("rows")
-            .into_iter()
-            .take(5)
-            .collect::<Vec<_>>()
-    );
+    assert_ne!(before, workspace.show("rows").into_iter().take(5).collect::<Vec<_>>());
 }
 
 #[test]
 fn the_command_line_says_what_is_wrong() {
     let workspace = Workspace::new();
-    assert!(
-        workspace
-            .etalon(&["run", "nope.yaml"])
-            .code(2)
-            .stderr
-            .contains("there is no pipeline nope.yaml")
-    );
-    assert!(
-        workspace
-            .etalon(&["run"])
-            .code(2)
-            .stderr
-            .contains("PIPELINE")
-    );
-    assert!(
-        workspace
-            .etalon(&["check"])
-            .code(2)
-            .stderr
-            .contains("there is no pipeline")
-    );
-    assert!(
-        workspace
-            .etalon(&["--version"])
-            .code(0)
-            .stdout
-            .starts_with("etalon 0.")
-    );
+    assert!(workspace.etalon(&["run", "nope.yaml"]).code(2).stderr.contains("there is no pipeline nope.yaml"));
+    assert!(workspace.etalon(&["run"]).code(2).stderr.contains("PIPELINE"));
+    assert!(workspace.etalon(&["check"]).code(2).stderr.contains("there is no pipeline"));
+    assert!(workspace.etalon(&["--version"]).code(0).stdout.starts_with("etalon 0."));
     assert!(
         workspace
             .etalon(&["run", "x", "--workspace", "/nowhere/at/all"])
@@ -369,18 +226,6 @@ fn the_command_line_says_what_is_wrong() {
     );
     let server = Server::plain();
     let workspace = standard(&server, 2);
-    assert!(
-        workspace
-            .run(&["--only", "anwsers"])
-            .code(2)
-            .stderr
-            .contains("did you mean `answers`?")
-    );
-    assert!(
-        workspace
-            .run(&["--refresh", "nothing"])
-            .code(2)
-            .stderr
-            .contains("there is no such stage")
-    );
+    assert!(workspace.run(&["--only", "anwsers"]).code(2).stderr.contains("did you mean `answers`?"));
+    assert!(workspace.run(&["--refresh", "nothing"]).code(2).stderr.contains("there is no such stage"));
 }

@@ -41,9 +41,7 @@ struct Shared {
 
 impl Server {
     /// Starts a server; the handler gets the number of the call, its body and headers.
-    pub fn start(
-        handler: impl Fn(usize, &Value, &HeaderMap) -> Reply + Send + Sync + 'static,
-    ) -> Server {
+    pub fn start(handler: impl Fn(usize, &Value, &HeaderMap) -> Reply + Send + Sync + 'static) -> Server {
         let shared = Shared {
             handler: Arc::new(handler),
             calls: Arc::default(),
@@ -54,16 +52,11 @@ impl Server {
         let (address, addressed) = std::sync::mpsc::channel();
         let app = Router::new().fallback(answer).with_state(shared.clone());
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 address.send(listener.local_addr().unwrap()).unwrap();
-                let _ = axum::serve(listener, app)
-                    .with_graceful_shutdown(async move { drop(stopped.await) })
-                    .await;
+                let _ = axum::serve(listener, app).with_graceful_shutdown(async move { drop(stopped.await) }).await;
             });
         });
         let address = addressed.recv().unwrap();
@@ -145,11 +138,7 @@ fn completion(body: &Value, text: &str) -> Response {
 /// Returns the last user message.
 pub fn prompt(body: &Value) -> String {
     let messages = body["messages"].as_array().cloned().unwrap_or_default();
-    messages
-        .last()
-        .and_then(|message| message["content"].as_str())
-        .unwrap_or_default()
-        .to_owned()
+    messages.last().and_then(|message| message["content"].as_str()).unwrap_or_default().to_owned()
 }
 
 /// Grades where it is asked to, compares where it is asked to, else echoes.
@@ -160,10 +149,7 @@ pub fn default_reply(body: &Value) -> String {
     } else if prompt.contains("COMPARE") {
         "[[B]]".to_owned()
     } else {
-        format!(
-            "{} says {prompt}",
-            body["model"].as_str().unwrap_or_default()
-        )
+        format!("{} says {prompt}", body["model"].as_str().unwrap_or_default())
     }
 }
 
@@ -186,22 +172,14 @@ impl Ran {
     /// Asserts the exit code.
     #[track_caller]
     pub fn code(self, code: i32) -> Ran {
-        assert_eq!(
-            self.code, code,
-            "stdout:\n{}\nstderr:\n{}",
-            self.stdout, self.stderr
-        );
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
-            panic!(
-                "{error}\nstdout:\n{}\nstderr:\n{}",
-                self.stdout, self.stderr
-            )
-        })
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr))
     }
 
     /// Returns `node outcome` per node, for assertions on what ran.
@@ -213,11 +191,7 @@ impl Ran {
             .unwrap()
             .iter()
             .map(|node| {
-                let state = if node["outcome"].is_string() {
-                    field(node, "outcome")
-                } else {
-                    field(node, "state")
-                };
+                let state = if node["outcome"].is_string() { field(node, "outcome") } else { field(node, "state") };
                 format!("{} {state}", field(node, "node"))
             })
             .collect()
@@ -226,11 +200,7 @@ impl Ran {
     /// Returns the names of the nodes that ran, in order.
     #[track_caller]
     pub fn ran(&self) -> Vec<String> {
-        self.outcomes()
-            .iter()
-            .filter_map(|line| line.strip_suffix(" ran"))
-            .map(str::to_owned)
-            .collect()
+        self.outcomes().iter().filter_map(|line| line.strip_suffix(" ran")).map(str::to_owned).collect()
     }
 }
 
@@ -241,9 +211,7 @@ pub struct Workspace {
 
 impl Workspace {
     pub fn new() -> Workspace {
-        Workspace {
-            directory: tempfile::tempdir().unwrap(),
-        }
+        Workspace { directory: tempfile::tempdir().unwrap() }
     }
 
     pub fn path(&self, path: &str) -> PathBuf {
@@ -265,10 +233,7 @@ impl Workspace {
     #[track_caller]
     pub fn edit(&self, path: &str, from: &str, to: &str) -> &Workspace {
         let text = self.read(path);
-        assert!(
-            text.contains(from),
-            "{path} does not hold {from:?}:\n{text}"
-        );
+        assert!(text.contains(from), "{path} does not hold {from:?}:\n{text}");
         self.write(path, text.replace(from, to))
     }
 
@@ -302,11 +267,7 @@ impl Workspace {
     }
 
     pub fn spawn(&self, arguments: &[&str]) -> Child {
-        self.command(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+        self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Returns the lines of `show`.
@@ -337,7 +298,10 @@ pub fn standard(server: &Server, n: usize) -> Workspace {
         .write("etalon.toml", "")
         .write("data/rows.jsonl", rows(n))
         .write("templates/ask.j2", "Q: {{ row.question }}")
-        .write("templates/grade.j2", "GRADE\n{{ completion }}\n{% for c in criteria %}{{ c.name }}: {{ c.ask }}\n{% endfor %}")
+        .write(
+            "templates/grade.j2",
+            "GRADE\n{{ completion }}\n{% for c in criteria %}{{ c.name }}: {{ c.ask }}\n{% endfor %}",
+        )
         .write("templates/compare.j2", "COMPARE\nA: {{ a }}\nB: {{ b }}")
         .write("pipelines/p.yaml", standard_spec(&server.url));
     workspace

@@ -11,18 +11,13 @@ use etalon::stats::wilson;
 
 #[test]
 fn vectors() {
-    let directory = std::env::var_os("ETALON_VECTORS").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors"),
-        PathBuf::from,
-    );
+    let directory = std::env::var_os("ETALON_VECTORS")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors"), PathBuf::from);
     let mut failures = Vec::new();
     let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "json")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
         .collect();
     files.sort();
     assert!(!files.is_empty());
@@ -47,12 +42,7 @@ fn vectors() {
         }
         println!("{family}: {passed}/{}", cases.len());
     }
-    assert!(
-        failures.is_empty(),
-        "{} failures:\n{}",
-        failures.len(),
-        failures[..failures.len().min(20)].join("\n")
-    );
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures[..failures.len().min(20)].join("\n"));
 }
 
 /// Whether a case was held to its expectation.
@@ -67,23 +57,14 @@ fn verdict_parse(case: &Value) -> Result<Held, String> {
     let finish_reason = input["finish_reason"].as_str();
     let status = |status| serde_json::to_value(status).unwrap();
     let found = if input["mode"] == "pairwise" {
-        let reading = read_pair(
-            text,
-            input["allow_tie"].as_bool().unwrap_or(true),
-            finish_reason,
-            None,
-        );
+        let reading = read_pair(text, input["allow_tie"].as_bool().unwrap_or(true), finish_reason, None);
         json!({
             "status": status(reading.status), "verdict": reading.verdict.map(|verdict| verdict.label()),
             "conflict": reading.conflict, "notes": reading.notes,
         })
     } else {
-        let criteria: Vec<String> = input["criteria"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|c| c.as_str().unwrap().to_owned())
-            .collect();
+        let criteria: Vec<String> =
+            input["criteria"].as_array().unwrap().iter().map(|c| c.as_str().unwrap().to_owned()).collect();
         let number = |name: &str, default: f64| input[name].as_f64().unwrap_or(default);
         let scale = Scale {
             low: number("lo", 1.0),
@@ -91,29 +72,22 @@ fn verdict_parse(case: &Value) -> Result<Held, String> {
             fractional: input["fractional"].as_bool().unwrap_or(false),
         };
         let reading = read_rubric(text, &criteria, scale, finish_reason, None);
-        let scores: serde_json::Map<String, Value> = reading
-            .scores
-            .into_iter()
-            .map(|(name, score)| {
-                (
-                    name,
-                    score.map_or(Value::Null, |score| {
-                        if score.fract() == 0.0 {
-                            json!(score as i64)
-                        } else {
-                            json!(score)
-                        }
-                    }),
-                )
-            })
-            .collect();
+        let scores: serde_json::Map<String, Value> =
+            reading
+                .scores
+                .into_iter()
+                .map(|(name, score)| {
+                    (
+                        name,
+                        score.map_or(Value::Null, |score| {
+                            if score.fract() == 0.0 { json!(score as i64) } else { json!(score) }
+                        }),
+                    )
+                })
+                .collect();
         json!({ "status": status(reading.status), "scores": scores, "errors": reading.errors, "notes": reading.notes })
     };
-    if found == *expected {
-        Ok(Held::Yes)
-    } else {
-        Err(format!("{found} instead of {expected} for {input}"))
-    }
+    if found == *expected { Ok(Held::Yes) } else { Err(format!("{found} instead of {expected} for {input}")) }
 }
 
 fn proportion_ci(case: &Value, tolerance: f64) -> Result<Held, String> {

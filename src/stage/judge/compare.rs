@@ -70,21 +70,13 @@ struct Compare {
     seed: u64,
 }
 
-pub(super) fn parse(
-    node: &Node,
-    what: &str,
-    problems: &mut Vec<Problem>,
-) -> Option<Box<dyn Method>> {
+pub(super) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Option<Box<dyn Method>> {
     match decode::<Settings>(node, &format!("{what}: `compare`")) {
         Ok(settings) => {
             if !matches!(settings.verdicts, 2 | 3) {
                 let place = node.get("verdicts").map_or(&node.place, |node| &node.place);
                 problems.push(
-                    Problem::error(
-                        "wrong-value",
-                        format!("{what}: `verdicts` is 2 (A, B) or 3 (A, B, tie)"),
-                    )
-                    .at(place),
+                    Problem::error("wrong-value", format!("{what}: `verdicts` is 2 (A, B) or 3 (A, B, tie)")).at(place),
                 );
                 return None;
             }
@@ -139,16 +131,7 @@ impl Method for Compare {
     }
 
     fn variables(&self) -> &'static [&'static str] {
-        &[
-            "row",
-            "params",
-            "a",
-            "b",
-            "prompt",
-            "reference",
-            "tag",
-            "ties",
-        ]
+        &["row", "params", "a", "b", "prompt", "reference", "tag", "ties"]
     }
 
     fn baseline(&self) -> Option<&str> {
@@ -157,20 +140,13 @@ impl Method for Compare {
 
     fn settings(&self) -> Map<String, Value> {
         let mut settings = Map::new();
-        let order = if self.order == Order::Both {
-            "both"
-        } else {
-            "random"
-        };
+        let order = if self.order == Order::Both { "both" } else { "random" };
         settings.insert("compare.order".to_owned(), order.into());
         if self.order == Order::Random && self.seed != 0 {
             settings.insert("compare.seed".to_owned(), self.seed.into());
         }
         if self.tie_rule != TieRule::Mtbench {
-            settings.insert(
-                "compare.tie_rule".to_owned(),
-                format!("{:?}", self.tie_rule).to_lowercase().into(),
-            );
+            settings.insert("compare.tie_rule".to_owned(), format!("{:?}", self.tie_rule).to_lowercase().into());
         }
         if !self.allow_tie {
             settings.insert("compare.verdicts".to_owned(), 2.into());
@@ -180,20 +156,13 @@ impl Method for Compare {
 
     fn without_asking(&self, candidates: &Candidates<'_>) -> Option<Judgement> {
         let baseline = candidates.baseline.unwrap_or_default();
-        let verdict = match (
-            candidates.completion.trim().is_empty(),
-            baseline.trim().is_empty(),
-        ) {
+        let verdict = match (candidates.completion.trim().is_empty(), baseline.trim().is_empty()) {
             (false, false) => return None,
             (true, true) => "tie",
             (true, false) => "loss",
             (false, true) => "win",
         };
-        let mut judgement = missing(
-            candidates,
-            VerdictStatus::Ok,
-            Some("empty_output".to_owned()),
-        );
+        let mut judgement = missing(candidates, VerdictStatus::Ok, Some("empty_output".to_owned()));
         judgement.verdict = Some(verdict.to_owned());
         Some(judgement)
     }
@@ -203,11 +172,8 @@ impl Method for Compare {
         self.orders(candidates.id)
             .into_iter()
             .map(|is_first| {
-                let (a, b) = if is_first {
-                    (candidates.completion, baseline)
-                } else {
-                    (baseline, candidates.completion)
-                };
+                let (a, b) =
+                    if is_first { (candidates.completion, baseline) } else { (baseline, candidates.completion) };
                 Question {
                     variables: vec![
                         ("a", TemplateValue::from(a)),
@@ -234,10 +200,7 @@ impl Method for Compare {
         };
         Reading {
             status: reading.status,
-            said: reading
-                .verdict
-                .map(Verdict::label)
-                .map_or(Value::Null, Value::from),
+            said: reading.verdict.map(Verdict::label).map_or(Value::Null, Value::from),
             reason: Some(text.trim().chars().take(MAX_REASON).collect()),
             error: error.to_owned(),
         }
@@ -248,16 +211,9 @@ impl Method for Compare {
         match tag {
             Some(tag) => format!(
                 "one line: `VERDICT-{tag}: A` or `VERDICT-{tag}: B`{}",
-                if self.allow_tie {
-                    format!(" or `VERDICT-{tag}: TIE`")
-                } else {
-                    String::new()
-                }
+                if self.allow_tie { format!(" or `VERDICT-{tag}: TIE`") } else { String::new() }
             ),
-            None => format!(
-                "the verdict in double brackets: [[A]] or [[B]]{}",
-                tie.replace("TIE", "[[TIE]]")
-            ),
+            None => format!("the verdict in double brackets: [[A]] or [[B]]{}", tie.replace("TIE", "[[TIE]]")),
         }
     }
 
@@ -267,22 +223,14 @@ impl Method for Compare {
             .iter()
             .zip(&orders)
             .map(|(reading, is_first)| {
-                let label = reading
-                    .said
-                    .as_str()
-                    .filter(|_| reading.status.is_valid())?;
+                let label = reading.said.as_str().filter(|_| reading.status.is_valid())?;
                 Some(outcome(label, *is_first))
             })
             .collect();
         let failed = readings.iter().find(|reading| !reading.status.is_valid());
         let status = match failed {
             Some(reading) => reading.status,
-            None if readings
-                .iter()
-                .any(|reading| reading.status == VerdictStatus::Repaired) =>
-            {
-                VerdictStatus::Repaired
-            }
+            None if readings.iter().any(|reading| reading.status == VerdictStatus::Repaired) => VerdictStatus::Repaired,
             None => VerdictStatus::Ok,
         };
         let reason = failed
@@ -309,17 +257,11 @@ impl Method for Compare {
     }
 
     fn tally(&self, seed: u64) -> Box<dyn Tally> {
-        Box::new(CompareTally {
-            points: MeanTally::new(seed),
-            ..CompareTally::default()
-        })
+        Box::new(CompareTally { points: MeanTally::new(seed), ..CompareTally::default() })
     }
 
     fn values(&self) -> Vec<(String, Unit)> {
-        let mut values = vec![
-            ("win_rate".to_owned(), Unit::Rate),
-            ("decisive_win_rate".to_owned(), Unit::Rate),
-        ];
+        let mut values = vec![("win_rate".to_owned(), Unit::Rate), ("decisive_win_rate".to_owned(), Unit::Rate)];
         if self.order == Order::Both {
             values.push(("position_consistency".to_owned(), Unit::Rate));
         }
@@ -367,8 +309,7 @@ impl Tally for CompareTally {
             .collect();
         if !pairs.is_empty() {
             self.swapped += 1;
-            self.consistent +=
-                pairs.iter().filter(|same| **same).count() as f64 / pairs.len() as f64;
+            self.consistent += pairs.iter().filter(|same| **same).count() as f64 / pairs.len() as f64;
         }
         let verdicts: Vec<f64> = judgements
             .iter()
@@ -387,14 +328,12 @@ impl Tally for CompareTally {
         }
         self.n += 1;
         let share = |is_meant: &dyn Fn(f64) -> bool| {
-            verdicts.iter().filter(|points| is_meant(**points)).count() as f64
-                / verdicts.len() as f64
+            verdicts.iter().filter(|points| is_meant(**points)).count() as f64 / verdicts.len() as f64
         };
         self.wins += share(&|points| points > 0.5);
         self.losses += share(&|points| points < 0.5);
         self.ties += share(&|points| points == 0.5);
-        self.points
-            .add_value(Some(verdicts.iter().sum::<f64>() / verdicts.len() as f64));
+        self.points.add_value(Some(verdicts.iter().sum::<f64>() / verdicts.len() as f64));
     }
 
     fn finish(&mut self, summary: &mut Summary) {
@@ -418,34 +357,16 @@ impl Tally for CompareTally {
         };
         summary.values.insert("win_rate".to_owned(), win_rate);
         let decided = self.wins + self.losses;
-        summary.values.insert(
-            "decisive_win_rate".to_owned(),
-            proportion(self.wins, decided, decided.round() as u64),
-        );
+        summary.values.insert("decisive_win_rate".to_owned(), proportion(self.wins, decided, decided.round() as u64));
         if self.swapped > 0 {
             let consistency = Estimate {
                 missing: n + missing - self.swapped,
                 ..proportion(self.consistent, self.swapped as f64, self.swapped)
             };
-            summary
-                .values
-                .insert("position_consistency".to_owned(), consistency);
+            summary.values.insert("position_consistency".to_owned(), consistency);
         }
-        for (name, value) in [
-            ("wins", self.wins),
-            ("losses", self.losses),
-            ("ties", self.ties),
-        ] {
-            summary.values.insert(
-                name.to_owned(),
-                Estimate {
-                    value: Some(value),
-                    low: None,
-                    high: None,
-                    n,
-                    missing,
-                },
-            );
+        for (name, value) in [("wins", self.wins), ("losses", self.losses), ("ties", self.ties)] {
+            summary.values.insert(name.to_owned(), Estimate { value: Some(value), low: None, high: None, n, missing });
         }
     }
 }

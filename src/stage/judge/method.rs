@@ -87,11 +87,7 @@ pub(super) trait Tally: Send {
 pub(super) type Parse = fn(&Node, &str, &mut Vec<Problem>) -> Option<Box<dyn Method>>;
 
 /// Returns a judgement without a verdict.
-pub(super) fn missing(
-    candidates: &Candidates<'_>,
-    status: VerdictStatus,
-    reason: Option<String>,
-) -> Judgement {
+pub(super) fn missing(candidates: &Candidates<'_>, status: VerdictStatus, reason: Option<String>) -> Judgement {
     Judgement {
         id: candidates.id.to_owned(),
         orders: Vec::new(),

@@ -33,12 +33,12 @@ use super::drive::{Sink, drive};
 use super::inference::{check_model, check_options, sample_id};
 use super::join::{Join, Joined};
 use super::prompt::{
-    Conversation, Failures, MaxFailures, MessageSetting, Prompt, Variables, add_completions,
-    add_model, max_failures, merge_options, params_value,
+    Conversation, Failures, MaxFailures, MessageSetting, Prompt, Variables, add_completions, add_model, max_failures,
+    merge_options, params_value,
 };
 use super::{
-    Account, BASELINE, COMPLETIONS, Facts, Input, Job, Produced, Progress, Scope, Shown, Stage,
-    StageError, coverage, seed_of,
+    Account, BASELINE, COMPLETIONS, Facts, Input, Job, Produced, Progress, Scope, Shown, Stage, StageError, coverage,
+    seed_of,
 };
 use crate::digest::Digest;
 use crate::problem::{Place, Problem, suggest};
@@ -104,43 +104,26 @@ struct Judge {
 pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
     let what = format!("stage {}", spec.name);
     let settings: Settings = decode(&spec.settings, &what)?;
-    let place = |field: &str| {
-        spec.settings
-            .get(field)
-            .map_or(&spec.place, |node| &node.place)
-            .clone()
-    };
+    let place = |field: &str| spec.settings.get(field).map_or(&spec.place, |node| &node.place).clone();
     let mut problems = Vec::new();
     check_model(scope, &settings.model, &place("model"), true, &mut problems);
     check_options(&spec.settings, &settings.options, &mut problems);
-    let given: Vec<&(&str, Parse)> = METHODS
-        .iter()
-        .filter(|(field, _)| spec.settings.get(field).is_some())
-        .collect();
+    let given: Vec<&(&str, Parse)> = METHODS.iter().filter(|(field, _)| spec.settings.get(field).is_some()).collect();
     let method = match given.as_slice() {
-        [(field, parse)] => spec
-            .settings
-            .get(field)
-            .and_then(|node| parse(node, &what, &mut problems)),
+        [(field, parse)] => spec.settings.get(field).and_then(|node| parse(node, &what, &mut problems)),
         [] => {
             let names: Vec<&str> = METHODS.iter().map(|(field, _)| *field).collect();
             problems.push(
-                Problem::error(
-                    "missing-field",
-                    format!("{what} needs one of {}", names.join(", ")),
-                )
-                .at(&spec.place)
-                .help("rubric: { criteria: { accuracy: Is the information correct? } }"),
+                Problem::error("missing-field", format!("{what} needs one of {}", names.join(", ")))
+                    .at(&spec.place)
+                    .help("rubric: { criteria: { accuracy: Is the information correct? } }"),
             );
             None
         }
         [_, (second, _), ..] => {
             problems.push(
-                Problem::error(
-                    "conflict",
-                    format!("{what} has two methods; split it into two stages"),
-                )
-                .at(&place(second)),
+                Problem::error("conflict", format!("{what} has two methods; split it into two stages"))
+                    .at(&place(second)),
             );
             None
         }
@@ -150,31 +133,15 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
     };
     if settings.messages.is_some() && (settings.prompt.is_some() || settings.system.is_some()) {
         problems.push(
-            Problem::error(
-                "conflict",
-                format!("{what} has `messages` beside `system` or `prompt`"),
-            )
-            .at(&place("messages")),
+            Problem::error("conflict", format!("{what} has `messages` beside `system` or `prompt`"))
+                .at(&place("messages")),
         );
     }
     let fields = (&settings.system, &settings.prompt, &settings.messages);
     let default = Some((method.default_prompt(), &spec.place));
-    let conversation = Conversation::load(
-        scope,
-        &spec.settings,
-        fields,
-        default,
-        method.variables(),
-        &mut problems,
-    );
+    let conversation = Conversation::load(scope, &spec.settings, fields, default, method.variables(), &mut problems);
     let reference = settings.reference.as_ref().and_then(|text| {
-        match Prompt::load_value(
-            scope,
-            "reference",
-            text,
-            &place("reference"),
-            REFERENCE_VARIABLES,
-        ) {
+        match Prompt::load_value(scope, "reference", text, &place("reference"), REFERENCE_VARIABLES) {
             Ok(prompt) => Some(prompt),
             Err(found) => {
                 problems.extend(found);
@@ -190,20 +157,12 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
     if !problems.is_empty() {
         return Err(problems);
     }
-    let model_options = scope
-        .models
-        .get(&settings.model)
-        .map(|model| model.options.clone())
-        .unwrap_or_default();
+    let model_options = scope.models.get(&settings.model).map(|model| model.options.clone()).unwrap_or_default();
     Ok(Arc::new(Judge {
         input: settings.input,
         input_place: place("input"),
         place: spec.place.clone(),
-        baseline_place: spec
-            .settings
-            .nearest(&["compare".to_owned(), "baseline".to_owned()])
-            .place
-            .clone(),
+        baseline_place: spec.settings.nearest(&["compare".to_owned(), "baseline".to_owned()]).place.clone(),
         model_place: place("model"),
         options: merge_options(&model_options, &stage_options),
         model: settings.model,
@@ -255,13 +214,8 @@ impl Sink<Judged> for JudgementSink {
         self.progress.count(judged.failure.is_some());
         let judgement = judged.judgement;
         self.valid += u64::from(judgement.status.is_valid());
-        self.writer
-            .push(&sample_id(&judgement.id, judgement.sample), &judgement)?;
-        if self
-            .of_row
-            .first()
-            .is_some_and(|first| first.id != judgement.id)
-        {
+        self.writer.push(&sample_id(&judgement.id, judgement.sample), &judgement)?;
+        if self.of_row.first().is_some_and(|first| first.id != judgement.id) {
             self.tally.add(&self.of_row);
             self.of_row.clear();
         }
@@ -278,11 +232,7 @@ enum Asked {
 }
 
 impl Work {
-    async fn judge(
-        self: Arc<Self>,
-        joined: Arc<Joined>,
-        sample: usize,
-    ) -> Result<Judged, StageError> {
+    async fn judge(self: Arc<Self>, joined: Arc<Joined>, sample: usize) -> Result<Judged, StageError> {
         let completion = &joined.completions[sample];
         let baseline = joined.baseline.get(sample).or(joined.baseline.first());
         let candidates = Candidates {
@@ -291,9 +241,7 @@ impl Work {
             finish_reason: completion.finish_reason.as_deref(),
             baseline: baseline.and_then(|baseline| baseline.text.as_deref()),
         };
-        let mut judged = self
-            .judge_candidates(&joined, completion, baseline, &candidates)
-            .await?;
+        let mut judged = self.judge_candidates(&joined, completion, baseline, &candidates).await?;
         judged.judgement.sample = completion.sample;
         Ok(judged)
     }
@@ -307,73 +255,44 @@ impl Work {
     ) -> Result<Judged, StageError> {
         let method = &*self.judge.method;
         let sides: Vec<Option<Status>> = match method.baseline() {
-            Some(_) => vec![
-                Some(completion.status),
-                baseline.map(|baseline| baseline.status),
-            ],
+            Some(_) => vec![Some(completion.status), baseline.map(|baseline| baseline.status)],
             None => vec![Some(completion.status)],
         };
         let without = |status, reason: &str| Judged {
             judgement: missing(candidates, status, Some(reason.to_owned())),
             failure: None,
         };
-        if sides
-            .iter()
-            .any(|side| !matches!(side, Some(Status::Ok | Status::Unknown)))
-        {
-            return Ok(without(
-                VerdictStatus::Missing,
-                "there is no completion to judge",
-            ));
+        if sides.iter().any(|side| !matches!(side, Some(Status::Ok | Status::Unknown))) {
+            return Ok(without(VerdictStatus::Missing, "there is no completion to judge"));
         }
         if sides.contains(&Some(Status::Unknown)) {
             self.account.expect_calls(method.calls_per_row());
             return Ok(without(VerdictStatus::Unknown, "not bought yet"));
         }
         if let Some(judgement) = method.without_asking(candidates) {
-            return Ok(Judged {
-                judgement,
-                failure: None,
-            });
+            return Ok(Judged { judgement, failure: None });
         }
         let reference = match &self.judge.reference {
             None => None,
             Some(prompt) => {
-                let variables = Variables::new(&self.params)
-                    .with_row(&joined.row, &self.reference_reads)
-                    .value();
-                Some(
-                    prompt
-                        .template
-                        .evaluate(&variables)
-                        .map_err(|error| format!("`reference` failed: {error}")),
-                )
+                let variables = Variables::new(&self.params).with_row(&joined.row, &self.reference_reads).value();
+                Some(prompt.template.evaluate(&variables).map_err(|error| format!("`reference` failed: {error}")))
             }
         };
         let reference = match reference.transpose() {
             Ok(reference) => reference,
             Err(message) => {
                 let judgement = missing(candidates, VerdictStatus::Error, Some(message.clone()));
-                return Ok(Judged {
-                    judgement,
-                    failure: Some(message),
-                });
+                return Ok(Judged { judgement, failure: Some(message) });
             }
         };
         let mut readings = Vec::new();
         for question in method.questions(candidates) {
-            match self
-                .ask(joined, completion.sample, &question, reference.as_ref())
-                .await?
-            {
+            match self.ask(joined, completion.sample, &question, reference.as_ref()).await? {
                 Asked::Read(reading) => readings.push(reading),
                 Asked::Failed(message) => {
-                    let judgement =
-                        missing(candidates, VerdictStatus::Error, Some(message.clone()));
-                    return Ok(Judged {
-                        judgement,
-                        failure: Some(message),
-                    });
+                    let judgement = missing(candidates, VerdictStatus::Error, Some(message.clone()));
+                    return Ok(Judged { judgement, failure: Some(message) });
                 }
                 Asked::Unknown => readings.push(Reading {
                     status: VerdictStatus::Unknown,
@@ -383,10 +302,7 @@ impl Work {
                 }),
             }
         }
-        Ok(Judged {
-            judgement: method.judgement(candidates, &readings),
-            failure: None,
-        })
+        Ok(Judged { judgement: method.judgement(candidates, &readings), failure: None })
     }
 
     /// Asks one question, and once more where the reply cannot be read.
@@ -403,21 +319,14 @@ impl Work {
         };
         let mut options = self.judge.options.clone();
         for attempt in 0.. {
-            let request = Request {
-                messages: messages.clone(),
-                options: options.clone(),
-                sample: 0,
-            };
+            let request = Request { messages: messages.clone(), options: options.clone(), sample: 0 };
             let reply = match self.account.ask(&request).await? {
                 Outcome::Reply(reply, _) => reply,
                 Outcome::Failed(message) => return Ok(Asked::Failed(message)),
                 Outcome::Unknown => return Ok(Asked::Unknown),
             };
             let finish_reason = reply.finish_reason.as_deref();
-            let mut reading = self
-                .judge
-                .method
-                .read(&reply.text, finish_reason, tag.as_deref());
+            let mut reading = self.judge.method.read(&reply.text, finish_reason, tag.as_deref());
             if !reading.status.is_valid() && verdict::is_refusal(finish_reason) {
                 reading.status = VerdictStatus::Refused;
                 reading.error = "the judge refused".to_owned();
@@ -434,10 +343,7 @@ impl Work {
             messages.push(Message::new("assistant", reply.text));
             messages.push(Message::new(
                 "user",
-                format!(
-                    "Your reply could not be read: {}. Reply with only {contract}.",
-                    reading.error
-                ),
+                format!("Your reply could not be read: {}. Reply with only {contract}.", reading.error),
             ));
         }
         unreachable!("the last attempt returns")
@@ -458,10 +364,7 @@ impl Work {
                 .with("sample", sample)
                 .with("tag", tag)
                 .with("prompt", prompt.clone())
-                .with(
-                    "reference",
-                    reference.cloned().unwrap_or(TemplateValue::from(())),
-                )
+                .with("reference", reference.cloned().unwrap_or(TemplateValue::from(())))
                 .with_row(&joined.row, &self.row_reads);
             for (name, value) in &question.variables {
                 variables = variables.with(name, value.clone());
@@ -486,17 +389,9 @@ impl Work {
         let Some((stage, params)) = &self.upstream else {
             return TemplateValue::from(());
         };
-        let shown = Shown {
-            model: Some(&self.model),
-            params,
-            row: &joined.row,
-            sample,
-        };
+        let shown = Shown { model: Some(&self.model), params, row: &joined.row, sample };
         let messages = stage.asked(&shown).unwrap_or_default();
-        let turns: Vec<&Message> = messages
-            .iter()
-            .filter(|message| message.role != "system")
-            .collect();
+        let turns: Vec<&Message> = messages.iter().filter(|message| message.role != "system").collect();
         match turns.as_slice() {
             [one] => TemplateValue::from(one.text()),
             several => several
@@ -511,13 +406,12 @@ impl Work {
 
 impl Judge {
     async fn produce(self: Arc<Self>, job: Job) -> Result<Produced, StageError> {
-        let account = job.accounts.get(&self.model).cloned().ok_or_else(|| {
-            StageError::failed(format!("the judge {} cannot be asked", self.model))
-        })?;
-        let all = job
-            .inputs
-            .get(COMPLETIONS)
-            .map_or(0, |completions| completions.artifact.rows);
+        let account = job
+            .accounts
+            .get(&self.model)
+            .cloned()
+            .ok_or_else(|| StageError::failed(format!("the judge {} cannot be asked", self.model)))?;
+        let all = job.inputs.get(COMPLETIONS).map_or(0, |completions| completions.artifact.rows);
         job.progress.total.store(all, Ordering::Relaxed);
         let allowed = self.max_failures.of(all);
         let work = Arc::new(Work {
@@ -530,19 +424,13 @@ impl Judge {
                 .clone()
                 .filter(|_| self.conversation.reads("prompt"))
                 .map(|stage| (stage, job.params.clone())),
-            reference_reads: self
-                .reference
-                .as_ref()
-                .map(|prompt| prompt.template.reads.of("row"))
-                .unwrap_or_default(),
+            reference_reads: self.reference.as_ref().map(|prompt| prompt.template.reads.of("row")).unwrap_or_default(),
             judge: self.clone(),
         });
         let items = Join::open(&job.store, &job.inputs, false)?.flat_map(|joined| match joined {
             Ok(joined) => {
                 let joined = Arc::new(joined);
-                (0..joined.completions.len())
-                    .map(|sample| Ok((joined.clone(), sample)))
-                    .collect::<Vec<_>>()
+                (0..joined.completions.len()).map(|sample| Ok((joined.clone(), sample))).collect::<Vec<_>>()
             }
             Err(error) => vec![Err(error)],
         });
@@ -557,9 +445,7 @@ impl Judge {
             account: account.clone(),
             progress: job.progress.clone(),
         };
-        let judge = move |(joined, sample)| -> BoxFuture<'static, _> {
-            Box::pin(work.clone().judge(joined, sample))
-        };
+        let judge = move |(joined, sample)| -> BoxFuture<'static, _> { Box::pin(work.clone().judge(joined, sample)) };
         let idle = || account.desk().idle();
         let (sink, result) = drive(items, judge, account.desk().concurrency(), idle, sink).await;
         account.sync()?;
@@ -567,14 +453,7 @@ impl Judge {
             return Err(StageError::Failed(message));
         }
         result?;
-        let JudgementSink {
-            writer,
-            failures,
-            mut tally,
-            of_row,
-            valid,
-            ..
-        } = sink;
+        let JudgementSink { writer, failures, mut tally, of_row, valid, .. } = sink;
         if failures.count > allowed {
             return Err(failures.error(allowed, all));
         }
@@ -584,16 +463,10 @@ impl Judge {
         let artifact = writer.finish()?;
         let mut summary = Summary::default();
         tally.finish(&mut summary);
-        summary
-            .values
-            .insert("coverage".to_owned(), coverage(valid, all));
+        summary.values.insert("coverage".to_owned(), coverage(valid, all));
         let mut notes = Vec::new();
         if failures.count > 0 {
-            notes.push(format!(
-                "{} of {all} rows failed: {}",
-                failures.count,
-                failures.describe()
-            ));
+            notes.push(format!("{} of {all} rows failed: {}", failures.count, failures.describe()));
         }
         let counts = Counts {
             rows: all,
@@ -604,13 +477,7 @@ impl Judge {
             cost_usd: account.cost_usd(),
             seconds: 0.0,
         };
-        Ok(Produced {
-            artifact,
-            meta: None,
-            counts,
-            summary,
-            notes,
-        })
+        Ok(Produced { artifact, meta: None, counts, summary, notes })
     }
 }
 
@@ -625,13 +492,7 @@ impl Stage for Judge {
 
     fn models(&self, of_input: &[String]) -> Option<Vec<String>> {
         let baseline = self.method.baseline();
-        Some(
-            of_input
-                .iter()
-                .filter(|model| Some(model.as_str()) != baseline)
-                .cloned()
-                .collect(),
-        )
+        Some(of_input.iter().filter(|model| Some(model.as_str()) != baseline).cloned().collect())
     }
 
     fn check_input(&self, input: &dyn Stage, of_input: &[String], problems: &mut Vec<Problem>) {
@@ -645,19 +506,13 @@ impl Stage for Judge {
                 .prompts()
                 .find(|prompt| prompt.template.reads.reads("prompt"))
                 .map_or(&self.place, |prompt| &prompt.place);
-            problems.push(
-                Problem::error("no-prompt", message)
-                    .at(place)
-                    .help("write a template of your own that shows the columns that were asked, such as {{ row.question }}"),
-            );
+            problems.push(Problem::error("no-prompt", message).at(place).help(
+                "write a template of your own that shows the columns that were asked, such as {{ row.question }}",
+            ));
         }
         if let Some(baseline) = self.method.baseline() {
             if !of_input.iter().any(|model| model == baseline) {
-                let help = suggest(
-                    baseline,
-                    &format!("models of {}", self.input),
-                    of_input.iter().map(String::as_str),
-                );
+                let help = suggest(baseline, &format!("models of {}", self.input), of_input.iter().map(String::as_str));
                 problems.push(
                     Problem::error(
                         "unknown-model",
@@ -670,10 +525,7 @@ impl Stage for Judge {
                 problems.push(
                     Problem::error(
                         "missing-model",
-                        format!(
-                            "`{}` has only the baseline: there is nothing to compare it with",
-                            self.input
-                        ),
+                        format!("`{}` has only the baseline: there is nothing to compare it with", self.input),
                     )
                     .at(&self.place),
                 );
@@ -683,23 +535,18 @@ impl Stage for Judge {
             problems.push(
                 Problem::error("judge-is-contestant", format!("`{}` judges its own completions", self.model))
                     .at(&self.model_place)
-                    .help("take another judge, or say `allow_self: true` and mind that models prefer their own answers"),
+                    .help(
+                        "take another judge, or say `allow_self: true` and mind that models prefer their own answers",
+                    ),
             );
         }
     }
 
     fn inputs(&self, model: Option<&str>) -> Vec<Input> {
-        let input = |part, model: Option<&str>| Input {
-            part,
-            stage: self.input.clone(),
-            model: model.map(str::to_owned),
-        };
+        let input =
+            |part, model: Option<&str>| Input { part, stage: self.input.clone(), model: model.map(str::to_owned) };
         let mut inputs = vec![input(COMPLETIONS, model)];
-        inputs.extend(
-            self.method
-                .baseline()
-                .map(|baseline| input(BASELINE, Some(baseline))),
-        );
+        inputs.extend(self.method.baseline().map(|baseline| input(BASELINE, Some(baseline))));
         inputs
     }
 
@@ -708,11 +555,7 @@ impl Stage for Judge {
     }
 
     fn columns(&self) -> Vec<(String, Place)> {
-        self.conversation
-            .prompts()
-            .chain(self.reference.as_ref())
-            .flat_map(Prompt::columns)
-            .collect()
+        self.conversation.prompts().chain(self.reference.as_ref()).flat_map(Prompt::columns).collect()
     }
 
     fn fingerprint(&self, facts: &Facts<'_>) -> Result<Fingerprint, StageError> {
@@ -733,24 +576,11 @@ impl Stage for Judge {
             upstream.add_prompt(&mut fingerprint, facts);
         }
         add_model(&mut fingerprint, "judge", facts, &self.model, &self.options);
-        let columns: &[&str] = if self.conversation.reads("finish_reason") {
-            &["text", "finish_reason"]
-        } else {
-            &["text"]
-        };
-        add_completions(
-            &mut fingerprint,
-            COMPLETIONS,
-            facts.inputs.get(COMPLETIONS),
-            columns,
-        );
+        let columns: &[&str] =
+            if self.conversation.reads("finish_reason") { &["text", "finish_reason"] } else { &["text"] };
+        add_completions(&mut fingerprint, COMPLETIONS, facts.inputs.get(COMPLETIONS), columns);
         if self.method.baseline().is_some() {
-            add_completions(
-                &mut fingerprint,
-                BASELINE,
-                facts.inputs.get(BASELINE),
-                columns,
-            );
+            add_completions(&mut fingerprint, BASELINE, facts.inputs.get(BASELINE), columns);
         }
         Ok(fingerprint)
     }
@@ -763,19 +593,10 @@ impl Stage for Judge {
         if value == "coverage" {
             return Some(Unit::Rate);
         }
-        self.method
-            .values()
-            .into_iter()
-            .find(|(name, _)| name == value)
-            .map(|(_, unit)| unit)
+        self.method.values().into_iter().find(|(name, _)| name == value).map(|(_, unit)| unit)
     }
 
     fn values(&self) -> Vec<String> {
-        self.method
-            .values()
-            .into_iter()
-            .map(|(name, _)| name)
-            .chain(["coverage".to_owned()])
-            .collect()
+        self.method.values().into_iter().map(|(name, _)| name).chain(["coverage".to_owned()]).collect()
     }
 }

@@ -54,11 +54,7 @@ struct Rubric {
     names: Vec<String>,
 }
 
-pub(super) fn parse(
-    node: &Node,
-    what: &str,
-    problems: &mut Vec<Problem>,
-) -> Option<Box<dyn Method>> {
+pub(super) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Option<Box<dyn Method>> {
     let before = problems.len();
     let settings: Settings = match decode(node, &format!("{what}: `rubric`")) {
         Ok(settings) => settings,
@@ -71,12 +67,9 @@ pub(super) fn parse(
     let scale_place = node.get("scale").map_or(&node.place, |node| &node.place);
     if !(low < high && low.is_finite() && high.is_finite()) {
         problems.push(
-            Problem::error(
-                "wrong-value",
-                format!("{what}: `scale` goes from its lowest to its highest score"),
-            )
-            .at(scale_place)
-            .help("scale: [1, 5]"),
+            Problem::error("wrong-value", format!("{what}: `scale` goes from its lowest to its highest score"))
+                .at(scale_place)
+                .help("scale: [1, 5]"),
         );
     }
     let criteria_node = node.get("criteria").unwrap_or(node);
@@ -91,52 +84,31 @@ pub(super) fn parse(
     for (key, node) in criteria_node.entries() {
         if OWN_VALUES.contains(&key.text.as_str()) || key.text == "tag" || key.text == "reason" {
             problems.push(
-                Problem::error(
-                    "bad-name",
-                    format!("{what}: a criterion cannot be called `{}`", key.text),
-                )
-                .at(&key.place)
-                .help("that name means something else in the summary or the reply"),
+                Problem::error("bad-name", format!("{what}: a criterion cannot be called `{}`", key.text))
+                    .at(&key.place)
+                    .help("that name means something else in the summary or the reply"),
             );
         }
         let settings = match node.as_text() {
-            Some(ask) => CriterionSettings {
-                ask: ask.to_owned(),
-                ..CriterionSettings::default()
-            },
-            None => {
-                match decode::<CriterionSettings>(node, &format!("{what}: criterion {}", key.text))
-                {
-                    Ok(settings) => settings,
-                    Err(found) => {
-                        problems.extend(found);
-                        continue;
-                    }
+            Some(ask) => CriterionSettings { ask: ask.to_owned(), ..CriterionSettings::default() },
+            None => match decode::<CriterionSettings>(node, &format!("{what}: criterion {}", key.text)) {
+                Ok(settings) => settings,
+                Err(found) => {
+                    problems.extend(found);
+                    continue;
                 }
-            }
+            },
         };
-        if settings
-            .weight
-            .is_some_and(|weight| !(weight > 0.0 && weight.is_finite()))
-        {
+        if settings.weight.is_some_and(|weight| !(weight > 0.0 && weight.is_finite())) {
             problems.push(
-                Problem::error(
-                    "wrong-value",
-                    format!("{what}: `weight` of {} must be above 0", key.text),
-                )
-                .at(&node.place),
+                Problem::error("wrong-value", format!("{what}: `weight` of {} must be above 0", key.text))
+                    .at(&node.place),
             );
         }
-        if settings
-            .pass_at
-            .is_some_and(|pass| pass < low || pass > high)
-        {
+        if settings.pass_at.is_some_and(|pass| pass < low || pass > high) {
             problems.push(
-                Problem::error(
-                    "wrong-value",
-                    format!("{what}: `pass_at` of {} lies outside the scale", key.text),
-                )
-                .at(&node.place),
+                Problem::error("wrong-value", format!("{what}: `pass_at` of {} lies outside the scale", key.text))
+                    .at(&node.place),
             );
         }
         criteria.push(Criterion {
@@ -150,19 +122,8 @@ pub(super) fn parse(
     if problems.len() > before {
         return None;
     }
-    let names = criteria
-        .iter()
-        .map(|criterion| criterion.name.clone())
-        .collect();
-    Some(Box::new(Rubric {
-        scale: Scale {
-            low,
-            high,
-            fractional: settings.fractional,
-        },
-        criteria,
-        names,
-    }))
+    let names = criteria.iter().map(|criterion| criterion.name.clone()).collect();
+    Some(Box::new(Rubric { scale: Scale { low, high, fractional: settings.fractional }, criteria, names }))
 }
 
 /// A score as JSON: whole numbers without their `.0`.
@@ -176,11 +137,8 @@ fn number(score: f64) -> Value {
 
 impl Rubric {
     fn scores(&self, score: impl Fn(&str) -> Option<f64>) -> Map<String, Value> {
-        let mut scores: Map<String, Value> = self
-            .names
-            .iter()
-            .map(|name| (name.clone(), score(name).map_or(Value::Null, number)))
-            .collect();
+        let mut scores: Map<String, Value> =
+            self.names.iter().map(|name| (name.clone(), score(name).map_or(Value::Null, number))).collect();
         scores.sort_keys();
         scores
     }
@@ -223,10 +181,7 @@ impl Method for Rubric {
             })
             .collect();
         let mut settings = Map::new();
-        settings.insert(
-            "rubric.scale".to_owned(),
-            json!([self.scale.low, self.scale.high]),
-        );
+        settings.insert("rubric.scale".to_owned(), json!([self.scale.low, self.scale.high]));
         if self.scale.fractional {
             settings.insert("rubric.fractional".to_owned(), true.into());
         }
@@ -238,11 +193,7 @@ impl Method for Rubric {
         if !candidates.completion.trim().is_empty() {
             return None;
         }
-        let mut judgement = missing(
-            candidates,
-            VerdictStatus::Ok,
-            Some("empty_output".to_owned()),
-        );
+        let mut judgement = missing(candidates, VerdictStatus::Ok, Some("empty_output".to_owned()));
         judgement.scores = Some(self.scores(|_| Some(self.scale.low)));
         Some(judgement)
     }
@@ -254,21 +205,13 @@ impl Method for Rubric {
             .iter()
             .map(|criterion| json!({ "name": criterion.name, "ask": criterion.ask, "anchors": criterion.anchors }))
             .collect();
-        let finish_reason = candidates
-            .finish_reason
-            .map_or(TemplateValue::from(()), TemplateValue::from);
+        let finish_reason = candidates.finish_reason.map_or(TemplateValue::from(()), TemplateValue::from);
         vec![Question {
             variables: vec![
                 ("completion", TemplateValue::from(candidates.completion)),
                 ("finish_reason", finish_reason),
                 ("criteria", from_json(&Value::Array(criteria))),
-                (
-                    "scale",
-                    from_json(&Value::Array(vec![
-                        number(self.scale.low),
-                        number(self.scale.high),
-                    ])),
-                ),
+                ("scale", from_json(&Value::Array(vec![number(self.scale.low), number(self.scale.high)]))),
                 ("labels", TemplateValue::from(())),
             ],
         }]
@@ -281,48 +224,24 @@ impl Method for Rubric {
     fn read(&self, text: &str, finish_reason: Option<&str>, tag: Option<&str>) -> Reading {
         let reading = read_rubric(text, &self.names, self.scale, finish_reason, tag);
         let error = match reading.status {
-            VerdictStatus::Partial => reading
-                .errors
-                .iter()
-                .map(|(name, why)| format!("{name}: {why}"))
-                .collect::<Vec<_>>()
-                .join(", "),
+            VerdictStatus::Partial => {
+                reading.errors.iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>().join(", ")
+            }
             VerdictStatus::Truncated => "it was cut off".to_owned(),
             VerdictStatus::Empty => "it was empty".to_owned(),
-            _ if !reading.errors.is_empty() => reading
-                .errors
-                .iter()
-                .map(|(name, why)| format!("{name}: {why}"))
-                .collect::<Vec<_>>()
-                .join(", "),
+            _ if !reading.errors.is_empty() => {
+                reading.errors.iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>().join(", ")
+            }
             _ => "it holds no JSON object with the scores".to_owned(),
         };
-        let scores = self.scores(|name| {
-            reading
-                .scores
-                .iter()
-                .find(|(known, _)| known == name)
-                .and_then(|(_, score)| *score)
-        });
-        Reading {
-            status: reading.status,
-            said: Value::Object(scores),
-            reason: reading.reason,
-            error,
-        }
+        let scores =
+            self.scores(|name| reading.scores.iter().find(|(known, _)| known == name).and_then(|(_, score)| *score));
+        Reading { status: reading.status, said: Value::Object(scores), reason: reading.reason, error }
     }
 
     fn contract(&self, tag: Option<&str>) -> String {
-        let keys: Vec<String> = self
-            .names
-            .iter()
-            .map(|name| format!("\"{name}\""))
-            .collect();
-        let kind = if self.scale.fractional {
-            "a number"
-        } else {
-            "a whole number"
-        };
+        let keys: Vec<String> = self.names.iter().map(|name| format!("\"{name}\"")).collect();
+        let kind = if self.scale.fractional { "a number" } else { "a whole number" };
         let tag = tag.map_or_else(String::new, |tag| format!("\"tag\": \"{tag}\" and "));
         format!(
             "one JSON object with {tag}the keys {}, each {kind} from {} to {}",
@@ -337,11 +256,7 @@ impl Method for Rubric {
             return missing(candidates, VerdictStatus::Missing, None);
         };
         let is_read = reading.status.is_valid() || reading.status == VerdictStatus::Partial;
-        let reason = if is_read {
-            reading.reason.clone()
-        } else {
-            Some(reading.error.clone())
-        };
+        let reason = if is_read { reading.reason.clone() } else { Some(reading.error.clone()) };
         let mut judgement = missing(candidates, reading.status, reason);
         judgement.scores = Some(match (&reading.said, is_read) {
             (Value::Object(scores), true) => scores.clone(),
@@ -368,10 +283,7 @@ impl Method for Rubric {
     }
 
     fn values(&self) -> Vec<(String, Unit)> {
-        let mut values = vec![
-            ("mean".to_owned(), Unit::Scale),
-            ("overall".to_owned(), Unit::Fraction),
-        ];
+        let mut values = vec![("mean".to_owned(), Unit::Scale), ("overall".to_owned(), Unit::Fraction)];
         for criterion in &self.criteria {
             values.push((criterion.name.clone(), Unit::Scale));
             if criterion.pass_at.is_some() {
@@ -396,22 +308,12 @@ struct RubricTally {
 
 impl Tally for RubricTally {
     fn add(&mut self, judgements: &[Judgement]) {
-        let score =
-            |judgement: &Judgement, name: &str| judgement.scores.as_ref()?.get(name)?.as_f64();
+        let score = |judgement: &Judgement, name: &str| judgement.scores.as_ref()?.get(name)?.as_f64();
         let average = |values: Vec<f64>| {
-            if values.is_empty() {
-                None
-            } else {
-                Some(values.iter().sum::<f64>() / values.len() as f64)
-            }
+            if values.is_empty() { None } else { Some(values.iter().sum::<f64>() / values.len() as f64) }
         };
         for (index, (name, _, pass_at)) in self.marks.iter().enumerate() {
-            let value = average(
-                judgements
-                    .iter()
-                    .filter_map(|judgement| score(judgement, name))
-                    .collect(),
-            );
+            let value = average(judgements.iter().filter_map(|judgement| score(judgement, name)).collect());
             self.criteria[index].add_value(value);
             if let (Some(value), Some(pass_at)) = (value, pass_at) {
                 self.passes[index].1 += 1;
@@ -423,30 +325,20 @@ impl Tally for RubricTally {
         let means: Vec<f64> = judgements
             .iter()
             .filter_map(|judgement| {
-                let sum: Option<f64> = self
-                    .marks
-                    .iter()
-                    .map(|(name, weight, _)| Some(weight * score(judgement, name)?))
-                    .sum();
+                let sum: Option<f64> =
+                    self.marks.iter().map(|(name, weight, _)| Some(weight * score(judgement, name)?)).sum();
                 Some(sum? / weights)
             })
             .collect();
         let mean = average(means);
         self.mean.add_value(mean);
-        self.overall.add_value(
-            mean.map(|mean| (mean - self.scale.low) / (self.scale.high - self.scale.low)),
-        );
+        self.overall.add_value(mean.map(|mean| (mean - self.scale.low) / (self.scale.high - self.scale.low)));
     }
 
     fn finish(&mut self, summary: &mut Summary) {
         let range = (self.scale.low, self.scale.high);
-        summary
-            .values
-            .insert("mean".to_owned(), self.mean.estimate_within(range));
-        summary.values.insert(
-            "overall".to_owned(),
-            self.overall.estimate_within((0.0, 1.0)),
-        );
+        summary.values.insert("mean".to_owned(), self.mean.estimate_within(range));
+        summary.values.insert("overall".to_owned(), self.overall.estimate_within((0.0, 1.0)));
         for (index, (name, _, pass_at)) in self.marks.iter().enumerate() {
             let estimate = self.criteria[index].estimate_within(range);
             summary.values.insert(name.clone(), estimate);

@@ -20,15 +20,13 @@ const TOKEN: &str = r"A\s*>>\s*B|A\s*>\s*B|A\s*<<\s*B|A\s*<\s*B|B\s*>>\s*A|B\s*>
 
 static THINK_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)</think\s*>"));
 static THINK_START: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^\s*<think\s*>"));
-static BRACKETS: LazyLock<Regex> =
-    LazyLock::new(|| pattern(&format!(r"(?i)\[\[\s*({TOKEN})\s*\]\]")));
+static BRACKETS: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?i)\[\[\s*({TOKEN})\s*\]\]")));
 static LINE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
         r#"(?im)^[\s>*#_`-]*(?:my\s+)?(?:final\s+)?(?:verdict|answer|winner|result|decision|choice)\s*(?:is)?\s*[*_]*\s*[:：]?\s*[*_]*\s*[\[("'`]*\s*(?:(?:assistant|response|answer|model|output)\s+)?({TOKEN})\b\s*[\])"'`*_.!]*\s*$"#
     ))
 });
-static ALONE: LazyLock<Regex> =
-    LazyLock::new(|| pattern(&format!(r#"(?i)^[\s*_`"'\[(]*({TOKEN})[\s*_`"'\]).!]*$"#)));
+static ALONE: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r#"(?i)^[\s*_`"'\[(]*({TOKEN})[\s*_`"'\]).!]*$"#)));
 static SCORE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)^([+-]?[0-9]+(?:\.[0-9]+)?)(?:\s*(?:/|out\s+of)\s*([0-9]+))?$"));
 static LITERAL: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(True|False|None)\b"));
@@ -60,11 +58,7 @@ impl Verdict {
     }
 
     fn of(token: &str) -> Verdict {
-        let token: String = token
-            .chars()
-            .filter(|c| !c.is_whitespace())
-            .collect::<String>()
-            .to_uppercase();
+        let token: String = token.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_uppercase();
         match token.as_str() {
             "A" | "A>B" | "B<A" => Verdict::A,
             "A>>B" | "B<<A" => Verdict::AStrong,
@@ -125,18 +119,9 @@ fn without_reasoning(text: &str) -> Option<&str> {
 }
 
 /// Reads a comparison.
-pub fn read_pair(
-    text: &str,
-    allow_tie: bool,
-    finish_reason: Option<&str>,
-    tag: Option<&str>,
-) -> PairReading {
-    let mut reading = PairReading {
-        status: VerdictStatus::Unparsable,
-        verdict: None,
-        conflict: false,
-        notes: Vec::new(),
-    };
+pub fn read_pair(text: &str, allow_tie: bool, finish_reason: Option<&str>, tag: Option<&str>) -> PairReading {
+    let mut reading =
+        PairReading { status: VerdictStatus::Unparsable, verdict: None, conflict: false, notes: Vec::new() };
     if text.trim().is_empty() {
         reading.status = VerdictStatus::Empty;
         return reading;
@@ -174,26 +159,19 @@ fn tagged(body: &str, tag: &str, reading: &mut PairReading) -> Vec<Verdict> {
     let head = format!(
         r#"(?im)VERDICT-{tag}\s*[*_]*\s*[:：]\s*[*_\[("'`]*\s*(?:(?:assistant|response|answer|model|output)\s+)?({TOKEN})\b"#
     );
-    let (Ok(loose), Ok(strict)) = (
-        Regex::new(&head),
-        Regex::new(&format!(r#"{head}\s*[\])"'`*_.!]*[ \t\r]*$"#)),
-    ) else {
+    let (Ok(loose), Ok(strict)) = (Regex::new(&head), Regex::new(&format!(r#"{head}\s*[\])"'`*_.!]*[ \t\r]*$"#)))
+    else {
         return Vec::new();
     };
-    let hits: Vec<(usize, Verdict)> = strict
-        .captures_iter(body)
-        .filter_map(|found| Some((found.get(0)?.start(), Verdict::of(&found[1]))))
-        .collect();
+    let hits: Vec<(usize, Verdict)> =
+        strict.captures_iter(body).filter_map(|found| Some((found.get(0)?.start(), Verdict::of(&found[1])))).collect();
     let Some((last, _)) = hits.last() else {
         return Vec::new();
     };
     reading.status = VerdictStatus::Ok;
     let line_start = body[..*last].rfind('\n').map_or(0, |at| at + 1);
     let line = body[line_start..].lines().next().unwrap_or_default();
-    let sides: BTreeSet<u8> = loose
-        .captures_iter(line)
-        .map(|found| Verdict::of(&found[1]).side())
-        .collect();
+    let sides: BTreeSet<u8> = loose.captures_iter(line).map(|found| Verdict::of(&found[1]).side()).collect();
     if sides.len() > 1 {
         reading.status = VerdictStatus::Ambiguous;
         reading.conflict = true;
@@ -222,16 +200,11 @@ fn untagged(body: &str, reading: &mut PairReading) -> Vec<Verdict> {
         }
         return hits.into_iter().map(|(_, verdict)| verdict).collect();
     }
-    let mut verdicts: Vec<Verdict> = LINE
-        .captures_iter(body)
-        .map(|found| Verdict::of(&found[1]))
-        .collect();
+    let mut verdicts: Vec<Verdict> = LINE.captures_iter(body).map(|found| Verdict::of(&found[1])).collect();
     if !verdicts.is_empty() {
         reading.notes.push("labelled_line".to_owned());
-    } else if let Some(found) = lines(body)
-        .filter(|line| !line.trim().is_empty())
-        .last()
-        .and_then(|line| ALONE.captures(line))
+    } else if let Some(found) =
+        lines(body).filter(|line| !line.trim().is_empty()).last().and_then(|line| ALONE.captures(line))
     {
         verdicts.push(Verdict::of(&found[1]));
         reading.notes.push("bare_last_line".to_owned());
@@ -245,20 +218,13 @@ fn untagged(body: &str, reading: &mut PairReading) -> Vec<Verdict> {
 /// Splits at every line boundary that Unicode knows.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c| {
-        matches!(
-            c,
-            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'
-                ..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
-        )
+        matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
     })
 }
 
 /// Returns true where the model ran out of tokens.
 pub fn is_length(finish_reason: Option<&str>) -> bool {
-    matches!(
-        finish_reason,
-        Some("length" | "max_tokens" | "MAX_TOKENS" | "model_context_window_exceeded")
-    )
+    matches!(finish_reason, Some("length" | "max_tokens" | "MAX_TOKENS" | "model_context_window_exceeded"))
 }
 
 /// Returns true where the provider or the model declined.
@@ -345,10 +311,7 @@ fn strict_within(text: &str, depth: usize) -> Result<Value, Defect> {
         }
         Some(b'[') => {
             let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| Defect::Syntax)?;
-            items
-                .into_iter()
-                .map(|item| strict_within(item.get(), depth - 1))
-                .collect()
+            items.into_iter().map(|item| strict_within(item.get(), depth - 1)).collect()
         }
         _ => serde_json::from_str(text).map_err(|_| Defect::Syntax),
     }
@@ -373,9 +336,7 @@ fn entries(text: &str) -> Result<Vec<(String, &RawValue)>, Defect> {
         }
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let entries = deserializer
-        .deserialize_map(Entries)
-        .map_err(|_| Defect::Syntax)?;
+    let entries = deserializer.deserialize_map(Entries).map_err(|_| Defect::Syntax)?;
     deserializer.end().map_err(|_| Defect::Syntax)?;
     Ok(entries)
 }
@@ -417,11 +378,7 @@ fn repair(text: &str) -> (String, BTreeSet<&'static str>) {
             at += c.len_utf8();
             continue;
         }
-        if c == ','
-            && rest[1..]
-                .trim_start_matches([' ', '\t', '\r', '\n'])
-                .starts_with(['}', ']'])
-        {
+        if c == ',' && rest[1..].trim_start_matches([' ', '\t', '\r', '\n']).starts_with(['}', ']']) {
             notes.insert("trailing_comma");
             at += 1;
         } else if let Some(literal) = LITERAL.find(rest) {
@@ -446,10 +403,7 @@ fn repair(text: &str) -> (String, BTreeSet<&'static str>) {
 
 /// Keys match without case, space, `_` and `-`.
 fn normal_key(key: &str) -> String {
-    key.chars()
-        .filter(|c| !c.is_whitespace() && *c != '_' && *c != '-')
-        .collect::<String>()
-        .to_lowercase()
+    key.chars().filter(|c| !c.is_whitespace() && *c != '_' && *c != '-').collect::<String>().to_lowercase()
 }
 
 type Coerced = (Result<f64, &'static str>, Option<&'static str>);
@@ -457,9 +411,7 @@ type Coerced = (Result<f64, &'static str>, Option<&'static str>);
 fn coerce(value: &Value, scale: Scale) -> Coerced {
     let (number, note) = match value {
         Value::Object(map) => {
-            let inner = ["score", "rating", "value", "grade"]
-                .iter()
-                .find_map(|key| map.get(*key));
+            let inner = ["score", "rating", "value", "grade"].iter().find_map(|key| map.get(*key));
             return inner.map_or((Err("missing"), None), |inner| coerce(inner, scale));
         }
         Value::Null => return (Err("missing"), None),
@@ -467,27 +419,13 @@ fn coerce(value: &Value, scale: Scale) -> Coerced {
         Value::String(text) => {
             let text = text.trim();
             let Some(found) = SCORE.captures(text) else {
-                let says_nothing =
-                    ["", "n/a", "na", "none", "null", "-"].contains(&text.to_lowercase().as_str());
-                return (
-                    Err(if says_nothing {
-                        "missing"
-                    } else {
-                        "wrong_type"
-                    }),
-                    None,
-                );
+                let says_nothing = ["", "n/a", "na", "none", "null", "-"].contains(&text.to_lowercase().as_str());
+                return (Err(if says_nothing { "missing" } else { "wrong_type" }), None);
             };
-            if found
-                .get(2)
-                .is_some_and(|of| of.as_str().parse::<f64>() != Ok(scale.high))
-            {
+            if found.get(2).is_some_and(|of| of.as_str().parse::<f64>() != Ok(scale.high)) {
                 return (Err("scale_mismatch"), None);
             }
-            (
-                found[1].parse::<f64>().unwrap_or(f64::NAN),
-                Some("string_number"),
-            )
+            (found[1].parse::<f64>().unwrap_or(f64::NAN), Some("string_number"))
         }
         Value::Number(number) => (number.as_f64().unwrap_or(f64::NAN), None),
     };
@@ -504,11 +442,7 @@ fn coerce(value: &Value, scale: Scale) -> Coerced {
 }
 
 /// The best object so far: criteria found, the object, what was repaired.
-type Best = (
-    usize,
-    Option<(Map<String, Value>, Map<String, Value>)>,
-    BTreeSet<&'static str>,
-);
+type Best = (usize, Option<(Map<String, Value>, Map<String, Value>)>, BTreeSet<&'static str>);
 
 /// Reads the scores of a rubric.
 pub fn read_rubric(
@@ -520,10 +454,7 @@ pub fn read_rubric(
 ) -> RubricReading {
     let mut reading = RubricReading {
         status: VerdictStatus::Unparsable,
-        scores: criteria
-            .iter()
-            .map(|criterion| (criterion.clone(), None))
-            .collect(),
+        scores: criteria.iter().map(|criterion| (criterion.clone(), None)).collect(),
         errors: BTreeMap::new(),
         notes: Vec::new(),
         reason: None,
@@ -540,9 +471,7 @@ pub fn read_rubric(
     let (found, is_open) = objects(body);
     let best = best_object(&found, criteria, tag);
     let Some((_, Some((object, whole)), repairs)) = best else {
-        reading.notes = best
-            .map(|(_, _, notes)| notes.into_iter().map(str::to_owned).collect())
-            .unwrap_or_default();
+        reading.notes = best.map(|(_, _, notes)| notes.into_iter().map(str::to_owned).collect()).unwrap_or_default();
         if is_length(finish_reason) || is_open {
             reading.status = VerdictStatus::Truncated;
         }
@@ -554,15 +483,10 @@ pub fn read_rubric(
             Some(criterion.as_str())
         } else {
             let normal = normal_key(criterion);
-            object
-                .keys()
-                .find(|key| normal_key(key) == normal)
-                .map(String::as_str)
+            object.keys().find(|key| normal_key(key) == normal).map(String::as_str)
         };
         let Some(key) = key else {
-            reading
-                .errors
-                .insert(criterion.clone(), "missing".to_owned());
+            reading.errors.insert(criterion.clone(), "missing".to_owned());
             continue;
         };
         if key != criterion {
@@ -577,22 +501,12 @@ pub fn read_rubric(
             }
         }
     }
-    reading.reason = [
-        "reason",
-        "reasoning",
-        "rationale",
-        "explanation",
-        "justification",
-    ]
-    .iter()
-    .find_map(|key| whole.get(*key).or(object.get(*key)).and_then(Value::as_str))
-    .map(str::to_owned);
-    reading.notes = notes.into_iter().collect();
-    let scored = reading
-        .scores
+    reading.reason = ["reason", "reasoning", "rationale", "explanation", "justification"]
         .iter()
-        .filter(|(_, score)| score.is_some())
-        .count();
+        .find_map(|key| whole.get(*key).or(object.get(*key)).and_then(Value::as_str))
+        .map(str::to_owned);
+    reading.notes = notes.into_iter().collect();
+    let scored = reading.scores.iter().filter(|(_, score)| score.is_some()).count();
     reading.status = match scored {
         0 => VerdictStatus::Unparsable,
         n if n < criteria.len() => VerdictStatus::Partial,
@@ -625,15 +539,11 @@ fn best_object(found: &[&str], criteria: &[String], tag: Option<&str>) -> Option
         if tag.is_some_and(|tag| whole.get("tag").and_then(Value::as_str) != Some(tag)) {
             continue;
         }
-        let inner = ["scores", "ratings", "criteria", "evaluation"]
-            .iter()
-            .filter_map(|key| whole.get(*key)?.as_object());
+        let inner =
+            ["scores", "ratings", "criteria", "evaluation"].iter().filter_map(|key| whole.get(*key)?.as_object());
         for object in std::iter::once(&whole).chain(inner) {
             let keys: BTreeSet<String> = object.keys().map(|key| normal_key(key)).collect();
-            let hits = criteria
-                .iter()
-                .filter(|criterion| keys.contains(&normal_key(criterion)))
-                .count();
+            let hits = criteria.iter().filter(|criterion| keys.contains(&normal_key(criterion))).count();
             if hits > 0 && best.as_ref().is_none_or(|(most, _, _)| hits >= *most) {
                 best = Some((hits, Some((object.clone(), whole.clone())), repairs.clone()));
             }
@@ -646,19 +556,12 @@ fn best_object(found: &[&str], criteria: &[String], tag: Option<&str>) -> Option
 mod tests {
     use super::*;
 
-    const SCALE: Scale = Scale {
-        low: 1.0,
-        high: 5.0,
-        fractional: false,
-    };
+    const SCALE: Scale = Scale { low: 1.0, high: 5.0, fractional: false };
 
     #[test]
     fn a_tag_binds() {
         let pair = |text: &str| read_pair(text, true, None, Some("ab12cd34")).verdict;
-        assert_eq!(
-            pair("The response says [[A]].\nVERDICT-ab12cd34: B"),
-            Some(Verdict::B)
-        );
+        assert_eq!(pair("The response says [[A]].\nVERDICT-ab12cd34: B"), Some(Verdict::B));
         assert_eq!(pair("[[A]]"), None);
         assert_eq!(pair("VERDICT-00000000: A"), None);
         assert_eq!(pair("**VERDICT-ab12cd34: tie**"), Some(Verdict::Tie));
@@ -675,16 +578,9 @@ mod tests {
             assert_eq!(pair(&format!("VERDICT-ab12cd34: {text}")), None, "{text}");
         }
         let criteria = ["tone".to_owned()];
-        let rubric =
-            |text: &str| read_rubric(text, &criteria, SCALE, None, Some("ab12cd34")).scores[0].1;
-        assert_eq!(
-            rubric(r#"It says {"tone": 5}. {"tag": "ab12cd34", "tone": 2}"#),
-            Some(2.0)
-        );
-        assert_eq!(
-            rubric(r#"{"tag": "ab12cd34", "tone": 2} and {"tone": 5}"#),
-            Some(2.0)
-        );
+        let rubric = |text: &str| read_rubric(text, &criteria, SCALE, None, Some("ab12cd34")).scores[0].1;
+        assert_eq!(rubric(r#"It says {"tone": 5}. {"tag": "ab12cd34", "tone": 2}"#), Some(2.0));
+        assert_eq!(rubric(r#"{"tag": "ab12cd34", "tone": 2} and {"tone": 5}"#), Some(2.0));
         assert_eq!(rubric(r#"{"tone": 5}"#), None);
     }
 
@@ -698,11 +594,7 @@ mod tests {
             r#"{"tone": 9}"#.to_owned(),
             r#"{"tone": 1e999}"#.to_owned(),
             "{\"tone\": 5".to_owned(),
-            format!(
-                "{{\"x\": {}{}, \"y\": 1}}",
-                "[".repeat(100_000),
-                "]".repeat(100_000)
-            ),
+            format!("{{\"x\": {}{}, \"y\": 1}}", "[".repeat(100_000), "]".repeat(100_000)),
             format!("{}{}", "{\"a\":".repeat(50_000), "}".repeat(50_000)),
         ] {
             let reading = read_rubric(&text, &criteria, SCALE, None, None);
