@@ -1,14 +1,15 @@
 //! The rows of a node, with everything that led to them: what `show` prints.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 
 use serde_json::{Map, Value, json};
 
 use super::record::Records;
 use super::session::Session;
-use crate::row::{Completion, Judgement, Meta, Row, Scores, Status};
+use crate::row::{Completion, Judgement, Meta, Row, Scores};
 use crate::stage::{BASELINE, COMPLETIONS, ROWS, Shown, StageError};
-use crate::store::{Lookup, Manifest};
+use crate::store::{ArtifactReader, Lookup, Manifest};
 
 /// The manifests of a node and what it reads.
 pub struct Found {
@@ -86,38 +87,10 @@ pub fn each_row(
         while let Some(record) = records.next_if(|record| id_of(record).is_none_or(|id| id <= row.id.as_str())) {
             let record = record?;
             let sample = record.get("sample").and_then(Value::as_u64).unwrap_or(0) as u32;
-            let matches = |id: &str, of: u32| id == row.id && of == sample;
-            let completion = texts
-                .as_mut()
-                .map(|texts| {
-                    skip_to(
-                        texts,
-                        |c: &Completion| matches(&c.id, c.sample),
-                        |c| (c.id.as_str(), c.sample),
-                        (&row.id, sample),
-                    )
-                })
-                .transpose()?
-                .flatten();
-            let meta = meta
-                .as_mut()
-                .map(|meta| {
-                    skip_to(meta, |m: &Meta| matches(&m.id, m.sample), |m| (m.id.as_str(), m.sample), (&row.id, sample))
-                })
-                .transpose()?
-                .flatten();
-            let other = baseline
-                .as_mut()
-                .map(|texts| {
-                    skip_to(
-                        texts,
-                        |c: &Completion| matches(&c.id, c.sample),
-                        |c| (c.id.as_str(), c.sample),
-                        (&row.id, sample),
-                    )
-                })
-                .transpose()?
-                .flatten();
+            let at = (row.id.as_str(), sample);
+            let completion = record_at(&mut texts, |completion| (&completion.id, completion.sample), at)?;
+            let meta = record_at(&mut meta, |meta| (&meta.id, meta.sample), at)?;
+            let other = record_at(&mut baseline, |completion| (&completion.id, completion.sample), at)?;
             let mut document = Map::new();
             document.insert("id".to_owned(), row.id.clone().into());
             if let Some(model) = &node.model {
@@ -167,16 +140,16 @@ fn id_of(record: &Result<Value, crate::store::StoreError>) -> Option<&str> {
     record.as_ref().ok()?.get("id")?.as_str()
 }
 
-/// Returns the record that matches; those before it are passed over.
-fn skip_to<T: serde::de::DeserializeOwned>(
-    records: &mut std::iter::Peekable<crate::store::ArtifactReader<T>>,
-    matches: impl Fn(&T) -> bool,
+/// Returns the record of a row and sample, if there are records at all; those before it are passed over.
+fn record_at<T: serde::de::DeserializeOwned>(
+    records: &mut Option<Peekable<ArtifactReader<T>>>,
     place: impl Fn(&T) -> (&str, u32),
     at: (&str, u32),
 ) -> Result<Option<T>, StageError> {
+    let Some(records) = records else { return Ok(None) };
     while let Some(record) = records.next_if(|record| record.as_ref().map_or(true, |record| place(record) <= at)) {
         let record = record?;
-        if matches(&record) {
+        if place(&record) == at {
             return Ok(Some(record));
         }
     }
@@ -207,7 +180,5 @@ fn add_result(kind: &str, record: Value, document: &mut Map<String, Value>) {
 
 /// Returns true for a row without a valid result.
 pub fn is_failed(document: &Map<String, Value>) -> bool {
-    let valid = [Status::Ok].map(|status| serde_json::to_value(status).unwrap_or_default());
-    let is_bad = |status: &Value| !valid.contains(status) && status.as_str() != Some("repaired");
-    document.get("status").is_some_and(is_bad)
+    document.get("status").is_some_and(|status| !matches!(status.as_str(), Some("ok" | "repaired")))
 }
