@@ -8,6 +8,7 @@
 //! **Invariant:** two values have the same canonical bytes exactly if they are the same JSON value.
 
 use std::fmt;
+use std::hash::BuildHasherDefault;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -58,7 +59,9 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        let mut digits = [0; 64];
+        hex::encode_to_slice(self.0, &mut digits).map_err(|_| fmt::Error)?;
+        f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -88,6 +91,31 @@ impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Hashes digests, in tables in memory, by their own bits: they are as random as any hash of them.
+pub type OwnBits = BuildHasherDefault<OwnBitsHasher>;
+
+/// See [`OwnBits`].
+#[derive(Default)]
+pub struct OwnBitsHasher(u64);
+
+impl std::hash::Hasher for OwnBitsHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 ^= u64::from_ne_bytes(word);
+        }
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        self.0 ^= (key >> 64) as u64 ^ key as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -52,12 +52,12 @@ fn parse(record: &ByteRecord, names: &[String]) -> Result<Record, BadRow> {
             .map_err(|_| BadRow { line, message: format!("column `{name}` is not UTF-8") })?;
         columns.insert(name.clone(), Value::from(text));
     }
-    Ok(Record { line, columns })
+    Ok(Record::new(line, columns))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::dataset::format_of;
+    use crate::dataset::{BadRow, format_of};
 
     fn read(name: &str, bytes: &[u8]) -> Vec<String> {
         let directory = tempfile::tempdir().unwrap();
@@ -67,8 +67,12 @@ mod tests {
             .unwrap()
             .open(&path)
             .unwrap()
-            .map(|record| match record {
-                Ok(record) => format!("{} {}", record.line, serde_json::Value::Object(record.columns)),
+            .map(|record| {
+                let record = record?;
+                Ok((record.line, record.columns()?))
+            })
+            .map(|record: Result<_, BadRow>| match record {
+                Ok((line, columns)) => format!("{line} {}", serde_json::Value::Object(columns)),
                 Err(bad) => bad.to_string(),
             })
             .collect()

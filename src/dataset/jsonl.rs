@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{BadRow, Record, Records};
+use super::{BadRow, Content, Record, Records};
 
 /// The longest line, in bytes: beyond it the file is hardly JSON lines.
 const MAX_LINE: usize = 256 * 1024 * 1024;
@@ -39,7 +39,7 @@ impl Iterator for Lines {
                     }
                     let text = text.trim_ascii();
                     if !text.is_empty() {
-                        return Some(parse(text, self.line));
+                        return Some(Ok(Record { line: self.line, content: Content::Json(text.to_vec()) }));
                     }
                 }
                 Err(error) => {
@@ -52,7 +52,7 @@ impl Iterator for Lines {
     }
 }
 
-fn parse(text: &[u8], line: u64) -> Result<Record, BadRow> {
+pub(super) fn parse(text: &[u8], line: u64) -> Result<Map<String, Value>, BadRow> {
     let bad = |message: String| BadRow { line, message };
     if text.len() > MAX_LINE {
         return Err(bad(format!("the line has {} bytes, {MAX_LINE} are allowed", text.len())));
@@ -60,7 +60,7 @@ fn parse(text: &[u8], line: u64) -> Result<Record, BadRow> {
     let text = std::str::from_utf8(text)
         .map_err(|error| bad(format!("not UTF-8 (byte {} of the line)", error.valid_up_to())))?;
     match serde_json::from_str(text) {
-        Ok(Value::Object(columns)) => Ok(Record { line, columns }),
+        Ok(Value::Object(columns)) => Ok(columns),
         Ok(other) => Err(bad(format!("{} instead of an object", sort(&other)))),
         Err(error) => {
             let message = error.to_string();

@@ -17,7 +17,37 @@ use serde_json::{Map, Value};
 pub struct Record {
     /// Line in its file, from 1.
     pub line: u64,
-    pub columns: Map<String, Value>,
+    content: Content,
+}
+
+/// What a record holds: JSON is parsed by whoever wants it, on as many threads as there are.
+#[derive(Clone, Debug, PartialEq)]
+enum Content {
+    Columns(Map<String, Value>),
+    Json(Vec<u8>),
+}
+
+impl Record {
+    /// Returns a record whose columns are known.
+    pub fn new(line: u64, columns: Map<String, Value>) -> Record {
+        Record { line, content: Content::Columns(columns) }
+    }
+
+    /// Returns about how many bytes it has.
+    pub fn weight(&self) -> usize {
+        match &self.content {
+            Content::Columns(columns) => 64 * columns.len() + 64,
+            Content::Json(text) => text.len(),
+        }
+    }
+
+    /// Returns the columns.
+    pub fn columns(self) -> Result<Map<String, Value>, BadRow> {
+        match self.content {
+            Content::Columns(columns) => Ok(columns),
+            Content::Json(text) => jsonl::parse(&text, self.line),
+        }
+    }
 }
 
 /// A record that cannot be read.

@@ -1,42 +1,62 @@
 //! HTTP: one client per process, keys from the environment, errors in words.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, StatusCode, Url, redirect};
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Certificate, Client, Method, StatusCode, Url, redirect};
 
 use super::{BuildError, CallError, ErrorKind};
 
 /// The longest answer, in bytes.
 const MAX_ANSWER: usize = 256 * 1024 * 1024;
 
+/// What an endpoint is made of.
+pub(super) struct Address<'a> {
+    pub base_url: &'a str,
+    /// Added to the base URL.
+    pub path: &'a str,
+    /// The variable that the spec names for the key.
+    pub key_env: Option<&'a str>,
+    /// The provider's own variable, and its own host: the key is sent there and to loopback, nowhere
+    /// else.
+    pub default_key: (&'a str, &'a str),
+    /// Returns the header that carries the key.
+    pub key_header: fn(&str) -> (&'static str, String),
+    pub headers: &'a BTreeMap<String, String>,
+    pub connect_timeout: Option<f64>,
+    pub timeout: Option<f64>,
+}
+
 /// An endpoint and what may be sent to it.
-#[derive(Clone, Debug)]
 pub(super) struct Endpoint {
     /// As it enters the key: normalised, with its query.
     pub base_url: String,
     url: Url,
     /// Variable that holds the key, and whether the spec names it.
     key_env: Option<(String, bool)>,
+    key_header: fn(&str) -> (&'static str, String),
+    headers: HeaderMap,
     connect_timeout: Duration,
     timeout: Duration,
     is_loopback: bool,
-    /// The key, looked up at the first call.
-    key: OnceLock<Option<String>>,
+    /// Made at the first call.
+    line: OnceLock<Line>,
+}
+
+/// What every call to an endpoint shares.
+struct Line {
+    client: Client,
+    headers: HeaderMap,
+    key: Option<String>,
 }
 
 impl Endpoint {
-    /// Parses a base URL and adds `path` to it. `default_key` is the provider's own variable with
-    /// its own host: sent there and to loopback, nowhere else.
-    pub fn new(
-        base_url: &str,
-        path: &str,
-        key_env: Option<&str>,
-        default_key: (&str, &str),
-        connect_timeout: Option<f64>,
-        timeout: Option<f64>,
-    ) -> Result<Endpoint, BuildError> {
+    /// Parses and normalises an address.
+    pub fn new(address: Address<'_>) -> Result<Endpoint, BuildError> {
+        let Address { base_url, path, default_key, .. } = address;
         let help = "write it like http://127.0.0.1:8000/v1";
         let base =
             Url::parse(base_url).map_err(|error| BuildError::new(format!("base_url `{base_url}`: {error}"), help))?;
@@ -54,53 +74,72 @@ impl Endpoint {
         normalised.set_path(base.path().trim_end_matches('/'));
         let mut url = normalised.clone();
         url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
-        let key_env = match key_env {
+        let key_env = match address.key_env {
             Some(name) => Some((name.to_owned(), true)),
             None if host == default_key.1 || is_loopback => Some((default_key.0.to_owned(), host == default_key.1)),
             None => None,
         };
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        for (name, value) in address.headers {
+            let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) else {
+                return Err(BuildError::new(
+                    format!("the header `{name}: {value}` cannot be sent"),
+                    "X-Team: research",
+                ));
+            };
+            headers.insert(name, value);
+        }
         Ok(Endpoint {
             base_url: normalised.to_string().trim_end_matches('/').to_owned(),
             url,
             key_env,
-            connect_timeout: Duration::from_secs_f64(connect_timeout.unwrap_or(5.0)),
-            timeout: Duration::from_secs_f64(timeout.unwrap_or(300.0)),
+            key_header: address.key_header,
+            headers,
+            connect_timeout: Duration::from_secs_f64(address.connect_timeout.unwrap_or(5.0)),
+            timeout: Duration::from_secs_f64(address.timeout.unwrap_or(300.0)),
             is_loopback,
-            key: OnceLock::new(),
+            line: OnceLock::new(),
         })
     }
 
     /// Returns the API key; an error where one is needed and missing.
-    pub fn key(&self) -> Result<Option<&str>, CallError> {
-        if let Some(key) = self.key.get() {
-            return Ok(key.as_deref());
-        }
-        let found = match &self.key_env {
-            None => None,
-            Some((name, is_needed)) => match std::env::var(name) {
-                Ok(key) if !key.trim().is_empty() => Some(key.trim().to_owned()),
-                _ if !is_needed => None,
-                _ => {
-                    let message = format!("{} needs an API key and {name} is not set: export {name}=…", self.base_url);
-                    return Err(CallError::new(ErrorKind::Fatal, message));
-                }
-            },
+    fn key(&self) -> Result<Option<String>, CallError> {
+        let Some((name, is_needed)) = &self.key_env else {
+            return Ok(None);
         };
-        Ok(self.key.get_or_init(|| found).as_deref())
+        match std::env::var(name) {
+            Ok(key) if !key.trim().is_empty() => Ok(Some(key.trim().to_owned())),
+            _ if !is_needed => Ok(None),
+            _ => Err(CallError::new(
+                ErrorKind::Fatal,
+                format!("{} needs an API key and {name} is not set: export {name}=…", self.base_url),
+            )),
+        }
+    }
+
+    fn line(&self) -> Result<&Line, CallError> {
+        if let Some(line) = self.line.get() {
+            return Ok(line);
+        }
+        let key = self.key()?;
+        let mut headers = self.headers.clone();
+        if let Some((name, value)) = key.as_deref().map(self.key_header) {
+            let value = HeaderValue::from_str(&value)
+                .map_err(|_| CallError::new(ErrorKind::Fatal, "the API key has characters that cannot be sent"))?;
+            headers.insert(name, value);
+        }
+        let client = client(self.connect_timeout, self.is_loopback, self.url.scheme() == "https")?;
+        Ok(self.line.get_or_init(|| Line { client, headers, key }))
     }
 
     /// Posts a JSON body; returns the body of a 200 answer.
-    pub async fn post(&self, body: &[u8], headers: &[(&str, String)], key: Option<&str>) -> Result<String, CallError> {
-        let client = client(self.connect_timeout, self.is_loopback)?;
-        let mut request = client
-            .post(self.url.clone())
-            .timeout(self.timeout)
-            .header("content-type", "application/json")
-            .body(body.to_vec());
-        for (name, value) in headers {
-            request = request.header(*name, value);
-        }
-        let response = request.send().await.map_err(|error| self.transport(&error))?;
+    pub async fn post(&self, body: &Bytes) -> Result<String, CallError> {
+        let Line { client, headers, key } = self.line()?;
+        let mut request = reqwest::Request::new(Method::POST, self.url.clone());
+        request.headers_mut().clone_from(headers);
+        *request.timeout_mut() = Some(self.timeout);
+        *request.body_mut() = Some(body.clone().into());
+        let response = client.execute(request).await.map_err(|error| self.transport(&error))?;
         let status = response.status();
         let retry_after =
             response.headers().get("retry-after").and_then(|value| value.to_str().ok()).and_then(retry_after);
@@ -112,7 +151,7 @@ impl Endpoint {
                 format!("{} answered {} bytes", self.base_url, bytes.len()),
             ));
         }
-        let text = redacted(String::from_utf8_lossy(&bytes).into_owned(), key);
+        let text = redacted(String::from_utf8_lossy(&bytes).into_owned(), key.as_deref());
         if status == StatusCode::OK {
             return Ok(text);
         }
@@ -148,11 +187,12 @@ impl Endpoint {
     }
 }
 
-/// Returns the client for a connect timeout. Loopback never goes through a proxy.
-fn client(connect_timeout: Duration, is_loopback: bool) -> Result<Client, CallError> {
-    static CLIENTS: OnceLock<Mutex<HashMap<(Duration, bool), Client>>> = OnceLock::new();
+/// Returns the client for a connect timeout. Loopback never goes through a proxy, and without TLS
+/// nobody reads the certificates.
+fn client(connect_timeout: Duration, is_loopback: bool, is_tls: bool) -> Result<Client, CallError> {
+    static CLIENTS: OnceLock<Mutex<HashMap<(Duration, bool, bool), Client>>> = OnceLock::new();
     let mut clients = CLIENTS.get_or_init(Mutex::default).lock().expect("no panic while locked");
-    if let Some(client) = clients.get(&(connect_timeout, is_loopback)) {
+    if let Some(client) = clients.get(&(connect_timeout, is_loopback, is_tls)) {
         return Ok(client.clone());
     }
     // The second call in a process finds a provider installed: that is fine.
@@ -162,15 +202,16 @@ fn client(connect_timeout: Duration, is_loopback: bool) -> Result<Client, CallEr
         .redirect(redirect::Policy::none())
         .connect_timeout(connect_timeout)
         .pool_max_idle_per_host(usize::MAX)
-        .tls_certs_merge(roots)
         .user_agent(concat!("etalon/", env!("CARGO_PKG_VERSION")));
+    // A proxy may be behind TLS.
+    builder = if is_tls || !is_loopback { builder.tls_certs_merge(roots) } else { builder.tls_certs_only([]) };
     if is_loopback {
         // No proxy, and nothing is won by compressing.
         builder = builder.no_proxy().no_gzip();
     }
     let client =
         builder.build().map_err(|error| CallError::new(ErrorKind::Fatal, format!("failed to set up HTTP: {error}")))?;
-    clients.insert((connect_timeout, is_loopback), client.clone());
+    clients.insert((connect_timeout, is_loopback, is_tls), client.clone());
     Ok(client)
 }
 
@@ -217,7 +258,16 @@ mod tests {
     use super::*;
 
     fn endpoint(base_url: &str) -> Result<Endpoint, BuildError> {
-        Endpoint::new(base_url, "/chat/completions", None, ("OPENAI_API_KEY", "api.openai.com"), None, None)
+        Endpoint::new(Address {
+            base_url,
+            path: "/chat/completions",
+            key_env: None,
+            default_key: ("OPENAI_API_KEY", "api.openai.com"),
+            key_header: |key| ("authorization", format!("Bearer {key}")),
+            headers: &BTreeMap::new(),
+            connect_timeout: None,
+            timeout: None,
+        })
     }
 
     #[test]
@@ -226,7 +276,7 @@ mod tests {
         assert_eq!(a.base_url, "http://localhost:8000/v1?api-version=2");
         assert_eq!(a.url.as_str(), "http://localhost:8000/v1/chat/completions?api-version=2");
         assert_eq!(endpoint("http://a/v1").unwrap().base_url, endpoint("http://a/v1/").unwrap().base_url);
-        assert!(endpoint("http://user:secret@a/v1").unwrap_err().message.contains("credential"));
+        assert!(endpoint("http://user:secret@a/v1").is_err_and(|error| error.message.contains("credential")));
         assert!(endpoint("ftp://a").is_err() && endpoint("127.0.0.1:80").is_err());
     }
 

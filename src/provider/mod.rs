@@ -15,7 +15,9 @@ mod scripted;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -50,7 +52,7 @@ impl Message {
 pub struct Request {
     pub messages: Vec<Message>,
     /// The model's options with the stage's merged over them.
-    pub options: Map<String, Value>,
+    pub options: Arc<Map<String, Value>>,
     /// Ordinal of the sample, from 0. Sample 0 carries no added seed.
     pub sample: u32,
 }
@@ -118,7 +120,7 @@ pub trait Provider: Send + Sync {
     fn body(&self, request: &Request, out: &mut Vec<u8>);
 
     /// Sends one request, once. The answer is the provider's own JSON, complete, and what it says.
-    fn send<'a>(&'a self, body: &'a [u8], request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>>;
+    fn send<'a>(&'a self, body: &'a Bytes, request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>>;
 
     /// Reads an answer, now or years later.
     fn read(&self, raw: &str) -> Result<Reply, String>;

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::http::Endpoint;
+use super::http::{Address, Endpoint};
 use super::{BuildError, Building, CallError, ErrorKind, Provider, Reply, Request, Sent, messages_into};
 
 use crate::digest::{canonical_into, canonical_text};
@@ -18,7 +19,6 @@ const DEFAULT_URL: &str = "https://api.openai.com/v1";
 struct OpenAi {
     model: String,
     endpoint: Endpoint,
-    headers: Vec<(String, String)>,
     identity: Map<String, Value>,
 }
 
@@ -30,14 +30,16 @@ pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildE
             "the id that the server knows: `model: qwen2.5-3b-instruct`",
         ));
     };
-    let endpoint = Endpoint::new(
-        spec.base_url.as_deref().unwrap_or(DEFAULT_URL),
-        "/chat/completions",
-        spec.api_key_env.as_deref(),
-        ("OPENAI_API_KEY", "api.openai.com"),
-        spec.connect_timeout,
-        spec.timeout,
-    )?;
+    let endpoint = Endpoint::new(Address {
+        base_url: spec.base_url.as_deref().unwrap_or(DEFAULT_URL),
+        path: "/chat/completions",
+        key_env: spec.api_key_env.as_deref(),
+        default_key: ("OPENAI_API_KEY", "api.openai.com"),
+        key_header: |key| ("authorization", format!("Bearer {key}")),
+        headers: &spec.headers,
+        connect_timeout: spec.connect_timeout,
+        timeout: spec.timeout,
+    })?;
     let mut identity = Map::new();
     identity.insert("provider".to_owned(), "openai".into());
     identity.insert("model".to_owned(), model.clone().into());
@@ -56,8 +58,7 @@ pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildE
         let headers = spec.headers.iter().map(|(name, value)| (name.to_lowercase(), Value::from(value.as_str())));
         identity.insert("headers".to_owned(), Value::Object(headers.collect()));
     }
-    let headers = spec.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    Ok(Box::new(OpenAi { model, endpoint, headers, identity }))
+    Ok(Box::new(OpenAi { model, endpoint, identity }))
 }
 
 #[derive(Deserialize)]
@@ -112,7 +113,7 @@ impl Provider for OpenAi {
 
     fn body(&self, request: &Request, out: &mut Vec<u8>) {
         let mut fields: BTreeMap<&str, Cow<'_, Value>> = BTreeMap::new();
-        for (name, value) in &request.options {
+        for (name, value) in request.options.iter() {
             match (name.as_str(), value) {
                 ("extra", Value::Object(extra)) => {
                     fields.extend(extra.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value))));
@@ -142,15 +143,9 @@ impl Provider for OpenAi {
         out.push(b'}');
     }
 
-    fn send<'a>(&'a self, body: &'a [u8], _request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>> {
+    fn send<'a>(&'a self, body: &'a Bytes, _request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>> {
         Box::pin(async move {
-            let key = self.endpoint.key()?;
-            let mut headers: Vec<(&str, String)> =
-                self.headers.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-            if let Some(key) = key {
-                headers.push(("authorization", format!("Bearer {key}")));
-            }
-            let raw = self.endpoint.post(body, &headers, key).await?;
+            let raw = self.endpoint.post(body).await?;
             match self.read(&raw) {
                 Ok(reply) => Ok(Sent { raw, reply }),
                 // A broken body behind a 200 is a proxy or a server in trouble.
@@ -192,16 +187,32 @@ impl Provider for OpenAi {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;
     use crate::digest::canonical;
     use crate::provider::Message;
+    use crate::spec::ModelSpec;
+    use crate::template::Library;
 
     #[test]
     fn the_body_is_canonical_and_holds_what_was_asked() {
-        let endpoint = Endpoint::new("http://127.0.0.1:1/v1", "/x", None, ("K", "h"), None, None).unwrap();
-        let provider = OpenAi { model: "m\"é".to_owned(), endpoint, headers: Vec::new(), identity: Map::new() };
+        let spec = ModelSpec {
+            model: Some("m\"é".to_owned()),
+            base_url: Some("http://127.0.0.1:1/v1".to_owned()),
+            ..Default::default()
+        };
+        let provider = build(&Building {
+            name: "m",
+            spec: &spec,
+            weights: BTreeMap::new(),
+            root: std::path::Path::new("."),
+            library: &Library::new("templates".into()),
+            digest_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
+        })
+        .unwrap();
         let options =
             json!({"temperature": 0.5, "extra": {"top_k": 3, "model": "no"}, "seed": 7, "zz": {"b": 1, "a": [1.0]}});
         for sample in [0, 2] {
@@ -210,7 +221,7 @@ mod tests {
                     Message::new("system", "s\n"),
                     Message { role: "user".into(), content: json!([{"type": "text", "text": "x"}]) },
                 ],
-                options: options.as_object().unwrap().clone(),
+                options: Arc::new(options.as_object().unwrap().clone()),
                 sample,
             };
             let mut body = Vec::new();

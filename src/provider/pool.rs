@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::Semaphore;
 
@@ -91,7 +92,7 @@ impl Pool {
     }
 
     /// Makes one call, with all the patience that the model was given.
-    pub async fn call(&self, body: &[u8], request: &Request) -> Result<Answer, CallError> {
+    pub async fn call(&self, body: &Bytes, request: &Request) -> Result<Answer, CallError> {
         if !self.provider.is_remote() {
             let start = Instant::now();
             let sent = self.provider.send(body, request).await?;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -143,7 +144,7 @@ impl Provider for Replay {
         local_body(request, out);
     }
 
-    fn send<'a>(&'a self, _body: &'a [u8], request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>> {
+    fn send<'a>(&'a self, _body: &'a Bytes, request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>> {
         Box::pin(std::future::ready(self.find(request).and_then(local_sent)))
     }
 

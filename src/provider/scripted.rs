@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use minijinja::Value as TemplateValue;
 use serde_json::{Map, Value};
@@ -100,7 +101,7 @@ impl Provider for Scripted {
         local_body(request, out);
     }
 
-    fn send<'a>(&'a self, body: &'a [u8], request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>> {
+    fn send<'a>(&'a self, body: &'a Bytes, request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>> {
         Box::pin(std::future::ready(self.answer(body, request).and_then(local_sent)))
     }
 

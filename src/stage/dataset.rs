@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
+use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -14,9 +15,11 @@ use crate::digest::{Digest, Hasher, canonical_into, canonical_map_into, canonica
 use crate::problem::{Place, Problem};
 use crate::score::{Summary, Unit};
 use crate::spec::{StageSpec, Workspace, decode};
-use crate::store::{Counts, Fingerprint, Sorter, StoreError};
+use crate::store::{ColumnDigests, Counts, Fingerprint, Sorter};
 
 const REVISION: u32 = 1;
+/// Bytes of rows that are worked on side by side.
+const BATCH_BYTES: usize = 1 << 20;
 /// Bad rows shown before giving up.
 const MAX_BAD_ROWS: usize = 20;
 
@@ -132,18 +135,29 @@ impl Dataset {
                 Ok((records, path.clone()))
             }
             Source::Rows(rows) => {
-                let records = rows.clone().into_iter().zip(1..).map(|(columns, line)| Ok(Record { line, columns }));
+                let records = rows.clone().into_iter().zip(1..).map(|(columns, line)| Ok(Record::new(line, columns)));
                 Ok((Box::new(records), "rows".to_owned()))
             }
         }
     }
 
-    fn id_of(&self, record: &Record, columns: &[u8]) -> Result<String, BadRow> {
+    /// Parses a record.
+    fn take(&self, record: Record) -> Result<Taken, BadRow> {
+        let number = record.line;
+        let columns = record.columns()?;
+        let mut line = Vec::with_capacity(256);
+        line.extend_from_slice(&number.to_be_bytes());
+        canonical_map_into(&columns, &mut line);
+        let id = self.id_of(number, &columns, &line[8..])?;
+        Ok(Taken { id, line })
+    }
+
+    fn id_of(&self, line: u64, columns: &Map<String, Value>, canonical: &[u8]) -> Result<String, BadRow> {
         let Some(column) = &self.id else {
-            return Ok(Digest::of(columns).id());
+            return Ok(Digest::of(canonical).id());
         };
-        let bad = |message: String| BadRow { line: record.line, message };
-        match record.columns.get(column) {
+        let bad = |message: String| BadRow { line, message };
+        match columns.get(column) {
             Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
             Some(Value::Number(number)) => {
                 let mut text = Vec::new();
@@ -153,7 +167,7 @@ impl Dataset {
             Some(Value::String(_)) => Err(bad(format!("the id column `{column}` is empty"))),
             Some(other) => Err(bad(format!("the id column `{column}` holds {other}, expected text or a number"))),
             None => {
-                let names = record.columns.keys().map(String::as_str);
+                let names = columns.keys().map(String::as_str);
                 let hint = crate::problem::suggest(column, "columns are", names)
                     .map_or_else(String::new, |hint| format!(" ({hint})"));
                 Err(bad(format!("there is no id column `{column}`{hint}")))
@@ -163,7 +177,7 @@ impl Dataset {
 
     /// Reads, checks and samples; what is kept stands in the sorter under its id.
     fn read<'a>(&self, job: &'a Job, notes: &mut Vec<String>) -> Result<Sorter<'a>, StageError> {
-        let (records, name) = self.open(&job.workspace)?;
+        let (mut records, name) = self.open(&job.workspace)?;
         let mut kept = job.store.sorter();
         // A random sample is sorted by its seeded digest first; the smallest are the sample.
         let mut drawn = job.store.sorter();
@@ -171,39 +185,39 @@ impl Dataset {
         let limit = job.limit.unwrap_or(u64::MAX);
         let is_random = self.sample.as_ref().is_some_and(|sample| sample.strategy == Strategy::Random);
         let size = self.sample.as_ref().map_or(u64::MAX, |sample| sample.size);
-        let mut line = Vec::new();
-        for record in records {
-            let record = match record {
-                Ok(record) => record,
-                Err(bad) => {
-                    bad_rows.push(bad);
-                    if bad_rows.len() >= MAX_BAD_ROWS {
-                        break;
+        let mut next = take_batch(&mut records);
+        'all: while !next.is_empty() {
+            let batch = next;
+            let (following, taken) = rayon::join(
+                || take_batch(&mut records),
+                || -> Vec<Result<Taken, BadRow>> {
+                    batch.into_par_iter().with_min_len(64).map(|record| self.take(record?)).collect()
+                },
+            );
+            next = following;
+            for taken in taken {
+                let Taken { id, line } = match taken {
+                    Ok(taken) => taken,
+                    Err(bad) => {
+                        bad_rows.push(bad);
+                        if bad_rows.len() >= MAX_BAD_ROWS {
+                            break 'all;
+                        }
+                        continue;
                     }
-                    continue;
-                }
-            };
-            line.clear();
-            line.extend_from_slice(&record.line.to_be_bytes());
-            canonical_map_into(&record.columns, &mut line);
-            let id = match self.id_of(&record, &line[8..]) {
-                Ok(id) => id,
-                Err(bad) => {
-                    bad_rows.push(bad);
-                    continue;
-                }
-            };
-            if is_random {
-                let seed = self.sample.as_ref().map_or(0, |sample| sample.seed);
-                let mut place = draw(seed, &id);
-                place.push('\t');
-                place.push_str(&id);
-                drawn.push(&place, &line)?;
-            } else {
-                kept.push(&id, &line)?;
-                count += 1;
-                if bad_rows.is_empty() && count >= size.min(limit) {
-                    break;
+                };
+                if is_random {
+                    let seed = self.sample.as_ref().map_or(0, |sample| sample.seed);
+                    let mut place = draw(seed, &id);
+                    place.push('\t');
+                    place.push_str(&id);
+                    drawn.push(&place, &line)?;
+                } else {
+                    kept.push(&id, &line)?;
+                    count += 1;
+                    if bad_rows.is_empty() && count >= size.min(limit) {
+                        break 'all;
+                    }
                 }
             }
         }
@@ -242,9 +256,25 @@ impl Dataset {
         let mut writer = job.store.write_artifact()?;
         let (mut id, mut line) = (String::new(), Vec::new());
         let (mut previous, mut previous_line, mut repeats) = (String::new(), 0u64, 1u64);
-        let mut out = Vec::new();
         let mut rows = 0;
-        while lines.next_into(&mut id, &mut line)? {
+        let mut batch = Batch::default();
+        loop {
+            let is_more = lines.next_into(&mut id, &mut line)?;
+            if !is_more || batch.text.len() >= BATCH_BYTES {
+                let (writer, columns) = writer.parts();
+                let (written, ()) = rayon::join(
+                    || batch.lines().try_for_each(|(id, line, _)| writer.push(id, line)),
+                    || batch.lines().for_each(|(id, _, row)| digest_columns(columns, id, row)),
+                );
+                written?;
+                batch.clear();
+                if job.stop.load(Ordering::Relaxed) {
+                    return Err(StageError::Interrupted);
+                }
+            }
+            if !is_more {
+                break;
+            }
             let number = u64::from_be_bytes(line[..8].try_into().expect("a line opens with its number"));
             if rows > 0 && id == previous {
                 if let Some(column) = &self.id {
@@ -258,20 +288,12 @@ impl Dataset {
             }
             previous.clone_from(&id);
             previous_line = number;
-            let unique = if repeats > 1 { format!("{id}~{repeats}") } else { id.clone() };
-            out.clear();
-            out.extend_from_slice(b"{\"id\":");
-            canonical_text(&unique, &mut out);
-            out.extend_from_slice(b",\"row\":");
-            out.extend_from_slice(&line[8..]);
-            out.push(b'}');
-            writer.push_line(&unique, &out)?;
-            digest_columns(&mut writer, &unique, &line[8..])?;
+            if repeats > 1 {
+                id.push_str(&format!("~{repeats}"));
+            }
+            batch.push(&id, &line[8..]);
             rows += 1;
             job.progress.count(false);
-            if rows % 4096 == 0 && job.stop.load(Ordering::Relaxed) {
-                return Err(StageError::Interrupted);
-            }
         }
         let artifact = writer.finish()?;
         let counts = Counts { rows, ..Counts::default() };
@@ -281,14 +303,65 @@ impl Dataset {
     }
 }
 
+/// A record that was read: its line number and its columns as canonical JSON, under its id.
+struct Taken {
+    id: String,
+    line: Vec<u8>,
+}
+
+/// Takes the records that are parsed side by side.
+fn take_batch(records: &mut Records) -> Vec<Result<Record, BadRow>> {
+    let mut bytes = 0;
+    let mut batch = Vec::new();
+    while bytes < BATCH_BYTES
+        && let Some(record) = records.next()
+    {
+        bytes += record.as_ref().map_or(64, Record::weight);
+        batch.push(record);
+    }
+    batch
+}
+
+/// Rows to be written: the id, the line and where its columns stand in it.
+#[derive(Default)]
+struct Batch {
+    text: Vec<u8>,
+    rows: Vec<(String, std::ops::Range<usize>, usize)>,
+}
+
+impl Batch {
+    /// Adds a row whose columns are canonical JSON.
+    fn push(&mut self, id: &str, columns: &[u8]) {
+        let start = self.text.len();
+        self.text.extend_from_slice(b"{\"id\":");
+        canonical_text(id, &mut self.text);
+        self.text.extend_from_slice(b",\"row\":");
+        let columns_at = self.text.len();
+        self.text.extend_from_slice(columns);
+        self.text.push(b'}');
+        self.rows.push((id.to_owned(), start..self.text.len(), columns_at));
+    }
+
+    /// Returns id, line and columns of each row.
+    fn lines(&self) -> impl Iterator<Item = (&str, &[u8], &[u8])> {
+        self.rows.iter().map(|(id, line, columns_at)| {
+            (id.as_str(), &self.text[line.clone()], &self.text[*columns_at..line.end - 1])
+        })
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.rows.clear();
+    }
+}
+
 /// Adds each column's raw canonical value to the column digests.
-fn digest_columns(writer: &mut crate::store::ArtifactWriter, id: &str, columns: &[u8]) -> Result<(), StoreError> {
+fn digest_columns(digests: &mut ColumnDigests, id: &str, columns: &[u8]) {
     let raw: std::collections::BTreeMap<std::borrow::Cow<'_, str>, &serde_json::value::RawValue> =
         serde_json::from_slice(columns).expect("the line is canonical JSON");
     for (name, value) in raw {
-        writer.column(&name, id, value.get().as_bytes());
+        digests.add(&name, id, value.get().as_bytes());
     }
-    Ok(())
 }
 
 /// Returns where an id stands in a seeded random order.
@@ -330,13 +403,13 @@ impl Stage for Dataset {
         let mut seen = BTreeSet::new();
         let mut is_empty = true;
         for record in records {
-            let record = record.map_err(|bad| StageError::failed(format!("{name}:{}: {}", bad.line, bad.message)))?;
+            let record = record
+                .and_then(Record::columns)
+                .map_err(|bad| StageError::failed(format!("{name}:{}: {}", bad.line, bad.message)))?;
             is_empty = false;
-            for column in record.columns.keys() {
-                wanted.remove(column);
-                if !seen.contains(column) {
-                    seen.insert(column.clone());
-                }
+            for (column, _) in record {
+                wanted.remove(&column);
+                seen.insert(column);
             }
             if wanted.is_empty() {
                 break;

@@ -15,10 +15,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, OnceCell};
 
 use super::StageError;
-use crate::digest::Digest;
+use crate::digest::{Digest, OwnBits};
 use crate::provider::{CallError, ErrorKind, Pool, Reply, Request};
 use crate::row::Meta;
 use crate::spec::{ModelSpec, Price};
@@ -48,9 +49,9 @@ pub struct Desk {
     /// Held while any node buys.
     buyer: tokio::sync::Mutex<Weak<Lock>>,
     /// One asker per request.
-    asking: Mutex<HashMap<Digest, Option<Arc<Notify>>>>,
+    asking: Mutex<HashMap<Digest, Option<Arc<Notify>>, OwnBits>>,
     /// What a dry desk has counted already.
-    planned: Mutex<HashSet<Digest>>,
+    planned: Mutex<HashSet<Digest, OwnBits>>,
     /// The generation that `--refresh` buys.
     next_generation: u32,
 }
@@ -224,6 +225,7 @@ impl Account {
         let desk = &*self.desk;
         let mut body = Vec::with_capacity(1024);
         desk.pool.provider.body(request, &mut body);
+        let body = Bytes::from(body);
         let key = request_key(&desk.identity, &body, request.sample);
         if let Some(outcome) = self.recall(&key)? {
             return Ok(outcome);

@@ -226,12 +226,12 @@ impl CompletionWriter {
     pub fn push(&mut self, completion: &Completion, meta: &Meta) -> Result<(), StoreError> {
         let id = sample_id(&completion.id, completion.sample);
         self.value.push(&id, completion)?;
-        let text = canonical(&Value::from(vec![
-            serde_json::to_value(completion.status).expect("a status is JSON"),
-            Value::from(completion.text.clone()),
-        ]));
-        self.value.column("text", &id, &text);
-        self.value.column("finish_reason", &id, &canonical(&Value::from(completion.finish_reason.clone())));
+        for (name, value) in [
+            ("text", serde_json::to_vec(&(completion.status, &completion.text))),
+            ("finish_reason", serde_json::to_vec(&completion.finish_reason)),
+        ] {
+            self.value.column(name, &id, &value.expect("text is JSON"));
+        }
         self.meta.push(&id, meta)?;
         self.valid += u64::from(completion.status == Status::Ok);
         Ok(())
@@ -275,7 +275,7 @@ struct Work {
     account: Option<Arc<Account>>,
     params: TemplateValue,
     model: String,
-    options: Map<String, Value>,
+    options: Arc<Map<String, Value>>,
     row_reads: Attrs,
     /// Whether anything but the row is read.
     reads_names: bool,
@@ -362,7 +362,7 @@ impl Inference {
             account: job.accounts.get(model).cloned(),
             params: params_value(&job.params),
             model: model.to_owned(),
-            options: self.options.get(model).cloned().unwrap_or_default(),
+            options: Arc::new(self.options.get(model).cloned().unwrap_or_default()),
             row_reads: self.row_reads(),
             rows: job.inputs.get(ROWS).map_or_else(|| Digest::of(b""), |rows| rows.artifact.digest),
             reads_names: ["params", "model", "sample"].iter().any(|name| match &self.source {

@@ -32,14 +32,35 @@ pub struct Artifact {
 
 /// Writes an artifact. Dropped without [`ArtifactWriter::finish`], it leaves nothing.
 pub struct ArtifactWriter {
+    lines: LineWriter,
+    columns: ColumnDigests,
+    line: Vec<u8>,
+}
+
+/// Writes an artifact's lines.
+pub struct LineWriter {
     store: Arc<Store>,
     tmp: PathBuf,
     encoder: Option<Encoder<'static, BufWriter<File>>>,
-    line: Vec<u8>,
     hasher: Hasher,
     ids: Hasher,
-    columns: BTreeMap<String, Hasher>,
     rows: u64,
+}
+
+/// Takes the digests of an artifact's columns.
+#[derive(Default)]
+pub struct ColumnDigests(BTreeMap<String, Hasher>);
+
+impl ColumnDigests {
+    /// Adds a row's value of a column.
+    pub fn add(&mut self, name: &str, id: &str, value: &[u8]) {
+        if !self.0.contains_key(name) {
+            self.0.insert(name.to_owned(), Hasher::new("etalon.column"));
+        }
+        let hasher = self.0.get_mut(name).expect("it was just inserted");
+        hasher.field(id.as_bytes());
+        hasher.field(value);
+    }
 }
 
 impl Store {
@@ -49,16 +70,15 @@ impl Store {
         let file = File::create(&tmp).map_err(StoreError::io("create", &tmp))?;
         let encoder =
             Encoder::new(BufWriter::with_capacity(1 << 16, file), LEVEL).map_err(StoreError::io("write", &tmp))?;
-        Ok(ArtifactWriter {
+        let lines = LineWriter {
             store: self.clone(),
             tmp,
             encoder: Some(encoder),
-            line: Vec::new(),
             hasher: Hasher::new(""),
             ids: Hasher::new("etalon.ids"),
-            columns: BTreeMap::new(),
             rows: 0,
-        })
+        };
+        Ok(ArtifactWriter { lines, columns: ColumnDigests::default(), line: Vec::new() })
     }
 
     /// Reads an artifact's rows, in order. The last item is an error if the content is not what the
@@ -102,13 +122,31 @@ impl ArtifactWriter {
         line.clear();
         serde_json::to_writer(&mut line, record).expect("records serialise to memory");
         debug_assert!(is_canonical(&line), "not canonical: {}", String::from_utf8_lossy(&line));
-        let result = self.push_line(id, &line);
+        let result = self.lines.push(id, &line);
         self.line = line;
         result
     }
 
+    /// Adds a row's value of a column to that column's digest.
+    pub fn column(&mut self, name: &str, id: &str, value: &[u8]) {
+        self.columns.add(name, id, value);
+    }
+
+    /// Returns the two parts, for those who fill them beside each other.
+    pub fn parts(&mut self) -> (&mut LineWriter, &mut ColumnDigests) {
+        (&mut self.lines, &mut self.columns)
+    }
+
+    /// Completes the file and moves it to its place.
+    pub fn finish(self) -> Result<Artifact, StoreError> {
+        let columns = self.columns.0.into_iter().map(|(name, hasher)| (name, hasher.finish())).collect();
+        self.lines.finish(columns)
+    }
+}
+
+impl LineWriter {
     /// Appends a canonical line, without its newline.
-    pub fn push_line(&mut self, id: &str, line: &[u8]) -> Result<(), StoreError> {
+    pub fn push(&mut self, id: &str, line: &[u8]) -> Result<(), StoreError> {
         let encoder = self.encoder.as_mut().expect("an unfinished writer has its encoder");
         encoder.write_all(line).and_then(|()| encoder.write_all(b"\n")).map_err(StoreError::io("write", &self.tmp))?;
         self.hasher.update(line);
@@ -118,18 +156,7 @@ impl ArtifactWriter {
         Ok(())
     }
 
-    /// Adds a row's value of a column to that column's digest.
-    pub fn column(&mut self, name: &str, id: &str, value: &[u8]) {
-        if !self.columns.contains_key(name) {
-            self.columns.insert(name.to_owned(), Hasher::new("etalon.column"));
-        }
-        let hasher = self.columns.get_mut(name).expect("it was just inserted");
-        hasher.field(id.as_bytes());
-        hasher.field(value);
-    }
-
-    /// Completes the file and moves it to its place.
-    pub fn finish(mut self) -> Result<Artifact, StoreError> {
+    fn finish(mut self, columns: BTreeMap<String, Digest>) -> Result<Artifact, StoreError> {
         let encoder = self.encoder.take().expect("an unfinished writer has its encoder");
         let file = encoder
             .finish()
@@ -139,24 +166,15 @@ impl ArtifactWriter {
         let size = file.metadata().map_err(StoreError::io("read", &self.tmp))?.len();
         let digest = std::mem::replace(&mut self.hasher, Hasher::new("")).finish();
         rename(&self.tmp, &self.store.artifact_path(&digest))?;
-        Ok(Artifact {
-            digest,
-            rows: self.rows,
-            size,
-            ids: std::mem::replace(&mut self.ids, Hasher::new("")).finish(),
-            columns: std::mem::take(&mut self.columns)
-                .into_iter()
-                .map(|(name, hasher)| (name, hasher.finish()))
-                .collect(),
-        })
+        let ids = std::mem::replace(&mut self.ids, Hasher::new("")).finish();
+        Ok(Artifact { digest, rows: self.rows, size, ids, columns })
     }
 }
 
-impl Drop for ArtifactWriter {
+impl Drop for LineWriter {
     fn drop(&mut self) {
-        if self.encoder.is_some() {
-            let _ = fs::remove_file(&self.tmp);
-        }
+        // Nothing is there any more where it was moved to its place.
+        let _ = fs::remove_file(&self.tmp);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The completion log: every paid completion, on disk the moment it arrives.
 //!
 //! One directory per model identity, append-only JSON lines, one writer per file, one `write` per
-//! record. A line opens with a checksum of the rest, then its key and generation at fixed places, so
+//! record; a process has as many files as threads, so that no thread waits for another's write. A line opens with a checksum of the rest, then its key and generation at fixed places, so
 //! that an index is built without parsing:
 //!
 //! ```text
@@ -14,21 +14,23 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
+use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Store, StoreError};
-use crate::digest::{self, Digest};
+use crate::digest::{self, Digest, OwnBits};
 
 const HEAD: &[u8] = b"{\"crc\":\"";
 const KEY: &[u8] = b"\",\"key\":\"";
 const GENERATION: &[u8] = b"\",\"generation\":";
+/// Files that one process appends to, at most.
+const MAX_WRITERS: usize = 8;
 /// Where the checksummed part starts: behind `{"crc":"xxxxxxxx",`.
 const BODY: usize = 18;
 
@@ -81,31 +83,9 @@ struct LogFile {
     read_to: u64,
 }
 
-/// Keys are digests already: their own bits are the hash.
-#[derive(Default)]
-struct OwnBits(u64);
-
-impl Hasher for OwnBits {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.0 ^= u64::from_ne_bytes(word);
-        }
-    }
-
-    fn write_u128(&mut self, key: u128) {
-        self.0 ^= (key >> 64) as u64 ^ key as u64;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 #[derive(Default)]
 struct Index {
-    entries: HashMap<u128, Entry, BuildHasherDefault<OwnBits>>,
+    entries: HashMap<u128, Entry, OwnBits>,
     files: Vec<LogFile>,
     highest_generation: u32,
 }
@@ -114,7 +94,8 @@ struct Index {
 pub struct CompletionLog {
     directory: PathBuf,
     index: RwLock<Index>,
-    writer: Mutex<Option<Writer>>,
+    /// Whoever appends takes the first that is free.
+    writers: Vec<Mutex<Option<Writer>>>,
 }
 
 struct Writer {
@@ -134,7 +115,9 @@ impl Store {
     /// Opens the completions of a model identity and indexes them.
     pub fn completions(&self, identity: &Digest) -> Result<CompletionLog, StoreError> {
         let directory = self.root.join("completions").join(identity.to_string());
-        let log = CompletionLog { directory, index: RwLock::default(), writer: Mutex::default() };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WRITERS);
+        let writers = (0..threads).map(|_| Mutex::default()).collect();
+        let log = CompletionLog { directory, index: RwLock::default(), writers };
         log.refresh()?;
         Ok(log)
     }
@@ -203,7 +186,7 @@ impl CompletionLog {
     /// Remembers a completion: one `write` to a file of this process's own.
     pub fn append(&self, record: &NewRecord<'_>) -> Result<(), StoreError> {
         let line = line(record);
-        let mut writer = self.writer.lock().expect("no panic while locked");
+        let mut writer = self.writer();
         if writer.is_none() {
             *writer = Some(self.create(record.at)?);
         }
@@ -221,6 +204,12 @@ impl CompletionLog {
         index.files[entry.file as usize].read_to = end;
         index.add(short(record.key), entry);
         Ok(())
+    }
+
+    /// Returns a writer that nobody is using, or waits for one.
+    fn writer(&self) -> MutexGuard<'_, Option<Writer>> {
+        let free = self.writers.iter().find_map(|writer| writer.try_lock().ok());
+        free.unwrap_or_else(|| self.writers[0].lock().expect("no panic while locked"))
     }
 
     fn create(&self, at: &str) -> Result<Writer, StoreError> {
@@ -244,10 +233,10 @@ impl CompletionLog {
 
     /// Forces what was appended onto the disk.
     pub fn sync(&self) -> Result<(), StoreError> {
-        match &*self.writer.lock().expect("no panic while locked") {
+        self.writers.par_iter().try_for_each(|writer| match &*writer.lock().expect("no panic while locked") {
             Some(writer) => writer.file.sync_data().map_err(StoreError::io("write", &self.directory)),
             None => Ok(()),
-        }
+        })
     }
 }
 
@@ -308,21 +297,24 @@ impl Index {
 }
 
 fn line(record: &NewRecord<'_>) -> Vec<u8> {
-    let mut line = Vec::with_capacity(record.request.len() + record.response.len() + 256);
+    let mut line = Vec::with_capacity(record.request.len() + record.response.len() + 320);
     line.extend_from_slice(HEAD);
     line.extend_from_slice(b"00000000\",");
-    let head = format!(
-        "\"key\":\"{}\",\"generation\":{},\"sample\":{},\"attempt\":{},\"type\":\"chat\",\"at\":\"{}\",\"latency\":{:?},\"request\":",
-        record.key, record.generation, record.sample, record.attempt, record.at, record.latency
-    );
-    line.extend_from_slice(head.as_bytes());
+    let NewRecord { key, generation, sample, attempt, at, latency, .. } = record;
+    write!(
+        line,
+        "\"key\":\"{key}\",\"generation\":{generation},\"sample\":{sample},\"attempt\":{attempt},\"type\":\"chat\",\"at\":\"{at}\",\"latency\":{latency:?},\"request\":",
+    )
+    .expect("writing to memory cannot fail");
     line.extend_from_slice(record.request);
     line.extend_from_slice(b",\"response\":");
     // A pretty-printed answer would break the line.
-    line.extend(record.response.bytes().filter(|byte| *byte != b'\n' && *byte != b'\r'));
+    for part in record.response.split(['\n', '\r']) {
+        line.extend_from_slice(part.as_bytes());
+    }
     line.push(b'}');
-    let crc = format!("{:08x}", crc32fast::hash(&line[BODY..]));
-    line[HEAD.len()..HEAD.len() + 8].copy_from_slice(crc.as_bytes());
+    let crc = crc32fast::hash(&line[BODY..]).to_be_bytes();
+    hex::encode_to_slice(crc, &mut line[HEAD.len()..HEAD.len() + 8]).expect("four bytes are eight digits");
     line.push(b'\n');
     line
 }

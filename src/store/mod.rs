@@ -33,7 +33,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use artifact::{Artifact, ArtifactReader, ArtifactWriter};
+pub use artifact::{Artifact, ArtifactReader, ArtifactWriter, ColumnDigests};
 pub use completion::{CompletionLog, NewRecord, Record, request_key};
 pub use fingerprint::{Change, Fingerprint};
 pub use lock::Lock;

@@ -95,7 +95,7 @@ struct Judge {
     conversation: Conversation,
     reference: Option<Prompt>,
     method: Box<dyn Method>,
-    options: Map<String, Value>,
+    options: Arc<Map<String, Value>>,
     retries: u32,
     allow_self: bool,
     max_failures: MaxFailures,
@@ -164,7 +164,7 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
         place: spec.place.clone(),
         baseline_place: spec.settings.nearest(&["compare".to_owned(), "baseline".to_owned()]).place.clone(),
         model_place: place("model"),
-        options: merge_options(&model_options, &stage_options),
+        options: Arc::new(merge_options(&model_options, &stage_options)),
         model: settings.model,
         conversation,
         reference,
@@ -338,7 +338,7 @@ impl Work {
             if reading.status == VerdictStatus::Truncated
                 && let Some(limit) = options.get("max_tokens").and_then(Value::as_u64)
             {
-                options.insert("max_tokens".to_owned(), (limit * 2).into());
+                Arc::make_mut(&mut options).insert("max_tokens".to_owned(), (limit * 2).into());
             }
             messages.push(Message::new("assistant", reply.text));
             messages.push(Message::new(
