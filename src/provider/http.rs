@@ -137,8 +137,16 @@ impl Endpoint {
         let Line { client, headers, key } = self.line()?;
         let mut request = reqwest::Request::new(Method::POST, self.url.clone());
         request.headers_mut().clone_from(headers);
-        *request.timeout_mut() = Some(self.timeout);
         *request.body_mut() = Some(body.clone().into());
+        // One clock for the whole answer; reqwest's own timeout keeps two.
+        tokio::time::timeout(self.timeout, self.answer(client, request, key.as_deref())).await.unwrap_or_else(|_| {
+            let message = format!("{} did not answer within {} s", self.base_url, self.timeout.as_secs_f64());
+            Err(CallError::new(ErrorKind::Transient, message))
+        })
+    }
+
+    /// Sends a request and takes in the whole answer.
+    async fn answer(&self, client: &Client, request: reqwest::Request, key: Option<&str>) -> Result<String, CallError> {
         let response = client.execute(request).await.map_err(|error| self.transport(&error))?;
         let status = response.status();
         let retry_after =
@@ -151,7 +159,7 @@ impl Endpoint {
                 format!("{} answered {} bytes", self.base_url, bytes.len()),
             ));
         }
-        let text = redacted(String::from_utf8_lossy(&bytes).into_owned(), key.as_deref());
+        let text = redacted(String::from_utf8_lossy(&bytes).into_owned(), key);
         if status == StatusCode::OK {
             return Ok(text);
         }
@@ -190,7 +198,8 @@ impl Endpoint {
 /// Returns the client for a connect timeout. Loopback never goes through a proxy, and without TLS
 /// nobody reads the certificates.
 fn client(connect_timeout: Duration, is_loopback: bool, is_tls: bool) -> Result<Client, CallError> {
-    static CLIENTS: OnceLock<Mutex<HashMap<(Duration, bool, bool), Client>>> = OnceLock::new();
+    type Clients = HashMap<(Duration, bool, bool), Client>;
+    static CLIENTS: OnceLock<Mutex<Clients>> = OnceLock::new();
     let mut clients = CLIENTS.get_or_init(Mutex::default).lock().expect("no panic while locked");
     if let Some(client) = clients.get(&(connect_timeout, is_loopback, is_tls)) {
         return Ok(client.clone());

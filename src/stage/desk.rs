@@ -14,6 +14,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, OnceCell};
@@ -54,6 +55,7 @@ pub struct Desk {
     planned: Mutex<HashSet<Digest, OwnBits>>,
     /// The generation that `--refresh` buys.
     next_generation: u32,
+    clock: Clock,
 }
 
 impl Desk {
@@ -73,6 +75,7 @@ impl Desk {
             asking: Mutex::default(),
             planned: Mutex::default(),
             next_generation,
+            clock: Clock::default(),
         })
     }
 
@@ -257,7 +260,7 @@ impl Account {
         match desk.pool.call(&body, request).await {
             Ok(answer) => {
                 self.calls.fetch_add(1, Ordering::Relaxed);
-                let at = timestamp();
+                let at = desk.clock.now();
                 let record = NewRecord {
                     key: &key,
                     generation: self.generation,
@@ -331,7 +334,19 @@ impl Account {
     }
 }
 
-/// Returns the time now as `2026-11-23T20:05:01Z`.
-pub(crate) fn timestamp() -> String {
-    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
+/// A clock that is read for every call and formats once a second.
+#[derive(Default)]
+struct Clock(Mutex<(u64, Arc<str>)>);
+
+impl Clock {
+    /// Returns the time as `2026-11-23T20:05:01Z`.
+    fn now(&self) -> Arc<str> {
+        let now = SystemTime::now();
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut last = self.0.lock().expect("no panic while locked");
+        if last.0 != second {
+            *last = (second, humantime::format_rfc3339_seconds(now).to_string().into());
+        }
+        last.1.clone()
+    }
 }

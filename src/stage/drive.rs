@@ -5,7 +5,7 @@
 //! backing off after a failed call keeps its row, so further workers start while the model could take
 //! more calls.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,7 +39,7 @@ struct Shared<I, O, W, S> {
     /// the sink.
     pending: Mutex<Vec<(u64, Result<O, StageError>)>>,
     results: Mutex<Results<O, S>>,
-    /// How many results wait for an earlier one.
+    /// How many results wait for an earlier one, gaps included.
     waiting: AtomicUsize,
     work: W,
     is_open: AtomicBool,
@@ -52,7 +52,8 @@ struct Items<I> {
 }
 
 struct Results<O, S> {
-    waiting: BTreeMap<u64, O>,
+    /// From the first that is not written yet; a gap is a result that is still worked on.
+    waiting: VecDeque<Option<O>>,
     written: u64,
     sink: S,
     error: Option<StageError>,
@@ -79,7 +80,7 @@ where
         items: Mutex::new(Items { items, next: 0 }),
         pending: Mutex::default(),
         waiting: AtomicUsize::new(0),
-        results: Mutex::new(Results { waiting: BTreeMap::new(), written: 0, sink, error: None }),
+        results: Mutex::new(Results { waiting: VecDeque::new(), written: 0, sink, error: None }),
         work,
         is_open: AtomicBool::new(true),
         has_room: Notify::new(),
@@ -178,14 +179,19 @@ where
     fn accept(&self, results: &mut Results<O, S>, number: u64, result: Result<O, StageError>) {
         match result {
             Ok(result) => {
-                results.waiting.insert(number, result);
+                let place = (number - results.written) as usize;
+                if results.waiting.len() <= place {
+                    results.waiting.resize_with(place + 1, || None);
+                }
+                results.waiting[place] = Some(result);
             }
             Err(error) => {
                 self.is_open.store(false, Ordering::Relaxed);
                 results.error.get_or_insert(error);
             }
         }
-        while let Some(result) = results.waiting.remove(&results.written) {
+        while let Some(Some(result)) = results.waiting.front_mut().map(Option::take) {
+            results.waiting.pop_front();
             results.written += 1;
             if results.error.is_some() {
                 continue;
