@@ -7,9 +7,11 @@
 //! pipeline and its tests.
 
 mod classification;
+mod contains;
 mod exact_match;
 mod json_valid;
 mod latency;
+mod regex;
 mod tally;
 
 use serde_json::{Map, Value};
@@ -99,7 +101,8 @@ pub struct Entry {
 }
 
 /// The metrics there are.
-pub const METRICS: &[Entry] = &[exact_match::ENTRY, json_valid::ENTRY, classification::ENTRY, latency::ENTRY];
+pub const METRICS: &[Entry] =
+    &[exact_match::ENTRY, contains::ENTRY, regex::ENTRY, json_valid::ENTRY, classification::ENTRY, latency::ENTRY];
 
 /// Returns the metric of a name.
 pub fn find(name: &str) -> Option<&'static Entry> {
@@ -115,6 +118,19 @@ fn only(settings: &Map<String, Value>, known: &[&str]) -> Result<(), MetricError
             message: format!("there is no setting `{name}`"),
             help: crate::problem::suggest(name, "settings there are", known.iter().copied())
                 .or_else(|| Some("it has no settings".to_owned())),
+        }),
+    }
+}
+
+/// Returns a setting that is true or false; false where it is not given.
+fn flag(settings: &Map<String, Value>, name: &str) -> Result<bool, MetricError> {
+    match settings.get(name) {
+        None => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(_) => Err(MetricError {
+            field: Some(name.to_owned()),
+            message: format!("`{name}` is true or false"),
+            help: Some(format!("{name}: true")),
         }),
     }
 }

@@ -195,6 +195,37 @@ fn samples_of_a_row_are_averaged_first() {
 }
 
 #[test]
+fn texts_and_patterns_are_found_in_completions() {
+    let workspace = Workspace::new();
+    workspace
+        .write("data/rows.jsonl", "{\"key\": 1, \"names\": [\"Ada\", \"Zoë\"]}\n{\"key\": 2, \"names\": \"Bob\"}\n");
+    workspace.write(
+        "pipelines/p.yaml",
+        r#"
+etalon: 1
+name: p
+models: { tuned: { provider: scripted, reply: "Dear Ada and Zoë, order 12." } }
+stages:
+  rows: { kind: dataset, path: data/rows.jsonl, id: key }
+  answers: { kind: inference, input: rows, model: tuned, prompt: "{{ row.key }}" }
+  found:
+    kind: metric
+    input: answers
+    reference: "{{ row.names }}"
+    metrics:
+      contains:
+      polite: { metric: contains, text: [dear, sincerely], match: any, ignore_case: true }
+      regex: { pattern: 'order (?=\d+)' }
+      whole: { metric: regex, pattern: 'Dear .*', full: true }
+"#,
+    );
+    let run = workspace.run(&[]).code(0).json();
+    let value = |name: &str| run["summary"]["found"]["tuned"][name]["value"].as_f64();
+    assert_eq!(value("contains"), Some(0.5));
+    assert_eq!((value("polite"), value("regex"), value("whole")), (Some(1.0), Some(1.0), Some(1.0)));
+}
+
+#[test]
 fn random_samples_do_not_depend_on_the_order_of_the_file() {
     let server = Server::plain();
     let workspace = standard(&server, 50);

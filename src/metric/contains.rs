@@ -1,0 +1,119 @@
+//! `contains`: the share of predictions that contain a text.
+//!
+//! `text` is what to look for, one text or a list of them; without it each row's reference is (one text
+//! or a list). `match: all` (the default) wants every one of them, `any` one; `ignore_case: true` does
+//! without regard to case.
+
+use serde_json::{Map, Value};
+
+use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, flag, only, text};
+use crate::score::Unit;
+
+pub(super) const ENTRY: Entry =
+    Entry { name: "contains", build, has_part: |_| false, has_value: true, unit: Unit::Fraction };
+
+struct Contains {
+    /// None: the reference.
+    texts: Option<Vec<String>>,
+    wants_all: bool,
+    ignores_case: bool,
+}
+
+fn build(settings: &Map<String, Value>) -> Result<Box<dyn Metric>, MetricError> {
+    only(settings, &["text", "match", "ignore_case"])?;
+    let bad = |field: &str, message: &str| MetricError {
+        field: Some(field.to_owned()),
+        message: message.to_owned(),
+        help: Some("text: [\"sorry\", \"apologise\"], match: any".to_owned()),
+    };
+    let ignores_case = flag(settings, "ignore_case")?;
+    let wants_all = match settings.get("match").map(|value| value.as_str().unwrap_or_default()) {
+        None | Some("all") => true,
+        Some("any") => false,
+        Some(_) => return Err(bad("match", "`match` is all or any")),
+    };
+    let texts = settings.get("text").map(wanted);
+    if texts.as_ref().is_some_and(|texts| texts.is_empty() || texts.iter().any(String::is_empty)) {
+        return Err(bad("text", "`text` is empty: every prediction contains that"));
+    }
+    Ok(Box::new(Contains { texts, wants_all, ignores_case }))
+}
+
+/// Returns the texts of one value or a list.
+fn wanted(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(items) => items.iter().map(text).collect(),
+        other => vec![text(other)],
+    }
+}
+
+impl Metric for Contains {
+    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
+        let of_row;
+        let texts = match &self.texts {
+            Some(texts) => texts,
+            None => {
+                let Some(reference) = scored.reference.filter(|reference| !reference.is_null()) else {
+                    return Ok(None);
+                };
+                of_row = wanted(reference);
+                &of_row
+            }
+        };
+        // An empty list or text would be contained in anything: such a row says nothing.
+        if texts.is_empty() || texts.iter().any(String::is_empty) {
+            return Ok(None);
+        }
+        let case = |text: &str| if self.ignores_case { text.to_lowercase() } else { text.to_owned() };
+        let is_met = scored.prediction.map(text).is_some_and(|prediction| {
+            let prediction = case(&prediction);
+            let mut found = texts.iter().map(|text| prediction.contains(&case(text)));
+            if self.wants_all { found.all(|is_found| is_found) } else { found.any(|is_found| is_found) }
+        });
+        Ok(Some(Value::from(u8::from(is_met))))
+    }
+
+    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
+        Box::new(ProportionTally::default())
+    }
+
+    fn needs_reference(&self) -> bool {
+        self.texts.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn score(settings: Value, prediction: Option<Value>, reference: Value) -> Option<u64> {
+        let metric = build(settings.as_object().unwrap()).map_err(|error| error.message).unwrap();
+        let scored = Scored { prediction: prediction.as_ref(), reference: Some(&reference), latency: None };
+        metric.score(&scored).unwrap().map(|score| score.as_u64().unwrap())
+    }
+
+    #[test]
+    fn texts_of_the_settings_or_of_the_row() {
+        let said = || Some(json!("We are Sorry, Zoë."));
+        assert_eq!(score(json!({"text": "Sorry"}), said(), json!(null)), Some(1));
+        assert_eq!(score(json!({"text": "sorry"}), said(), json!(null)), Some(0));
+        assert_eq!(score(json!({"text": "zOË", "ignore_case": true}), said(), json!(null)), Some(1));
+        assert_eq!(score(json!({"text": ["Sorry", "refund"]}), said(), json!(null)), Some(0));
+        assert_eq!(score(json!({"text": ["Sorry", "refund"], "match": "any"}), said(), json!(null)), Some(1));
+        assert_eq!(score(json!({}), said(), json!(["Sorry", "Zoë"])), Some(1));
+        assert_eq!(score(json!({}), Some(json!(1234)), json!(23)), Some(1));
+    }
+
+    #[test]
+    fn nothing_is_contained_in_nothing() {
+        assert_eq!(score(json!({"text": "a"}), None, json!(null)), Some(0));
+        assert_eq!(score(json!({}), Some(json!("a")), json!(null)), None);
+        assert_eq!(score(json!({}), Some(json!("a")), json!("")), None);
+        assert_eq!(score(json!({}), Some(json!("a")), json!([])), None);
+        for settings in [json!({"text": ""}), json!({"text": []}), json!({"match": "one"}), json!({"ignore_case": 1})] {
+            assert!(build(settings.as_object().unwrap()).is_err(), "{settings}");
+        }
+    }
+}
