@@ -1,16 +1,23 @@
-//! CSV with a header. Every value is text: nothing is guessed, so ids keep their zeros.
+//! CSV and TSV with a header. Every value is text: nothing is guessed, so ids keep their zeros.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::path::Path;
 
 use csv::{ByteRecord, ReaderBuilder};
 use serde_json::{Map, Value};
 
-use super::{BadRow, Record, Records};
+use super::{BadRow, Input, Record, Records};
 
-pub(super) fn open(path: &Path) -> std::io::Result<Records> {
-    let mut reader = ReaderBuilder::new().flexible(true).buffer_capacity(1 << 18).from_reader(File::open(path)?);
+pub(super) fn open(input: Input) -> std::io::Result<Records> {
+    open_delimited(input, b',')
+}
+
+pub(super) fn open_tabs(input: Input) -> std::io::Result<Records> {
+    open_delimited(input, b'\t')
+}
+
+fn open_delimited(input: Input, delimiter: u8) -> std::io::Result<Records> {
+    let mut reader =
+        ReaderBuilder::new().delimiter(delimiter).flexible(true).buffer_capacity(1 << 18).from_reader(input);
     let bad = |message: String| -> Records { Box::new(std::iter::once(Err(BadRow { line: 1, message }))) };
     let header = match reader.byte_headers() {
         Ok(header) => header.clone(),
@@ -67,6 +74,7 @@ mod tests {
             .unwrap()
             .open(&path)
             .unwrap()
+            .take(100)
             .map(|record| {
                 let record = record?;
                 Ok((record.line, record.columns()?))
@@ -92,6 +100,40 @@ mod tests {
         );
         assert_eq!(read("a.csv", b"a,a\n1,2\n"), ["line 1: two columns are called `a`"]);
         assert!(read("a.csv", b"").is_empty());
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn tabs_and_compressed_files_are_read_and_damage_shows() {
+        assert_eq!(read("a.TSV", b"id\ttext\n1\ta,b\n"), [r#"2 {"id":"1","text":"a,b"}"#]);
+        let two = [gzip(b"id\n1\n"), gzip(b"2\n")].concat();
+        assert_eq!(read("a.csv.gz", &two), [r#"2 {"id":"1"}"#, r#"3 {"id":"2"}"#]);
+        let zstd = zstd::encode_all(&b"{\"a\": 1}\n"[..], 1).unwrap();
+        assert_eq!(read("a.jsonl.zst", &zstd), [r#"1 {"a":1}"#]);
+        for (name, bytes) in
+            [("a.jsonl.gz", gzip(b"{\"a\": 1}\n")), ("a.csv.gz", gzip(b"id\n1\n")), ("a.jsonl.zst", zstd)]
+        {
+            let rows = read(name, &bytes[..bytes.len() - 4]);
+            assert!(rows.last().unwrap().contains("failed to read"), "{name}: {rows:?}");
+            assert!(rows.len() < 30, "{name} ends");
+        }
+        assert!(read("a.jsonl.gz", b"plain text")[0].contains("failed to read"));
+    }
+
+    #[test]
+    fn json_is_a_list_of_objects() {
+        assert_eq!(
+            read("a.json", b"[{\"a\": 9007199254740993}, 3]"),
+            [r#"1 {"a":9007199254740993}"#, "line 2: a number instead of an object"]
+        );
+        assert_eq!(read("a.json", b"{\"a\": 1}"), ["line 1: an object instead of a list of objects"]);
+        assert!(read("a.json", b"{\"a\": 1}\n{\"a\": 2}")[0].contains("call the file .jsonl"));
+        assert!(read("a.json", b" ").is_empty());
     }
 
     #[test]

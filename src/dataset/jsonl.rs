@@ -1,23 +1,21 @@
 //! JSON lines: one object per line. Blank lines are skipped, a byte order mark too.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{BadRow, Content, Record, Records};
+use super::{BadRow, Content, Input, Record, Records};
 
 /// The longest line, in bytes: beyond it the file is hardly JSON lines.
 const MAX_LINE: usize = 256 * 1024 * 1024;
 
-pub(super) fn open(path: &Path) -> std::io::Result<Records> {
-    let reader = BufReader::with_capacity(1 << 18, File::open(path)?);
+pub(super) fn open(input: Input) -> std::io::Result<Records> {
+    let reader = BufReader::with_capacity(1 << 18, input);
     Ok(Box::new(Lines { reader, line: 0, buffer: Vec::new(), ended: false }))
 }
 
 struct Lines {
-    reader: BufReader<File>,
+    reader: BufReader<Input>,
     line: u64,
     buffer: Vec<u8>,
     ended: bool,
@@ -70,7 +68,7 @@ pub(super) fn parse(text: &[u8], line: u64) -> Result<Map<String, Value>, BadRow
     }
 }
 
-fn sort(value: &Value) -> &'static str {
+pub(super) fn sort(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

@@ -6,8 +6,11 @@
 //! **Adding a reader:** one file with a function `open`, one line in [`FORMATS`].
 
 mod csv;
+mod json;
 mod jsonl;
 
+use std::fs::File;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -61,28 +64,60 @@ pub struct BadRow {
 /// Records in the order of the file.
 pub type Records = Box<dyn Iterator<Item = Result<Record, BadRow>> + Send>;
 
+/// The bytes of a file, decompressed.
+type Input = Box<dyn Read + Send>;
+
 /// A file format.
 pub struct Format {
     pub name: &'static str,
     pub extensions: &'static [&'static str],
-    open: fn(&Path) -> std::io::Result<Records>,
+    open: fn(Input) -> std::io::Result<Records>,
 }
 
-/// The formats there are.
+/// The formats there are; each may be compressed with gzip (`.gz`) or zstd (`.zst`).
 pub const FORMATS: &[Format] = &[
     Format { name: "jsonl", extensions: &["jsonl", "ndjson"], open: jsonl::open },
+    Format { name: "json", extensions: &["json"], open: json::open },
     Format { name: "csv", extensions: &["csv"], open: csv::open },
+    Format { name: "tsv", extensions: &["tsv"], open: csv::open_tabs },
 ];
 
-/// Returns the format of a path by its extension.
+#[derive(Clone, Copy, PartialEq)]
+enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// Splits the extension of a compression off a path.
+fn compression_of(path: &str) -> (&str, Compression) {
+    let lower = path.to_lowercase();
+    for (extension, compression) in
+        [(".gz", Compression::Gzip), (".zst", Compression::Zstd), (".zstd", Compression::Zstd)]
+    {
+        if lower.ends_with(extension) {
+            return (&path[..path.len() - extension.len()], compression);
+        }
+    }
+    (path, Compression::None)
+}
+
+/// Returns the format of a path by its extension, below that of a compression.
 pub fn format_of(path: &str) -> Option<&'static Format> {
-    let extension = Path::new(path).extension()?.to_str()?.to_lowercase();
+    let extension = Path::new(compression_of(path).0).extension()?.to_str()?.to_lowercase();
     FORMATS.iter().find(|format| format.extensions.contains(&extension.as_str()))
 }
 
 impl Format {
-    /// Opens a file.
+    /// Opens a file. It is decompressed as it is read; damage shows as a bad row.
     pub fn open(&self, path: &Path) -> std::io::Result<Records> {
-        (self.open)(path)
+        let file = File::open(path)?;
+        let input: Input = match compression_of(&path.to_string_lossy()).1 {
+            Compression::None => Box::new(file),
+            // Of several members, as `cat a.gz b.gz` makes them, all are read.
+            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(file))),
+            Compression::Zstd => Box::new(zstd::Decoder::new(file)?),
+        };
+        (self.open)(input)
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
                 problems.push(
                     Problem::error("unknown-format", format!("`{path}` has no extension that etalon reads"))
                         .at(place("path"))
-                        .help(format!("it reads .{}", known.join(", ."))),
+                        .help(format!("it reads .{}, plain or with .gz or .zst behind", known.join(", ."))),
                 );
             }
             Source::Path(path)

@@ -180,6 +180,16 @@ fn data_of_every_sort_work() {
             |call| call["messages"][1]["content"] == "é \u{1F600}\nüber" && call["messages"][0]["role"] == "system"
         )
     );
+    // The same rows as compressed TSV: the dataset is read again, and nothing is bought.
+    let mut tsv = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let text = "key\tquestion\tgold\tbase_out\ttuned_out\n007\t\"é \u{1F600}\nüber\"\tx\tx\t\n008\tb\ty\tz\ty\n";
+    std::io::Write::write_all(&mut tsv, text.as_bytes()).unwrap();
+    workspace.write("data/rows.tsv.gz", tsv.finish().unwrap());
+    workspace.edit("pipelines/p.yaml", "data/rows.csv", "data/rows.tsv.gz");
+    let run = workspace.run(&[]).code(0).json();
+    let ran = run["nodes"].as_array().unwrap().iter().filter(|node| node["outcome"] == "ran");
+    assert_eq!(ran.map(|node| node["node"].as_str().unwrap()).collect::<Vec<_>>(), ["rows"]);
+    assert_eq!(server.take().len(), 0);
 }
 
 #[test]
