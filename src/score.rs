@@ -45,6 +45,8 @@ pub enum Unit {
     Rate,
     /// In units of a rubric's scale, more is better.
     Scale,
+    /// A quantity of its own, neither better nor worse: characters, words.
+    Amount,
     /// Seconds, less is better.
     Seconds,
     /// A count of rows.

@@ -35,7 +35,7 @@ pub(super) const ENTRY: Entry = Entry {
         AVERAGES.contains(&part) || ["f1.", "precision.", "recall."].iter().any(|head| part.starts_with(head))
     },
     has_value: false,
-    unit: Unit::Fraction,
+    unit: |_| Unit::Fraction,
 };
 
 struct Classification {

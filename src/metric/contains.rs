@@ -10,7 +10,7 @@ use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, flag, on
 use crate::score::Unit;
 
 pub(super) const ENTRY: Entry =
-    Entry { name: "contains", build, has_part: |_| false, has_value: true, unit: Unit::Fraction };
+    Entry { name: "contains", build, has_part: |_| false, has_value: true, unit: |_| Unit::Fraction };
 
 struct Contains {
     /// None: the reference.

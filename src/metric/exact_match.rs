@@ -9,7 +9,7 @@ use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, only, te
 use crate::score::Unit;
 
 pub(super) const ENTRY: Entry =
-    Entry { name: "exact_match", build, has_part: |_| false, has_value: true, unit: Unit::Fraction };
+    Entry { name: "exact_match", build, has_part: |_| false, has_value: true, unit: |_| Unit::Fraction };
 
 #[derive(Clone, Copy)]
 enum Mode {

@@ -8,7 +8,7 @@ use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, TallySum
 use crate::score::Unit;
 
 pub(super) const ENTRY: Entry =
-    Entry { name: "json_valid", build, has_part: |part| part == "fenced", has_value: true, unit: Unit::Fraction };
+    Entry { name: "json_valid", build, has_part: |part| part == "fenced", has_value: true, unit: |_| Unit::Fraction };
 
 struct JsonValid;
 

@@ -11,12 +11,13 @@ mod contains;
 mod exact_match;
 mod json_valid;
 mod latency;
+mod length;
 mod regex;
 mod tally;
 
 use serde_json::{Map, Value};
 
-pub use tally::{MeanTally, ProportionTally};
+pub use tally::{MeanTally, ProportionTally, SpreadTally};
 
 use crate::score::{Estimate, Summary, Unit};
 
@@ -96,13 +97,20 @@ pub struct Entry {
     pub has_part: fn(&str) -> bool,
     /// Whether the bare name is a value too.
     pub has_value: bool,
-    /// How the values read.
-    pub unit: Unit,
+    /// How a part reads; the empty part is the metric itself.
+    pub unit: fn(&str) -> Unit,
 }
 
 /// The metrics there are.
-pub const METRICS: &[Entry] =
-    &[exact_match::ENTRY, contains::ENTRY, regex::ENTRY, json_valid::ENTRY, classification::ENTRY, latency::ENTRY];
+pub const METRICS: &[Entry] = &[
+    exact_match::ENTRY,
+    contains::ENTRY,
+    regex::ENTRY,
+    json_valid::ENTRY,
+    classification::ENTRY,
+    latency::ENTRY,
+    length::ENTRY,
+];
 
 /// Returns the metric of a name.
 pub fn find(name: &str) -> Option<&'static Entry> {

@@ -11,7 +11,7 @@ use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, flag, on
 use crate::score::Unit;
 
 pub(super) const ENTRY: Entry =
-    Entry { name: "regex", build, has_part: |_| false, has_value: true, unit: Unit::Fraction };
+    Entry { name: "regex", build, has_part: |_| false, has_value: true, unit: |_| Unit::Fraction };
 
 struct Pattern {
     regex: Regex,

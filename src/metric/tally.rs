@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Tally, TallySummary};
 use crate::score::Estimate;
-use crate::stats::{Z95, bootstrap_mean, normal_mean, wilson};
+use crate::stats::{Z95, bootstrap_mean, normal_mean, quantile, quantile_interval, wilson};
 
 /// Returns a row's mean over the samples that have a score.
 fn row_mean(scores: &[Option<&Value>]) -> Option<f64> {
@@ -122,5 +122,40 @@ impl Tally for MeanTally {
 
     fn finish(&mut self, summary: &mut TallySummary) {
         summary.parts.push((String::new(), self.estimate()));
+    }
+}
+
+/// How values are spread: their mean over rows, then `p50` and `p95` with distribution-free intervals.
+pub struct SpreadTally {
+    mean: MeanTally,
+    values: Vec<f64>,
+}
+
+impl SpreadTally {
+    pub fn new(seed: u64) -> SpreadTally {
+        SpreadTally { mean: MeanTally::new(seed), values: Vec::new() }
+    }
+}
+
+impl Tally for SpreadTally {
+    fn add(&mut self, scores: &[Option<&Value>]) {
+        self.mean.add(scores);
+        self.values.extend(scores.iter().flatten().filter_map(|score| score.as_f64()));
+    }
+
+    fn finish(&mut self, summary: &mut TallySummary) {
+        let mean = self.mean.estimate();
+        summary.parts.push((String::new(), mean));
+        self.values.sort_unstable_by(f64::total_cmp);
+        for (name, q) in [("p50", 0.5), ("p95", 0.95)] {
+            let interval = quantile_interval(&self.values, q, mean.n);
+            let estimate = Estimate {
+                value: (!self.values.is_empty()).then(|| quantile(&self.values, q)),
+                low: interval.map(|interval| interval.low),
+                high: interval.map(|interval| interval.high),
+                ..mean
+            };
+            summary.parts.push((name.to_owned(), estimate));
+        }
     }
 }

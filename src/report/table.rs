@@ -119,6 +119,7 @@ fn lines(plan: &Plan, run: &RunSummary, models: &[&str]) -> Vec<Line> {
 fn number(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Scale => format!("{value:.2}"),
+        Unit::Amount => format!("{value:.1}"),
         Unit::Seconds => format!("{value:.3} s"),
         Unit::Count => format!("{value:.0}"),
         Unit::Fraction | Unit::Rate => format!("{value:.3}"),

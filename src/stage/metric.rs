@@ -431,12 +431,11 @@ impl Stage for MetricStage {
         }
         self.measures.iter().find_map(|measure| {
             let part = value.strip_prefix(measure.name.as_str())?;
-            let is_value = if part.is_empty() {
-                measure.entry.has_value
-            } else {
-                part.strip_prefix('.').is_some_and(|part| (measure.entry.has_part)(part))
-            };
-            is_value.then_some(measure.entry.unit)
+            if part.is_empty() {
+                return measure.entry.has_value.then(|| (measure.entry.unit)(""));
+            }
+            let part = part.strip_prefix('.').filter(|part| (measure.entry.has_part)(part))?;
+            Some((measure.entry.unit)(part))
         })
     }
 

@@ -227,11 +227,13 @@ stages:
       polite: { metric: contains, text: [dear, sincerely], match: any, ignore_case: true }
       regex: { pattern: 'order (?=\d+)' }
       whole: { metric: regex, pattern: 'Dear .*', full: true }
+      length: { unit: words, max: 6 }
 "#,
     );
     let run = workspace.run(&[]).code(0).json();
     let value = |name: &str| run["summary"]["found"]["tuned"][name]["value"].as_f64();
     assert_eq!(value("contains"), Some(0.5));
+    assert_eq!((value("length"), value("length.p95"), value("length.within")), (Some(6.0), Some(6.0), Some(1.0)));
     assert_eq!((value("polite"), value("regex"), value("whole")), (Some(1.0), Some(1.0), Some(1.0)));
 }
 

@@ -1,0 +1,126 @@
+//! `length`: how long predictions are.
+//!
+//! `unit: characters` (the default; Unicode scalar values) or `words` (runs without white space). Its
+//! value is the mean over rows, its parts are `p50` and `p95`. `min` and `max` (inclusive, either
+//! alone) add `within`, the share inside them.
+
+use serde_json::{Map, Value};
+
+use super::{Entry, Metric, MetricError, ProportionTally, Scored, SpreadTally, Tally, TallySummary, only, text};
+use crate::score::Unit;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "length",
+    build,
+    has_part: |part| matches!(part, "p50" | "p95" | "within"),
+    has_value: true,
+    unit: |part| if part == "within" { Unit::Fraction } else { Unit::Amount },
+};
+
+#[derive(Clone, Copy)]
+struct Length {
+    counts_words: bool,
+    /// None: no `within`.
+    range: Option<(u64, u64)>,
+}
+
+fn build(settings: &Map<String, Value>) -> Result<Box<dyn Metric>, MetricError> {
+    only(settings, &["unit", "min", "max"])?;
+    let bad = |field: &str, message: &str, help: &str| MetricError {
+        field: Some(field.to_owned()),
+        message: message.to_owned(),
+        help: Some(help.to_owned()),
+    };
+    let counts_words = match settings.get("unit").map(|unit| unit.as_str().unwrap_or_default()) {
+        None | Some("characters") => false,
+        Some("words") => true,
+        Some(_) => return Err(bad("unit", "`unit` is characters or words", "unit: words")),
+    };
+    let limit = |name: &str| match settings.get(name) {
+        None => Ok(None),
+        Some(value) => value
+            .as_u64()
+            .map(Some)
+            .ok_or_else(|| bad(name, &format!("`{name}` is a whole number, 0 or more"), "min: 20, max: 400")),
+    };
+    let (min, max) = (limit("min")?, limit("max")?);
+    let range = (min.is_some() || max.is_some()).then_some((min.unwrap_or(0), max.unwrap_or(u64::MAX)));
+    if range.is_some_and(|(min, max)| min > max) {
+        return Err(bad("min", "`min` is above `max`", "min: 20, max: 400"));
+    }
+    Ok(Box::new(Length { counts_words, range }))
+}
+
+impl Metric for Length {
+    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
+        Ok(scored.prediction.map(|prediction| {
+            let text = text(prediction);
+            Value::from(if self.counts_words { text.split_whitespace().count() } else { text.chars().count() })
+        }))
+    }
+
+    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+        Box::new(LengthTally { length: *self, spread: SpreadTally::new(seed), within: ProportionTally::default() })
+    }
+}
+
+struct LengthTally {
+    length: Length,
+    spread: SpreadTally,
+    within: ProportionTally,
+}
+
+impl Tally for LengthTally {
+    fn add(&mut self, scores: &[Option<&Value>]) {
+        self.spread.add(scores);
+        if let Some((min, max)) = self.length.range {
+            let is_within: Vec<Option<Value>> = scores
+                .iter()
+                .map(|score| Some(Value::from(u8::from((min..=max).contains(&score.and_then(Value::as_u64)?)))))
+                .collect();
+            self.within.add(&is_within.iter().map(Option::as_ref).collect::<Vec<_>>());
+        }
+    }
+
+    fn finish(&mut self, summary: &mut TallySummary) {
+        self.spread.finish(summary);
+        if self.length.range.is_some() {
+            let mut within = TallySummary::default();
+            self.within.finish(&mut within);
+            summary.parts.extend(within.parts.into_iter().map(|(_, estimate)| ("within".to_owned(), estimate)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn characters_words_and_a_range() {
+        let settings = json!({"unit": "words", "min": 2, "max": 3});
+        let metric = build(settings.as_object().unwrap()).map_err(|error| error.message).unwrap();
+        let mut tally = metric.tally(0);
+        for text in ["one", "one two", " one  two\nthree ", "1 2 3 4", ""] {
+            let prediction = Value::from(text);
+            let scored = Scored { prediction: Some(&prediction), reference: None, latency: None };
+            tally.add(&[metric.score(&scored).unwrap().as_ref()]);
+        }
+        tally.add(&[None]);
+        let mut summary = TallySummary::default();
+        tally.finish(&mut summary);
+        let value = |name: &str| summary.parts.iter().find(|(part, _)| part == name).unwrap().1;
+        assert_eq!((value("").value, value("").n, value("").missing), (Some(2.0), 5, 1));
+        assert_eq!((value("p50").value, value("within").value), (Some(2.0), Some(0.4)));
+        assert_eq!((value("within").n, value("within").missing), (5, 1));
+        let metric = build(&Map::new()).map_err(|error| error.message).unwrap();
+        let prediction = Value::from("Zoë \u{1F600}");
+        let scored = Scored { prediction: Some(&prediction), reference: None, latency: None };
+        assert_eq!(metric.score(&scored).unwrap(), Some(json!(5)));
+        for settings in [json!({"unit": "tokens"}), json!({"min": 3, "max": 2}), json!({"max": -1})] {
+            assert!(build(settings.as_object().unwrap()).is_err(), "{settings}");
+        }
+    }
+}
