@@ -1,34 +1,36 @@
-//! JSON: a list of objects. Read whole; `line` is the ordinal of the object in the list.
+//! JSON: a list of objects. The file is held whole; each object has the line on which it begins.
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::jsonl::sort;
-use super::{BadRow, Input, Record, Records};
+use super::{Content, Input, Record, Records, bad_file};
 
 pub(super) fn open(mut input: Input) -> std::io::Result<Records> {
-    let mut bytes = Vec::new();
-    let bad = |message: String| -> Records { Box::new(std::iter::once(Err(BadRow { line: 1, message }))) };
-    if let Err(error) = input.read_to_end(&mut bytes) {
-        return Ok(bad(format!("failed to read: {error}")));
+    let mut text = String::new();
+    if let Err(error) = input.read_to_string(&mut text) {
+        return Ok(bad_file(1, format!("failed to read: {error}")));
     }
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes).trim_ascii();
-    if text.is_empty() {
+    let list = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    if list.trim().is_empty() {
         return Ok(Box::new(std::iter::empty()));
     }
-    let items = match serde_json::from_slice(text) {
-        Ok(Value::Array(items)) => items,
-        Ok(other) => return Ok(bad(format!("{} instead of a list of objects", sort(&other)))),
+    let items: Vec<&RawValue> = match serde_json::from_str(list) {
+        Ok(items) => items,
         Err(error) => {
-            let hint = if error.to_string().starts_with("trailing characters") {
-                "; if every line is an object, call the file .jsonl"
-            } else {
-                ""
-            };
-            return Ok(bad(format!("not JSON: {error}{hint}")));
+            let message = format!(
+                "no list of objects: {error}; `[{{…}}, {{…}}]` is expected, or .jsonl with one object per line"
+            );
+            return Ok(bad_file(error.line() as u64, message));
         }
     };
-    Ok(Box::new(items.into_iter().zip(1..).map(|(item, line)| match item {
-        Value::Object(columns) => Ok(Record::new(line, columns)),
-        other => Err(BadRow { line, message: format!("{} instead of an object", sort(&other)) }),
-    })))
+    let (mut line, mut counted_to) = (1, 0);
+    let records: Vec<Record> = items
+        .into_iter()
+        .map(|item| {
+            let start = item.get().as_ptr() as usize - list.as_ptr() as usize;
+            line += list[counted_to..start].bytes().filter(|byte| *byte == b'\n').count() as u64;
+            counted_to = start;
+            Record { line, content: Content::Json(item.get().as_bytes().to_vec()) }
+        })
+        .collect();
+    Ok(Box::new(records.into_iter().map(Ok)))
 }

@@ -68,7 +68,7 @@ pub(super) fn parse(text: &[u8], line: u64) -> Result<Map<String, Value>, BadRow
     }
 }
 
-pub(super) fn sort(value: &Value) -> &'static str {
+fn sort(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

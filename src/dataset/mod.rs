@@ -64,6 +64,11 @@ pub struct BadRow {
 /// Records in the order of the file.
 pub type Records = Box<dyn Iterator<Item = Result<Record, BadRow>> + Send>;
 
+/// Returns the records of a file that cannot be read at all.
+fn bad_file(line: u64, message: String) -> Records {
+    Box::new(std::iter::once(Err(BadRow { line, message })))
+}
+
 /// The bytes of a file, decompressed.
 type Input = Box<dyn Read + Send>;
 
@@ -82,42 +87,116 @@ pub const FORMATS: &[Format] = &[
     Format { name: "tsv", extensions: &["tsv"], open: csv::open_tabs },
 ];
 
-#[derive(Clone, Copy, PartialEq)]
-enum Compression {
-    None,
-    Gzip,
-    Zstd,
-}
-
-/// Splits the extension of a compression off a path.
-fn compression_of(path: &str) -> (&str, Compression) {
-    let lower = path.to_lowercase();
-    for (extension, compression) in
-        [(".gz", Compression::Gzip), (".zst", Compression::Zstd), (".zstd", Compression::Zstd)]
-    {
-        if lower.ends_with(extension) {
-            return (&path[..path.len() - extension.len()], compression);
-        }
-    }
-    (path, Compression::None)
+/// Returns an extension in lower case.
+fn extension(path: &Path) -> Option<String> {
+    Some(path.extension()?.to_str()?.to_lowercase())
 }
 
 /// Returns the format of a path by its extension, below that of a compression.
 pub fn format_of(path: &str) -> Option<&'static Format> {
-    let extension = Path::new(compression_of(path).0).extension()?.to_str()?.to_lowercase();
-    FORMATS.iter().find(|format| format.extensions.contains(&extension.as_str()))
+    let path = Path::new(path);
+    let found = match extension(path)?.as_str() {
+        "gz" | "zst" => extension(&path.with_extension(""))?,
+        plain => plain.to_owned(),
+    };
+    FORMATS.iter().find(|format| format.extensions.contains(&found.as_str()))
 }
 
 impl Format {
     /// Opens a file. It is decompressed as it is read; damage shows as a bad row.
     pub fn open(&self, path: &Path) -> std::io::Result<Records> {
         let file = File::open(path)?;
-        let input: Input = match compression_of(&path.to_string_lossy()).1 {
-            Compression::None => Box::new(file),
+        (self.open)(match extension(path).as_deref() {
             // Of several members, as `cat a.gz b.gz` makes them, all are read.
-            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(file))),
-            Compression::Zstd => Box::new(zstd::Decoder::new(file)?),
-        };
-        (self.open)(input)
+            Some("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(file))),
+            Some("zst") => Box::new(zstd::Decoder::new(file)?),
+            _ => Box::new(file),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, bytes: &[u8]) -> Vec<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        format_of(name)
+            .unwrap()
+            .open(&path)
+            .unwrap()
+            .take(100)
+            .map(|record| {
+                let record = record?;
+                Ok((record.line, record.columns()?))
+            })
+            .map(|record: Result<_, BadRow>| match record {
+                Ok((line, columns)) => format!("{line} {}", Value::Object(columns)),
+                Err(bad) => bad.to_string(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn csv_keeps_text_and_names_bad_lines() {
+        let rows = read("a.csv", b"\xef\xbb\xbfid,text\n007,\"a\nb\"\n1,x,y\n2,\xff\n3,ok\n");
+        assert_eq!(
+            rows,
+            [
+                r#"2 {"id":"007","text":"a\nb"}"#,
+                "line 4: 3 fields, the header has 2",
+                "line 5: column `text` is not UTF-8",
+                r#"6 {"id":"3","text":"ok"}"#
+            ]
+        );
+        assert_eq!(read("a.csv", b"a,a\n1,2\n"), ["line 1: two columns are called `a`"]);
+        assert!(read("a.csv", b"").is_empty());
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn tabs_and_compressed_files_are_read_and_damage_shows() {
+        assert_eq!(read("a.TSV", b"id\ttext\n1\ta,b\n"), [r#"2 {"id":"1","text":"a,b"}"#]);
+        let two = [gzip(b"id\n1\n"), gzip(b"2\n")].concat();
+        assert_eq!(read("a.csv.gz", &two), [r#"2 {"id":"1"}"#, r#"3 {"id":"2"}"#]);
+        let zstd = zstd::encode_all(&b"{\"a\": 1}\n"[..], 1).unwrap();
+        assert_eq!(read("a.jsonl.zst", &zstd), [r#"1 {"a":1}"#]);
+        for (name, bytes) in
+            [("a.jsonl.gz", gzip(b"{\"a\": 1}\n")), ("a.csv.gz", gzip(b"id\n1\n")), ("a.jsonl.zst", zstd)]
+        {
+            let rows = read(name, &bytes[..bytes.len() - 4]);
+            assert!(rows.last().unwrap().contains("failed to read"), "{name}: {rows:?}");
+            assert!(rows.len() < 30, "{name} ends");
+        }
+        assert!(read("a.jsonl.gz", b"plain text")[0].contains("failed to read"));
+    }
+
+    #[test]
+    fn json_is_a_list_of_objects_each_with_its_line() {
+        assert_eq!(
+            read("a.json", b"\xef\xbb\xbf[{\"a\": 9007199254740993},\n {\n\"a\": 1.0}, 3\n]"),
+            [r#"1 {"a":9007199254740993}"#, r#"2 {"a":1.0}"#, "line 3: a number instead of an object"]
+        );
+        assert!(read("a.json", b"{\"a\": 1}\n{\"a\": 2}")[0].contains("or .jsonl"));
+        assert!(read("a.json", b"[{},\n oops]")[0].starts_with("line 2: no list of objects: expected value"));
+        assert!(read("a.json", b"[\"\xff\"]")[0].contains("UTF-8"));
+        assert!(read("a.json", b" ").is_empty() && read("a.json", b"[]").is_empty());
+    }
+
+    #[test]
+    fn jsonl_goes_on_behind_a_bad_line() {
+        let rows = read("a.jsonl", b"\xef\xbb\xbf{\"a\": 9007199254740993}\n\n{\"a\": \n[1]\n\"\xff\"\n{\"a\": 1.0}");
+        assert_eq!(rows[0], r#"1 {"a":9007199254740993}"#);
+        assert!(rows[1].starts_with("line 3: not JSON: EOF while parsing"), "{}", rows[1]);
+        assert_eq!(rows[2], "line 4: a list instead of an object");
+        assert!(rows[3].starts_with("line 5: not UTF-8"));
+        assert_eq!(rows[4], r#"6 {"a":1.0}"#);
     }
 }

@@ -186,8 +186,6 @@ impl Endpoint {
         }
         let (kind, what) = if error.is_connect() {
             (ErrorKind::Connect, format!("cannot be reached: {cause}"))
-        } else if error.is_timeout() {
-            (ErrorKind::Transient, format!("did not answer within {} s", self.timeout.as_secs_f64()))
         } else {
             (ErrorKind::Transient, format!("broke the connection: {cause}"))
         };

@@ -378,6 +378,20 @@ mod tests {
     }
 
     #[test]
+    fn what_threads_append_at_once_is_all_there() {
+        let (_directory, store, log) = open();
+        let keys: Vec<[u8; 2]> = (0..8u8).flat_map(|thread| (0..50u8).map(move |i| [thread, i])).collect();
+        std::thread::scope(|scope| {
+            for part in keys.chunks(50) {
+                let log = &log;
+                scope.spawn(move || part.iter().for_each(|key| put(log, key, 0, "1")));
+            }
+        });
+        let other = store.completions(&Digest::of(b"model")).unwrap();
+        assert!(keys.iter().all(|key| get(&log, key).is_some() && get(&other, key).is_some()));
+    }
+
+    #[test]
     fn the_first_success_is_pinned_and_a_higher_generation_wins() {
         let (_directory, _store, log) = open();
         put(&log, b"a", 0, "1");

@@ -116,6 +116,15 @@ fn a_few_failures_are_missing_many_fail_the_node() {
 }
 
 #[test]
+fn a_slow_answer_ends_with_its_timeout() {
+    let server = Server::start(|_, body, _| Reply::Slow(Duration::from_secs(5), default_reply(body)));
+    let workspace = standard(&server, 1);
+    workspace.edit("pipelines/p.yaml", "revision: a", "revision: a, timeout: 0.3, max_attempts: 1");
+    let ran = workspace.run(&["--only", "answers.base"]).code(3);
+    assert!(ran.stderr.contains("did not answer within 0.3 s"), "{}", ran.stderr);
+}
+
+#[test]
 fn broken_answers_are_retried_and_named() {
     let server = Server::start(|number, body, _| match number % 3 {
         1 => Reply::Raw(200, vec![], "<html>gateway</html>".to_owned()),

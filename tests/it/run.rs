@@ -238,6 +238,28 @@ stages:
 }
 
 #[test]
+fn a_dataset_of_many_batches_is_one_dataset() {
+    let workspace = Workspace::new();
+    let mut lines: Vec<String> =
+        (0..20_000).map(|i| format!("{{\"n\": {}, \"text\": \"{}\"}}", i % 15_000, "x".repeat(100))).collect();
+    let spec = "etalon: 1\nname: p\nstages:\n  rows: { kind: dataset, path: rows.jsonl }\n";
+    workspace.write("pipelines/p.yaml", spec).write("rows.jsonl", lines.join("\n"));
+    let artifact = |ran: super::support::Ran| ran.code(0).json()["nodes"][0]["artifact"].as_str().unwrap().to_owned();
+    let before = artifact(workspace.run(&[]));
+    lines.reverse();
+    workspace.write("rows.jsonl", lines.join("\n"));
+    let run = workspace.run(&[]);
+    assert_eq!(run.ran(), ["rows"]);
+    assert_eq!(artifact(run), before, "order is not content");
+    let shown = workspace.show("rows");
+    assert_eq!((shown.len(), shown.iter().filter(|row| row.contains("~2\"")).count()), (20_000, 5_000));
+    lines[15_000] = "{\"n\": ".to_owned();
+    workspace.write("rows.jsonl", lines.join("\n"));
+    let stderr = workspace.run(&[]).code(3).stderr;
+    assert!(stderr.contains("rows.jsonl:15001: not JSON"), "{stderr}");
+}
+
+#[test]
 fn random_samples_do_not_depend_on_the_order_of_the_file() {
     let server = Server::plain();
     let workspace = standard(&server, 50);
