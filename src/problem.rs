@@ -120,14 +120,18 @@ pub fn did_you_mean<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -
     nearest(wrong, names).map(|name| format!("did you mean `{name}`?"))
 }
 
-/// Returns the nearest of the names, if one is near enough to be a slip of the finger.
+/// Returns the nearest of the names, if one is near enough to be a slip of the finger, or the
+/// beginning of the other.
 pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    names
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= (wrong.chars().count().max(name.chars().count()) / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
+    let wrong = wrong.to_lowercase();
+    let rank = |name: &str| {
+        let name = name.to_lowercase();
+        let (mine, theirs) = (wrong.chars().count(), name.chars().count());
+        let distance = strsim::damerau_levenshtein(&wrong, &name);
+        let is_beginning = mine.min(theirs) >= 3 && (wrong.starts_with(&name) || name.starts_with(&wrong));
+        if distance <= (mine.max(theirs) / 3).max(1) { Some(distance) } else { is_beginning.then(|| 100 + distance) }
+    };
+    names.into_iter().filter_map(|name| Some((rank(name)?, name))).min_by_key(|(rank, _)| *rank).map(|(_, name)| name)
 }
 
 /// Returns "did you mean …?" where a name is near, else the list of what there is.
@@ -147,6 +151,7 @@ mod tests {
     fn a_slip_is_near_and_another_word_is_not() {
         assert_eq!(nearest("sampel", ["sample", "path"]), Some("sample"));
         assert_eq!(nearest("answer", ["answers"]), Some("answers"));
+        assert_eq!(nearest("lang", ["label", "language"]), Some("language"));
         assert_eq!(nearest("zebra", ["sample", "path"]), None);
     }
 

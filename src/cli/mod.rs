@@ -112,6 +112,8 @@ fn dispatch(cli: &Cli) -> Result<u8, Exit> {
 
 /// Returns a runtime whose threads have room for templates.
 fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
+    // A second command in one process finds the pool there: that is fine.
+    let _ = rayon::ThreadPoolBuilder::new().stack_size(STACK).build_global();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK)

@@ -1,6 +1,7 @@
 //! CSV and TSV with a header. Every value is text: nothing is guessed, so ids keep their zeros.
 
 use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
 
 use csv::{ByteRecord, ReaderBuilder};
 use serde_json::{Map, Value};
@@ -8,7 +9,15 @@ use serde_json::{Map, Value};
 use super::{BadRow, Input, Record, Records, bad_file};
 
 pub(super) fn open(input: Input) -> std::io::Result<Records> {
-    open_delimited(input, b',')
+    let mut input = BufReader::with_capacity(1 << 18, input);
+    // Where the comma is the decimal mark, spreadsheets separate by semicolons.
+    let first = match input.fill_buf() {
+        Ok(first) => first,
+        Err(error) => return Ok(bad_file(1, format!("failed to read: {error}"))),
+    };
+    let header = first.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let delimiter = if !header.contains(&b',') && header.contains(&b';') { b';' } else { b',' };
+    open_delimited(Box::new(input), delimiter)
 }
 
 pub(super) fn open_tabs(input: Input) -> std::io::Result<Records> {
@@ -40,7 +49,7 @@ fn open_delimited(input: Input, delimiter: u8) -> std::io::Result<Records> {
         Ok(record) => parse(&record, &names),
         Err(error) => {
             let line = error.position().map_or(0, csv::Position::line);
-            Err(BadRow { line, message: format!("failed to read: {error}") })
+            Err(BadRow::end(line, format!("failed to read: {error}")))
         }
     });
     Ok(Box::new(records))
@@ -50,12 +59,12 @@ fn parse(record: &ByteRecord, names: &[String]) -> Result<Record, BadRow> {
     let line = record.position().map_or(0, csv::Position::line);
     if record.len() != names.len() {
         let message = format!("{} fields, the header has {}", record.len(), names.len());
-        return Err(BadRow { line, message });
+        return Err(BadRow::new(line, message));
     }
     let mut columns = Map::new();
     for (name, field) in names.iter().zip(record) {
-        let text = std::str::from_utf8(field)
-            .map_err(|_| BadRow { line, message: format!("column `{name}` is not UTF-8") })?;
+        let text =
+            std::str::from_utf8(field).map_err(|_| BadRow::new(line, format!("column `{name}` is not UTF-8")))?;
         columns.insert(name.clone(), Value::from(text));
     }
     Ok(Record::new(line, columns))

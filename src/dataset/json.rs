@@ -13,24 +13,30 @@ pub(super) fn open(mut input: Input) -> std::io::Result<Records> {
     if list.trim().is_empty() {
         return Ok(Box::new(std::iter::empty()));
     }
-    let items: Vec<&RawValue> = match serde_json::from_str(list) {
-        Ok(items) => items,
+    match serde_json::from_str::<Vec<&RawValue>>(list) {
+        Ok(items) => Ok(records(list, &items)),
         Err(error) => {
-            let message = format!(
-                "no list of objects: {error}; `[{{…}}, {{…}}]` is expected, or .jsonl with one object per line"
-            );
-            return Ok(bad_file(error.line() as u64, message));
+            let hint = if list.contains("\"log_history\"") {
+                "`format: trainer_state` reads the log of a trainer"
+            } else {
+                "`[{…}, {…}]` is expected, or .jsonl with one object per line"
+            };
+            Ok(bad_file(error.line() as u64, format!("no list of objects: {error}; {hint}")))
         }
-    };
+    }
+}
+
+/// Returns records of parts of a text, in order, each with the line on which it begins.
+pub(super) fn records(text: &str, items: &[&RawValue]) -> Records {
     let (mut line, mut counted_to) = (1, 0);
     let records: Vec<Record> = items
-        .into_iter()
+        .iter()
         .map(|item| {
-            let start = item.get().as_ptr() as usize - list.as_ptr() as usize;
-            line += list[counted_to..start].bytes().filter(|byte| *byte == b'\n').count() as u64;
+            let start = item.get().as_ptr() as usize - text.as_ptr() as usize;
+            line += text[counted_to..start].bytes().filter(|byte| *byte == b'\n').count() as u64;
             counted_to = start;
             Record { line, content: Content::Json(item.get().as_bytes().to_vec()) }
         })
         .collect();
-    Ok(Box::new(records.into_iter().map(Ok)))
+    Box::new(records.into_iter().map(Ok))
 }

@@ -1,6 +1,6 @@
 //! JSON lines: one object per line. Blank lines are skipped, a byte order mark too.
 
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 
 use serde_json::{Map, Value};
 
@@ -9,7 +9,7 @@ use super::{BadRow, Content, Input, Record, Records};
 /// The longest line, in bytes: beyond it the file is hardly JSON lines.
 const MAX_LINE: usize = 256 * 1024 * 1024;
 
-pub(super) fn open(input: Input) -> std::io::Result<Records> {
+pub(super) fn open(input: Input) -> io::Result<Records> {
     let reader = BufReader::with_capacity(1 << 18, input);
     Ok(Box::new(Lines { reader, line: 0, buffer: Vec::new(), ended: false }))
 }
@@ -21,15 +21,30 @@ struct Lines {
     ended: bool,
 }
 
+impl Lines {
+    /// Takes in a line; returns its bytes. Of a line that is too long the rest is passed over.
+    fn read_line(&mut self) -> io::Result<usize> {
+        self.buffer.clear();
+        let read = (&mut self.reader).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut self.buffer)?;
+        if read > MAX_LINE {
+            self.reader.skip_until(b'\n')?;
+        }
+        Ok(read)
+    }
+}
+
 impl Iterator for Lines {
     type Item = Result<Record, BadRow>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.ended {
-            self.buffer.clear();
             self.line += 1;
-            match self.reader.read_until(b'\n', &mut self.buffer) {
+            match self.read_line() {
                 Ok(0) => self.ended = true,
+                Ok(read) if read > MAX_LINE => {
+                    let message = format!("the line has more than {} MB", MAX_LINE >> 20);
+                    return Some(Err(BadRow::new(self.line, message)));
+                }
                 Ok(_) => {
                     let mut text = self.buffer.as_slice();
                     if self.line == 1 {
@@ -42,7 +57,7 @@ impl Iterator for Lines {
                 }
                 Err(error) => {
                     self.ended = true;
-                    return Some(Err(BadRow { line: self.line, message: format!("failed to read: {error}") }));
+                    return Some(Err(BadRow::end(self.line, format!("failed to read: {error}"))));
                 }
             }
         }
@@ -51,10 +66,7 @@ impl Iterator for Lines {
 }
 
 pub(super) fn parse(text: &[u8], line: u64) -> Result<Map<String, Value>, BadRow> {
-    let bad = |message: String| BadRow { line, message };
-    if text.len() > MAX_LINE {
-        return Err(bad(format!("the line has {} bytes, {MAX_LINE} are allowed", text.len())));
-    }
+    let bad = |message: String| BadRow::new(line, message);
     let text = std::str::from_utf8(text)
         .map_err(|error| bad(format!("not UTF-8 (byte {} of the line)", error.valid_up_to())))?;
     match serde_json::from_str(text) {
@@ -63,12 +75,19 @@ pub(super) fn parse(text: &[u8], line: u64) -> Result<Map<String, Value>, BadRow
         Err(error) => {
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or_default();
-            Err(bad(format!("not JSON: {message} (column {})", error.column())))
+            let rest = text.get(error.column().saturating_sub(1)..).unwrap_or_default();
+            let hint = if rest.starts_with(['N', 'I']) || rest.starts_with("-I") {
+                "; bare NaN and Infinity are not JSON: write null"
+            } else {
+                ""
+            };
+            Err(bad(format!("not JSON: {message} (column {}){hint}", error.column())))
         }
     }
 }
 
-fn sort(value: &Value) -> &'static str {
+/// Returns what sort of value this is, in a user's words.
+pub fn sort(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

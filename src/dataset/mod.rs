@@ -8,9 +8,12 @@
 mod csv;
 mod json;
 mod jsonl;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod trainer;
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -59,32 +62,61 @@ impl Record {
 pub struct BadRow {
     pub line: u64,
     pub message: String,
+    /// Reading ended here: what would follow is not known, so the row cannot just be left out.
+    pub is_end: bool,
 }
+
+impl BadRow {
+    pub fn new(line: u64, message: impl Into<String>) -> BadRow {
+        BadRow { line, message: message.into(), is_end: false }
+    }
+
+    /// Returns a bad row behind which nothing can be read.
+    pub fn end(line: u64, message: impl Into<String>) -> BadRow {
+        BadRow { is_end: true, ..BadRow::new(line, message) }
+    }
+}
+
+pub use jsonl::sort;
 
 /// Records in the order of the file.
 pub type Records = Box<dyn Iterator<Item = Result<Record, BadRow>> + Send>;
 
 /// Returns the records of a file that cannot be read at all.
-fn bad_file(line: u64, message: String) -> Records {
-    Box::new(std::iter::once(Err(BadRow { line, message })))
+fn bad_file(line: u64, message: impl Into<String>) -> Records {
+    Box::new(std::iter::once(Err(BadRow::end(line, message))))
 }
 
 /// The bytes of a file, decompressed.
-type Input = Box<dyn Read + Send>;
+pub type Input = Box<dyn Read + Send>;
 
 /// A file format.
 pub struct Format {
     pub name: &'static str,
+    /// Extensions by which it is known; none: only `format:` chooses it.
     pub extensions: &'static [&'static str],
-    open: fn(Input) -> std::io::Result<Records>,
+    open: Open,
+}
+
+/// How a format is read.
+#[derive(Clone, Copy)]
+enum Open {
+    /// From its beginning to its end.
+    Stream(fn(Input) -> std::io::Result<Records>),
+    /// Here and there.
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "Parquet alone is read here and there"))]
+    File(fn(File) -> std::io::Result<Records>),
 }
 
 /// The formats there are; each may be compressed with gzip (`.gz`) or zstd (`.zst`).
 pub const FORMATS: &[Format] = &[
-    Format { name: "jsonl", extensions: &["jsonl", "ndjson"], open: jsonl::open },
-    Format { name: "json", extensions: &["json"], open: json::open },
-    Format { name: "csv", extensions: &["csv"], open: csv::open },
-    Format { name: "tsv", extensions: &["tsv"], open: csv::open_tabs },
+    Format { name: "jsonl", extensions: &["jsonl", "ndjson"], open: Open::Stream(jsonl::open) },
+    Format { name: "json", extensions: &["json"], open: Open::Stream(json::open) },
+    Format { name: "csv", extensions: &["csv"], open: Open::Stream(csv::open) },
+    Format { name: "tsv", extensions: &["tsv"], open: Open::Stream(csv::open_tabs) },
+    Format { name: "trainer_state", extensions: &[], open: Open::Stream(trainer::open) },
+    #[cfg(feature = "parquet")]
+    Format { name: "parquet", extensions: &["parquet"], open: Open::File(parquet::open) },
 ];
 
 /// Returns an extension in lower case.
@@ -102,16 +134,37 @@ pub fn format_of(path: &str) -> Option<&'static Format> {
     FORMATS.iter().find(|format| format.extensions.contains(&found.as_str()))
 }
 
+/// Returns the format of a name.
+pub fn find(name: &str) -> Option<&'static Format> {
+    FORMATS.iter().find(|format| format.name == name)
+}
+
 impl Format {
     /// Opens a file. It is decompressed as it is read; damage shows as a bad row.
     pub fn open(&self, path: &Path) -> std::io::Result<Records> {
         let file = File::open(path)?;
-        (self.open)(match extension(path).as_deref() {
-            // Of several members, as `cat a.gz b.gz` makes them, all are read.
-            Some("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(file))),
-            Some("zst") => Box::new(zstd::Decoder::new(file)?),
-            _ => Box::new(file),
-        })
+        match self.open {
+            Open::File(open) => open(file),
+            Open::Stream(_) => self.read(match extension(path).as_deref() {
+                // Of several members, as `cat a.gz b.gz` makes them, all are read.
+                Some("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(file))),
+                Some("zst") => Box::new(zstd::Decoder::new(file)?),
+                _ => Box::new(file),
+            }),
+        }
+    }
+
+    /// Reads what a stream holds.
+    pub fn read(&self, input: Input) -> std::io::Result<Records> {
+        let Open::Stream(open) = self.open else {
+            return Ok(bad_file(1, format!("{} cannot be read from a stream", self.name)));
+        };
+        let mut input = BufReader::with_capacity(1 << 18, input);
+        match input.fill_buf() {
+            Ok([0xff, 0xfe, ..] | [0xfe, 0xff, ..]) => Ok(bad_file(1, "the text is UTF-16; save it as UTF-8")),
+            Ok(_) => open(Box::new(input)),
+            Err(error) => Ok(bad_file(1, format!("failed to read: {error}"))),
+        }
     }
 }
 
@@ -153,6 +206,8 @@ mod tests {
         );
         assert_eq!(read("a.csv", b"a,a\n1,2\n"), ["line 1: two columns are called `a`"]);
         assert!(read("a.csv", b"").is_empty());
+        assert_eq!(read("a.csv", b"a;b\n1,5;x\n"), [r#"2 {"a":"1,5","b":"x"}"#], "as spreadsheets write it");
+        assert!(read("a.csv", b"\xff\xfea\0,\0")[0].contains("save it as UTF-8"));
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -188,6 +243,16 @@ mod tests {
         assert!(read("a.json", b"[{},\n oops]")[0].starts_with("line 2: no list of objects: expected value"));
         assert!(read("a.json", b"[\"\xff\"]")[0].contains("UTF-8"));
         assert!(read("a.json", b" ").is_empty() && read("a.json", b"[]").is_empty());
+    }
+
+    #[test]
+    fn trainer_logs_may_hold_nan() {
+        let read = |bytes: &'static [u8]| -> Vec<String> {
+            let records = find("trainer_state").unwrap().read(Box::new(bytes)).unwrap();
+            records.map(|record| Value::Object(record.unwrap().columns().unwrap()).to_string()).collect()
+        };
+        let text = b"{\"epoch\": NaN, \"log_history\": [{\"loss\": 2.5},\n{\"loss\": NaN, \"x\": \"NaN \\\" -Infinity\", \"y\": -Infinity}]}";
+        assert_eq!(read(text), [r#"{"loss":2.5}"#, r#"{"loss":"NaN","x":"NaN \" -Infinity","y":"-Infinity"}"#]);
     }
 
     #[test]

@@ -215,5 +215,6 @@ fn manifest_of(produced: Produced, fingerprint: Fingerprint, key: Option<Digest>
         meta: produced.meta,
         counts: produced.counts,
         summary: produced.summary,
+        notes: produced.notes,
     }
 }

@@ -185,6 +185,7 @@ impl<'a> Scheduler<'a> {
                 run.missing = manifest.counts.missing;
                 run.key = Some(manifest.key);
                 run.artifact = Some(manifest.artifact.digest);
+                run.notes = manifest.notes.clone();
                 self.finish(index, Some(*manifest), run);
             }
             Made::Ran(manifest, run) => self.finish(index, Some(*manifest), *run),
@@ -384,6 +385,7 @@ async fn make(
         meta: produced.meta,
         counts,
         summary: produced.summary,
+        notes: produced.notes,
     };
     if let Err(error) = session.store.publish(&manifest) {
         return with_counts(failed(reason, &error.into(), seconds));
@@ -398,7 +400,7 @@ async fn make(
         seconds,
         key: Some(key),
         artifact: Some(manifest.artifact.digest),
-        notes: produced.notes,
+        notes: manifest.notes.clone(),
         ..blank(session, index, NodeOutcome::Ran, reason)
     };
     Made::Ran(Box::new(manifest), Box::new(run))

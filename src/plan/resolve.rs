@@ -290,7 +290,7 @@ pub fn check_data(plan: &Plan) -> Vec<Problem> {
     let mut wanted: BTreeMap<usize, Vec<(String, Place)>> = BTreeMap::new();
     for (index, node) in plan.nodes.iter().enumerate() {
         if node.inputs.is_empty() {
-            wanted.entry(index).or_default();
+            wanted.entry(index).or_default().extend(node.stage.columns());
         }
         if let Some((_, root)) = node.inputs.iter().find(|(part, _)| *part == ROWS)
             && seen_stages.insert(&node.stage_name)

@@ -3,7 +3,10 @@
 //! Types are plain serde. After an error the offending part is taken out of a copy of the tree and
 //! decoding starts again, so a stage with three typos gets three messages.
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_path_to_error::Segment;
 
 use super::tree::Node;
@@ -131,5 +134,28 @@ fn plain(expected: &str) -> &str {
         "a sequence" => "a list",
         other if other.starts_with("struct ") => "a map",
         other => other,
+    }
+}
+
+/// The shape of a setting that is text or a list of texts.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// Reads text or a list of texts.
+pub fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::String(text) => Ok(vec![text]),
+        Value::Array(items) => items
+            .into_iter()
+            .map(|item| match item {
+                Value::String(text) => Ok(text),
+                _ => Err(serde::de::Error::custom("invalid type: expected text or a list of text")),
+            })
+            .collect(),
+        _ => Err(serde::de::Error::custom("invalid type: expected text or a list of text")),
     }
 }

@@ -17,7 +17,7 @@ mod tree;
 mod workspace;
 mod yaml;
 
-pub use decode::decode;
+pub use decode::{OneOrMany, decode, one_or_many};
 pub use gate::{Bounds, Comparison, Expression, Gate, Term};
 pub use model::{ModelSpec, Price, Role};
 pub use pipeline::{PipelineSpec, StageSpec, load};

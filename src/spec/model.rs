@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::decode::decode;
+use super::decode::{decode, one_or_many};
 use super::tree::{Node, NodeValue};
 use crate::problem::{Place, Problem, suggest};
 
@@ -78,20 +78,6 @@ pub struct ModelSpec {
     /// Where the model is declared.
     #[serde(skip)]
     pub place: Option<Place>,
-}
-
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    match Value::deserialize(deserializer)? {
-        Value::String(text) => Ok(vec![text]),
-        Value::Array(items) => items
-            .into_iter()
-            .map(|item| match item {
-                Value::String(text) => Ok(text),
-                _ => Err(serde::de::Error::custom("invalid type: expected text or a list of text")),
-            })
-            .collect(),
-        _ => Err(serde::de::Error::custom("invalid type: expected text or a list of text")),
-    }
 }
 
 /// Takes `revision: 3` for `"3"`.

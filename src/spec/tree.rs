@@ -39,6 +39,11 @@ impl Node {
         self.entries().iter().find(|(name, _)| name.text == key).map(|(name, node)| (name, node))
     }
 
+    /// Returns the place of an entry of a map, or its own where there is none.
+    pub fn place_of(&self, key: &str) -> &Place {
+        self.get(key).map_or(&self.place, |node| &node.place)
+    }
+
     /// Returns the entries of a map; none of anything else.
     pub fn entries(&self) -> &[(Key, Node)] {
         match &self.value {

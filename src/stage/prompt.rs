@@ -47,6 +47,18 @@ impl Prompt {
         Ok(Prompt { label: label.to_owned(), template, place: place.clone() })
     }
 
+    /// Loads a bare expression.
+    pub fn load_expression(
+        scope: &Scope<'_>,
+        label: &str,
+        text: &str,
+        place: &Place,
+        variables: &[&str],
+    ) -> Result<Prompt, Vec<Problem>> {
+        let template = Template::load_expression(&scope.workspace.library, text, place, variables)?;
+        Ok(Prompt { label: label.to_owned(), template, place: place.clone() })
+    }
+
     /// Returns the columns that it reads by name, with where it reads them.
     pub fn columns(&self) -> Vec<(String, Place)> {
         let reads = &self.template.reads;
@@ -62,13 +74,18 @@ impl Prompt {
             .collect()
     }
 
-    /// Adds its closure, and the params, model name and columns that it reads, to a key. `prefix`
-    /// keeps inline templates of another stage apart from those of this one.
-    pub fn add_to(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>, prefix: &str) {
+    /// Adds the digests of everything that a render can reach.
+    pub fn add_closure(&self, fingerprint: &mut Fingerprint, prefix: &str) {
         for (name, digest) in self.template.closure() {
             let name = if name == "<inline>" { format!("{prefix}{}", self.label) } else { name };
             fingerprint.templates.insert(name, digest);
         }
+    }
+
+    /// Adds its closure, and the params, model name and columns that it reads, to a key. `prefix`
+    /// keeps inline templates of another stage apart from those of this one.
+    pub fn add_to(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>, prefix: &str) {
+        self.add_closure(fingerprint, prefix);
         match self.template.reads.of("params") {
             Attrs::All => {
                 fingerprint.params.extend(facts.params.iter().map(|(name, value)| (name.clone(), value.clone())))

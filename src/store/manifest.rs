@@ -23,6 +23,9 @@ pub struct Manifest {
     pub meta: Option<Artifact>,
     pub counts: Counts,
     pub summary: Summary,
+    /// What a user should know of its making: rows that were skipped, calls that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// What making it took.

@@ -29,7 +29,7 @@ use minijinja::{Environment, Value};
 
 pub use library::Library;
 pub use reads::{Attrs, Reads};
-pub use value::{from_json, row_value, to_json};
+pub use value::{from_json, row_value, row_variables, to_json};
 
 use crate::digest::Digest;
 use crate::problem::{Place, Problem, Source, suggest};
@@ -328,7 +328,12 @@ impl Template {
         let place = self.place_of_error(name, innermost);
         let message = match &place {
             Some(place) if innermost.kind() == minijinja::ErrorKind::UndefinedError => {
+                let before = place.source.text.get(..place.range.start).unwrap_or_default();
                 match place.source.text.get(place.range.clone()) {
+                    // What a filter got, not the filter.
+                    Some(text) if before.trim_end().ends_with('|') => {
+                        format!("what `| {}` gets is undefined", text.trim())
+                    }
                     Some(text) if !text.is_empty() && text.len() < 80 => {
                         format!("`{}` is undefined", text.trim())
                     }

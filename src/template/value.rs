@@ -50,3 +50,14 @@ pub fn row_value(id: &str, columns: &Map<String, Json>, attrs: &Attrs) -> Value 
         }
     }
 }
+
+/// Returns the variables of a template that reads columns before a row has its id.
+pub fn row_variables(columns: &Map<String, Json>, attrs: &Attrs) -> Value {
+    let is_read = |name: &str| match attrs {
+        Attrs::All => true,
+        Attrs::Some(names) => names.contains(name),
+    };
+    let read = columns.iter().filter(|(name, _)| is_read(name));
+    let row = Value::from_pairs(read.map(|(name, value)| (name.clone(), from_json(value))));
+    Value::from_pairs([("row", row)])
+}

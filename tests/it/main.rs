@@ -4,6 +4,7 @@
 
 mod cache;
 mod check;
+mod data;
 mod faults;
 mod fingerprint;
 mod golden;

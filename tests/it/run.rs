@@ -136,7 +136,7 @@ fn big_ids_stay_apart_and_repeats_are_refused() {
         "{\"key\": 1, \"question\": \"a\", \"gold\": \"\"}\n{\"key\": \"1\", \"question\": \"b\", \"gold\": \"\"}\n",
     );
     let ran = workspace.run(&[]).code(3);
-    assert!(ran.stderr.contains("two rows have the id `1`: lines 1 and 2"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("two rows have the id `1`: data/rows.jsonl:1 and data/rows.jsonl:2"), "{}", ran.stderr);
     workspace.write("data/rows.jsonl", "{\"key\": 1}\n{\"key\": 2,}\nnot json\n{\"question\": 3}\n");
     let ran = workspace.run(&[]).code(3);
     for line in ["data/rows.jsonl:2:", "data/rows.jsonl:3:", "data/rows.jsonl:4:"] {

@@ -1,0 +1,271 @@
+//! Splits and samples: which rows are used. Both go by digests of ids, so that neither the order of
+//! the file nor rows that are added move the others.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::digest::{Hasher, canonical_into};
+use crate::problem::{Place, Problem, suggest};
+use crate::spec::{Node, OneOrMany, one_or_many};
+use crate::store::{Fingerprint, SortedLines, Sorter, StoreError};
+
+/// Which rows are used.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sample {
+    /// How many rows.
+    pub size: u64,
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Column, or columns, whose values `stratified` keeps in proportion.
+    #[serde(default, deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
+    pub by: Vec<String>,
+    /// Another seed draws other rows.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+/// How rows are chosen.
+#[derive(Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Strategy {
+    /// The first rows of the file.
+    #[default]
+    First,
+    /// The rows whose seeded digests of their ids are smallest: whatever the order of the file, and
+    /// added rows displace few.
+    Random,
+    /// Random within each value of `by`, in the proportions of the dataset.
+    Stratified,
+}
+
+/// One part of a dataset that is cut into several.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Split {
+    /// The part to use: one of the names in `parts`.
+    pub part: String,
+    /// Parts with their weights: `{ train: 0.8, heldout: 0.2 }`.
+    pub parts: IndexMap<String, f64>,
+    /// Column, or columns, whose rows stay together, such as a customer.
+    #[serde(default, deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
+    pub by: Vec<String>,
+    /// Another seed cuts otherwise.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+impl Sample {
+    pub fn check(&self, node: &Node, problems: &mut Vec<Problem>) {
+        let place = |field: &str| node.get(field).map_or(&node.place, |node| &node.place);
+        if self.size == 0 {
+            problems.push(Problem::error("wrong-value", "`sample.size` must be at least 1").at(place("size")));
+        }
+        match (self.strategy, self.by.is_empty()) {
+            (Strategy::Stratified, true) => problems.push(
+                Problem::error("missing-field", "`strategy: stratified` needs `by`")
+                    .at(&node.place)
+                    .help("by: category, the column whose shares are kept"),
+            ),
+            (Strategy::First | Strategy::Random, false) => problems.push(
+                Problem::error("conflict", "`by` is read by `strategy: stratified` alone")
+                    .at(place("by"))
+                    .help("strategy: stratified"),
+            ),
+            _ => {}
+        }
+    }
+
+    pub fn is_drawn(&self) -> bool {
+        self.strategy != Strategy::First
+    }
+
+    pub fn add_to(&self, fingerprint: &mut Fingerprint) {
+        fingerprint.setting("sample.size", self.size);
+        let name = match self.strategy {
+            Strategy::First => return,
+            Strategy::Random => "random",
+            Strategy::Stratified => "stratified",
+        };
+        fingerprint.setting("sample.strategy", name);
+        fingerprint.setting("sample.seed", self.seed);
+        if !self.by.is_empty() {
+            fingerprint.setting("sample.by", self.by.clone());
+        }
+    }
+}
+
+impl Split {
+    pub fn check(&self, node: &Node, problems: &mut Vec<Problem>) {
+        let place = |field: &str| -> &Place { node.get(field).map_or(&node.place, |node| &node.place) };
+        if !self.parts.contains_key(&self.part) {
+            let help = suggest(&self.part, "parts there are", self.parts.keys().map(String::as_str));
+            problems.push(
+                Problem::error("unknown-part", format!("`split.parts` has no part `{}`", self.part))
+                    .at(place("part"))
+                    .maybe_help(help),
+            );
+        }
+        if self.parts.values().any(|weight| !(*weight > 0.0 && weight.is_finite())) {
+            problems.push(
+                Problem::error("wrong-value", "the weights of `split.parts` are numbers above 0")
+                    .at(place("parts"))
+                    .help("parts: { train: 0.8, heldout: 0.2 }"),
+            );
+        }
+    }
+
+    /// Returns true where a row belongs to the wanted part. `key` is its id, or the value of `by`.
+    pub fn has(&self, key: &str) -> bool {
+        let mut hasher = Hasher::new("etalon.split");
+        hasher.update(&self.seed.to_be_bytes());
+        hasher.update(key.as_bytes());
+        let total: f64 = self.parts.values().sum();
+        let mut at = hasher.finish().seed() as f64 / 2f64.powi(64) * total;
+        for (part, weight) in &self.parts {
+            at -= weight;
+            if at < 0.0 {
+                return *part == self.part;
+            }
+        }
+        // Rounding leaves the end to the last part.
+        self.parts.keys().last() == Some(&self.part)
+    }
+
+    pub fn add_to(&self, fingerprint: &mut Fingerprint) {
+        let parts: Vec<Value> = self
+            .parts
+            .iter()
+            .map(|(part, weight)| Value::from(vec![Value::from(part.as_str()), (*weight).into()]))
+            .collect();
+        fingerprint.setting("split.part", self.part.as_str());
+        fingerprint.setting("split.parts", parts);
+        fingerprint.setting("split.seed", self.seed);
+        if !self.by.is_empty() {
+            fingerprint.setting("split.by", self.by.clone());
+        }
+    }
+}
+
+/// Returns the values of columns as one text without tabs; absent is null.
+pub(super) fn group(columns: &Map<String, Value>, by: &[String]) -> String {
+    let mut text = Vec::new();
+    for name in by {
+        canonical_into(columns.get(name).unwrap_or(&Value::Null), &mut text);
+        text.push(b',');
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Draws a sample from rows that come in any order, holding none of them in memory.
+pub(super) struct Drawing<'a> {
+    sample: Sample,
+    sorter: Sorter<'a>,
+    /// Rows by stratum.
+    strata: BTreeMap<String, u64>,
+}
+
+impl<'a> Drawing<'a> {
+    pub fn new(sample: Sample, sorter: Sorter<'a>) -> Drawing<'a> {
+        Drawing { sample, sorter, strata: BTreeMap::new() }
+    }
+
+    pub fn push(&mut self, stratum: &str, id: &str, line: &[u8]) -> Result<(), StoreError> {
+        match self.strata.get_mut(stratum) {
+            Some(count) => *count += 1,
+            None => {
+                self.strata.insert(stratum.to_owned(), 1);
+            }
+        }
+        self.sorter.push(&format!("{stratum}\t{}\t{id}", draw(self.sample.seed, id)), line)
+    }
+
+    /// Hands out the rows of the sample, at most `limit`.
+    pub fn finish(
+        self,
+        limit: u64,
+        mut each: impl FnMut(&str, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let quotas = quotas(&self.strata, self.sample.size.min(limit));
+        let (mut lines, mut key, mut line): (SortedLines<'_>, _, _) =
+            (self.sorter.finish()?, String::new(), Vec::new());
+        let (mut current, mut left) = (None::<String>, 0);
+        while lines.next_into(&mut key, &mut line)? {
+            let mut parts = key.splitn(3, '\t');
+            let stratum = parts.next().unwrap_or_default();
+            if current.as_deref() != Some(stratum) {
+                left = quotas.get(stratum).copied().unwrap_or(0);
+                current = Some(stratum.to_owned());
+            }
+            if left > 0 {
+                left -= 1;
+                each(parts.nth(1).unwrap_or_default(), &line)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Shares a size out in proportion, by largest remainders; of equal ones the first name wins.
+fn quotas(strata: &BTreeMap<String, u64>, size: u64) -> BTreeMap<&str, u64> {
+    let total: u64 = strata.values().sum();
+    let size = size.min(total);
+    let mut quotas: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut remainders: Vec<(u128, &str)> = Vec::new();
+    for (stratum, count) in strata {
+        let share = u128::from(*count) * u128::from(size);
+        quotas.insert(stratum, (share / u128::from(total)) as u64);
+        remainders.push((share % u128::from(total), stratum));
+    }
+    remainders.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+    let given: u64 = quotas.values().sum();
+    for (_, stratum) in remainders.into_iter().take((size - given) as usize) {
+        *quotas.entry(stratum).or_default() += 1;
+    }
+    quotas
+}
+
+/// Returns where an id stands in a seeded random order.
+fn draw(seed: u64, id: &str) -> String {
+    let mut hasher = Hasher::new("etalon.sample");
+    hasher.update(&seed.to_be_bytes());
+    hasher.update(id.as_bytes());
+    hasher.finish().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotas_are_in_proportion_and_add_up() {
+        let strata = |counts: &[u64]| counts.iter().enumerate().map(|(i, n)| (format!("s{i}"), *n)).collect();
+        let of = |counts: &[u64], size: u64| quotas(&strata(counts), size).into_values().collect::<Vec<_>>();
+        assert_eq!(of(&[50, 30, 20], 10), [5, 3, 2]);
+        assert_eq!(of(&[1, 1, 1], 2), [1, 1, 0]);
+        assert_eq!(of(&[7, 2, 1], 5), [4, 1, 0]);
+        assert_eq!(of(&[3], 10), [3]);
+        assert_eq!(of(&[], 10), [] as [u64; 0]);
+    }
+
+    #[test]
+    fn parts_of_a_split_are_disjoint_and_near_their_weights() {
+        let split = |part: &str| Split {
+            part: part.to_owned(),
+            parts: [("train".to_owned(), 3.0), ("heldout".to_owned(), 1.0)].into_iter().collect(),
+            by: Vec::new(),
+            seed: 1,
+        };
+        let (train, heldout) = (split("train"), split("heldout"));
+        let ids: Vec<String> = (0..4_000).map(|i| i.to_string()).collect();
+        assert!(ids.iter().all(|id| train.has(id) != heldout.has(id)));
+        let share = ids.iter().filter(|id| heldout.has(id)).count();
+        assert!((900..1_100).contains(&share), "{share}");
+    }
+}

@@ -1,0 +1,312 @@
+//! From a record to a row: rename, derive, require, where, id, split; in this order.
+
+use serde_json::{Map, Value};
+
+use super::sample::{Split, group};
+use crate::dataset::{BadRow, Record, sort};
+use crate::digest::{Digest, canonical, canonical_into, canonical_map_into};
+use crate::problem::{Place, Problem, did_you_mean, suggest};
+use crate::spec::{Node, NodeValue};
+use crate::stage::Scope;
+use crate::stage::prompt::Prompt;
+use crate::store::Fingerprint;
+use crate::template::{row_variables, to_json};
+
+/// What a dataset does with each record.
+#[derive(Default)]
+pub(super) struct Shape {
+    pub id: Option<String>,
+    /// Old name, new name.
+    pub rename: Vec<(String, String)>,
+    pub derive: Vec<(String, Derived)>,
+    pub require: Vec<Required>,
+    pub filter: Option<Prompt>,
+    pub split: Option<Split>,
+    /// Columns by whose values a sample is stratified.
+    pub strata: Vec<String>,
+}
+
+/// A new column.
+pub(super) enum Derived {
+    Constant(Value),
+    Template(Box<Prompt>),
+}
+
+/// A column that every row must have.
+pub(super) struct Required {
+    pub column: String,
+    pub wanted: ColumnType,
+    /// It may be null or absent.
+    pub is_optional: bool,
+    pub place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum ColumnType {
+    Any,
+    Text,
+    Integer,
+    Number,
+    Boolean,
+    List,
+    Map,
+}
+
+/// The types that `require` knows, with how a value of them is called.
+const TYPES: &[(&str, ColumnType, &str)] = &[
+    ("any", ColumnType::Any, "a value"),
+    ("text", ColumnType::Text, "text"),
+    ("integer", ColumnType::Integer, "a whole number"),
+    ("number", ColumnType::Number, "a number"),
+    ("boolean", ColumnType::Boolean, "true or false"),
+    ("list", ColumnType::List, "a list"),
+    ("map", ColumnType::Map, "a map"),
+];
+
+/// A record that became a row: its line number and its columns as canonical JSON, under its id.
+pub(super) struct Taken {
+    pub id: String,
+    pub stratum: String,
+    pub line: Vec<u8>,
+}
+
+/// What became of a record.
+pub(super) enum Shaped {
+    Row(Taken),
+    /// `where` does not hold.
+    Filtered,
+    /// It belongs to another part of the split.
+    Elsewhere,
+}
+
+impl ColumnType {
+    fn holds(self, value: &Value) -> bool {
+        match self {
+            ColumnType::Any => true,
+            ColumnType::Text => value.is_string(),
+            ColumnType::Number => value.is_number(),
+            ColumnType::Integer => value.as_number().is_some_and(|number| !number.as_str().contains(['.', 'e', 'E'])),
+            ColumnType::Boolean => value.is_boolean(),
+            ColumnType::List => value.is_array(),
+            ColumnType::Map => value.is_object(),
+        }
+    }
+
+    fn words(self) -> &'static str {
+        TYPES.iter().find(|(_, known, _)| *known == self).map_or("a value", |(_, _, words)| words)
+    }
+}
+
+impl Required {
+    /// Parses `require`: a list of columns, or a map of columns to types; `text?` may be absent.
+    pub fn parse(node: &Node, problems: &mut Vec<Problem>) -> Vec<Required> {
+        let mut required = Vec::new();
+        let mut add = |column: &str, wanted: &str, at: &Place| {
+            let (name, is_optional) = wanted.strip_suffix('?').map_or((wanted, false), |name| (name, true));
+            match TYPES.iter().find(|(known, _, _)| *known == name) {
+                Some((_, wanted, _)) => {
+                    required.push(Required {
+                        column: column.to_owned(),
+                        wanted: *wanted,
+                        is_optional,
+                        place: at.clone(),
+                    });
+                }
+                None => problems.push(
+                    Problem::error("unknown-type", format!("`require.{column}`: there is no column type `{name}`"))
+                        .at(at)
+                        .maybe_help(suggest(name, "types there are", TYPES.iter().map(|(name, _, _)| *name))),
+                ),
+            }
+        };
+        match &node.value {
+            NodeValue::List(items) if items.iter().all(|item| item.as_text().is_some()) => {
+                items.iter().for_each(|item| add(item.as_text().unwrap_or_default(), "any", &item.place));
+            }
+            NodeValue::Map(entries) if entries.iter().all(|(_, node)| node.as_text().is_some()) => {
+                entries.iter().for_each(|(key, node)| add(&key.text, node.as_text().unwrap_or_default(), &node.place));
+            }
+            _ => problems.push(
+                Problem::error("wrong-type", "`require` is a list of columns, or a map of columns to types")
+                    .at(&node.place)
+                    .help("require: { question: text, score: number, note: text? }"),
+            ),
+        }
+        required
+    }
+
+    fn check(&self, columns: &Map<String, Value>) -> Result<(), String> {
+        let wanted = self.wanted.words();
+        match columns.get(&self.column) {
+            None | Some(Value::Null) if self.is_optional => Ok(()),
+            None => {
+                let near = did_you_mean(&self.column, columns.keys().map(String::as_str));
+                let near = near.map_or_else(String::new, |near| format!(" ({near})"));
+                Err(format!("there is no column `{}`{near}", self.column))
+            }
+            Some(value) if value.is_null() => Err(format!("column `{}` is null, expected {wanted}", self.column)),
+            Some(value) if self.wanted.holds(value) => Ok(()),
+            Some(value) => Err(format!("column `{}` is {}, expected {wanted}", self.column, sort(value))),
+        }
+    }
+}
+
+impl Shape {
+    /// Loads `derive`.
+    pub fn load_derive(scope: &Scope<'_>, node: &Node, problems: &mut Vec<Problem>) -> Vec<(String, Derived)> {
+        let mut derive = Vec::new();
+        for (key, node) in node.entries() {
+            let Some(text) = node.as_text() else {
+                derive.push((key.text.clone(), Derived::Constant(node.to_json())));
+                continue;
+            };
+            match Prompt::load_value(scope, &format!("derive.{}", key.text), text, &node.place, &["row"]) {
+                Ok(prompt) => derive.push((key.text.clone(), Derived::Template(Box::new(prompt)))),
+                Err(found) => problems.extend(found),
+            }
+        }
+        derive
+    }
+
+    /// Returns the templates it renders.
+    pub fn prompts(&self) -> impl Iterator<Item = &Prompt> {
+        let derived = self.derive.iter().filter_map(|(_, derived)| match derived {
+            Derived::Template(prompt) => Some(&**prompt),
+            Derived::Constant(_) => None,
+        });
+        derived.chain(self.filter.as_ref())
+    }
+
+    /// Returns the columns that a record will have.
+    pub fn columns_of(&self, columns: &Map<String, Value>) -> Vec<String> {
+        let renamed = |name: &String| {
+            let new = self.rename.iter().find(|(old, _)| old == name);
+            new.map_or_else(|| name.clone(), |(_, new)| new.clone())
+        };
+        columns.keys().map(renamed).chain(self.derive.iter().map(|(name, _)| name.clone())).collect()
+    }
+
+    /// Adds what it does to a key.
+    pub fn add_to(&self, fingerprint: &mut Fingerprint) {
+        if let Some(id) = &self.id {
+            fingerprint.setting("id", id.as_str());
+        }
+        for (old, new) in &self.rename {
+            fingerprint.setting(&format!("rename.{old}"), new.as_str());
+        }
+        for (index, (name, derived)) in self.derive.iter().enumerate() {
+            // Later ones see earlier ones: their order counts.
+            let value = match derived {
+                Derived::Constant(value) => value.clone(),
+                Derived::Template(_) => Value::Null,
+            };
+            fingerprint.setting(&format!("derive.{name}"), vec![Value::from(index), value]);
+        }
+        for prompt in self.prompts() {
+            prompt.add_closure(fingerprint, "");
+        }
+        for Required { column, wanted, is_optional, .. } in &self.require {
+            fingerprint
+                .setting(&format!("require.{column}"), format!("{wanted:?}{}", if *is_optional { "?" } else { "" }));
+        }
+        if let Some(split) = &self.split {
+            split.add_to(fingerprint);
+        }
+    }
+
+    fn changes_columns(&self) -> bool {
+        !self.rename.is_empty() || !self.derive.is_empty()
+    }
+
+    /// Makes a row of a record.
+    pub fn apply(&self, record: Record) -> Result<Shaped, BadRow> {
+        let number = record.line;
+        let mut columns = record.columns()?;
+        let bad = |message: String| BadRow::new(number, message);
+        // Without `id` a row is known by what the file says, whatever is derived from it.
+        let own = (self.id.is_none() && self.changes_columns())
+            .then(|| Digest::of(&canonical(&Value::Object(columns.clone()))).id());
+        self.rename(&mut columns).map_err(bad)?;
+        self.derive(&mut columns).map_err(bad)?;
+        for required in &self.require {
+            required.check(&columns).map_err(bad)?;
+        }
+        if let Some(filter) = &self.filter {
+            let value = filter
+                .template
+                .evaluate(&row_variables(&columns, &filter.template.reads.of("row")))
+                .map_err(|error| bad(format!("`where` failed: {error}")))?;
+            if !value.is_true() {
+                return Ok(Shaped::Filtered);
+            }
+        }
+        let mut line = Vec::with_capacity(256);
+        line.extend_from_slice(&number.to_be_bytes());
+        canonical_map_into(&columns, &mut line);
+        let id = match own {
+            Some(id) => id,
+            None => self.id_of(&columns, &line[8..]).map_err(bad)?,
+        };
+        if let Some(split) = &self.split {
+            let is_in = if split.by.is_empty() { split.has(&id) } else { split.has(&group(&columns, &split.by)) };
+            if !is_in {
+                return Ok(Shaped::Elsewhere);
+            }
+        }
+        let stratum = group(&columns, &self.strata);
+        Ok(Shaped::Row(Taken { id, stratum, line }))
+    }
+
+    fn rename(&self, columns: &mut Map<String, Value>) -> Result<(), String> {
+        if self.rename.is_empty() {
+            return Ok(());
+        }
+        // All at once, so that two columns can change places.
+        let mut renamed = Vec::new();
+        for (old, new) in &self.rename {
+            renamed.extend(columns.shift_remove(old).map(|value| (old, new, value)));
+        }
+        for (old, new, value) in renamed {
+            if columns.insert(new.clone(), value).is_some() {
+                return Err(format!("`rename: {{ {old}: {new} }}`: there is a column `{new}` already"));
+            }
+        }
+        Ok(())
+    }
+
+    fn derive(&self, columns: &mut Map<String, Value>) -> Result<(), String> {
+        for (name, derived) in &self.derive {
+            let value = match derived {
+                Derived::Constant(value) => value.clone(),
+                Derived::Template(prompt) => {
+                    let variables = row_variables(columns, &prompt.template.reads.of("row"));
+                    let value = prompt.template.evaluate(&variables);
+                    to_json(&value.map_err(|error| format!("`derive.{name}` failed: {error}"))?)
+                }
+            };
+            columns.insert(name.clone(), value);
+        }
+        Ok(())
+    }
+
+    fn id_of(&self, columns: &Map<String, Value>, canonical: &[u8]) -> Result<String, String> {
+        let Some(column) = &self.id else {
+            return Ok(Digest::of(canonical).id());
+        };
+        match columns.get(column) {
+            Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
+            Some(Value::Number(number)) => {
+                let mut text = Vec::new();
+                canonical_into(&Value::Number(number.clone()), &mut text);
+                Ok(String::from_utf8_lossy(&text).into_owned())
+            }
+            Some(Value::String(_)) => Err(format!("the id column `{column}` is empty")),
+            Some(other) => Err(format!("the id column `{column}` holds {other}, expected text or a number")),
+            None => {
+                let names = columns.keys().map(String::as_str);
+                let hint = suggest(column, "columns are", names).map_or_else(String::new, |hint| format!(" ({hint})"));
+                Err(format!("there is no id column `{column}`{hint}"))
+            }
+        }
+    }
+}
