@@ -34,7 +34,16 @@ pub struct Summary {
     /// Tables that do not fit one number: confusion matrices, position tables.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub tables: IndexMap<String, Value>,
+    /// The same values over some of the rows.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub slices: Slices,
 }
+
+/// The name under which slices stand beside the values of a node.
+pub const SLICES: &str = "slices";
+
+/// Values by column, by value of the column, by flat name.
+pub type Slices = IndexMap<String, IndexMap<String, IndexMap<String, Estimate>>>;
 
 /// How a value reads: what a table shows and what can be compared with a ceiling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -61,7 +61,7 @@ fn judge_one(plan: &Plan, run: &RunSummary, gate: &Gate) -> GateResult {
 fn bounds(plan: &Plan, run: &RunSummary, term: &Term) -> Option<Bounds> {
     let found = find_term(plan, term).ok()?;
     let node = &plan.nodes[found.node];
-    let estimate: &Estimate = run.summary.get(&node.stage_name)?.get(node.column())?.get(&found.value)?;
+    let estimate: &Estimate = run.summary.get(&node.stage_name)?.get(node.column())?.values.get(&found.value)?;
     match found.part {
         Part::Value => {
             let value = estimate.value?;

@@ -29,7 +29,9 @@ mod session;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 pub use forecast::{Forecast, State, forecast};
@@ -40,7 +42,7 @@ pub use run::run;
 pub use session::Session;
 
 use crate::digest::Digest;
-use crate::score::Estimate;
+use crate::score::{Estimate, SLICES, Slices};
 use crate::stage::Progress;
 use crate::store::StoreError;
 
@@ -107,8 +109,40 @@ pub struct NodeRun {
     pub notes: Vec<String>,
 }
 
-/// Values by stage, model and name.
-pub type SummaryTable = IndexMap<String, IndexMap<String, IndexMap<String, Estimate>>>;
+/// What nodes say in numbers, by stage and model.
+pub type SummaryTable = IndexMap<String, IndexMap<String, NodeSummary>>;
+
+/// What a node says in numbers. As JSON the values stand flat, with `slices` beside them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeSummary {
+    /// By flat name.
+    pub values: IndexMap<String, Estimate>,
+    pub slices: Slices,
+}
+
+impl Serialize for NodeSummary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, estimate) in &self.values {
+            map.serialize_entry(name, estimate)?;
+        }
+        if !self.slices.is_empty() {
+            map.serialize_entry(SLICES, &self.slices)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for NodeSummary {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NodeSummary, D::Error> {
+        let mut map = serde_json::Map::deserialize(deserializer)?;
+        let slices = map.shift_remove(SLICES).map_or(Ok(Slices::new()), serde_json::from_value);
+        Ok(NodeSummary {
+            slices: slices.map_err(D::Error::custom)?,
+            values: serde_json::from_value(Value::Object(map)).map_err(D::Error::custom)?,
+        })
+    }
+}
 
 /// One execution: what is printed, and what `runs/` keeps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

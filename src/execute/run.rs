@@ -13,8 +13,9 @@ use tokio::task::JoinSet;
 use super::reason::reason;
 use super::record::{Records, RunId};
 use super::session::Session;
-use super::{Event, ExecuteError, Listener, NodeOutcome, NodeRun, RunSummary, gates};
+use super::{Event, ExecuteError, Listener, NodeOutcome, NodeRun, NodeSummary, RunSummary, gates};
 use crate::digest::Digest;
+use crate::score::Summary;
 use crate::stage::{Progress, StageError};
 use crate::store::{Lookup, Manifest, StoreError};
 
@@ -38,7 +39,8 @@ pub async fn run(session: Arc<Session>, listener: Listener) -> Result<RunSummary
         let node = &plan.nodes[index];
         if let Some(manifest) = &scheduler.manifests[index] {
             let stage = summary.entry(node.stage_name.clone()).or_default();
-            stage.insert(node.column().to_owned(), manifest.summary.values.clone());
+            let Summary { values, slices, .. } = manifest.summary.clone();
+            stage.insert(node.column().to_owned(), NodeSummary { values, slices });
             if !manifest.summary.tables.is_empty() {
                 let stage = tables.entry(node.stage_name.clone()).or_default();
                 stage.insert(node.column().to_owned(), manifest.summary.tables.clone());

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use std::path::Path;
+
 use serde_json::{Map, Value, json};
 
 use super::{Entry, Metric, MetricError, Scored, Tally, TallySummary, only, text};
@@ -42,7 +44,7 @@ struct Classification {
     labels: Vec<String>,
 }
 
-fn build(settings: &Map<String, Value>) -> Result<Box<dyn Metric>, MetricError> {
+fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
     only(settings, &["labels"])?;
     let labels = match settings.get("labels") {
         None => Vec::new(),

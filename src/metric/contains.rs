@@ -4,6 +4,8 @@
 //! or a list). `match: all` (the default) wants every one of them, `any` one; `ignore_case: true` does
 //! without regard to case.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
 use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, flag, only, text};
@@ -19,7 +21,7 @@ struct Contains {
     ignores_case: bool,
 }
 
-fn build(settings: &Map<String, Value>) -> Result<Box<dyn Metric>, MetricError> {
+fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
     only(settings, &["text", "match", "ignore_case"])?;
     let bad = |field: &str, message: &str| MetricError {
         field: Some(field.to_owned()),
@@ -89,7 +91,7 @@ mod tests {
     use super::*;
 
     fn score(settings: Value, prediction: Option<Value>, reference: Value) -> Option<u64> {
-        let metric = build(settings.as_object().unwrap()).map_err(|error| error.message).unwrap();
+        let metric = build(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
         let scored = Scored { prediction: prediction.as_ref(), reference: Some(&reference), latency: None };
         metric.score(&scored).unwrap().map(|score| score.as_u64().unwrap())
     }
@@ -113,7 +115,7 @@ mod tests {
         assert_eq!(score(json!({}), Some(json!("a")), json!("")), None);
         assert_eq!(score(json!({}), Some(json!("a")), json!([])), None);
         for settings in [json!({"text": ""}), json!({"text": []}), json!({"match": "one"}), json!({"ignore_case": 1})] {
-            assert!(build(settings.as_object().unwrap()).is_err(), "{settings}");
+            assert!(build(settings.as_object().unwrap(), Path::new(".")).is_err(), "{settings}");
         }
     }
 }

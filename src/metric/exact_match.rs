@@ -3,6 +3,8 @@
 //! `mode: strict` compares the texts as they are, `trim` (the default) without surrounding
 //! whitespace, `casefold` without regard to case as well.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
 use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, only, text};
@@ -22,7 +24,7 @@ struct ExactMatch {
     mode: Mode,
 }
 
-fn build(settings: &Map<String, Value>) -> Result<Box<dyn Metric>, MetricError> {
+fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
     only(settings, &["mode"])?;
     let mode = match settings.get("mode").map(|mode| mode.as_str().unwrap_or_default()) {
         None | Some("trim") => Mode::Trim,
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
 
     fn score(settings: Value, prediction: Value, reference: Value) -> Value {
-        let metric = build(settings.as_object().unwrap()).map_err(|error| error.message).unwrap();
+        let metric = build(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
         let scored = Scored { prediction: Some(&prediction), reference: Some(&reference), latency: None };
         metric.score(&scored).unwrap().unwrap()
     }
@@ -86,7 +88,7 @@ mod tests {
         assert_eq!(score(json!({"mode": "strict"}), json!(" a"), json!("a")), json!(0));
         assert_eq!(score(json!({"mode": "casefold"}), json!("STRASSE Ä"), json!("strasse ä")), json!(1));
         assert_eq!(score(json!({}), json!(12), json!("12")), json!(1));
-        assert!(build(json!({"mode": "x"}).as_object().unwrap()).is_err());
-        assert!(build(json!({"mod": "x"}).as_object().unwrap()).is_err());
+        assert!(build(json!({"mode": "x"}).as_object().unwrap(), Path::new(".")).is_err());
+        assert!(build(json!({"mod": "x"}).as_object().unwrap(), Path::new(".")).is_err());
     }
 }

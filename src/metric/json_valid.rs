@@ -2,6 +2,8 @@
 //!
 //! Its part `fenced` is the share that is JSON once a surrounding Markdown fence is removed.
 
+use std::path::Path;
+
 use serde_json::{Map, Value, json};
 
 use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, TallySummary, only};
@@ -12,13 +14,13 @@ pub(super) const ENTRY: Entry =
 
 struct JsonValid;
 
-fn build(settings: &Map<String, Value>) -> Result<Box<dyn Metric>, MetricError> {
+fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
     only(settings, &[])?;
     Ok(Box::new(JsonValid))
 }
 
 /// Returns the inside of a text that is one Markdown fence.
-fn unfenced(text: &str) -> &str {
+pub(super) fn unfenced(text: &str) -> &str {
     let trimmed = text.trim();
     let inside = trimmed.strip_prefix("```").and_then(|rest| rest.strip_suffix("```"));
     match inside.and_then(|inside| inside.split_once('\n')) {

@@ -2,6 +2,8 @@
 //!
 //! Its value is the mean; its parts are `p50` and `p95`, with distribution-free intervals.
 
+use std::path::Path;
+
 use serde_json::{Map, Number, Value};
 
 use super::{Entry, Metric, MetricError, Scored, SpreadTally, Tally, only};
@@ -17,7 +19,7 @@ pub(super) const ENTRY: Entry = Entry {
 
 struct Latency;
 
-fn build(settings: &Map<String, Value>) -> Result<Box<dyn Metric>, MetricError> {
+fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
     only(settings, &[])?;
     Ok(Box::new(Latency))
 }

@@ -4,6 +4,8 @@
 //! value is the mean over rows, its parts are `p50` and `p95`. `min` and `max` (inclusive, either
 //! alone) add `within`, the share inside them.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
 use super::{Entry, Metric, MetricError, ProportionTally, Scored, SpreadTally, Tally, TallySummary, only, text};
@@ -24,7 +26,7 @@ struct Length {
     range: Option<(u64, u64)>,
 }
 
-fn build(settings: &Map<String, Value>) -> Result<Box<dyn Metric>, MetricError> {
+fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
     only(settings, &["unit", "min", "max"])?;
     let bad = |field: &str, message: &str, help: &str| MetricError {
         field: Some(field.to_owned()),
@@ -101,7 +103,7 @@ mod tests {
     #[test]
     fn characters_words_and_a_range() {
         let settings = json!({"unit": "words", "min": 2, "max": 3});
-        let metric = build(settings.as_object().unwrap()).map_err(|error| error.message).unwrap();
+        let metric = build(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
         let mut tally = metric.tally(0);
         for text in ["one", "one two", " one  two\nthree ", "1 2 3 4", ""] {
             let prediction = Value::from(text);
@@ -115,12 +117,12 @@ mod tests {
         assert_eq!((value("").value, value("").n, value("").missing), (Some(2.0), 5, 1));
         assert_eq!((value("p50").value, value("within").value), (Some(2.0), Some(0.4)));
         assert_eq!((value("within").n, value("within").missing), (5, 1));
-        let metric = build(&Map::new()).map_err(|error| error.message).unwrap();
+        let metric = build(&Map::new(), Path::new(".")).map_err(|error| error.message).unwrap();
         let prediction = Value::from("Zoë \u{1F600}");
         let scored = Scored { prediction: Some(&prediction), reference: None, latency: None };
         assert_eq!(metric.score(&scored).unwrap(), Some(json!(5)));
         for settings in [json!({"unit": "tokens"}), json!({"min": 3, "max": 2}), json!({"max": -1})] {
-            assert!(build(settings.as_object().unwrap()).is_err(), "{settings}");
+            assert!(build(settings.as_object().unwrap(), Path::new(".")).is_err(), "{settings}");
         }
     }
 }

@@ -9,16 +9,21 @@
 mod classification;
 mod contains;
 mod exact_match;
+mod json_schema;
 mod json_valid;
 mod latency;
 mod length;
+mod numeric;
 mod regex;
 mod tally;
+
+use std::path::Path;
 
 use serde_json::{Map, Value};
 
 pub use tally::{MeanTally, ProportionTally, SpreadTally};
 
+use crate::digest::Digest;
 use crate::score::{Estimate, Summary, Unit};
 
 /// What a metric sees of one completion.
@@ -42,6 +47,12 @@ pub trait Metric: Send + Sync {
 
     fn needs_reference(&self) -> bool {
         false
+    }
+
+    /// Returns the settings that name files, each with the files read for it, by their names within
+    /// the workspace, and the digests of what was read.
+    fn files(&self) -> Vec<(&'static str, Vec<(String, Digest)>)> {
+        Vec::new()
     }
 
     /// Returns true if it reads latency and usage, which are no part of the rows.
@@ -77,8 +88,8 @@ impl TallySummary {
     }
 }
 
-/// Builds a metric from its settings.
-pub type Build = fn(&Map<String, Value>) -> Result<Box<dyn Metric>, MetricError>;
+/// Builds a metric from its settings; files that they name start at the directory.
+pub type Build = fn(&Map<String, Value>, &Path) -> Result<Box<dyn Metric>, MetricError>;
 
 /// What is wrong with a metric's settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +118,8 @@ pub const METRICS: &[Entry] = &[
     contains::ENTRY,
     regex::ENTRY,
     json_valid::ENTRY,
+    json_schema::ENTRY,
+    numeric::ENTRY,
     classification::ENTRY,
     latency::ENTRY,
     length::ENTRY,

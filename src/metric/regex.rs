@@ -5,6 +5,8 @@
 //! prediction on which matching takes too many steps has no score.
 
 use fancy_regex::{Regex, RegexBuilder};
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
 use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, flag, only, text};
@@ -17,7 +19,7 @@ struct Pattern {
     regex: Regex,
 }
 
-fn build(settings: &Map<String, Value>) -> Result<Box<dyn Metric>, MetricError> {
+fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
     only(settings, &["pattern", "full", "ignore_case"])?;
     let bad = |message: String| MetricError {
         field: settings.contains_key("pattern").then(|| "pattern".to_owned()),
@@ -66,7 +68,7 @@ mod tests {
     use super::*;
 
     fn score(settings: Value, prediction: &str) -> Option<u64> {
-        let metric = build(settings.as_object().unwrap()).map_err(|error| error.message).unwrap();
+        let metric = build(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
         let prediction = Value::from(prediction);
         let scored = Scored { prediction: Some(&prediction), reference: None, latency: None };
         metric.score(&scored).unwrap().map(|score| score.as_u64().unwrap())
@@ -89,7 +91,7 @@ mod tests {
         assert_eq!(score(json!({"pattern": "^(a|aa)+(?=b)$"}), &"a".repeat(5_000)), None);
         for settings in [json!({}), json!({"pattern": "("}), json!({"pattern": 1}), json!({"pattern": "a", "full": 1})]
         {
-            assert!(build(settings.as_object().unwrap()).is_err(), "{settings}");
+            assert!(build(settings.as_object().unwrap(), Path::new(".")).is_err(), "{settings}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde_json::{Value, json};
 
+use super::printable;
 use crate::problem::{Problem, Severity};
 
 /// Renders problems, errors first, each with its excerpt.
@@ -46,11 +47,6 @@ fn one(problem: &Problem, renderer: &Renderer) -> String {
         group = group.element(Level::HELP.message(printable(help)));
     }
     renderer.render(&[group])
-}
-
-/// Control characters of hostile input must not reach a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 /// Returns the `check` document.

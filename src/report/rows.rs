@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::printable;
+
 /// Renders one row as a block of `name: value`, long texts indented below their name.
 pub fn row(document: &Map<String, Value>) -> String {
     let mut out = String::new();
@@ -44,9 +46,4 @@ fn field(out: &mut String, name: &str, value: &Value) {
     } else {
         out.push_str(&format!("  {name}: {text}\n"));
     }
-}
-
-/// Model output must not drive the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }

@@ -1,8 +1,10 @@
 //! The closing table: metric × model, then the gates, then what it took.
 
+use std::collections::BTreeMap;
+
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::counted;
+use super::{counted, printable};
 use crate::execute::{GateResult, NodeOutcome, RunSummary, Verdict};
 use crate::plan::Plan;
 use crate::score::{Estimate, Unit};
@@ -11,8 +13,15 @@ use crate::spec::Role;
 /// Renders what a run says at its end.
 pub fn closing(plan: &Plan, run: &RunSummary) -> String {
     let mut out = String::new();
-    if let Some(table) = values(plan, run) {
-        out.push_str(&table);
+    let models = models(plan, run);
+    let tables = table(plan, &models, "", &lines(plan, run, &models)).into_iter().chain(slices(plan, run, &models));
+    for text in tables {
+        out.push_str(&text);
+        out.push_str("\n\n");
+    }
+    let failures = failures(run);
+    if !failures.is_empty() {
+        out.push_str(&failures.join("\n"));
         out.push_str("\n\n");
     }
     if !run.gates.is_empty() {
@@ -31,7 +40,8 @@ struct Line {
     estimates: Vec<Option<Estimate>>,
 }
 
-fn values(plan: &Plan, run: &RunSummary) -> Option<String> {
+/// Returns the models that have numbers, in the order of the columns.
+fn models<'a>(plan: &'a Plan, run: &RunSummary) -> Vec<&'a str> {
     let mut models: Vec<&str> = Vec::new();
     for node in &plan.nodes {
         let is_shown = run.summary.get(&node.stage_name).is_some_and(|stage| stage.contains_key(node.column()));
@@ -41,7 +51,11 @@ fn values(plan: &Plan, run: &RunSummary) -> Option<String> {
             models.push(model);
         }
     }
-    let lines = lines(plan, run, &models);
+    models
+}
+
+/// Renders lines under the names of the models; none where there are none.
+fn table(plan: &Plan, models: &[&str], title: &str, lines: &[Line]) -> Option<String> {
     if lines.is_empty() {
         return None;
     }
@@ -50,7 +64,7 @@ fn values(plan: &Plan, run: &RunSummary) -> Option<String> {
         (0..models.len()).filter(|index| plan.role(models[*index]) == Some(Role::Candidate)).collect();
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let mut header = vec![String::new()];
+    let mut header = vec![title.to_owned()];
     header.extend(models.iter().map(|model| match plan.role(model) {
         Some(Role::Baseline) => format!("{model} (baseline)"),
         Some(Role::Ceiling) => format!("{model} (ceiling)"),
@@ -61,8 +75,8 @@ fn values(plan: &Plan, run: &RunSummary) -> Option<String> {
     }
     header.push("n".to_owned());
     table.set_header(header);
-    for line in &lines {
-        let mut cells = vec![line.name.clone()];
+    for line in lines {
+        let mut cells = vec![printable(&line.name)];
         cells.extend(
             line.estimates
                 .iter()
@@ -84,6 +98,85 @@ fn values(plan: &Plan, run: &RunSummary) -> Option<String> {
     Some(text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
 }
 
+/// Slices shown of a column, the largest first.
+const MAX_SLICES: usize = 12;
+
+/// Renders the slices of every stage and column, each as a table.
+fn slices(plan: &Plan, run: &RunSummary, models: &[&str]) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut intervals = 0;
+    for (name, summaries) in &run.summary {
+        let Some(stage) = plan.nodes.iter().find(|node| node.stage_name == *name).map(|node| &node.stage) else {
+            continue;
+        };
+        let mut columns: Vec<&String> = Vec::new();
+        for column in summaries.values().flat_map(|summary| summary.slices.keys()) {
+            if !columns.contains(&column) {
+                columns.push(column);
+            }
+        }
+        for column in columns {
+            let of_model = |model: &str| summaries.get(model).and_then(|summary| summary.slices.get(column));
+            let mut sizes: BTreeMap<&String, u64> = BTreeMap::new();
+            for (value, estimates) in models.iter().filter_map(|model| of_model(model)).flatten() {
+                let size = estimates.values().map(|estimate| estimate.n + estimate.missing).max().unwrap_or(0);
+                let known = sizes.entry(value).or_default();
+                *known = size.max(*known);
+            }
+            let mut values: Vec<(&String, u64)> = sizes.into_iter().collect();
+            values.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+            let left_out = values.len().saturating_sub(MAX_SLICES);
+            let mut lines = Vec::new();
+            for metric in stage.values().iter().filter(|metric| *metric != "coverage") {
+                for (value, _) in values.iter().take(MAX_SLICES) {
+                    let estimates: Vec<Option<Estimate>> =
+                        models.iter().map(|model| of_model(model)?.get(*value)?.get(metric).copied()).collect();
+                    intervals += estimates.iter().flatten().filter(|estimate| estimate.low.is_some()).count();
+                    let unit = stage.unit(metric).unwrap_or(Unit::Rate);
+                    lines.push(Line { name: format!("{name}.{metric} · {value}"), unit, estimates });
+                }
+            }
+            if let Some(mut text) = table(plan, models, &format!("by {column}"), &lines) {
+                if left_out > 0 {
+                    text.push_str(&format!("\n… and {left_out} more values of {column}: --format json has them"));
+                }
+                out.push(text);
+            }
+        }
+    }
+    if intervals > 1 {
+        let misses = (intervals as f64 / 20.0).ceil();
+        out.push(format!(
+            "{intervals} intervals of slices: at 95 % each, about {misses:.0} of them miss their truth by chance."
+        ));
+    }
+    out
+}
+
+/// Says where predictions fail a schema, the most frequent first.
+fn failures(run: &RunSummary) -> Vec<String> {
+    let mut out = Vec::new();
+    for (stage, models) in &run.tables {
+        for (model, tables) in models {
+            for (name, table) in tables {
+                let (Some(metric), Some(table)) = (name.strip_suffix(".failures"), table.as_object()) else {
+                    continue;
+                };
+                let mut shown: Vec<String> = table
+                    .iter()
+                    .take(4)
+                    .map(|(failure, count)| format!("{} × {}", count, printable(failure)))
+                    .collect();
+                if table.len() > shown.len() {
+                    shown.push("…".to_owned());
+                }
+                out.push(format!("{stage}.{model}.{metric} fails: {}", shown.join(", ")));
+            }
+        }
+    }
+    out
+}
+
 fn lines(plan: &Plan, run: &RunSummary, models: &[&str]) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut stages: Vec<&str> = Vec::new();
@@ -103,7 +196,7 @@ fn lines(plan: &Plan, run: &RunSummary, models: &[&str]) -> Vec<Line> {
             let unit = stage.unit(&value).unwrap_or(Unit::Rate);
             let estimates: Vec<Option<Estimate>> = models
                 .iter()
-                .map(|model| summaries.get(*model).and_then(|values| values.get(&value)).copied())
+                .map(|model| summaries.get(*model).and_then(|summary| summary.values.get(&value)).copied())
                 .collect();
             // Coverage stands beside every number as what is missing; it has a line where it matters.
             let is_full = value == "coverage" && estimates.iter().flatten().all(|estimate| estimate.missing == 0);

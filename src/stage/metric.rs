@@ -1,44 +1,62 @@
 //! `metric`: scores computed from completions, summed up over rows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
 use minijinja::Value as TemplateValue;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::inference::sample_id;
 use super::join::{Join, Joined};
-use super::prompt::{Prompt, Variables, add_completions, params_value};
-use super::{COMPLETIONS, Facts, Input, Job, Produced, Scope, Stage, StageError, coverage, seed_of};
+use super::prompt::{Prompt, Variables, add_columns, add_completions, params_value};
+use super::{COMPLETIONS, Facts, Input, Job, Produced, ROWS, Scope, Stage, StageError, coverage, seed_of};
 use crate::metric::{Entry, METRICS, Metric, Scored, Tally, TallySummary};
 use crate::problem::{Place, Problem, suggest};
 use crate::row::{Scores, Status};
-use crate::score::{Summary, Unit};
-use crate::spec::{Node, NodeValue, StageSpec, decode};
+use crate::score::{SLICES, Summary, Unit};
+use crate::spec::{Node, NodeValue, OneOrMany, StageSpec, decode, one_or_many};
 use crate::store::{Counts, Fingerprint};
 use crate::template::{Attrs, to_json};
 
 const REVISION: u32 = 1;
 const VARIABLES: &[&str] = &["row", "params", "model", "sample", "completion", "finish_reason"];
 
-#[derive(Deserialize)]
+/// Scores computed from completions.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Settings {
+pub(super) struct Settings {
+    /// The inference stage whose completions are scored.
     input: String,
+    /// A list of names, or a map of names to settings: `{ exact_match: { mode: strict } }`. With
+    /// `metric:` among the settings the name is free.
     #[serde(rename = "metrics")]
     _metrics: Value,
+    /// What is scored, the completion unless said: `"{{ completion | json('intent') }}"`. A metric
+    /// may have its own.
     prediction: Option<String>,
+    /// What it is compared with: `"{{ row.gold }}"`. A metric may have its own.
     reference: Option<String>,
+    /// Columns by whose values every metric is summed up once more.
+    #[serde(default, deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
+    by: Vec<String>,
+    /// For readers.
     #[serde(rename = "description")]
     _description: Option<String>,
 }
+
+/// Values of a `by` column: beyond that it is no column to slice by.
+const MAX_SLICES: usize = 200;
 
 struct MetricStage {
     input: String,
     input_place: Place,
     measures: Vec<Measure>,
+    by: Vec<(String, Place)>,
 }
 
 /// One metric of the stage.
@@ -86,7 +104,10 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
         return Err(problems);
     }
     let input_place = spec.settings.get("input").map_or(&spec.place, |node| &node.place).clone();
-    Ok(Arc::new(MetricStage { input: settings.input, input_place, measures }))
+    let by_node = spec.settings.get("by");
+    let place_of = |index: usize| by_node.map_or(&spec.place, |node| &node.nearest(&[index.to_string()]).place).clone();
+    let by = settings.by.into_iter().enumerate().map(|(index, column)| (column, place_of(index))).collect();
+    Ok(Arc::new(MetricStage { input: settings.input, input_place, measures, by }))
 }
 
 /// Returns the metrics as written: name, place, settings.
@@ -146,6 +167,10 @@ fn measure(
         let message = format!("{what}: `{name}` cannot be the name of a metric");
         return Err(vec![Problem::error("bad-name", message).at(place).help("letters, digits, `_` and `-`")]);
     }
+    if [SLICES, "coverage"].contains(&name) {
+        let message = format!("{what}: `{name}` cannot be the name of a metric");
+        return Err(vec![Problem::error("bad-name", message).at(place).help("the summary has it for another thing")]);
+    }
     let mut settings = match node {
         None => Node { value: NodeValue::Map(Vec::new()), place: place.clone() },
         Some(node) if matches!(node.value, NodeValue::Map(_)) => node.clone(),
@@ -191,7 +216,7 @@ fn measure(
     let prediction = own("prediction", prediction);
     let reference = own("reference", reference);
     let Value::Object(settings) = settings.to_json() else { unreachable!("it is a map") };
-    let metric = match (entry.build)(&settings) {
+    let metric = match (entry.build)(&settings, &scope.workspace.root) {
         Ok(metric) => metric,
         Err(error) => {
             let at = error.field.as_ref().and_then(|field| written.entry(field)).map_or(place, |(key, _)| &key.place);
@@ -233,13 +258,22 @@ impl Measure {
     }
 }
 
+/// Returns the slice that a row belongs to.
+fn slice_of(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "(none)".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => String::from_utf8_lossy(&crate::digest::canonical(other)).into_owned(),
+    }
+}
+
 impl MetricStage {
     fn prompts(&self) -> impl Iterator<Item = &Arc<Prompt>> {
         self.measures.iter().flat_map(Measure::prompts)
     }
 
     fn row_reads(&self) -> Attrs {
-        let mut reads = Attrs::default();
+        let mut reads = Attrs::Some(self.by.iter().map(|(column, _)| column.clone()).collect());
         for prompt in self.prompts() {
             reads.merge(&prompt.template.reads.of("row"));
         }
@@ -257,14 +291,11 @@ impl MetricStage {
     fn produce(&self, job: &Job) -> Result<Produced, StageError> {
         let params = params_value(&job.params);
         let row_reads = self.row_reads();
-        let mut tallies: Vec<Box<dyn Tally>> = self
-            .measures
-            .iter()
-            .map(|measure| measure.metric.tally(seed_of(&measure.name, &measure.signature())))
-            .collect();
+        let mut tallies = self.tallies();
+        let mut slices: Vec<BTreeMap<String, Vec<Box<dyn Tally>>>> = self.by.iter().map(|_| BTreeMap::new()).collect();
         let mut writer = job.store.write_artifact()?;
         let (mut all, mut valid) = (0, 0);
-        let rows = job.inputs.get(super::ROWS).map_or(0, |rows| rows.artifact.rows);
+        let rows = job.inputs.get(ROWS).map_or(0, |rows| rows.artifact.rows);
         job.progress.total.store(rows, Ordering::Relaxed);
         let mut columns: Vec<Vec<Option<Value>>> = vec![Vec::new(); self.measures.len()];
         for joined in Join::open(&job.store, &job.inputs, self.needs_meta())? {
@@ -286,8 +317,20 @@ impl MetricStage {
                     column.push(score);
                 }
             }
-            for (tally, column) in tallies.iter_mut().zip(&columns) {
-                tally.add(&column.iter().map(Option::as_ref).collect::<Vec<_>>());
+            let columns: Vec<Vec<Option<&Value>>> =
+                columns.iter().map(|column| column.iter().map(Option::as_ref).collect()).collect();
+            let add = |tallies: &mut Vec<Box<dyn Tally>>| {
+                tallies.iter_mut().zip(&columns).for_each(|(tally, column)| tally.add(column));
+            };
+            add(&mut tallies);
+            for ((column, _), slices) in self.by.iter().zip(&mut slices) {
+                let value = slice_of(joined.row.columns.get(column));
+                if !slices.contains_key(&value) && slices.len() == MAX_SLICES {
+                    return Err(StageError::failed(format!(
+                        "`by: {column}`: the column has more than {MAX_SLICES} values; derive a coarser one in the dataset"
+                    )));
+                }
+                add(slices.entry(value).or_insert_with(|| self.tallies()));
             }
             job.progress.count(false);
             if job.stop.load(Ordering::Relaxed) {
@@ -296,14 +339,31 @@ impl MetricStage {
         }
         let artifact = writer.finish()?;
         let mut summary = Summary::default();
-        for (measure, mut tally) in self.measures.iter().zip(tallies) {
-            let mut parts = TallySummary::default();
-            tally.finish(&mut parts);
-            parts.into_summary(&measure.name, &mut summary);
+        self.sum_up(tallies, &mut summary);
+        for ((column, _), slices) in self.by.iter().zip(slices) {
+            let values = summary.slices.entry(column.clone()).or_default();
+            for (value, tallies) in slices {
+                let mut slice = Summary::default();
+                self.sum_up(tallies, &mut slice);
+                values.insert(value, slice.values);
+            }
         }
         summary.values.insert("coverage".to_owned(), coverage(valid, all));
         let counts = Counts { rows: all, missing: all - valid, ..Counts::default() };
         Ok(Produced { artifact, meta: None, counts, summary, notes: Vec::new() })
+    }
+
+    fn tallies(&self) -> Vec<Box<dyn Tally>> {
+        let seed = |measure: &Measure| seed_of(&measure.name, &measure.signature());
+        self.measures.iter().map(|measure| measure.metric.tally(seed(measure))).collect()
+    }
+
+    fn sum_up(&self, tallies: Vec<Box<dyn Tally>>, summary: &mut Summary) {
+        for (measure, mut tally) in self.measures.iter().zip(tallies) {
+            let mut parts = TallySummary::default();
+            tally.finish(&mut parts);
+            parts.into_summary(&measure.name, summary);
+        }
     }
 
     /// Scores one completion by every metric; none where it failed.
@@ -386,13 +446,20 @@ impl Stage for MetricStage {
     }
 
     fn columns(&self) -> Vec<(String, Place)> {
-        self.prompts().flat_map(|prompt| prompt.columns()).collect()
+        self.prompts().flat_map(|prompt| prompt.columns()).chain(self.by.iter().cloned()).collect()
     }
 
     fn fingerprint(&self, facts: &Facts<'_>) -> Result<Fingerprint, StageError> {
         let mut fingerprint = Fingerprint::new("metric", REVISION);
         for measure in &self.measures {
             let mut setting = measure.settings.clone();
+            for (name, files) in measure.metric.files() {
+                // The content of a file counts, not its name.
+                setting.shift_remove(name);
+                for (index, (_, digest)) in files.into_iter().enumerate() {
+                    fingerprint.files.insert(format!("{}.{name}.{index}", measure.name), digest);
+                }
+            }
             if measure.entry.name != measure.name {
                 setting.insert("metric".to_owned(), measure.entry.name.into());
             }
@@ -405,6 +472,11 @@ impl Stage for MetricStage {
         }
         for prompt in self.prompts() {
             prompt.add_to(&mut fingerprint, facts, "");
+        }
+        if !self.by.is_empty() {
+            let columns: Vec<String> = self.by.iter().map(|(column, _)| column.clone()).collect();
+            add_columns(&mut fingerprint, facts.inputs.get(ROWS), &Attrs::Some(columns.iter().cloned().collect()));
+            fingerprint.setting("by", columns);
         }
         let columns: &[&str] = if self.reads("finish_reason") { &["text", "finish_reason"] } else { &["text"] };
         add_completions(&mut fingerprint, COMPLETIONS, facts.inputs.get(COMPLETIONS), columns);
@@ -422,6 +494,16 @@ impl Stage for MetricStage {
             tokio::task::spawn_blocking(move || self.produce(&job))
                 .await
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        })
+    }
+
+    fn file(&self, label: &str) -> Option<String> {
+        self.measures.iter().find_map(|measure| {
+            let files = measure.metric.files();
+            files.into_iter().find_map(|(name, files)| {
+                let index = label.strip_prefix(&format!("{}.{name}.", measure.name))?;
+                Some(files.get(index.parse::<usize>().ok()?)?.0.clone())
+            })
         })
     }
 

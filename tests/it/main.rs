@@ -10,6 +10,7 @@ mod fingerprint;
 mod golden;
 mod house;
 mod judging;
+mod metrics;
 mod run;
 mod support;
 mod vectors;

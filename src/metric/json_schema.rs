@@ -1,0 +1,248 @@
+//! `json_schema`: the share of predictions that are JSON and valid under a schema.
+//!
+//! `schema` is a file or the schema itself, of draft 2020-12 unless its `$schema` says otherwise;
+//! `$ref`s to other files start at the schema's own. Its part `fenced` is the share once a surrounding
+//! Markdown fence is removed. The table `failures` counts where and by which keyword predictions fail,
+//! list positions as `*`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{Draft, Retrieve, Uri, ValidationError, Validator};
+use serde_json::{Map, Value, json};
+
+use super::json_valid::unfenced;
+use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, TallySummary, only};
+use crate::digest::Digest;
+use crate::score::Unit;
+
+pub(super) const ENTRY: Entry =
+    Entry { name: "json_schema", build, has_part: |part| part == "fenced", has_value: true, unit: |_| Unit::Fraction };
+
+/// Failures counted of one prediction.
+const MAX_FAILURES: usize = 5;
+/// Failures shown.
+const MAX_SHOWN: usize = 20;
+/// The root of the workspace, as an address.
+const BASE: &str = "workspace:///";
+/// How a prediction fails that is no JSON.
+const NO_JSON: &str = "not JSON";
+
+struct JsonSchema {
+    validator: Validator,
+    files: Vec<(String, Digest)>,
+}
+
+/// Reads the files that a schema refers to, and remembers them.
+#[derive(Clone)]
+struct Files {
+    root: PathBuf,
+    read: Arc<Mutex<BTreeMap<String, Digest>>>,
+}
+
+impl Files {
+    fn read(&self, name: &str) -> Result<Value, String> {
+        let bytes = std::fs::read(self.root.join(name)).map_err(|error| format!("failed to read {name}: {error}"))?;
+        self.read.lock().expect("no panic while locked").insert(name.to_owned(), Digest::of(&bytes));
+        serde_json::from_slice(&bytes).map_err(|error| format!("{name} is not JSON: {error}"))
+    }
+}
+
+impl Retrieve for Files {
+    fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+        match uri.as_str().strip_prefix(BASE) {
+            Some(name) => Ok(self.read(name)?),
+            None => Err(format!("{uri} is on another machine: put it into a file of the workspace").into()),
+        }
+    }
+}
+
+fn build(settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, MetricError> {
+    only(settings, &["schema"])?;
+    let bad = |message: String| MetricError {
+        field: settings.contains_key("schema").then(|| "schema".to_owned()),
+        message,
+        help: Some("schema: data/reply.schema.json, or the schema itself".to_owned()),
+    };
+    let files = Files { root: root.to_owned(), read: Arc::default() };
+    let (schema, base) = match settings.get("schema") {
+        Some(Value::String(name)) => (files.read(name).map_err(bad)?, format!("{BASE}{name}")),
+        Some(schema @ (Value::Object(_) | Value::Bool(_))) => (schema.clone(), BASE.to_owned()),
+        _ => return Err(bad("`schema` is a file, or a schema".to_owned())),
+    };
+    let mut options = jsonschema::options().with_base_uri(base).with_retriever(files.clone());
+    if schema.get("$schema").is_none() {
+        options = options.with_draft(Draft::Draft202012);
+    }
+    let validator = options.build(&schema).map_err(|error| {
+        let at = error.instance_path().to_string();
+        let at = if at.is_empty() { String::new() } else { format!(" at {at}") };
+        bad(format!("`schema` is no JSON Schema{at}: {error}"))
+    })?;
+    let files = files.read.lock().expect("no panic while locked").clone().into_iter().collect();
+    Ok(Box::new(JsonSchema { validator, files }))
+}
+
+/// Returns where and how a prediction fails: `/items/*/name type`.
+fn failure(error: &ValidationError<'_>) -> String {
+    let mut pointer = String::new();
+    let path = error.instance_path().to_string();
+    let mut add = |segment: &str| {
+        pointer.push('/');
+        pointer.push_str(if segment.bytes().all(|byte| byte.is_ascii_digit()) { "*" } else { segment });
+    };
+    path.split('/').skip(1).for_each(&mut add);
+    match error.kind() {
+        ValidationErrorKind::Required { property } => add(property.as_str().unwrap_or_default()),
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            add(unexpected.first().map_or("", String::as_str));
+        }
+        _ => {}
+    }
+    if pointer.is_empty() {
+        pointer.push('/');
+    }
+    format!("{pointer} {}", error.kind().keyword())
+}
+
+impl JsonSchema {
+    /// Returns how a text fails; none where it is valid.
+    fn failures(&self, value: &Value) -> Vec<String> {
+        let mut failures: Vec<String> =
+            self.validator.iter_errors(value).take(MAX_FAILURES).map(|error| failure(&error)).collect();
+        failures.sort();
+        failures.dedup();
+        failures
+    }
+}
+
+impl Metric for JsonSchema {
+    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
+        let no_json = || vec![NO_JSON.to_owned()];
+        let read = |text: &str| match serde_json::from_str::<Value>(text) {
+            Ok(value) => self.failures(&value),
+            Err(_) => no_json(),
+        };
+        let (strict, fenced) = match scored.prediction {
+            None => (no_json(), no_json()),
+            Some(Value::String(text)) => {
+                let strict = read(text);
+                let fenced = if strict.as_slice() == [NO_JSON] { read(unfenced(text)) } else { strict.clone() };
+                (strict, fenced)
+            }
+            Some(value) => {
+                let failures = self.failures(value);
+                (failures.clone(), failures)
+            }
+        };
+        // Behind the fence more can be said of what is wrong.
+        let failures = if strict.as_slice() == [NO_JSON] && !fenced.is_empty() { &fenced } else { &strict };
+        Ok(Some(json!([u8::from(strict.is_empty()), u8::from(fenced.is_empty()), failures])))
+    }
+
+    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
+        Box::new(SchemaTally::default())
+    }
+
+    fn files(&self) -> Vec<(&'static str, Vec<(String, Digest)>)> {
+        if self.files.is_empty() { Vec::new() } else { vec![("schema", self.files.clone())] }
+    }
+}
+
+#[derive(Default)]
+struct SchemaTally {
+    strict: ProportionTally,
+    fenced: ProportionTally,
+    failures: BTreeMap<String, u64>,
+}
+
+impl Tally for SchemaTally {
+    fn add(&mut self, scores: &[Option<&Value>]) {
+        let part =
+            |index: usize| scores.iter().map(|score| score.and_then(|score| score.get(index))).collect::<Vec<_>>();
+        self.strict.add(&part(0));
+        self.fenced.add(&part(1));
+        for failure in part(2).into_iter().flatten().filter_map(Value::as_array).flatten() {
+            *self.failures.entry(failure.as_str().unwrap_or_default().to_owned()).or_default() += 1;
+        }
+    }
+
+    fn finish(&mut self, summary: &mut TallySummary) {
+        self.strict.finish(summary);
+        self.fenced.finish(summary);
+        summary.parts[1].0 = "fenced".to_owned();
+        let mut failures: Vec<(String, u64)> = std::mem::take(&mut self.failures).into_iter().collect();
+        failures.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        failures.truncate(MAX_SHOWN);
+        if !failures.is_empty() {
+            let table = failures.into_iter().map(|(name, count)| (name, Value::from(count))).collect::<Map<_, _>>();
+            summary.tables.push(("failures".to_owned(), Value::Object(table)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metric(schema: Value) -> Box<dyn Metric> {
+        build(json!({ "schema": schema }).as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap()
+    }
+
+    fn score(metric: &dyn Metric, text: &str) -> Value {
+        let prediction = Value::from(text);
+        metric.score(&Scored { prediction: Some(&prediction), reference: None, latency: None }).unwrap().unwrap()
+    }
+
+    #[test]
+    fn failures_name_pointer_and_keyword() {
+        let metric = metric(json!({
+            "type": "object",
+            "required": ["intent", "items"],
+            "properties": {
+                "intent": { "enum": ["billing", "shipping"] },
+                "items": { "type": "array", "prefixItems": [{ "type": "string" }], "items": { "type": "integer" } },
+                "big": { "const": 9007199254740993u64 }
+            },
+            "additionalProperties": false
+        }));
+        for (text, expected) in [
+            (r#"{"intent": "billing", "items": ["a", 1]}"#, json!([1, 1, []])),
+            ("```json\n{\"intent\": \"billing\", \"items\": []}\n```", json!([0, 1, ["not JSON"]])),
+            (r#"{"intent": "x", "items": [1, "b", "c"]}"#, json!([0, 0, ["/intent enum", "/items/* type"]])),
+            (r#"{"items": [], "more": 1}"#, json!([0, 0, ["/intent required", "/more additionalProperties"]])),
+            ("3", json!([0, 0, ["/ type"]])),
+            ("```\n3\n```", json!([0, 0, ["/ type"]])),
+            (r#"{"intent": "billing", "items": [], "big": 9007199254740992}"#, json!([0, 0, ["/big const"]])),
+            ("no", json!([0, 0, ["not JSON"]])),
+        ] {
+            assert_eq!(score(&*metric, text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn schemas_refer_to_files_beside_them() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("data")).unwrap();
+        std::fs::write(directory.path().join("data/a.json"), r##"{"$ref": "b.json#/$defs/name"}"##).unwrap();
+        std::fs::write(directory.path().join("data/b.json"), r#"{"$defs": {"name": {"type": "string"}}}"#).unwrap();
+        let settings = json!({"schema": "data/a.json"});
+        let metric = build(settings.as_object().unwrap(), directory.path()).map_err(|error| error.message).unwrap();
+        assert_eq!((score(&*metric, "\"x\"")[0].as_u64(), score(&*metric, "1")[0].as_u64()), (Some(1), Some(0)));
+        let files = metric.files();
+        let names: Vec<&str> = files[0].1.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["data/a.json", "data/b.json"]);
+        for (schema, message) in [
+            (json!("data/c.json"), "failed to read data/c.json"),
+            (json!({"type": "nothing"}), "no JSON Schema"),
+            (json!({"$ref": "https://example.org/x.json"}), "on another machine"),
+            (json!(3), "`schema` is a file"),
+        ] {
+            let settings = json!({ "schema": schema });
+            let error = build(settings.as_object().unwrap(), directory.path()).err().unwrap();
+            assert!(error.message.contains(message), "{}", error.message);
+        }
+    }
+}

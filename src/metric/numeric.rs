@@ -1,0 +1,188 @@
+//! `numeric`: the share of predictions whose number is that of the reference.
+//!
+//! `tolerance` is the largest difference that counts as equal, `relative` the largest difference in
+//! units of the reference; either is enough, both are 0 unless given. `extract: whole` (the default)
+//! takes the whole text for the number, `first` and `last` one inside it (`The answer is 1,234.`).
+//! Thousands separators, a currency sign before and a `%` behind are passed over. A prediction
+//! without a number is wrong. Its part `error` is the mean absolute difference where both are numbers.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::{Map, Value, json};
+
+use super::{Entry, MeanTally, Metric, MetricError, ProportionTally, Scored, Tally, TallySummary, only, text};
+use crate::score::Unit;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "numeric",
+    build,
+    has_part: |part| part == "error",
+    has_value: true,
+    unit: |part| if part == "error" { Unit::Amount } else { Unit::Fraction },
+};
+
+#[derive(Clone, Copy, PartialEq)]
+enum Extract {
+    Whole,
+    First,
+    Last,
+}
+
+struct Numeric {
+    tolerance: f64,
+    relative: f64,
+    extract: Extract,
+}
+
+static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"[-+−]?[$€£¥]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+|\d|\.)(?:[eE][-+]?\d+)?%?").expect("a valid pattern")
+});
+
+fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
+    only(settings, &["tolerance", "relative", "extract"])?;
+    let bad = |field: &str, message: &str, help: &str| MetricError {
+        field: Some(field.to_owned()),
+        message: message.to_owned(),
+        help: Some(help.to_owned()),
+    };
+    let size = |name: &str| match settings.get(name) {
+        None => Ok(0.0),
+        Some(value) => value
+            .as_f64()
+            .filter(|size| *size >= 0.0 && size.is_finite())
+            .ok_or_else(|| bad(name, &format!("`{name}` is a number, 0 or more"), "tolerance: 0.01")),
+    };
+    let extract = match settings.get("extract").map(|extract| extract.as_str().unwrap_or_default()) {
+        None | Some("whole") => Extract::Whole,
+        Some("first") => Extract::First,
+        Some("last") => Extract::Last,
+        Some(_) => return Err(bad("extract", "`extract` is whole, first or last", "extract: last")),
+    };
+    Ok(Box::new(Numeric { tolerance: size("tolerance")?, relative: size("relative")?, extract }))
+}
+
+/// Reads one number with its decorations.
+fn parse(text: &str) -> Option<f64> {
+    let text: String = text.trim().trim_end_matches('%').chars().filter(|c| !"$€£¥".contains(*c)).collect();
+    let text = text.replace('−', "-");
+    let (sign, digits) = text.strip_prefix(['-', '+']).map_or(("", text.as_str()), |rest| (&text[..1], rest));
+    let grouped = digits.contains(',');
+    if grouped {
+        let whole = digits.split(['.', 'e', 'E']).next().unwrap_or_default();
+        let mut groups = whole.split(',');
+        let first = groups.next().unwrap_or_default();
+        if !(1..=3).contains(&first.len()) || groups.any(|group| group.len() != 3) {
+            return None;
+        }
+    }
+    // `inf` and `nan` are numbers for Rust, not here.
+    let starts = digits.trim_end_matches('.').starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    let plain = format!("{sign}{}", digits.replace(',', ""));
+    plain.trim_end_matches('.').parse::<f64>().ok().filter(|number| starts && number.is_finite())
+}
+
+impl Numeric {
+    fn number(&self, value: &Value, extract: Extract) -> Option<f64> {
+        if let Value::Number(number) = value {
+            return number.as_f64();
+        }
+        let text = text(value);
+        let mut found = NUMBER.find_iter(&text).filter_map(|found| parse(found.as_str()));
+        match extract {
+            Extract::Whole => parse(&text),
+            Extract::First => found.next(),
+            Extract::Last => found.last(),
+        }
+    }
+}
+
+impl Metric for Numeric {
+    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
+        // A reference without a number can be met by nobody.
+        let Some(reference) = scored.reference.and_then(|reference| self.number(reference, Extract::Whole)) else {
+            return Ok(None);
+        };
+        let Some(prediction) = scored.prediction.and_then(|prediction| self.number(prediction, self.extract)) else {
+            return Ok(Some(json!([0, null])));
+        };
+        let error = (prediction - reference).abs();
+        let is_equal = error <= self.tolerance || error <= self.relative * reference.abs();
+        Ok(Some(json!([u8::from(is_equal), error])))
+    }
+
+    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+        Box::new(NumericTally { equal: ProportionTally::default(), error: MeanTally::new(seed) })
+    }
+
+    fn needs_reference(&self) -> bool {
+        true
+    }
+}
+
+struct NumericTally {
+    equal: ProportionTally,
+    error: MeanTally,
+}
+
+impl Tally for NumericTally {
+    fn add(&mut self, scores: &[Option<&Value>]) {
+        let part =
+            |index: usize| scores.iter().map(|score| score.and_then(|score| score.get(index))).collect::<Vec<_>>();
+        self.equal.add(&part(0));
+        self.error.add(&part(1));
+    }
+
+    fn finish(&mut self, summary: &mut TallySummary) {
+        self.equal.finish(summary);
+        summary.parts.push(("error".to_owned(), self.error.estimate()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn score(settings: Value, prediction: Value, reference: Value) -> Option<Value> {
+        let metric = build(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
+        metric.score(&Scored { prediction: Some(&prediction), reference: Some(&reference), latency: None }).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_read_as_people_write_them() {
+        for (text, number) in [
+            ("12", Some(12.0)),
+            (" -3.50 ", Some(-3.5)),
+            ("$1,234.5", Some(1234.5)),
+            ("−7", Some(-7.0)),
+            ("45%", Some(45.0)),
+            ("1e3", Some(1000.0)),
+            ("5.", Some(5.0)),
+            (".5", Some(0.5)),
+            ("1,23", None),
+            ("12 apples", None),
+            ("inf", None),
+            ("NaN", None),
+            ("", None),
+            ("-", None),
+        ] {
+            assert_eq!(parse(text), number, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tolerance_allows_a_difference() {
+        assert_eq!(score(json!({}), json!("3.0"), json!(3)), Some(json!([1, 0.0])));
+        assert_eq!(score(json!({"tolerance": 0.5}), json!("2.5"), json!("3")), Some(json!([1, 0.5])));
+        assert_eq!(score(json!({"relative": 0.1}), json!("110"), json!("100")), Some(json!([1, 10.0])));
+        assert_eq!(score(json!({}), json!("three"), json!("3")), Some(json!([0, null])));
+        assert_eq!(score(json!({}), json!("3"), json!("three")), None);
+        let answer = json!("First 12, then 1,000.5. So the answer is $1,012.50.");
+        assert_eq!(score(json!({"extract": "last"}), answer.clone(), json!(1012.5)), Some(json!([1, 0.0])));
+        assert_eq!(score(json!({"extract": "first"}), answer, json!("12")), Some(json!([1, 0.0])));
+        for settings in [json!({"tolerance": -1}), json!({"tolerance": "a"}), json!({"extract": "middle"})] {
+            assert!(build(settings.as_object().unwrap(), Path::new(".")).is_err(), "{settings}");
+        }
+    }
+}
