@@ -1,13 +1,14 @@
 //! `etalon plan`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
 
 use super::exit::{self, Exit};
-use super::{Format, Global, Sets, open, print, runtime};
-use crate::execute::{self, Options, Session};
+use super::{Format, Global, Sets, open, print, runtime, talk};
+use crate::execute::{self, Forecast, Options, Session};
 use crate::report;
 use crate::stage::Mode;
 
@@ -38,8 +39,12 @@ pub(super) fn run(global: &Global, arguments: &PlanArgs) -> Result<u8, Exit> {
         limit: arguments.limit,
         ..Options::default()
     };
-    let session = Arc::new(Session::new(plan, store, options, Mode::Dry)?);
-    let forecasts = runtime()?.block_on(execute::forecast(session))?;
+    let runtime = runtime()?;
+    let session = Arc::new(runtime.block_on(Session::open(plan, store, options, Mode::Dry))?);
+    let forecasts = runtime.block_on(execute::forecast(session.clone()))?;
+    for message in missing_keys(&session, &forecasts) {
+        talk(&format!("warning: {message}"));
+    }
     let has_error = forecasts.iter().any(|forecast| forecast.error.is_some());
     match global.format {
         Format::Text => print(report::forecast(&forecasts).trim_end()),
@@ -55,4 +60,12 @@ pub(super) fn run(global: &Global, arguments: &PlanArgs) -> Result<u8, Exit> {
         }
     }
     Ok(if has_error { exit::STAGE } else { exit::OK })
+}
+
+/// Returns what to do about API keys that the calls will need.
+fn missing_keys(session: &Session, forecasts: &[Forecast]) -> BTreeSet<String> {
+    let nodes = &session.plan.nodes;
+    let will_call =
+        |index: &usize| forecasts.iter().any(|forecast| forecast.node == nodes[*index].name && forecast.calls > 0);
+    (0..nodes.len()).filter(will_call).flat_map(|index| session.missing_keys(index)).collect()
 }

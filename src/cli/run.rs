@@ -46,8 +46,8 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<u8, Exit> {
         is_offline: arguments.offline,
     };
     let mode = if arguments.offline { Mode::Offline } else { Mode::Live };
-    let session = Arc::new(Session::new(plan.clone(), store, options, mode)?);
     let runtime = runtime()?;
+    let session = Arc::new(runtime.block_on(Session::open(plan.clone(), store, options, mode))?);
     let listener: Listener = Arc::new(|event: Event| {
         if let Some(line) = report::line(&event) {
             talk(&line);

@@ -7,7 +7,7 @@ use minijinja::Value as TemplateValue;
 use serde_json::{Map, Value};
 
 use super::exit::{self, Exit};
-use super::{Format, Global, Sets, is_read, open, print, talk};
+use super::{Format, Global, Sets, is_read, open, print, runtime, talk};
 use crate::execute::{self, Options, Session};
 use crate::problem::{Place, Source, suggest};
 use crate::report;
@@ -77,7 +77,7 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
         }
     }
     let filter = arguments.filter.as_deref().map(|text| load_filter(&plan.workspace.library, text)).transpose()?;
-    let session = Session::new(plan.clone(), store, Options::default(), Mode::Dry)?;
+    let session = runtime()?.block_on(Session::open(plan.clone(), store, Options::default(), Mode::Dry))?;
     let mut is_missing = false;
     for index in nodes {
         let name = &plan.nodes[index].name;

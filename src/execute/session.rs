@@ -1,19 +1,19 @@
 //! A session: what one plan or run knows and holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{ExecuteError, Options};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::{ExecuteError, Options};
 use crate::digest::Digest;
 use crate::plan::{Identity, Plan, build_provider};
 use crate::problem::suggest;
 use crate::provider::Pool;
 use crate::spec::ModelSpec;
-use crate::stage::{Account, Desk, Facts, Job, Mode, Progress, Stage, StageError};
+use crate::stage::{Account, Desk, Facts, Job, Mode, Preflight, Progress, Stage, StageError};
 use crate::store::{FileDigests, Fingerprint, Manifest, Store};
 
 /// What one plan or run knows and holds.
@@ -24,6 +24,7 @@ pub struct Session {
     mode: Mode,
     digests: FileDigests,
     identities: BTreeMap<String, Result<Identity, String>>,
+    probes: Probes,
     /// By the identity of their models.
     desks: Mutex<BTreeMap<Digest, Arc<Desk>>>,
     stop: Arc<AtomicBool>,
@@ -32,8 +33,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens a session. `mode` says whether desks buy.
-    pub fn new(plan: Arc<Plan>, store: Arc<Store>, options: Options, mode: Mode) -> Result<Session, ExecuteError> {
+    /// Opens a session: servers of models with `probe: true` are asked what they serve. `mode` says
+    /// whether desks buy.
+    pub async fn open(
+        plan: Arc<Plan>,
+        store: Arc<Store>,
+        options: Options,
+        mode: Mode,
+    ) -> Result<Session, ExecuteError> {
         let mut refreshed = vec![false; plan.nodes.len()];
         for name in &options.refresh {
             for index in named(&plan, name, "--refresh")? {
@@ -45,16 +52,19 @@ impl Session {
             None => vec![true; plan.nodes.len()],
         };
         let digests = store.file_digests();
+        let called = plan.nodes.iter().zip(&selected).filter(|(_, is_selected)| **is_selected);
+        let called = called.flat_map(|(node, _)| node.callees.iter().map(|(_, model)| model.as_str())).collect();
+        let probes = probe(&plan, &digests, called).await;
         let mut identities = BTreeMap::new();
         for (index, node) in plan.nodes.iter().enumerate() {
             for (_, model) in node.callees.iter().filter(|_| selected[index]) {
                 if !identities.contains_key(model) {
-                    identities.insert(model.clone(), identity(&plan, &digests, model));
+                    identities.insert(model.clone(), identity(&plan, &digests, &probes, model));
                 }
             }
         }
         let (desks, stop) = (Mutex::default(), Arc::default());
-        Ok(Session { plan, store, options, mode, digests, identities, desks, stop, refreshed, selected })
+        Ok(Session { plan, store, options, mode, digests, identities, probes, desks, stop, refreshed, selected })
     }
 
     /// Returns the flag that stops it: nothing new is sent once it is set.
@@ -107,8 +117,10 @@ impl Session {
     ) -> Result<Job, StageError> {
         let node = &self.plan.nodes[index];
         let mut accounts = BTreeMap::new();
+        let preflight = Arc::new(Preflight::new(self.desks_behind(index)));
         for (_, model) in &node.callees {
-            accounts.insert(model.clone(), Arc::new(Account::new(self.desk(model)?, self.refreshed[index])));
+            let account = Account::new(self.desk(model)?, self.refreshed[index], &preflight);
+            accounts.insert(model.clone(), Arc::new(account));
         }
         Ok(Job {
             node: node.name.clone(),
@@ -125,6 +137,31 @@ impl Session {
         })
     }
 
+    /// Returns the desks of a node and of those that read what it makes: what it buys they buy for.
+    fn desks_behind(&self, index: usize) -> Vec<Arc<Desk>> {
+        let nodes = &self.plan.nodes;
+        let mut is_behind = vec![false; nodes.len()];
+        is_behind[index] = true;
+        for reader in index + 1..nodes.len() {
+            is_behind[reader] =
+                self.selected[reader] && nodes[reader].inputs.iter().any(|(_, input)| is_behind[*input]);
+        }
+        let behind = nodes.iter().zip(&is_behind).filter(|(_, is_behind)| **is_behind);
+        let models: BTreeSet<&str> =
+            behind.flat_map(|(node, _)| node.callees.iter().map(|(_, model)| model.as_str())).collect();
+        // One that cannot be made says so where it is needed.
+        models.into_iter().filter_map(|model| self.desk(model).ok()).collect()
+    }
+
+    /// Returns what to do about API keys that are not set, of the models that a node calls.
+    pub fn missing_keys(&self, index: usize) -> Vec<String> {
+        let callees = self.plan.nodes[index].callees.iter();
+        callees
+            .filter_map(|(_, model)| Some((model, self.desk(model).ok()?.missing_key()?)))
+            .map(|(model, message)| format!("model {model}: {message}"))
+            .collect()
+    }
+
     /// Returns the stage that a node's `input` names.
     fn upstream(&self, index: usize) -> Option<&Arc<dyn Stage>> {
         let node = &self.plan.nodes[index];
@@ -137,7 +174,8 @@ impl Session {
     fn desk(&self, model: &str) -> Result<Arc<Desk>, StageError> {
         let mut desks = self.desks.lock().expect("no panic while locked");
         let spec = model_spec(&self.plan, model)?;
-        let provider = build_provider(&self.plan.workspace, model, spec, &|path| self.digests.of(path))
+        let probe = self.probes.get(model).and_then(|probe| probe.as_ref().ok());
+        let provider = build_provider(&self.plan.workspace, model, spec, probe, &|path| self.digests.of(path))
             .map_err(|error| StageError::failed(format!("model {model}: {}", error.message)))?;
         // Two names for one model share a desk: what one buys the other has.
         let identity = Digest::of_json("", &Value::Object(provider.identity()));
@@ -170,10 +208,30 @@ fn model_spec<'a>(plan: &'a Plan, model: &str) -> Result<&'a ModelSpec, StageErr
     plan.spec.models.get(model).ok_or_else(|| StageError::failed(format!("there is no model {model}")))
 }
 
-fn identity(plan: &Plan, digests: &FileDigests, model: &str) -> Result<Identity, String> {
+/// What servers said of themselves, by model.
+type Probes = BTreeMap<String, Result<Map<String, Value>, String>>;
+
+/// Asks the servers of models with `probe: true`, side by side.
+async fn probe(plan: &Plan, digests: &FileDigests, models: BTreeSet<&str>) -> Probes {
+    let probed = models.into_iter().filter(|model| plan.spec.models.get(*model).is_some_and(|spec| spec.probe));
+    let asked = probed.map(|model| async move {
+        let asked = async {
+            let spec = model_spec(plan, model).map_err(|error| error.to_string())?;
+            let provider = build_provider(&plan.workspace, model, spec, None, &|path| digests.of(path))
+                .map_err(|error| error.message)?;
+            provider.probe().await.map_err(|error| error.message)
+        };
+        (model.to_owned(), asked.await)
+    });
+    futures_util::future::join_all(asked).await.into_iter().collect()
+}
+
+fn identity(plan: &Plan, digests: &FileDigests, probes: &Probes, model: &str) -> Result<Identity, String> {
     let spec = model_spec(plan, model).map_err(|error| error.to_string())?;
     let digest_file = |path: &Path| -> std::io::Result<Digest> { digests.of(path) };
-    build_provider(&plan.workspace, model, spec, &digest_file)
+    let failed = |message: &String| format!("model {model}: {message}");
+    let probe = probes.get(model).map(Result::as_ref).transpose().map_err(failed)?;
+    build_provider(&plan.workspace, model, spec, probe, &digest_file)
         .map(|provider| provider.identity())
-        .map_err(|error| format!("model {model}: {}", error.message))
+        .map_err(|error| failed(&error.message))
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
+
 use crate::digest::Digest;
 use crate::problem::suggest;
 use crate::provider::{BuildError, Building, PROVIDERS, Provider};
@@ -28,11 +30,13 @@ const TRAINING: &[&str] = &[
 ];
 const PAPERS: &[&str] = &["md", "log", "png", "svg", "jpg", "pdf", "csv", "lock", "tmp"];
 
-/// Builds a model's provider. `digest_file` returns the digest of a file.
+/// Builds a model's provider. `probe` is what its server said of itself, where it was asked;
+/// `digest_file` returns the digest of a file.
 pub fn build_provider(
     workspace: &Workspace,
     name: &str,
     spec: &ModelSpec,
+    probe: Option<&Map<String, Value>>,
     digest_file: &dyn Fn(&Path) -> std::io::Result<Digest>,
 ) -> Result<Box<dyn Provider>, BuildError> {
     let provider = spec.provider.as_deref().unwrap_or_default();
@@ -43,7 +47,8 @@ pub fn build_provider(
         });
     };
     let weights = weights(workspace, &spec.weights, digest_file)?;
-    build(&Building { name, spec, weights, root: &workspace.root, library: &workspace.library, digest_file })
+    let (root, library) = (&*workspace.root, &workspace.library);
+    build(&Building { name, spec, weights, probe, root, library, digest_file })
 }
 
 /// Returns the digests of all files of weights, by their name within their folder.

@@ -248,7 +248,7 @@ fn check_models(
             continue;
         }
         let exists = |path: &std::path::Path| std::fs::metadata(path).map(|_| Digest::of(b""));
-        match build_provider(workspace, name, model, &exists) {
+        match build_provider(workspace, name, model, None, &exists) {
             Err(error) => {
                 let at = model.place.as_ref().unwrap_or(place);
                 problems.push(
@@ -259,11 +259,11 @@ fn check_models(
             }
             Ok(provider) => {
                 let is_self_hosted = model.base_url.is_some() && provider.is_remote();
-                if is_self_hosted && model.weights.is_empty() && model.revision.is_none() {
+                if is_self_hosted && model.weights.is_empty() && model.revision.is_none() && !model.probe {
                     problems.push(
                         Problem::warning("floating-weights", format!("model {name} is known by its address alone: other weights behind it would not be noticed"))
                             .at(model.place.as_ref().unwrap_or(place))
-                            .help("weights: out/iter-3 (files on this machine), or revision: iter-3"),
+                            .help("weights: out/iter-3 (files on this machine), revision: iter-3, or probe: true (asks the server)"),
                     );
                 }
             }

@@ -1,6 +1,6 @@
 //! HTTP: one client per process, keys from the environment, errors in words.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Client, Method, StatusCode, Url, redirect};
 
 use super::{BuildError, CallError, ErrorKind};
+use crate::spec::ModelSpec;
 
 /// The longest answer, in bytes.
 const MAX_ANSWER: usize = 256 * 1024 * 1024;
 
 /// What an endpoint is made of.
 pub(super) struct Address<'a> {
-    pub base_url: &'a str,
+    /// Where calls go unless the spec says so.
+    pub default_url: &'a str,
     /// Added to the base URL.
     pub path: &'a str,
-    /// The variable that the spec names for the key.
-    pub key_env: Option<&'a str>,
     /// The provider's own variable, and its own host: the key is sent there and to loopback, nowhere
     /// else.
     pub default_key: (&'a str, &'a str),
     /// Returns the header that carries the key.
     pub key_header: fn(&str) -> (&'static str, String),
-    pub headers: &'a BTreeMap<String, String>,
-    pub connect_timeout: Option<f64>,
-    pub timeout: Option<f64>,
+    /// Headers that the API wants with every call.
+    pub fixed: &'a [(&'static str, &'static str)],
+    pub spec: &'a ModelSpec,
 }
 
 /// An endpoint and what may be sent to it.
@@ -56,7 +56,8 @@ struct Line {
 impl Endpoint {
     /// Parses and normalises an address.
     pub fn new(address: Address<'_>) -> Result<Endpoint, BuildError> {
-        let Address { base_url, path, default_key, .. } = address;
+        let Address { default_url, path, default_key, spec, .. } = address;
+        let base_url = spec.base_url.as_deref().unwrap_or(default_url);
         let help = "write it like http://127.0.0.1:8000/v1";
         let base =
             Url::parse(base_url).map_err(|error| BuildError::new(format!("base_url `{base_url}`: {error}"), help))?;
@@ -74,13 +75,16 @@ impl Endpoint {
         normalised.set_path(base.path().trim_end_matches('/'));
         let mut url = normalised.clone();
         url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
-        let key_env = match address.key_env {
-            Some(name) => Some((name.to_owned(), true)),
+        let key_env = match &spec.api_key_env {
+            Some(name) => Some((name.clone(), true)),
             None if host == default_key.1 || is_loopback => Some((default_key.0.to_owned(), host == default_key.1)),
             None => None,
         };
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        for (name, value) in address.headers {
+        for (name, value) in address.fixed {
+            headers.insert(*name, HeaderValue::from_static(value));
+        }
+        for (name, value) in &spec.headers {
             let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) else {
                 return Err(BuildError::new(
                     format!("the header `{name}: {value}` cannot be sent"),
@@ -95,15 +99,38 @@ impl Endpoint {
             key_env,
             key_header: address.key_header,
             headers,
-            connect_timeout: Duration::from_secs_f64(address.connect_timeout.unwrap_or(5.0)),
-            timeout: Duration::from_secs_f64(address.timeout.unwrap_or(300.0)),
+            connect_timeout: Duration::from_secs_f64(spec.connect_timeout.unwrap_or(5.0)),
+            timeout: Duration::from_secs_f64(spec.timeout.unwrap_or(300.0)),
             is_loopback,
             line: OnceLock::new(),
         })
     }
 
+    /// Returns an error where no call can succeed: a key is missing, nobody listens.
+    pub async fn preflight(&self) -> Result<(), CallError> {
+        self.line()?;
+        let Some((host, port)) = self.url.host_str().zip(self.url.port_or_known_default()) else {
+            return Ok(());
+        };
+        // Behind a proxy only the proxy knows.
+        let is_proxied = ["http_proxy", "https_proxy", "all_proxy"]
+            .iter()
+            .any(|name| std::env::var_os(name).or_else(|| std::env::var_os(name.to_uppercase())).is_some());
+        if is_proxied && !self.is_loopback {
+            return Ok(());
+        }
+        let host = host.trim_matches(['[', ']']);
+        let connect = tokio::net::TcpStream::connect((host, port));
+        let cause = match tokio::time::timeout(self.connect_timeout, connect).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no connection within {} s", self.connect_timeout.as_secs_f64()),
+        };
+        Err(CallError::new(ErrorKind::Connect, format!("{} cannot be reached: {cause}", self.base_url)))
+    }
+
     /// Returns the API key; an error where one is needed and missing.
-    fn key(&self) -> Result<Option<String>, CallError> {
+    pub fn key(&self) -> Result<Option<String>, CallError> {
         let Some((name, is_needed)) = &self.key_env else {
             return Ok(None);
         };
@@ -134,10 +161,29 @@ impl Endpoint {
 
     /// Posts a JSON body; returns the body of a 200 answer.
     pub async fn post(&self, body: &Bytes) -> Result<String, CallError> {
-        let Line { client, headers, key } = self.line()?;
         let mut request = reqwest::Request::new(Method::POST, self.url.clone());
-        request.headers_mut().clone_from(headers);
         *request.body_mut() = Some(body.clone().into());
+        self.send(request).await
+    }
+
+    /// Gets what stands at a path of the server's own, outside its `/v1`.
+    pub async fn get(&self, path: &str) -> Result<String, CallError> {
+        let mut url = self.url.clone();
+        url.set_query(None);
+        url.set_path(&format!("{}{path}", self.root_path()));
+        self.send(reqwest::Request::new(Method::GET, url)).await
+    }
+
+    /// Returns the path of the base URL without its version.
+    fn root_path(&self) -> String {
+        let path =
+            Url::parse(&self.base_url).map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default();
+        path.strip_suffix("/v1").unwrap_or(&path).to_owned()
+    }
+
+    async fn send(&self, mut request: reqwest::Request) -> Result<String, CallError> {
+        let Line { client, headers, key } = self.line()?;
+        request.headers_mut().clone_from(headers);
         // One clock for the whole answer; reqwest's own timeout keeps two.
         tokio::time::timeout(self.timeout, self.answer(client, request, key.as_deref())).await.unwrap_or_else(|_| {
             let message = format!("{} did not answer within {} s", self.base_url, self.timeout.as_secs_f64());
@@ -266,14 +312,12 @@ mod tests {
 
     fn endpoint(base_url: &str) -> Result<Endpoint, BuildError> {
         Endpoint::new(Address {
-            base_url,
+            default_url: "",
             path: "/chat/completions",
-            key_env: None,
             default_key: ("OPENAI_API_KEY", "api.openai.com"),
             key_header: |key| ("authorization", format!("Bearer {key}")),
-            headers: &BTreeMap::new(),
-            connect_timeout: None,
-            timeout: None,
+            fixed: &[],
+            spec: &ModelSpec { base_url: Some(base_url.to_owned()), ..ModelSpec::default() },
         })
     }
 

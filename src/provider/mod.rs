@@ -7,12 +7,15 @@
 //! **Adding a provider:** one file with a `build` function, one line in [`PROVIDERS`], an example in
 //! the README and a test.
 
+mod anthropic;
 mod http;
 mod openai;
 mod pool;
+mod probe;
 mod replay;
 mod scripted;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +25,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use http::Endpoint;
 pub use pool::{Answer, Pool};
 
 use crate::digest::{Digest, canonical_into, canonical_map_into, canonical_text};
@@ -61,7 +65,7 @@ pub struct Request {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reply {
     pub text: String,
-    /// As the provider says it: `stop`, `length`, `content_filter`, …
+    /// In OpenAI's words: `stop`, `length`, `content_filter`, `refusal`, `tool_calls`, …
     pub finish_reason: Option<String>,
     pub prompt_tokens: Option<u64>,
     pub completion_tokens: Option<u64>,
@@ -127,6 +131,22 @@ pub trait Provider: Send + Sync {
 
     /// Returns where calls go, for messages.
     fn endpoint(&self) -> String;
+
+    /// Returns what to do about an API key that is not set.
+    fn missing_key(&self) -> Option<String> {
+        None
+    }
+
+    /// Finds, without a call, that no call can succeed.
+    fn preflight(&self) -> BoxFuture<'_, Result<(), CallError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Asks the server what it serves: facts that stay the same as long as the weights do.
+    fn probe(&self) -> BoxFuture<'_, Result<Map<String, Value>, CallError>> {
+        let message = "`probe` asks a server, and this provider has none";
+        Box::pin(std::future::ready(Err(CallError::new(ErrorKind::Fatal, message))))
+    }
 }
 
 /// What a provider is built from.
@@ -136,6 +156,8 @@ pub struct Building<'a> {
     pub spec: &'a ModelSpec,
     /// Digests of the weight files by their name within their folder; empty where none are named.
     pub weights: BTreeMap<String, Digest>,
+    /// What the server said of itself, where the model is probed and it was asked.
+    pub probe: Option<&'a Map<String, Value>>,
     pub root: &'a Path,
     pub library: &'a Library,
     /// Returns the digest of a file.
@@ -159,8 +181,93 @@ impl BuildError {
 }
 
 /// The providers there are.
-pub const PROVIDERS: &[(&str, Build)] =
-    &[("openai", openai::build), ("replay", replay::build), ("scripted", scripted::build)];
+pub const PROVIDERS: &[(&str, Build)] = &[
+    ("openai", openai::build),
+    ("anthropic", anthropic::build),
+    ("replay", replay::build),
+    ("scripted", scripted::build),
+];
+
+/// Returns the identity of a model behind an address. Weights or a revision say which model it is,
+/// wherever it is served; else the address must.
+fn identity(provider: &str, model: &str, building: &Building<'_>, endpoint: &Endpoint) -> Map<String, Value> {
+    let spec = building.spec;
+    let mut identity = Map::new();
+    identity.insert("provider".to_owned(), provider.into());
+    identity.insert("model".to_owned(), model.into());
+    if !building.weights.is_empty() {
+        let weights = building.weights.iter().map(|(name, digest)| (name.clone(), Value::from(digest.to_string())));
+        identity.insert("weights".to_owned(), Value::Object(weights.collect()));
+    }
+    if let Some(revision) = &spec.revision {
+        identity.insert("revision".to_owned(), revision.clone().into());
+    }
+    if building.weights.is_empty() && spec.revision.is_none() {
+        identity.insert("base_url".to_owned(), endpoint.base_url.clone().into());
+    }
+    if let Some(probe) = building.probe {
+        identity.insert("probe".to_owned(), Value::Object(probe.clone()));
+    }
+    if !spec.headers.is_empty() {
+        let headers = spec.headers.iter().map(|(name, value)| (name.to_lowercase(), Value::from(value.as_str())));
+        identity.insert("headers".to_owned(), Value::Object(headers.collect()));
+    }
+    identity
+}
+
+/// Fields of a wire body, sorted.
+type Fields<'a> = BTreeMap<&'a str, Cow<'a, Value>>;
+
+/// Returns the options as fields; what stands in `extra` stands beside the others.
+fn option_fields(options: &Map<String, Value>) -> Fields<'_> {
+    let mut fields = Fields::new();
+    for (name, value) in options {
+        match (name.as_str(), value) {
+            ("extra", Value::Object(extra)) => {
+                fields.extend(extra.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value))));
+            }
+            _ => {
+                fields.insert(name, Cow::Borrowed(value));
+            }
+        }
+    }
+    fields
+}
+
+/// Appends the body of a chat call as canonical JSON. `model` and `messages` are the request itself.
+fn chat_body(model: &str, messages: &[Message], fields: &Fields<'_>, out: &mut Vec<u8>) {
+    const MESSAGES: &str = "messages";
+    const MODEL: &str = "model";
+    let mut names: Vec<&str> = fields.keys().copied().filter(|name| ![MESSAGES, MODEL].contains(name)).collect();
+    names.extend([MESSAGES, MODEL]);
+    names.sort_unstable();
+    for (index, name) in names.into_iter().enumerate() {
+        out.push(if index == 0 { b'{' } else { b',' });
+        canonical_text(name, out);
+        out.push(b':');
+        match name {
+            MESSAGES => messages_into(messages, out),
+            MODEL => canonical_text(model, out),
+            _ => canonical_into(&fields[name], out),
+        }
+    }
+    out.push(b'}');
+}
+
+/// Reads the answer of a server. A broken body behind a 200 is a proxy or a server in trouble.
+fn remote_sent(
+    raw: String,
+    read: impl Fn(&str) -> Result<Reply, String>,
+    endpoint: &Endpoint,
+) -> Result<Sent, CallError> {
+    match read(&raw) {
+        Ok(reply) => Ok(Sent { raw, reply }),
+        Err(message) => {
+            let message = format!("{} answered 200 with {message}", endpoint.base_url);
+            Err(CallError::new(ErrorKind::Transient, message))
+        }
+    }
+}
 
 /// The answer of providers in this process, in one shape.
 #[derive(Serialize, Deserialize)]

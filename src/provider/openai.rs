@@ -1,7 +1,6 @@
 //! `openai`: chat completions of any OpenAI-compatible server.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -10,9 +9,10 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::http::{Address, Endpoint};
-use super::{BuildError, Building, CallError, ErrorKind, Provider, Reply, Request, Sent, messages_into};
-
-use crate::digest::{canonical_into, canonical_text};
+use super::{
+    BuildError, Building, CallError, Provider, Reply, Request, Sent, chat_body, identity, option_fields, probe,
+    remote_sent,
+};
 
 const DEFAULT_URL: &str = "https://api.openai.com/v1";
 
@@ -31,33 +31,14 @@ pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildE
         ));
     };
     let endpoint = Endpoint::new(Address {
-        base_url: spec.base_url.as_deref().unwrap_or(DEFAULT_URL),
+        default_url: DEFAULT_URL,
         path: "/chat/completions",
-        key_env: spec.api_key_env.as_deref(),
         default_key: ("OPENAI_API_KEY", "api.openai.com"),
         key_header: |key| ("authorization", format!("Bearer {key}")),
-        headers: &spec.headers,
-        connect_timeout: spec.connect_timeout,
-        timeout: spec.timeout,
+        fixed: &[],
+        spec,
     })?;
-    let mut identity = Map::new();
-    identity.insert("provider".to_owned(), "openai".into());
-    identity.insert("model".to_owned(), model.clone().into());
-    // Weights or a revision say which model it is, wherever it is served; else the address must.
-    if !building.weights.is_empty() {
-        let weights = building.weights.iter().map(|(name, digest)| (name.clone(), Value::from(digest.to_string())));
-        identity.insert("weights".to_owned(), Value::Object(weights.collect()));
-    }
-    if let Some(revision) = &spec.revision {
-        identity.insert("revision".to_owned(), revision.clone().into());
-    }
-    if building.weights.is_empty() && spec.revision.is_none() {
-        identity.insert("base_url".to_owned(), endpoint.base_url.clone().into());
-    }
-    if !spec.headers.is_empty() {
-        let headers = spec.headers.iter().map(|(name, value)| (name.to_lowercase(), Value::from(value.as_str())));
-        identity.insert("headers".to_owned(), Value::Object(headers.collect()));
-    }
+    let identity = identity("openai", &model, building, &endpoint);
     Ok(Box::new(OpenAi { model, endpoint, identity }))
 }
 
@@ -112,48 +93,18 @@ impl Provider for OpenAi {
     }
 
     fn body(&self, request: &Request, out: &mut Vec<u8>) {
-        let mut fields: BTreeMap<&str, Cow<'_, Value>> = BTreeMap::new();
-        for (name, value) in request.options.iter() {
-            match (name.as_str(), value) {
-                ("extra", Value::Object(extra)) => {
-                    fields.extend(extra.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value))));
-                }
-                _ => {
-                    fields.insert(name, Cow::Borrowed(value));
-                }
-            }
-        }
+        let mut fields = option_fields(&request.options);
         if request.sample > 0 {
             let base = fields.get("seed").and_then(|seed| seed.as_i64()).unwrap_or(0);
             fields.insert("seed", Cow::Owned((base + i64::from(request.sample)).into()));
         }
-        // These two are the request itself; their values are written below.
-        fields.insert("messages", Cow::Owned(Value::Null));
-        fields.insert("model", Cow::Owned(Value::Null));
-        for (index, (name, value)) in fields.iter().enumerate() {
-            out.push(if index == 0 { b'{' } else { b',' });
-            canonical_text(name, out);
-            out.push(b':');
-            match *name {
-                "messages" => messages_into(&request.messages, out),
-                "model" => canonical_text(&self.model, out),
-                _ => canonical_into(value, out),
-            }
-        }
-        out.push(b'}');
+        chat_body(&self.model, &request.messages, &fields, out);
     }
 
     fn send<'a>(&'a self, body: &'a Bytes, _request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>> {
         Box::pin(async move {
             let raw = self.endpoint.post(body).await?;
-            match self.read(&raw) {
-                Ok(reply) => Ok(Sent { raw, reply }),
-                // A broken body behind a 200 is a proxy or a server in trouble.
-                Err(message) => Err(CallError::new(
-                    ErrorKind::Transient,
-                    format!("{} answered 200 with {message}", self.endpoint.base_url),
-                )),
-            }
+            remote_sent(raw, |raw| self.read(raw), &self.endpoint)
         })
     }
 
@@ -183,6 +134,18 @@ impl Provider for OpenAi {
     fn endpoint(&self) -> String {
         self.endpoint.base_url.clone()
     }
+
+    fn missing_key(&self) -> Option<String> {
+        self.endpoint.key().err().map(|error| error.message)
+    }
+
+    fn preflight(&self) -> BoxFuture<'_, Result<(), CallError>> {
+        Box::pin(self.endpoint.preflight())
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<Map<String, Value>, CallError>> {
+        Box::pin(probe::ask(&self.endpoint, &self.model))
+    }
 }
 
 #[cfg(test)]
@@ -192,6 +155,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use std::collections::BTreeMap;
+
     use crate::digest::canonical;
     use crate::provider::Message;
     use crate::spec::ModelSpec;
@@ -208,6 +173,7 @@ mod tests {
             name: "m",
             spec: &spec,
             weights: BTreeMap::new(),
+            probe: None,
             root: std::path::Path::new("."),
             library: &Library::new("templates".into()),
             digest_file: &|_| Err(std::io::ErrorKind::NotFound.into()),

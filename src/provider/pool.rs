@@ -91,6 +91,11 @@ impl Pool {
         self.permits.available_permits()
     }
 
+    /// Finds, without a call, that no call can succeed.
+    pub async fn preflight(&self) -> Result<(), CallError> {
+        if self.has_answered.load(Ordering::Relaxed) { Ok(()) } else { self.provider.preflight().await }
+    }
+
     /// Makes one call, with all the patience that the model was given.
     pub async fn call(&self, body: &Bytes, request: &Request) -> Result<Answer, CallError> {
         if !self.provider.is_remote() {

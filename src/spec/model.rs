@@ -52,6 +52,8 @@ pub struct ModelSpec {
     /// A revision that names the weights where the files are elsewhere.
     #[serde(deserialize_with = "optional_text")]
     pub revision: Option<String>,
+    /// Asks the server what it serves; the answer enters the key.
+    pub probe: bool,
     /// Sent with every call; a stage's options win.
     pub options: Map<String, Value>,
     /// HTTP headers sent with every call. They enter the key; credentials do not belong here.

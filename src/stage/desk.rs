@@ -14,9 +14,10 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::sync::{Notify, OnceCell};
 
 use super::StageError;
@@ -56,6 +57,45 @@ pub struct Desk {
     /// The generation that `--refresh` buys.
     next_generation: u32,
     clock: Clock,
+    /// What the preflight found.
+    checked: OnceCell<Result<(), String>>,
+}
+
+/// Pauses between attempts to reach an endpoint before the first call.
+const PREFLIGHT_PAUSES: &[Duration] = &[Duration::from_millis(300), Duration::from_millis(900)];
+
+/// What is checked before a node buys for the first time: its own models, and those that will be
+/// asked about what it makes. A key that only the judge lacks is named before the first row is paid.
+#[derive(Default)]
+pub struct Preflight {
+    desks: Vec<Arc<Desk>>,
+    done: OnceCell<Result<(), String>>,
+}
+
+impl Preflight {
+    pub fn new(desks: Vec<Arc<Desk>>) -> Preflight {
+        Preflight { desks, done: OnceCell::new() }
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let check = || async {
+            let checks =
+                self.desks.iter().map(|desk| async move { desk.preflight().await.map_err(|error| (desk, error)) });
+            let mut messages: Vec<(String, Vec<&str>)> = Vec::new();
+            for (desk, error) in join_all(checks).await.into_iter().filter_map(Result::err) {
+                match messages.iter_mut().find(|(message, _)| *message == error) {
+                    Some((_, names)) => names.push(&desk.name),
+                    None => messages.push((error, vec![&desk.name])),
+                }
+            }
+            let named = |(message, names): (String, Vec<&str>)| format!("{}: {message}", names.join(", "));
+            if messages.is_empty() {
+                return Ok(());
+            }
+            Err(messages.into_iter().map(named).collect::<Vec<_>>().join("; "))
+        };
+        self.done.get_or_init(check).await.clone()
+    }
 }
 
 impl Desk {
@@ -76,6 +116,7 @@ impl Desk {
             planned: Mutex::default(),
             next_generation,
             clock: Clock::default(),
+            checked: OnceCell::new(),
         })
     }
 
@@ -87,6 +128,26 @@ impl Desk {
     /// Returns how many more calls could be made right now.
     pub fn idle(&self) -> usize {
         if self.mode == Mode::Dry { 0 } else { self.pool.idle() }
+    }
+
+    /// Returns what to do about an API key that is not set.
+    pub fn missing_key(&self) -> Option<String> {
+        self.pool.provider.missing_key()
+    }
+
+    /// Finds that no call can succeed; tried a few times, since a server may be starting.
+    async fn preflight(&self) -> Result<(), String> {
+        let check = || async {
+            for pause in PREFLIGHT_PAUSES {
+                match self.pool.preflight().await {
+                    Err(error) if error.kind == ErrorKind::Connect => tokio::time::sleep(*pause).await,
+                    other => return other,
+                }
+            }
+            self.pool.preflight().await
+        };
+        let checked = self.checked.get_or_init(|| async { check().await.map_err(|error| error.message) });
+        checked.await.clone()
     }
 
     async fn buyer_lock(&self) -> Result<Arc<Lock>, StageError> {
@@ -164,11 +225,12 @@ pub struct Account {
     cost_micros: AtomicU64,
     /// The message that stopped the model, if any.
     fatal: Mutex<Option<String>>,
+    preflight: Arc<Preflight>,
 }
 
 impl Account {
     /// Opens an account; `is_refresh` buys everything anew.
-    pub fn new(desk: Arc<Desk>, is_refresh: bool) -> Account {
+    pub fn new(desk: Arc<Desk>, is_refresh: bool, preflight: &Arc<Preflight>) -> Account {
         let generation = if is_refresh { desk.next_generation } else { 0 };
         Account {
             desk,
@@ -180,6 +242,7 @@ impl Account {
             unpriced: AtomicU64::new(0),
             cost_micros: AtomicU64::new(0),
             fatal: Mutex::new(None),
+            preflight: preflight.clone(),
         }
     }
 
@@ -256,6 +319,11 @@ impl Account {
         self.lock.get_or_try_init(|| desk.buyer_lock()).await?;
         if let Some(outcome) = self.recall(&key)? {
             return Ok(outcome);
+        }
+        if let Err(message) = self.preflight.check().await {
+            let error = CallError::new(ErrorKind::Fatal, message);
+            self.note_fatal(&error);
+            return Ok(Outcome::Failed(error.message));
         }
         match desk.pool.call(&body, request).await {
             Ok(answer) => {

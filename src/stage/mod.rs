@@ -34,7 +34,7 @@ use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
-pub use desk::{Account, Desk, Mode};
+pub use desk::{Account, Desk, Mode, Preflight};
 pub use judge::verdict;
 
 use crate::digest::Digest;

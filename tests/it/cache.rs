@@ -333,3 +333,29 @@ fn offline_uses_what_there_is_and_calls_nothing() {
     assert!(ran.stderr.contains("offline"), "{}", ran.stderr);
     assert_eq!(server.count(), 0);
 }
+
+#[test]
+fn a_probed_server_is_known_by_what_it_serves() {
+    let server = Server::plain();
+    let workspace = standard(&server, 3);
+    workspace.edit("pipelines/p.yaml", "model: m-base, revision: a", "model: m-base, probe: true");
+    let stderr = workspace.run(&["--only", "answers.base"]).code(3).stderr;
+    assert!(stderr.contains("does not say what it serves as `m-base`"), "{stderr}");
+    let models = |created: u64, root: &str| serde_json::json!({"data": [{"id": "m-base", "created": created, "root": root, "max_model_len": 4096}]});
+    server.page("/v1/models", &models(1, "out/iter-1"));
+    workspace.run(&["--only", "answers.base"]).code(0);
+    assert_eq!(server.count(), 3);
+    server.page("/v1/models", &models(2, "out/iter-1"));
+    assert!(workspace.run(&["--only", "answers.base"]).code(0).ran().is_empty(), "times do not count");
+    server.page("/v1/models", &models(3, "out/iter-2"));
+    let plan = workspace.plan(&["--only", "answers.base"]).code(0).json();
+    assert_eq!(plan["nodes"][1]["reason"], "probe of base changed");
+    workspace.run(&["--only", "answers.base"]).code(0);
+    assert_eq!(server.count(), 3);
+    // A server that knows a digest of its weights says it.
+    let tags = serde_json::json!({"models": [{"name": "m-base:latest", "digest": "d1", "modified_at": "today"}]});
+    server.page("/api/tags", &tags);
+    workspace.run(&["--only", "answers.base"]).code(0);
+    assert_eq!(workspace.show("answers.base").len(), 3);
+    assert_eq!(server.count(), 3);
+}

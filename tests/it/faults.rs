@@ -116,6 +116,39 @@ fn a_few_failures_are_missing_many_fail_the_node() {
 }
 
 #[test]
+fn a_missing_key_is_named_before_the_first_row() {
+    let server = Server::plain();
+    let workspace = standard(&server, 20);
+    workspace.edit("pipelines/p.yaml", "model: m-grader", "model: m-grader, api_key_env: ETALON_NO_SUCH_KEY");
+    let plan = workspace.plan(&[]).code(0);
+    assert!(
+        plan.stderr.contains("model grader: ") && plan.stderr.contains("export ETALON_NO_SUCH_KEY="),
+        "{}",
+        plan.stderr
+    );
+    let ran = workspace.run(&[]).code(3);
+    assert!(ran.stderr.contains("export ETALON_NO_SUCH_KEY="), "{}", ran.stderr);
+    assert_eq!(server.count(), 0, "nothing is bought for a judge that cannot judge");
+    workspace.run(&["--only", "exact"]).code(0);
+    assert_eq!(server.count(), 40, "what needs no judge runs");
+    // A judge that nobody can reach is found as soon.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let workspace = standard(&server, 20);
+    workspace.edit(
+        "pipelines/p.yaml",
+        "model: m-grader",
+        &format!("model: m-grader, base_url: 'http://127.0.0.1:{port}/v1'"),
+    );
+    let ran = workspace.run(&[]).code(3);
+    assert!(
+        ran.stderr.contains("grader: http://127.0.0.1") && ran.stderr.contains("cannot be reached"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(server.count(), 0);
+}
+
+#[test]
 fn a_slow_answer_ends_with_its_timeout() {
     let server = Server::start(|_, body, _| Reply::Slow(Duration::from_secs(5), default_reply(body)));
     let workspace = standard(&server, 1);

@@ -10,6 +10,7 @@ mod fingerprint;
 mod golden;
 mod house;
 mod judging;
+mod litellm;
 mod metrics;
 mod run;
 mod support;

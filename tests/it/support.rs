@@ -1,5 +1,6 @@
 //! A temporary workspace, the built program, and an OpenAI-compatible server that counts its calls.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -28,11 +29,16 @@ pub struct Server {
     calls: Arc<Mutex<Vec<Value>>>,
     in_flight: Arc<AtomicUsize>,
     most_in_flight: Arc<AtomicUsize>,
+    pages: Pages,
     _stop: tokio::sync::oneshot::Sender<()>,
 }
 
+/// What a GET gets, by path.
+type Pages = Arc<Mutex<HashMap<String, String>>>;
+
 #[derive(Clone)]
 struct Shared {
+    pages: Pages,
     handler: Arc<Handler>,
     calls: Arc<Mutex<Vec<Value>>>,
     in_flight: Arc<AtomicUsize>,
@@ -43,6 +49,7 @@ impl Server {
     /// Starts a server; the handler gets the number of the call, its body and headers.
     pub fn start(handler: impl Fn(usize, &Value, &HeaderMap) -> Reply + Send + Sync + 'static) -> Server {
         let shared = Shared {
+            pages: Pages::default(),
             handler: Arc::new(handler),
             calls: Arc::default(),
             in_flight: Arc::default(),
@@ -64,6 +71,7 @@ impl Server {
             url: format!("http://{address}/v1"),
             calls: shared.calls,
             in_flight: shared.in_flight,
+            pages: shared.pages,
             most_in_flight: shared.most_in_flight,
             _stop: stop,
         }
@@ -89,6 +97,11 @@ impl Server {
         self.calls.lock().unwrap().len()
     }
 
+    /// Puts a document where a GET finds it; a GET is no call.
+    pub fn page(&self, path: &str, document: &Value) {
+        self.pages.lock().unwrap().insert(path.to_owned(), document.to_string());
+    }
+
     pub fn most_in_flight(&self) -> usize {
         self.most_in_flight.load(Ordering::SeqCst)
     }
@@ -98,7 +111,13 @@ impl Server {
     }
 }
 
-async fn answer(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+async fn answer(State(shared): State<Shared>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    if method == Method::GET {
+        return match shared.pages.lock().unwrap().get(uri.path()) {
+            Some(document) => document.clone().into_response(),
+            None => StatusCode::NOT_FOUND.into_response(),
+        };
+    }
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let number = {
         let mut calls = shared.calls.lock().unwrap();
@@ -161,7 +180,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn of(output: Output) -> Ran {
+    pub fn of(output: Output) -> Ran {
         Ran {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

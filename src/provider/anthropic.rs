@@ -1,0 +1,244 @@
+//! `anthropic`: Anthropic's messages API, there or at a server that speaks it.
+//!
+//! System turns become `system`, `stop` becomes `stop_sequences`; `max_tokens`, which the API demands,
+//! is 4096 unless said. There is no seed: further samples are the same request once more. Reasons to
+//! stop are told in OpenAI's words, so that stages need to know one vocabulary.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::http::{Address, Endpoint};
+use super::{
+    BuildError, Building, CallError, Message, Provider, Reply, Request, Sent, chat_body, identity, option_fields,
+    probe, remote_sent,
+};
+use crate::spec::ModelSpec;
+
+const DEFAULT_URL: &str = "https://api.anthropic.com/v1";
+/// The version of the API whose answers are understood here.
+const VERSION: &str = "2023-06-01";
+const MAX_TOKENS: u64 = 4096;
+
+struct Anthropic {
+    model: String,
+    endpoint: Endpoint,
+    identity: Map<String, Value>,
+}
+
+pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
+    let Some(model) = building.spec.model.clone() else {
+        return Err(BuildError::new(
+            "provider anthropic needs `model`",
+            "the id that the server knows: `model: claude-sonnet-4-5-20250929`",
+        ));
+    };
+    // Other tools write the address without its version.
+    let base_url = building.spec.base_url.as_ref().map(|url| {
+        let is_bare = reqwest::Url::parse(url).is_ok_and(|url| url.path() == "/");
+        if is_bare { format!("{}/v1", url.trim_end_matches('/')) } else { url.clone() }
+    });
+    let endpoint = Endpoint::new(Address {
+        default_url: DEFAULT_URL,
+        path: "/messages",
+        default_key: ("ANTHROPIC_API_KEY", "api.anthropic.com"),
+        key_header: |key| ("x-api-key", key.to_owned()),
+        fixed: &[("anthropic-version", VERSION)],
+        spec: &ModelSpec { base_url, ..building.spec.clone() },
+    })?;
+    let identity = identity("anthropic", &model, building, &endpoint);
+    Ok(Box::new(Anthropic { model, endpoint, identity }))
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    model: Option<String>,
+    content: Vec<Value>,
+    stop_reason: Option<String>,
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct Usage {
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    #[serde(default)]
+    cache_creation_input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_read_input_tokens: Option<u64>,
+}
+
+/// Returns the system turns as the API wants them, and the other turns.
+fn without_system(messages: &[Message]) -> (Option<Value>, Vec<Message>) {
+    let (system, turns): (Vec<&Message>, Vec<&Message>) =
+        messages.iter().partition(|message| matches!(message.role.as_str(), "system" | "developer"));
+    let turns = turns.into_iter().cloned().collect();
+    let all_text = system.iter().all(|message| message.content.is_string());
+    let system = match system.as_slice() {
+        [] => None,
+        [one] => Some(one.content.clone()),
+        several if all_text => {
+            Some(several.iter().map(|message| message.text()).collect::<Vec<_>>().join("\n\n").into())
+        }
+        several => Some(
+            several
+                .iter()
+                .flat_map(|message| match &message.content {
+                    Value::Array(parts) => parts.clone(),
+                    text => vec![serde_json::json!({ "type": "text", "text": text })],
+                })
+                .collect(),
+        ),
+    };
+    (system, turns)
+}
+
+impl Provider for Anthropic {
+    fn identity(&self) -> Map<String, Value> {
+        self.identity.clone()
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    fn body(&self, request: &Request, out: &mut Vec<u8>) {
+        let (system, turns) = without_system(&request.messages);
+        let mut fields = option_fields(&request.options);
+        if let Some(stop) = fields.remove("stop") {
+            let list = match stop.into_owned() {
+                Value::Array(list) => list,
+                one => vec![one],
+            };
+            fields.entry("stop_sequences").or_insert(Cow::Owned(list.into()));
+        }
+        if let Some(most) = fields.remove("max_completion_tokens") {
+            fields.entry("max_tokens").or_insert(most);
+        }
+        fields.entry("max_tokens").or_insert_with(|| Cow::Owned(MAX_TOKENS.into()));
+        if let Some(system) = system {
+            fields.insert("system", Cow::Owned(system));
+        }
+        chat_body(&self.model, &turns, &fields, out);
+    }
+
+    fn send<'a>(&'a self, body: &'a Bytes, _request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>> {
+        Box::pin(async move {
+            let raw = self.endpoint.post(body).await?;
+            remote_sent(raw, |raw| self.read(raw), &self.endpoint)
+        })
+    }
+
+    fn read(&self, raw: &str) -> Result<Reply, String> {
+        let broken = |error: serde_json::Error| {
+            let start: String = raw.chars().take(200).collect();
+            format!("no message: `{start}` ({error})")
+        };
+        // By way of a value: numbers keep their digits.
+        let answer: Answer = serde_json::from_str::<Value>(raw).and_then(serde_json::from_value).map_err(broken)?;
+        let text = answer
+            .content
+            .iter()
+            .filter(|part| part["type"] == "text")
+            .filter_map(|part| part["text"].as_str())
+            .collect();
+        let finish_reason = answer.stop_reason.map(|reason| match reason.as_str() {
+            "end_turn" | "stop_sequence" => "stop".to_owned(),
+            "max_tokens" | "model_context_window_exceeded" => "length".to_owned(),
+            "tool_use" => "tool_calls".to_owned(),
+            _ => reason,
+        });
+        let usage = answer.usage.as_ref();
+        let prompt_tokens = usage.and_then(|usage| {
+            let cached = usage.cache_creation_input_tokens.unwrap_or(0) + usage.cache_read_input_tokens.unwrap_or(0);
+            Some(usage.input_tokens? + cached)
+        });
+        Ok(Reply {
+            text,
+            finish_reason,
+            prompt_tokens,
+            completion_tokens: usage.and_then(|usage| usage.output_tokens),
+            served_model: answer.model,
+        })
+    }
+
+    fn endpoint(&self) -> String {
+        self.endpoint.base_url.clone()
+    }
+
+    fn missing_key(&self) -> Option<String> {
+        self.endpoint.key().err().map(|error| error.message)
+    }
+
+    fn preflight(&self) -> BoxFuture<'_, Result<(), CallError>> {
+        Box::pin(self.endpoint.preflight())
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<Map<String, Value>, CallError>> {
+        Box::pin(probe::ask(&self.endpoint, &self.model))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::template::Library;
+
+    fn provider(base_url: &str) -> Box<dyn Provider> {
+        let spec = ModelSpec { model: Some("m".to_owned()), base_url: Some(base_url.to_owned()), ..Default::default() };
+        build(&Building {
+            name: "m",
+            spec: &spec,
+            weights: BTreeMap::new(),
+            probe: None,
+            root: std::path::Path::new("."),
+            library: &Library::new("templates".into()),
+            digest_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
+        })
+        .map_err(|error| error.message)
+        .unwrap()
+    }
+
+    fn body(messages: Vec<Message>, options: Value) -> Value {
+        let options = Arc::new(options.as_object().unwrap().clone());
+        let mut body = Vec::new();
+        provider("http://127.0.0.1:1").body(&Request { messages, options, sample: 1 }, &mut body);
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    #[test]
+    fn system_turns_and_options_take_the_shape_of_the_api() {
+        let turns = vec![Message::new("system", "a"), Message::new("user", "b"), Message::new("system", "c")];
+        assert_eq!(
+            body(turns, json!({"stop": "x", "temperature": 0, "extra": {"top_k": 3}})),
+            json!({
+                "max_tokens": 4096, "messages": [{"content": "b", "role": "user"}], "model": "m",
+                "stop_sequences": ["x"], "system": "a\n\nc", "temperature": 0, "top_k": 3
+            })
+        );
+        let one = body(vec![Message::new("user", "b")], json!({"max_completion_tokens": 7}));
+        assert_eq!(one, json!({"max_tokens": 7, "messages": [{"content": "b", "role": "user"}], "model": "m"}));
+    }
+
+    #[test]
+    fn answers_are_told_in_common_words() {
+        let provider = provider("http://127.0.0.1:1/v1/");
+        assert_eq!(provider.endpoint(), "http://127.0.0.1:1/v1");
+        let answer = json!({
+            "model": "m-1", "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Par"}, {"type": "text", "text": "is"}],
+            "stop_reason": "max_tokens", "usage": {"input_tokens": 5, "cache_read_input_tokens": 2, "output_tokens": 3}
+        });
+        let reply = provider.read(&answer.to_string()).unwrap();
+        assert_eq!((reply.text.as_str(), reply.finish_reason.as_deref()), ("Paris", Some("length")));
+        assert_eq!((reply.prompt_tokens, reply.completion_tokens), (Some(7), Some(3)));
+        assert!(provider.read("{\"type\": \"error\"}").is_err());
+    }
+}

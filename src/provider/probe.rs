@@ -1,0 +1,88 @@
+//! `probe: true`: a server is asked what it serves, and the answer enters the key.
+//!
+//! Only facts are taken that stay the same as long as the weights do; times, random ids and state are
+//! left out. Ollama alone proves the content (a digest); the others name a path or a commit, which
+//! notices another model behind the same address, and not new weights under the same path.
+//!
+//! | server | asked | taken |
+//! |---|---|---|
+//! | Ollama | `/api/tags` | `digest` of the model |
+//! | llama.cpp | `/props` | `model_path`, `chat_template`, `build_info` |
+//! | TGI | `/info` | `model_id`, `model_sha`, `version` |
+//! | SGLang | `/model_info`, once `/get_model_info` | `model_path`, `weight_version`, `load_format` |
+//! | vLLM, others | `/v1/models` | `root`, `parent`, `max_model_len`, `meta`; `version` of `/version` |
+
+use serde_json::{Map, Value};
+
+use super::http::Endpoint;
+use super::{CallError, ErrorKind};
+
+/// Asks a server what it serves under the name of a model.
+pub(super) async fn ask(endpoint: &Endpoint, model: &str) -> Result<Map<String, Value>, CallError> {
+    let models = get(endpoint, "/v1/models").await?;
+    if let Some(tags) = get(endpoint, "/api/tags").await?
+        && let Some(digest) = ollama_digest(&tags, model)
+    {
+        return Ok(facts("ollama", [("digest".to_owned(), digest)]));
+    }
+    for (server, path, names) in [
+        ("llama.cpp", "/props", &["model_path", "chat_template", "build_info"][..]),
+        ("tgi", "/info", &["model_id", "model_sha", "version"]),
+        ("sglang", "/model_info", &["model_path", "weight_version", "load_format"]),
+        ("sglang", "/get_model_info", &["model_path", "weight_version", "load_format"]),
+    ] {
+        if let Some(answer) = get(endpoint, path).await?
+            && answer.get(names[0]).is_some_and(Value::is_string)
+        {
+            return Ok(facts(server, taken(&answer, names)));
+        }
+    }
+    let entry = models.as_ref().and_then(|models| models["data"].as_array()).and_then(|models| {
+        let is_meant = |entry: &&Value| entry["id"] == model;
+        models.iter().find(is_meant)
+    });
+    let said: Vec<(String, Value)> =
+        entry.map(|entry| taken(entry, &["root", "parent", "max_model_len", "meta"])).unwrap_or_default();
+    if said.is_empty() {
+        let message = format!(
+            "{} does not say what it serves as `{model}`; name the weights with `weights:` or `revision:` instead of `probe:`",
+            endpoint.base_url
+        );
+        return Err(CallError::new(ErrorKind::Fatal, message));
+    }
+    let version = get(endpoint, "/version").await?.map(|answer| taken(&answer, &["version"]));
+    Ok(facts("openai", said.into_iter().chain(version.unwrap_or_default())))
+}
+
+/// Gets a document; none where the server has no such address.
+async fn get(endpoint: &Endpoint, path: &str) -> Result<Option<Value>, CallError> {
+    match endpoint.get(path).await {
+        Ok(text) => Ok(serde_json::from_str(&text).ok()),
+        Err(error) if error.kind == ErrorKind::Permanent => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn facts(server: &str, said: impl IntoIterator<Item = (String, Value)>) -> Map<String, Value> {
+    std::iter::once(("server".to_owned(), server.into())).chain(said).collect()
+}
+
+/// Takes the named fields that are there; of `meta` without the context, which is a matter of the
+/// command line.
+fn taken(answer: &Value, names: &[&str]) -> Vec<(String, Value)> {
+    let value = |name: &str| {
+        let mut value = answer.get(name).filter(|value| !value.is_null())?.clone();
+        if let Some(meta) = value.as_object_mut() {
+            meta.shift_remove("n_ctx");
+        }
+        Some(value)
+    };
+    names.iter().filter_map(|name| Some(((*name).to_owned(), value(name)?))).collect()
+}
+
+/// Returns the digest of a model; a name without a tag means `latest`.
+fn ollama_digest(tags: &Value, model: &str) -> Option<Value> {
+    let full = if model.contains(':') { model.to_owned() } else { format!("{model}:latest") };
+    let entry = tags["models"].as_array()?.iter().find(|entry| entry["name"] == full || entry["model"] == full)?;
+    entry.get("digest").filter(|digest| digest.is_string()).cloned()
+}
