@@ -8,6 +8,7 @@ mod exit;
 mod open;
 mod plan;
 mod run;
+mod schema;
 mod show;
 
 use std::ffi::OsString;
@@ -58,6 +59,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Show the rows of a stage with prompts, completions, scores and verdicts
     Show(show::ShowArgs),
+    /// Print the JSON Schema of pipelines, for editors
+    Schema,
 }
 
 /// `--set name=value`.
@@ -107,6 +110,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Exit> {
         Command::Plan(arguments) => plan::run(&cli.global, arguments),
         Command::Check(arguments) => check::run(&cli.global, arguments),
         Command::Show(arguments) => show::run(&cli.global, arguments),
+        Command::Schema => schema::run(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{Entry, Metric, MetricError, Scored, Tally, TallySummary, only, text};
+use super::{Entry, Metric, MetricError, Scored, Setting, Takes, Tally, TallySummary, only, text};
 use crate::score::{Estimate, Unit};
 use crate::stats::{Confusion, Interval, Report, Z95, wilson};
 
@@ -32,6 +32,19 @@ const AVERAGES: &[&str] = &[
 
 pub(super) const ENTRY: Entry = Entry {
     name: "classification",
+    about: "Precision, recall and F1 of a label, per label and averaged, as in scikit-learn's classification_report.",
+    settings: &[Setting {
+        name: "labels",
+        takes: Takes::Texts,
+        about: "Labels there are beside those of the references; output outside of them is wrong, and no class.",
+    }],
+    parts: &[
+        ("accuracy", "share of right labels"),
+        ("f1_macro", "mean F1 of the labels; also `f1_micro`, `f1_weighted`"),
+        ("precision_macro", "also `_micro`, `_weighted`"),
+        ("recall_macro", "also `_micro`, `_weighted`"),
+        ("f1.<label>", "of one label; also `precision.<label>`, `recall.<label>`"),
+    ],
     build,
     has_part: |part| {
         AVERAGES.contains(&part) || ["f1.", "precision.", "recall."].iter().any(|head| part.starts_with(head))
@@ -45,7 +58,7 @@ struct Classification {
 }
 
 fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    only(settings, &["labels"])?;
+    only(settings, &ENTRY)?;
     let labels = match settings.get("labels") {
         None => Vec::new(),
         Some(Value::Array(labels)) => labels.iter().map(text).collect(),

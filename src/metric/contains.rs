@@ -8,11 +8,31 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, flag, only, text};
+use super::{Entry, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, flag, only, text};
 use crate::score::Unit;
 
-pub(super) const ENTRY: Entry =
-    Entry { name: "contains", build, has_part: |_| false, has_value: true, unit: |_| Unit::Fraction };
+pub(super) const ENTRY: Entry = Entry {
+    name: "contains",
+    about: "Share of predictions that contain a text.",
+    settings: &[
+        Setting {
+            name: "text",
+            takes: Takes::Texts,
+            about: "What to look for: a text or a list of them; the reference unless given.",
+        },
+        Setting {
+            name: "match",
+            takes: Takes::Choice(&["all", "any"]),
+            about: "Whether every text must be there (unless said) or one of them.",
+        },
+        Setting { name: "ignore_case", takes: Takes::Flag, about: "Does without regard to case." },
+    ],
+    parts: &[],
+    build,
+    has_part: |_| false,
+    has_value: true,
+    unit: |_| Unit::Fraction,
+};
 
 struct Contains {
     /// None: the reference.
@@ -22,7 +42,7 @@ struct Contains {
 }
 
 fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    only(settings, &["text", "match", "ignore_case"])?;
+    only(settings, &ENTRY)?;
     let bad = |field: &str, message: &str| MetricError {
         field: Some(field.to_owned()),
         message: message.to_owned(),

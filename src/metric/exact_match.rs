@@ -7,11 +7,23 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, only, text};
+use super::{Entry, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, only, text};
 use crate::score::Unit;
 
-pub(super) const ENTRY: Entry =
-    Entry { name: "exact_match", build, has_part: |_| false, has_value: true, unit: |_| Unit::Fraction };
+pub(super) const ENTRY: Entry = Entry {
+    name: "exact_match",
+    about: "Share of predictions that equal the reference.",
+    settings: &[Setting {
+        name: "mode",
+        takes: Takes::Choice(&["trim", "strict", "casefold"]),
+        about: "How texts are compared: without white space around them (unless said), as they are, or without regard to case as well.",
+    }],
+    parts: &[],
+    build,
+    has_part: |_| false,
+    has_value: true,
+    unit: |_| Unit::Fraction,
+};
 
 #[derive(Clone, Copy)]
 enum Mode {
@@ -25,7 +37,7 @@ struct ExactMatch {
 }
 
 fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    only(settings, &["mode"])?;
+    only(settings, &ENTRY)?;
     let mode = match settings.get("mode").map(|mode| mode.as_str().unwrap_or_default()) {
         None | Some("trim") => Mode::Trim,
         Some("strict") => Mode::Strict,

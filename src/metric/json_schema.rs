@@ -14,12 +14,24 @@ use jsonschema::{Draft, Retrieve, Uri, ValidationError, Validator};
 use serde_json::{Map, Value, json};
 
 use super::json_valid::unfenced;
-use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, TallySummary, only};
+use super::{Entry, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, TallySummary, only};
 use crate::digest::Digest;
 use crate::score::Unit;
 
-pub(super) const ENTRY: Entry =
-    Entry { name: "json_schema", build, has_part: |part| part == "fenced", has_value: true, unit: |_| Unit::Fraction };
+pub(super) const ENTRY: Entry = Entry {
+    name: "json_schema",
+    about: "Share of predictions that are JSON and valid under a JSON Schema; the table `failures` says where they fail.",
+    settings: &[Setting {
+        name: "schema",
+        takes: Takes::Any,
+        about: "File of the schema, or the schema itself; draft 2020-12 unless its `$schema` says otherwise.",
+    }],
+    parts: &[("fenced", "share once a surrounding Markdown fence is removed")],
+    build,
+    has_part: |part| part == "fenced",
+    has_value: true,
+    unit: |_| Unit::Fraction,
+};
 
 /// Failures counted of one prediction.
 const MAX_FAILURES: usize = 5;
@@ -60,7 +72,7 @@ impl Retrieve for Files {
 }
 
 fn build(settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    only(settings, &["schema"])?;
+    only(settings, &ENTRY)?;
     let bad = |message: String| MetricError {
         field: settings.contains_key("schema").then(|| "schema".to_owned()),
         message,

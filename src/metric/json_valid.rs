@@ -9,13 +9,21 @@ use serde_json::{Map, Value, json};
 use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, TallySummary, only};
 use crate::score::Unit;
 
-pub(super) const ENTRY: Entry =
-    Entry { name: "json_valid", build, has_part: |part| part == "fenced", has_value: true, unit: |_| Unit::Fraction };
+pub(super) const ENTRY: Entry = Entry {
+    name: "json_valid",
+    about: "Share of predictions that are JSON (RFC 8259) as they stand.",
+    settings: &[],
+    parts: &[("fenced", "share once a surrounding Markdown fence is removed")],
+    build,
+    has_part: |part| part == "fenced",
+    has_value: true,
+    unit: |_| Unit::Fraction,
+};
 
 struct JsonValid;
 
 fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    only(settings, &[])?;
+    only(settings, &ENTRY)?;
     Ok(Box::new(JsonValid))
 }
 

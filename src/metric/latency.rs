@@ -11,6 +11,9 @@ use crate::score::Unit;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "latency",
+    about: "Seconds from sending to the complete answer, as measured when it was bought: the mean.",
+    settings: &[],
+    parts: &[("p50", "median"), ("p95", "95th percentile")],
     build,
     has_part: |part| matches!(part, "p50" | "p95"),
     has_value: true,
@@ -20,7 +23,7 @@ pub(super) const ENTRY: Entry = Entry {
 struct Latency;
 
 fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    only(settings, &[])?;
+    only(settings, &ENTRY)?;
     Ok(Box::new(Latency))
 }
 

@@ -8,11 +8,24 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Entry, Metric, MetricError, ProportionTally, Scored, SpreadTally, Tally, TallySummary, only, text};
+use super::{
+    Entry, Metric, MetricError, ProportionTally, Scored, Setting, SpreadTally, Takes, Tally, TallySummary, only, text,
+};
 use crate::score::Unit;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "length",
+    about: "Length of predictions: the mean.",
+    settings: &[
+        Setting {
+            name: "unit",
+            takes: Takes::Choice(&["characters", "words"]),
+            about: "What is counted; characters unless said.",
+        },
+        Setting { name: "min", takes: Takes::Whole, about: "Adds the share `within`: at least so long." },
+        Setting { name: "max", takes: Takes::Whole, about: "Adds the share `within`: at most so long." },
+    ],
+    parts: &[("p50", "median"), ("p95", "95th percentile"), ("within", "share between `min` and `max`")],
     build,
     has_part: |part| matches!(part, "p50" | "p95" | "within"),
     has_value: true,
@@ -27,7 +40,7 @@ struct Length {
 }
 
 fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    only(settings, &["unit", "min", "max"])?;
+    only(settings, &ENTRY)?;
     let bad = |field: &str, message: &str, help: &str| MetricError {
         field: Some(field.to_owned()),
         message: message.to_owned(),

@@ -3,7 +3,7 @@
 //! A [`Metric`] scores one completion, then a [`Tally`] sums scores up over rows. Samples of one row
 //! are averaged within the row first: `n` counts rows (ids), never samples.
 //!
-//! **Adding a metric:** one file with a `build` function, one line in [`METRICS`], an example in a
+//! **Adding a metric:** one file with an `ENTRY`, one line in [`METRICS`], an example in a
 //! pipeline and its tests.
 
 mod classification;
@@ -103,6 +103,11 @@ pub struct MetricError {
 /// A metric there is.
 pub struct Entry {
     pub name: &'static str,
+    /// What it measures, for its page and for editors.
+    pub about: &'static str,
+    pub settings: &'static [Setting],
+    /// Its parts, for people: a name (or how names are formed) and what it is.
+    pub parts: &'static [(&'static str, &'static str)],
     pub build: Build,
     /// The parts that a gate may name, without the part that is the metric itself.
     pub has_part: fn(&str) -> bool,
@@ -110,6 +115,28 @@ pub struct Entry {
     pub has_value: bool,
     /// How a part reads; the empty part is the metric itself.
     pub unit: fn(&str) -> Unit,
+}
+
+/// A setting of a metric.
+pub struct Setting {
+    pub name: &'static str,
+    pub takes: Takes,
+    pub about: &'static str,
+}
+
+/// What a setting takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Takes {
+    Flag,
+    /// 0 or more.
+    Number,
+    /// A whole number, 0 or more.
+    Whole,
+    Text,
+    /// One text or a list of them.
+    Texts,
+    Choice(&'static [&'static str]),
+    Any,
 }
 
 /// The metrics there are.
@@ -131,13 +158,14 @@ pub fn find(name: &str) -> Option<&'static Entry> {
 }
 
 /// Refuses settings that a metric does not have.
-fn only(settings: &Map<String, Value>, known: &[&str]) -> Result<(), MetricError> {
-    match settings.keys().find(|name| !known.contains(&name.as_str())) {
+fn only(settings: &Map<String, Value>, entry: &Entry) -> Result<(), MetricError> {
+    let known = || entry.settings.iter().map(|setting| setting.name);
+    match settings.keys().find(|name| known().all(|known| known != name.as_str())) {
         None => Ok(()),
         Some(name) => Err(MetricError {
             field: Some(name.clone()),
             message: format!("there is no setting `{name}`"),
-            help: crate::problem::suggest(name, "settings there are", known.iter().copied())
+            help: crate::problem::suggest(name, "settings there are", known())
                 .or_else(|| Some("it has no settings".to_owned())),
         }),
     }

@@ -12,11 +12,32 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::{Map, Value, json};
 
-use super::{Entry, MeanTally, Metric, MetricError, ProportionTally, Scored, Tally, TallySummary, only, text};
+use super::{
+    Entry, MeanTally, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, TallySummary, only, text,
+};
 use crate::score::Unit;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "numeric",
+    about: "Share of predictions whose number is that of the reference.",
+    settings: &[
+        Setting {
+            name: "tolerance",
+            takes: Takes::Number,
+            about: "Largest difference that counts as equal; 0 unless said.",
+        },
+        Setting {
+            name: "relative",
+            takes: Takes::Number,
+            about: "Largest difference in units of the reference; 0 unless said.",
+        },
+        Setting {
+            name: "extract",
+            takes: Takes::Choice(&["whole", "first", "last"]),
+            about: "Which number: the whole text (unless said), or the first or last one in it.",
+        },
+    ],
+    parts: &[("error", "mean absolute difference, where both are numbers")],
     build,
     has_part: |part| part == "error",
     has_value: true,
@@ -41,7 +62,7 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    only(settings, &["tolerance", "relative", "extract"])?;
+    only(settings, &ENTRY)?;
     let bad = |field: &str, message: &str, help: &str| MetricError {
         field: Some(field.to_owned()),
         message: message.to_owned(),

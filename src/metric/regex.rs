@@ -9,18 +9,34 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, flag, only, text};
+use super::{Entry, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, flag, only, text};
 use crate::score::Unit;
 
-pub(super) const ENTRY: Entry =
-    Entry { name: "regex", build, has_part: |_| false, has_value: true, unit: |_| Unit::Fraction };
+pub(super) const ENTRY: Entry = Entry {
+    name: "regex",
+    about: "Share of predictions that match a regular expression, anywhere in them.",
+    settings: &[
+        Setting {
+            name: "pattern",
+            takes: Takes::Text,
+            about: "Regular expression, with look-around and backreferences.",
+        },
+        Setting { name: "full", takes: Takes::Flag, about: "The whole prediction must match." },
+        Setting { name: "ignore_case", takes: Takes::Flag, about: "Does without regard to case." },
+    ],
+    parts: &[],
+    build,
+    has_part: |_| false,
+    has_value: true,
+    unit: |_| Unit::Fraction,
+};
 
 struct Pattern {
     regex: Regex,
 }
 
 fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    only(settings, &["pattern", "full", "ignore_case"])?;
+    only(settings, &ENTRY)?;
     let bad = |message: String| MetricError {
         field: settings.contains_key("pattern").then(|| "pattern".to_owned()),
         message,

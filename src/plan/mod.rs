@@ -8,6 +8,7 @@
 mod gates;
 mod models;
 mod resolve;
+mod schema;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::stage::Stage;
 pub use gates::{GateTerm, Part, find_term};
 pub use models::build_provider;
 pub use resolve::{check_data, resolve};
+pub use schema::schema;
 
 /// A pipeline resolved into nodes, each after those that it reads.
 #[derive(Clone)]

@@ -3,41 +3,51 @@
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::decode::{decode, one_or_many};
+use super::decode::{OneOrMany, decode, one_or_many};
 use super::tree::{Node, NodeValue};
 use crate::problem::{Place, Problem, suggest};
 
 /// What a model is in the comparison. Nothing is guessed from names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "role")]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
+    /// What it is compared with.
     Baseline,
+    /// What is to be better.
     Candidate,
+    /// What can be hoped for: others are shown as a share of it.
     Ceiling,
 }
 
 /// US dollars per million tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[schemars(rename = "price")]
 #[serde(deny_unknown_fields)]
 pub struct Price {
+    /// Of the prompt.
     pub input: f64,
+    /// Of the completion.
     pub output: f64,
 }
 
 /// A model as the spec describes it, after `extends`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSpec {
-    /// Adapter: `openai`, `replay`, `scripted`. None: the model only names completions that a dataset has.
+    /// How it is reached. Without it the model only names completions that a dataset has.
     pub provider: Option<String>,
     /// Model id as the server knows it.
     pub model: Option<String>,
+    /// Address of the API, such as http://127.0.0.1:8000/v1.
     pub base_url: Option<String>,
     /// Environment variable that holds the API key.
     pub api_key_env: Option<String>,
+    /// What it is in the comparison.
     pub role: Option<Role>,
     /// Vendor family, where the id does not tell.
     pub family: Option<String>,
@@ -45,12 +55,15 @@ pub struct ModelSpec {
     pub base_model: Option<String>,
     /// Models whose outputs it was trained on.
     #[serde(deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
     pub trained_on_outputs_of: Vec<String>,
     /// Files, folders or globs of weights; their content enters the key.
     #[serde(deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
     pub weights: Vec<String>,
     /// A revision that names the weights where the files are elsewhere.
     #[serde(deserialize_with = "optional_text")]
+    #[schemars(with = "Option<String>")]
     pub revision: Option<String>,
     /// Asks the server what it serves; the answer enters the key.
     pub probe: bool,
@@ -60,7 +73,9 @@ pub struct ModelSpec {
     pub headers: BTreeMap<String, String>,
     /// Calls in flight, 16 unless said.
     pub concurrency: Option<usize>,
+    /// Calls begun per minute, unlimited unless said.
     pub requests_per_minute: Option<u32>,
+    /// Prompt tokens sent per minute, unlimited unless said.
     pub tokens_per_minute: Option<u32>,
     /// Seconds for a connection, 5 unless said.
     pub connect_timeout: Option<f64>,
@@ -70,6 +85,7 @@ pub struct ModelSpec {
     pub max_attempts: Option<u32>,
     /// Seconds of retrying per call, 60 unless said.
     pub retry_seconds: Option<f64>,
+    /// US dollars per million tokens.
     pub price: Option<Price>,
     /// `replay`: file of recorded completions.
     pub file: Option<String>,

@@ -8,14 +8,15 @@ use std::sync::atomic::Ordering;
 use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
 use minijinja::Value as TemplateValue;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::desk::Outcome;
 use super::drive::{Sink, drive};
 use super::prompt::{
-    Conversation, Failures, MaxFailures, MessageSetting, Prompt, Variables, add_model, max_failures, merge_options,
-    params_value,
+    Conversation, CountOrShare, Failures, MaxFailures, MessageSetting, Prompt, Variables, add_model, max_failures,
+    merge_options, params_value,
 };
 use super::{Account, Facts, Input, Job, Produced, Progress, ROWS, Scope, Shown, Stage, StageError, coverage};
 use crate::digest::{Digest, canonical};
@@ -30,22 +31,38 @@ use crate::template::{Attrs, to_json};
 const REVISION: u32 = 1;
 const VARIABLES: &[&str] = &["row", "params", "model", "sample"];
 
-#[derive(Deserialize)]
+/// A completion per row, model and sample.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Settings {
+pub(super) struct Settings {
+    /// The dataset stage whose rows are asked.
     input: String,
+    /// The model to ask; short for a list of one.
     model: Option<String>,
+    /// The models to ask. Each becomes a node of its own, and so does everything behind it.
     models: Option<Vec<String>>,
+    /// System turn: a template over `row`, `params`, `model`, `sample`, or the name of one that ends in
+    /// .j2.
     system: Option<String>,
+    /// User turn: a template over the same, or the name of one.
     prompt: Option<String>,
+    /// The whole conversation, instead of `system` and `prompt`.
     messages: Option<Vec<MessageSetting>>,
+    /// Completions that the dataset already has, instead of a prompt: `"{{ row[model ~ '_output'] }}"`.
     completions: Option<String>,
+    /// Sent with every call, over those of the model: temperature, max_tokens, and whatever else the
+    /// server takes. `null` removes one of the model's.
     #[serde(default)]
     options: Map<String, Value>,
+    /// Sent as the option of that name.
     response_format: Option<Value>,
+    /// Completions per row; the first carries no added seed.
     #[serde(default = "one")]
     samples: u32,
+    /// Calls that may fail: a count (`3`) or a share (`5%`, unless said). Beyond it the node fails.
+    #[schemars(with = "Option<CountOrShare>")]
     max_failures: Option<Value>,
+    /// For readers.
     #[serde(rename = "description")]
     _description: Option<String>,
 }

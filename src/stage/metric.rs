@@ -6,15 +6,15 @@ use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
 use minijinja::Value as TemplateValue;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::inference::sample_id;
 use super::join::{Join, Joined};
 use super::prompt::{Prompt, Variables, add_columns, add_completions, params_value};
 use super::{COMPLETIONS, Facts, Input, Job, Produced, ROWS, Scope, Stage, StageError, coverage, seed_of};
-use crate::metric::{Entry, METRICS, Metric, Scored, Tally, TallySummary};
+use crate::metric::{Entry, METRICS, Metric, Scored, Takes, Tally, TallySummary};
 use crate::problem::{Place, Problem, suggest};
 use crate::row::{Scores, Status};
 use crate::score::{SLICES, Summary, Unit};
@@ -34,6 +34,7 @@ pub(super) struct Settings {
     /// A list of names, or a map of names to settings: `{ exact_match: { mode: strict } }`. With
     /// `metric:` among the settings the name is free.
     #[serde(rename = "metrics")]
+    #[schemars(schema_with = "metrics_schema")]
     _metrics: Value,
     /// What is scored, the completion unless said: `"{{ completion | json('intent') }}"`. A metric
     /// may have its own.
@@ -47,6 +48,58 @@ pub(super) struct Settings {
     /// For readers.
     #[serde(rename = "description")]
     _description: Option<String>,
+}
+
+/// Describes `metrics`: names, or names with settings.
+fn metrics_schema(_generator: &mut SchemaGenerator) -> Schema {
+    let setting = |takes: Takes| match takes {
+        Takes::Flag => json!({ "type": "boolean" }),
+        Takes::Number => json!({ "type": "number", "minimum": 0 }),
+        Takes::Whole => json!({ "type": "integer", "minimum": 0 }),
+        Takes::Text => json!({ "type": "string" }),
+        Takes::Texts => json!({ "type": ["string", "array"], "items": { "type": "string" } }),
+        Takes::Choice(choices) => json!({ "enum": choices }),
+        Takes::Any => json!({}),
+    };
+    let common = || {
+        Map::from_iter([
+            (
+                "metric".to_owned(),
+                json!({ "enum": METRICS.iter().map(|entry| entry.name).collect::<Vec<_>>(), "description": "The metric, where the name is a free one." }),
+            ),
+            (
+                "prediction".to_owned(),
+                json!({ "type": "string", "description": "What is scored, instead of the stage's." }),
+            ),
+            (
+                "reference".to_owned(),
+                json!({ "type": "string", "description": "What it is compared with, instead of the stage's." }),
+            ),
+        ])
+    };
+    let settings = |entry: &Entry| {
+        let mut properties = common();
+        for known in entry.settings {
+            let mut schema = setting(known.takes);
+            schema["description"] = known.about.into();
+            properties.insert(known.name.to_owned(), schema);
+        }
+        let about = entry.about;
+        json!({ "type": ["object", "null"], "description": about, "properties": properties, "additionalProperties": false })
+    };
+    let by_name: Map<String, Value> = METRICS.iter().map(|entry| (entry.name.to_owned(), settings(entry))).collect();
+    let names: Vec<Value> =
+        METRICS.iter().map(|entry| json!({ "const": entry.name, "description": entry.about })).collect();
+    json_schema!({
+        "anyOf": [
+            { "type": "array", "items": { "oneOf": names }, "minItems": 1 },
+            {
+                "type": "object",
+                "properties": by_name,
+                "additionalProperties": { "type": "object", "properties": common(), "required": ["metric"] }
+            }
+        ]
+    })
 }
 
 /// Values of a `by` column: beyond that it is no column to slice by.

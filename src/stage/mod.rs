@@ -32,6 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 
 pub use desk::{Account, Desk, Mode, Preflight};
@@ -50,14 +51,21 @@ pub struct Kind {
     /// The kind that its `input` must have; none: it has no input.
     pub input: Option<&'static str>,
     pub parse: Parse,
+    /// Returns the JSON Schema of its settings.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
 /// The kinds there are.
 pub const KINDS: &[Kind] = &[
-    Kind { name: "dataset", input: None, parse: dataset::parse },
-    Kind { name: "inference", input: Some("dataset"), parse: inference::parse },
-    Kind { name: "metric", input: Some("inference"), parse: metric::parse },
-    Kind { name: "judge", input: Some("inference"), parse: judge::parse },
+    Kind { name: "dataset", input: None, parse: dataset::parse, schema: dataset::Settings::json_schema },
+    Kind {
+        name: "inference",
+        input: Some("dataset"),
+        parse: inference::parse,
+        schema: inference::Settings::json_schema,
+    },
+    Kind { name: "metric", input: Some("inference"), parse: metric::parse, schema: metric::Settings::json_schema },
+    Kind { name: "judge", input: Some("inference"), parse: judge::parse, schema: judge::Settings::json_schema },
 ];
 
 /// Parses a stage's settings.

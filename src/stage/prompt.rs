@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use minijinja::Value as TemplateValue;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -183,11 +184,14 @@ impl Variables {
     }
 }
 
-/// `messages:` of a stage.
-#[derive(Deserialize)]
+/// A turn of a conversation.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "message")]
 #[serde(deny_unknown_fields)]
 pub(super) struct MessageSetting {
+    /// system, user or assistant.
     pub role: String,
+    /// A template, or the name of one that ends in .j2.
     pub content: String,
 }
 
@@ -291,6 +295,15 @@ pub(super) fn merge_options(model: &Map<String, Value>, stage: &Map<String, Valu
     }
     merged.sort_keys();
     merged
+}
+
+/// The shape of `max_failures`.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes what is read by hand")]
+pub(super) enum CountOrShare {
+    Count(u64),
+    Share(String),
 }
 
 /// `max_failures`: a count, or a share of the rows.

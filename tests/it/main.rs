@@ -5,6 +5,7 @@
 mod cache;
 mod check;
 mod data;
+mod docs;
 mod faults;
 mod fingerprint;
 mod golden;

@@ -69,7 +69,7 @@ pub(super) struct Settings {
     #[serde(default)]
     rename: IndexMap<String, String>,
     /// New columns, or new values of old ones, by template over `row`: `{ words: "{{ row.text |
-    /// wordcount }}" }`. A value that is one `{{ … }}` keeps its type; later ones see earlier ones.
+    /// split | length }}" }`. A value that is one `{{ … }}` keeps its type; later ones see earlier ones.
     #[serde(default, rename = "derive")]
     _derive: IndexMap<String, Value>,
     /// Columns that every row must have: a list of names, or a map of names to types (any, text,

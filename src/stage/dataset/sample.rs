@@ -15,10 +15,12 @@ use crate::store::{Fingerprint, SortedLines, Sorter, StoreError};
 
 /// Which rows are used.
 #[derive(Clone, Deserialize, JsonSchema)]
+#[schemars(rename = "sample")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Sample {
     /// How many rows.
     pub size: u64,
+    /// How they are chosen.
     #[serde(default)]
     pub strategy: Strategy,
     /// Column, or columns, whose values `stratified` keeps in proportion.
@@ -32,6 +34,7 @@ pub(super) struct Sample {
 
 /// How rows are chosen.
 #[derive(Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
+#[schemars(rename = "strategy")]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Strategy {
     /// The first rows of the file.
@@ -46,6 +49,7 @@ pub(super) enum Strategy {
 
 /// One part of a dataset that is cut into several.
 #[derive(Clone, Deserialize, JsonSchema)]
+#[schemars(rename = "split")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Split {
     /// The part to use: one of the names in `parts`.

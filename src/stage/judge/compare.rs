@@ -5,6 +5,7 @@
 //! never shown.
 
 use minijinja::Value as TemplateValue;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -23,16 +24,23 @@ const BOOTSTRAP_FROM: u64 = 30;
 /// Characters of a judge's reply that are kept as its reason.
 const MAX_REASON: usize = 2_000;
 
-#[derive(Deserialize)]
+/// Compares with a baseline.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "compare")]
 #[serde(deny_unknown_fields)]
-struct Settings {
+pub(super) struct Settings {
+    /// The model compared with.
     baseline: String,
+    /// Which candidate is shown first.
     #[serde(default)]
     order: Order,
+    /// What two orders that disagree mean.
     #[serde(default)]
     tie_rule: TieRule,
+    /// 3: A, B or tie; 2: A or B.
     #[serde(default = "three")]
     verdicts: u8,
+    /// Seed of `order: random`.
     #[serde(default)]
     seed: u64,
 }
@@ -41,16 +49,21 @@ fn three() -> u8 {
     3
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+/// Which candidate is shown first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[schemars(rename = "order")]
 #[serde(rename_all = "lowercase")]
 enum Order {
+    /// Each row twice, swapped.
     #[default]
     Both,
+    /// Each row once, placed by its digest.
     Random,
 }
 
 /// What two orders that disagree mean.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[schemars(rename = "tie_rule")]
 #[serde(rename_all = "lowercase")]
 enum TieRule {
     /// A tie (Zheng et al. 2023).

@@ -23,6 +23,7 @@ use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
 use minijinja::Value as TemplateValue;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -33,8 +34,8 @@ use super::drive::{Sink, drive};
 use super::inference::{check_model, check_options, sample_id};
 use super::join::{Join, Joined};
 use super::prompt::{
-    Conversation, Failures, MaxFailures, MessageSetting, Prompt, Variables, add_completions, add_model, max_failures,
-    merge_options, params_value,
+    Conversation, CountOrShare, Failures, MaxFailures, MessageSetting, Prompt, Variables, add_completions, add_model,
+    max_failures, merge_options, params_value,
 };
 use super::{
     Account, BASELINE, COMPLETIONS, Facts, Input, Job, Produced, Progress, Scope, Shown, Stage, StageError, coverage,
@@ -56,27 +57,46 @@ const REFERENCE_VARIABLES: &[&str] = &["row", "params"];
 /// The methods there are, by the field that holds their settings.
 const METHODS: &[(&str, Parse)] = &[("rubric", rubric::parse), ("compare", compare::parse)];
 
-#[derive(Deserialize)]
+/// A model that grades completions.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Settings {
+pub(super) struct Settings {
+    /// The inference stage whose completions are graded.
     input: String,
+    /// The model that grades.
     model: String,
+    /// System turn: a template, or the name of one that ends in .j2.
     system: Option<String>,
+    /// User turn: a template, or the name of one. Unless given, judge/rubric.j2 or judge/pairwise.j2,
+    /// which are built in.
     prompt: Option<String>,
+    /// The whole conversation, instead of `system` and `prompt`.
     messages: Option<Vec<MessageSetting>>,
+    /// What a good answer says, shown to the judge: `"{{ row.gold }}"`.
     reference: Option<String>,
+    /// Grades each completion by criteria.
     #[serde(rename = "rubric")]
+    #[schemars(with = "Option<rubric::Settings>")]
     _rubric: Option<Value>,
+    /// Compares each completion with that of a baseline.
     #[serde(rename = "compare")]
+    #[schemars(with = "Option<compare::Settings>")]
     _compare: Option<Value>,
+    /// Sent with every call, over those of the model; `null` removes one.
     #[serde(default)]
     options: Map<String, Value>,
+    /// Sent as the option of that name.
     response_format: Option<Value>,
+    /// How often an unreadable verdict is asked for again.
     #[serde(default = "one")]
     retries: u32,
+    /// Lets a model grade its own completions.
     #[serde(default)]
     allow_self: bool,
+    /// Calls that may fail: a count (`3`) or a share (`5%`, unless said).
+    #[schemars(with = "Option<CountOrShare>")]
     max_failures: Option<Value>,
+    /// For readers.
     #[serde(rename = "description")]
     _description: Option<String>,
 }

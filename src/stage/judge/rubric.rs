@@ -1,6 +1,8 @@
 //! `rubric`: a score per criterion on a scale.
 
+use indexmap::IndexMap;
 use minijinja::Value as TemplateValue;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Number, Value, json};
 
@@ -17,26 +19,48 @@ use crate::template::from_json;
 /// Values of the summary that are no criteria.
 const OWN_VALUES: &[&str] = &["mean", "overall", "coverage"];
 
-#[derive(Deserialize)]
+/// Grades by criteria.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "rubric")]
 #[serde(deny_unknown_fields)]
-struct Settings {
+pub(super) struct Settings {
+    /// Lowest and highest score.
     #[serde(default = "one_to_five")]
     scale: (f64, f64),
+    /// Scores need not be whole.
     #[serde(default)]
     fractional: bool,
+    /// Criteria by name: a question, or a question with weight, pass mark and anchors.
+    #[schemars(with = "IndexMap<String, CriterionShape>")]
     criteria: Map<String, Value>,
+}
+
+/// The shape of a criterion.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes what is read by hand")]
+enum CriterionShape {
+    /// What the judge is asked.
+    Ask(String),
+    Full(CriterionSettings),
 }
 
 fn one_to_five() -> (f64, f64) {
     (1.0, 5.0)
 }
 
-#[derive(Default, Deserialize)]
+/// A criterion.
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "criterion")]
 #[serde(deny_unknown_fields)]
 struct CriterionSettings {
+    /// What the judge is asked.
     ask: String,
+    /// Weight in `mean` and `overall`; 1 unless said.
     weight: Option<f64>,
+    /// Score from which a completion passes: adds `<criterion>.pass_rate`.
     pass_at: Option<f64>,
+    /// What scores mean: `{ 1: wrong, 5: right and complete }`.
     anchors: Option<Map<String, Value>>,
 }
 

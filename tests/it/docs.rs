@@ -1,0 +1,259 @@
+//! What is generated and committed: the JSON Schema, and the reference made from it, from the table of
+//! metrics and from the help of the commands. `UPDATE_DOCS=1 cargo test docs` writes them anew.
+
+use std::path::PathBuf;
+
+use etalon::metric::{METRICS, Takes};
+use serde_json::{Value, json};
+
+use super::support::{Workspace, files};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[track_caller]
+fn is_committed(path: &str, text: &str) {
+    let path = root().join(path);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == text, "{} is not what is generated: UPDATE_DOCS=1 cargo test docs", path.display());
+}
+
+fn yaml(text: &str) -> Value {
+    serde_yaml::from_str(text).unwrap()
+}
+
+#[test]
+fn the_schema_is_committed_and_holds_for_what_is_shipped() {
+    let schema = Workspace::new().etalon(&["schema"]).code(0).stdout;
+    is_committed("etalon.schema.json", &schema);
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    assert!(jsonschema::draft7::meta::is_valid(&schema));
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let mut seen = 0;
+    for directory in ["pipelines", "templates/workspaces", "tests/check"] {
+        for file in files(&root().join(directory)) {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            if !name.ends_with(".yaml") || name.starts_with("err_") {
+                continue;
+            }
+            let pipeline = yaml(&std::fs::read_to_string(&file).unwrap());
+            let errors: Vec<String> = validator
+                .iter_errors(&pipeline)
+                .map(|error| format!("{} at {}", error, error.instance_path()))
+                .collect();
+            assert!(errors.is_empty(), "{}: {errors:#?}", file.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 4, "{seen}");
+    let stage = |settings: Value| json!({"etalon": 1, "stages": {"a": settings}});
+    for (settings, holds) in [
+        (json!({"kind": "dataset", "path": "a", "sample": {"size": "${params.n}"}}), true),
+        (json!({"kind": "dataset", "path": "a", "sample": {"size": "many"}}), false),
+        (json!({"kind": "dataset", "path": "a", "sampel": {}}), false),
+        (json!({"kind": "datasets"}), false),
+        (json!({"path": "a"}), false),
+        (json!({"kind": "inference", "prompt": "x"}), false),
+        (json!({"kind": "metric", "input": "b", "metrics": ["exact_match", "exact_mach"]}), false),
+        (
+            json!({"kind": "metric", "input": "b", "metrics": {"exact_match": {"mode": "strict"}, "json_valid": null}}),
+            true,
+        ),
+        (json!({"kind": "metric", "input": "b", "metrics": {"exact_match": {"mode": "loose"}}}), false),
+        (
+            json!({"kind": "judge", "input": "b", "model": "m", "rubric": {"criteria": {"a": "Is it?", "b": {"ask": "?", "weight": 2}}}}),
+            true,
+        ),
+        (json!({"kind": "judge", "input": "b", "model": "m", "compare": {"baseline": "c", "order": "none"}}), false),
+    ] {
+        assert_eq!(validator.is_valid(&stage(settings.clone())), holds, "{settings}");
+    }
+}
+
+/// An editor shows the description of whatever the cursor is on.
+#[test]
+fn everything_in_the_schema_is_described() {
+    fn walk(path: &str, schema: &Value, missing: &mut Vec<String>) {
+        if let Some(properties) = schema["properties"].as_object() {
+            for (name, property) in properties {
+                let path = format!("{path}.{name}");
+                if property.get("const").is_none()
+                    && property.get("description").is_none()
+                    && property.get("allOf").is_none()
+                {
+                    missing.push(path.clone());
+                }
+                walk(&path, property, missing);
+            }
+        }
+        match schema {
+            Value::Array(items) => items.iter().for_each(|item| walk(path, item, missing)),
+            Value::Object(map) => {
+                for (name, part) in map.iter().filter(|(name, _)| !["properties", "if"].contains(&name.as_str())) {
+                    let path = if name == "definitions" { name.clone() } else { path.to_owned() };
+                    walk(&path, part, missing);
+                }
+            }
+            _ => {}
+        }
+    }
+    let schema: Value = serde_json::from_str(&Workspace::new().etalon(&["schema"]).code(0).stdout).unwrap();
+    let mut missing = Vec::new();
+    walk("", &schema, &mut missing);
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// Returns what a schema takes, in a word or two.
+fn takes(schema: &Value, root: &Value) -> String {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return takes(root.pointer(reference.trim_start_matches('#')).unwrap(), root);
+    }
+    if let Some(choices) = schema["enum"].as_array() {
+        let shown: Vec<String> = choices.iter().filter_map(Value::as_str).map(|choice| format!("`{choice}`")).collect();
+        return shown.join(", ");
+    }
+    if let Some(value) = schema.get("const") {
+        return format!("`{}`", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    }
+    for name in ["anyOf", "oneOf", "allOf"] {
+        if let Some(parts) = schema[name].as_array() {
+            let mut shown: Vec<String> = Vec::new();
+            for part in parts.iter().filter(|part| part.get("pattern").is_none() && part["type"] != "null") {
+                let text = takes(part, root);
+                if !shown.contains(&text) {
+                    shown.push(text);
+                }
+            }
+            return shown.join(" or ").replace("` or `", "`, `");
+        }
+    }
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(one) => vec![one],
+        Value::Array(several) => several.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect(),
+        _ => vec!["any"],
+    };
+    let word = |name: &str| match name {
+        "string" => "text".to_owned(),
+        "integer" => "whole number".to_owned(),
+        "boolean" => "true or false".to_owned(),
+        "array" => match schema.get("items") {
+            Some(items) if items.is_object() => format!("list of {}", takes(items, root)),
+            _ => "list".to_owned(),
+        },
+        "object" => "map".to_owned(),
+        "any" => "anything".to_owned(),
+        other => other.to_owned(),
+    };
+    types.into_iter().map(word).collect::<Vec<_>>().join(" or ")
+}
+
+/// Writes the fields of a map as a table.
+fn table(out: &mut String, schema: &Value, root: &Value) {
+    out.push_str("| field | takes | |\n|---|---|---|\n");
+    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for (name, field) in schema["properties"].as_object().unwrap() {
+        if name == "kind" {
+            continue;
+        }
+        let mut about = field["description"].as_str().unwrap_or_default().replace('|', "\\|");
+        if required.contains(&name.as_str()) {
+            about = format!("**Needed.** {about}");
+        }
+        if let Some(default) = field.get("default").filter(|default| **default != json!(false)) {
+            let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+            about = format!("{about} Default: `{default}`.");
+        }
+        out.push_str(&format!("| `{name}` | {} | {about} |\n", takes(field, root)));
+    }
+    out.push('\n');
+}
+
+#[test]
+fn the_reference_of_the_spec_is_what_the_types_say() {
+    let schema: Value = serde_json::from_str(&Workspace::new().etalon(&["schema"]).code(0).stdout).unwrap();
+    let mut out = String::from(
+        "# The spec\n\nGenerated from the types that read it; `etalon schema` prints the same for editors. Where a value is no\ntext, `\"${params.name}\"` may stand for it.\n\n## Pipeline\n\n",
+    );
+    table(&mut out, &schema, &schema);
+    out.push_str("## Models\n\nBelow `models:`, here or in `etalon.toml`.\n\n");
+    table(&mut out, &schema["properties"]["models"]["additionalProperties"], &schema);
+    let stage = &schema["properties"]["stages"]["additionalProperties"];
+    for choice in stage["allOf"].as_array().unwrap() {
+        let settings = &choice["then"];
+        let kind = choice["if"]["properties"]["kind"]["const"].as_str().unwrap();
+        out.push_str(&format!("## `kind: {kind}`\n\n{}\n\n", settings["description"].as_str().unwrap()));
+        table(&mut out, settings, &schema);
+    }
+    out.push_str("## Parts of them\n\n");
+    for (name, definition) in schema["definitions"].as_object().unwrap() {
+        let about = definition["description"].as_str().unwrap_or_default();
+        if definition.get("properties").is_some() {
+            out.push_str(&format!("### {name}\n\n{about}\n\n"));
+            table(&mut out, definition, &schema);
+        } else if let Some(choices) = definition["oneOf"].as_array() {
+            out.push_str(&format!("### {name}\n\n{about}\n\n"));
+            for choice in choices {
+                let about = choice["description"].as_str().unwrap_or_default();
+                out.push_str(&format!("- {}: {about}\n", takes(choice, &schema)));
+            }
+            out.push('\n');
+        }
+    }
+    is_committed("docs/reference.md", &format!("{}\n", out.trim_end()));
+}
+
+#[test]
+fn the_page_of_the_metrics_is_what_the_table_says() {
+    let mut out = String::from(
+        "# Metrics\n\nGenerated from the table of metrics. Every value has `n`, `missing` and a 95 % interval: Wilson's for shares;\nfor means a bootstrap below 1,000 rows and a normal interval from there. Samples of a row are averaged first: `n`\ncounts rows. A completion from which no prediction can be read is wrong; a completion that is not there is missing.\n\n",
+    );
+    for entry in METRICS {
+        out.push_str(&format!("## `{}`\n\n{}\n\n", entry.name, entry.about));
+        if !entry.settings.is_empty() {
+            out.push_str("| setting | takes | |\n|---|---|---|\n");
+            for setting in entry.settings {
+                let takes = match setting.takes {
+                    Takes::Flag => "true or false".to_owned(),
+                    Takes::Number => "number, 0 or more".to_owned(),
+                    Takes::Whole => "whole number, 0 or more".to_owned(),
+                    Takes::Text => "text".to_owned(),
+                    Takes::Texts => "text or list of text".to_owned(),
+                    Takes::Choice(choices) => {
+                        choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(", ")
+                    }
+                    Takes::Any => "file or schema".to_owned(),
+                };
+                out.push_str(&format!("| `{}` | {takes} | {} |\n", setting.name, setting.about));
+            }
+            out.push('\n');
+        }
+        if !entry.parts.is_empty() {
+            out.push_str("| part | |\n|---|---|\n");
+            for (name, about) in entry.parts {
+                out.push_str(&format!("| `.{name}` | {about} |\n"));
+            }
+            out.push('\n');
+        }
+    }
+    is_committed("docs/metrics.md", &format!("{}\n", out.trim_end()));
+}
+
+#[test]
+fn the_reference_of_the_commands_is_their_help() {
+    let workspace = Workspace::new();
+    let help = workspace.etalon(&["--help"]).code(0).stdout;
+    let mut out = format!("# Commands\n\nGenerated from their help.\n\n```text\n{}\n```\n", help.trim_end());
+    let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    for command in commands.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   ")) {
+        let name = command.split_whitespace().next().unwrap();
+        if name != "help" {
+            let help = workspace.etalon(&[name, "--help"]).code(0).stdout;
+            out.push_str(&format!("\n## `etalon {name}`\n\n```text\n{}\n```\n", help.trim_end()));
+        }
+    }
+    is_committed("docs/commands.md", &out);
+}
