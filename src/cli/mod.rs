@@ -5,11 +5,13 @@
 
 mod check;
 mod exit;
+mod graph;
 mod open;
 mod plan;
 mod run;
 mod schema;
 mod show;
+mod why;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -59,6 +61,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Show the rows of a stage with prompts, completions, scores and verdicts
     Show(show::ShowArgs),
+    /// Show what changed since the last run, down to template lines and rows, and why a node will run
+    Why(why::WhyArgs),
+    /// Draw the graph of a pipeline
+    Graph(graph::GraphArgs),
     /// Print the JSON Schema of pipelines, for editors
     Schema,
 }
@@ -110,6 +116,8 @@ fn dispatch(cli: &Cli) -> Result<u8, Exit> {
         Command::Plan(arguments) => plan::run(&cli.global, arguments),
         Command::Check(arguments) => check::run(&cli.global, arguments),
         Command::Show(arguments) => show::run(&cli.global, arguments),
+        Command::Why(arguments) => why::run(&cli.global, arguments),
+        Command::Graph(arguments) => graph::run(&cli.global, arguments),
         Command::Schema => schema::run(),
     }
 }

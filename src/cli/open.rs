@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::exit::Exit;
 use super::{Global, talk};
+use crate::execute::{Records, RunSummary};
 use crate::plan::{self, Plan};
-use crate::problem::{Place, Problem, Severity};
+use crate::problem::{Place, Problem, Severity, suggest};
 use crate::report;
 use crate::spec::{self, Workspace};
 use crate::store::Store;
@@ -45,6 +46,18 @@ pub(super) fn load(workspace: &Workspace, pipeline: &str, sets: &[(String, Strin
     };
     problems.extend(found.into_iter().filter(is_news));
     (plan, problems)
+}
+
+/// Finds a run of a pipeline.
+pub(super) fn run(plan: &Plan, name: &str) -> Result<RunSummary, Exit> {
+    let records = Records::new(&plan.workspace.root, &plan.spec.name);
+    records.find(name).cloned().ok_or_else(|| {
+        let mut known: Vec<&str> = records.runs().iter().take(5).map(|run| run.run.as_str()).collect();
+        known.extend(records.runs().iter().filter_map(|run| run.label.as_deref()).take(5));
+        let help = suggest(name, "the latest are", known)
+            .unwrap_or_else(|| format!("no run of {} is kept under runs/", plan.spec.name));
+        Exit::usage(format!("there is no run {name}"), Some(help))
+    })
 }
 
 pub(super) fn has_error(problems: &[Problem]) -> bool {

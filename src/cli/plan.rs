@@ -27,16 +27,21 @@ pub(super) struct PlanArgs {
     /// Use the first N rows of every dataset, after sampling
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
+    /// Compare with a run: its id, its label, `last` or `last~1`
+    #[arg(long, value_name = "RUN")]
+    diff: Option<String>,
 }
 
 pub(super) fn run(global: &Global, arguments: &PlanArgs) -> Result<u8, Exit> {
     let (plan, warnings) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
     open::warn(&warnings);
     let store = open::store(&plan)?;
+    let since = arguments.diff.as_deref().map(|name| open::run(&plan, name)).transpose()?;
     let options = Options {
         only: arguments.only.clone(),
         refresh: arguments.refresh.clone(),
         limit: arguments.limit,
+        since: since.as_ref().map(|run| run.run.clone()),
         ..Options::default()
     };
     let runtime = runtime()?;
@@ -47,7 +52,10 @@ pub(super) fn run(global: &Global, arguments: &PlanArgs) -> Result<u8, Exit> {
     }
     let has_error = forecasts.iter().any(|forecast| forecast.error.is_some());
     match global.format {
-        Format::Text => print(report::forecast(&forecasts).trim_end()),
+        Format::Text => match &since {
+            None => print(report::forecast(&forecasts).trim_end()),
+            Some(run) => print(report::forecast_since(run, &forecasts).trim_end()),
+        },
         Format::Json => {
             let sum = |of: fn(&execute::Forecast) -> u64| forecasts.iter().map(of).sum::<u64>();
             let total = json!({
@@ -56,7 +64,11 @@ pub(super) fn run(global: &Global, arguments: &PlanArgs) -> Result<u8, Exit> {
                 "tokens": sum(|forecast| forecast.tokens),
                 "cost_usd": forecasts.iter().filter_map(|forecast| forecast.cost_usd).reduce(|a, b| a + b),
             });
-            print(&json!({ "etalon": 1, "nodes": forecasts, "total": total }).to_string());
+            let mut document = json!({ "etalon": 1, "nodes": forecasts, "total": total });
+            if let Some(run) = &since {
+                document["diff"] = report::forecast_since_json(run, &forecasts);
+            }
+            print(&document.to_string());
         }
     }
     Ok(if has_error { exit::STAGE } else { exit::OK })

@@ -44,6 +44,7 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<u8, Exit> {
         limit: arguments.limit,
         label: arguments.label.clone(),
         is_offline: arguments.offline,
+        since: None,
     };
     let mode = if arguments.offline { Mode::Offline } else { Mode::Live };
     let runtime = runtime()?;

@@ -40,6 +40,9 @@ pub struct Forecast {
     /// Prompt tokens of the calls, estimated at four bytes each.
     pub tokens: u64,
     pub cost_usd: Option<f64>,
+    /// Its key, where what it reads is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Digest>,
     /// Why the node cannot be made at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -47,30 +50,37 @@ pub struct Forecast {
 
 /// What is known of a node while forecasting.
 #[derive(Clone)]
-struct Known {
-    manifest: Manifest,
+pub(super) struct Known {
+    pub manifest: Manifest,
     /// Its rows are those that a run would make.
-    is_settled: bool,
+    pub is_settled: bool,
 }
 
 /// Forecasts a run. The session's desks are dry.
 pub async fn forecast(session: Arc<Session>) -> Result<Vec<Forecast>, ExecuteError> {
-    let records = Records::new(&session.plan.workspace.root, &session.plan.spec.name);
+    Ok(forecast_known(&session).await?.0)
+}
+
+/// Forecasts a run; returns what is known of each node of the plan, too.
+pub(super) async fn forecast_known(
+    session: &Arc<Session>,
+) -> Result<(Vec<Forecast>, Vec<Option<Known>>), ExecuteError> {
+    let records = Records::of(session);
     let mut known: Vec<Option<Known>> = vec![None; session.plan.nodes.len()];
     let mut forecasts = Vec::new();
     let mut unfinished = Vec::new();
     for index in (0..session.plan.nodes.len()).filter(|index| session.selected[*index]) {
         let mut attempt = 0;
         let (forecast, made) = loop {
-            match one(&session, &records, index, &known).await {
+            match one(session, &records, index, &known).await {
                 // A damaged input: forget it, and forecast from its maker on.
                 Err(StageError::Store(StoreError::Corrupt { digest, .. })) if attempt < 3 => {
                     attempt += 1;
-                    remake(&session, &records, &mut known, &mut forecasts, index, digest).await;
+                    remake(session, &records, &mut known, &mut forecasts, index, digest).await;
                 }
                 Ok(done) => break done,
                 Err(error) => {
-                    let mut forecast = blank(&session, index);
+                    let mut forecast = blank(session, index);
                     forecast.error = Some(error.to_string());
                     break (forecast, None);
                 }
@@ -89,7 +99,7 @@ pub async fn forecast(session: Arc<Session>) -> Result<Vec<Forecast>, ExecuteErr
         let _ = std::fs::remove_file(session.store.artifact_path(&digest));
     }
     session.save();
-    Ok(forecasts)
+    Ok((forecasts, known))
 }
 
 async fn remake(
@@ -131,6 +141,7 @@ fn blank(session: &Session, index: usize) -> Forecast {
         reused: 0,
         tokens: 0,
         cost_usd: None,
+        key: None,
         error: None,
     }
 }
@@ -162,6 +173,7 @@ async fn one(
         let fingerprint = session.fingerprint(index, &inputs)?;
         let digest = fingerprint.key();
         key = Some(digest);
+        forecast.key = key;
         let lookup = if session.is_refreshed(index) { None } else { Some(session.store.lookup(&digest)) };
         forecast.reason = match lookup {
             None => "refreshed".to_owned(),

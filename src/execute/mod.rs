@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `session` | fingerprints, lookups, desks |
 //! | `run` `forecast` | the two ways through a plan |
-//! | `reason` | why a node is a miss, in words |
+//! | `reason` `why` | why a node is a miss: in words, and down to the line |
 //! | `gates` | verdicts on gates |
 //! | `record` | runs as files under `runs/` |
 //! | `rows` | a node's rows with everything that led to them |
@@ -25,6 +25,7 @@ mod record;
 mod rows;
 mod run;
 mod session;
+mod why;
 
 use std::sync::Arc;
 
@@ -36,10 +37,12 @@ use serde_json::Value;
 
 pub use forecast::{Forecast, State, forecast};
 pub use gates::{GateResult, Verdict};
+pub use reason::Ids;
 pub use record::{Records, RunId};
 pub use rows::{Found, each_row, find_rows, is_failed};
 pub use run::run;
 pub use session::Session;
+pub use why::{Difference, Why, why};
 
 use crate::digest::Digest;
 use crate::score::{Estimate, SLICES, Slices};
@@ -57,6 +60,8 @@ pub struct Options {
     pub limit: Option<u64>,
     pub label: Option<String>,
     pub is_offline: bool,
+    /// Id of the run that reasons are told against; the last that had the node unless given.
+    pub since: Option<String>,
 }
 
 impl Options {
@@ -175,6 +180,12 @@ impl RunSummary {
     /// Returns true if nothing ran.
     pub fn is_unchanged(&self) -> bool {
         !self.interrupted && self.nodes.iter().all(|node| node.outcome == NodeOutcome::Cached)
+    }
+
+    /// Returns the key that a node had, where it ran or was cached.
+    pub fn key(&self, node: &str) -> Option<Digest> {
+        let is_done = |outcome: NodeOutcome| matches!(outcome, NodeOutcome::Cached | NodeOutcome::Ran);
+        self.nodes.iter().find(|known| known.node == node && is_done(known.outcome))?.key
     }
 
     /// Returns the model calls made.

@@ -1,6 +1,9 @@
 //! Why a node is a miss, in words.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
 
 use super::record::Records;
 use super::session::Session;
@@ -22,8 +25,7 @@ pub(super) fn reason(
     count_rows: bool,
 ) -> String {
     let node = &session.plan.nodes[index];
-    let pipeline = &session.plan.spec.name;
-    let Some(earlier) = records.last_key(pipeline, &node.name) else {
+    let Some(earlier) = records.last_key(&node.name) else {
         return "first run".to_owned();
     };
     let Some(manifest) = session.store.recall(&earlier) else {
@@ -55,7 +57,7 @@ pub(super) fn reason(
     }
 }
 
-fn describe(change: &Change, node: &Node, session: &Session) -> String {
+pub(super) fn describe(change: &Change, node: &Node, session: &Session) -> String {
     let input = |part: &str| {
         let found = node.inputs.iter().find(|(known, _)| *known == part);
         found.map_or_else(|| part.to_owned(), |(_, index)| session.plan.nodes[*index].name.clone())
@@ -107,63 +109,78 @@ fn rows_changed(
 ) -> Option<String> {
     let (_, root) = node.inputs.iter().find(|(part, _)| *part == ROWS)?;
     let dataset = &session.plan.nodes[*root].name;
-    let earlier = session.store.recall(&records.last_key(&session.plan.spec.name, dataset)?)?;
+    let earlier = session.store.recall(&records.last_key(dataset)?)?;
     let now = inputs.get(ROWS)?;
     let names: Vec<&str> = columns.iter().filter_map(|column| column.strip_prefix("row.")).collect();
     let difference = difference(&session.store, &earlier, now, &names)?;
     let of = now.artifact.rows;
     let mut words = Vec::new();
-    if difference.changed > 0 {
-        words.push(format!("{} of {of} rows changed", difference.changed));
+    if difference.changed.count > 0 {
+        words.push(format!("{} of {of} rows changed", difference.changed.count));
     }
-    if difference.added > 0 {
-        words.push(format!("{} of {of} rows added", difference.added));
+    if difference.added.count > 0 {
+        words.push(format!("{} of {of} rows added", difference.added.count));
     }
-    if difference.removed > 0 {
-        words.push(format!("{} rows removed", difference.removed));
+    if difference.removed.count > 0 {
+        words.push(format!("{} rows removed", difference.removed.count));
     }
     (!words.is_empty()).then(|| words.join(", "))
 }
 
-#[derive(Default)]
-struct Difference {
-    changed: u64,
-    added: u64,
-    removed: u64,
+/// Ids of rows: how many there are, and the first of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Ids {
+    pub count: u64,
+    pub ids: Vec<String>,
+}
+
+/// Ids kept.
+const MAX_IDS: usize = 20;
+
+impl Ids {
+    fn add(&mut self, id: &str) {
+        self.count += 1;
+        if self.ids.len() < MAX_IDS {
+            self.ids.push(id.to_owned());
+        }
+    }
+}
+
+/// How two datasets differ in some columns.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct RowsDifference {
+    pub changed: Ids,
+    pub added: Ids,
+    pub removed: Ids,
 }
 
 /// Walks two datasets, both sorted by id.
-fn difference(store: &Store, earlier: &Manifest, now: &Manifest, columns: &[&str]) -> Option<Difference> {
+pub(super) fn difference(
+    store: &Store,
+    earlier: &Manifest,
+    now: &Manifest,
+    columns: &[&str],
+) -> Option<RowsDifference> {
     let mut before = store.read_artifact::<Row>(&earlier.artifact).ok()?.map_while(Result::ok).peekable();
     let mut after = store.read_artifact::<Row>(&now.artifact).ok()?.map_while(Result::ok).peekable();
     let differs = |a: &Row, b: &Row| {
         columns.iter().any(|column| a.columns.get(*column).map(canonical) != b.columns.get(*column).map(canonical))
     };
-    let mut difference = Difference::default();
+    let mut difference = RowsDifference::default();
     loop {
-        match (before.peek(), after.peek()) {
+        let order = match (before.peek(), after.peek()) {
             (None, None) => return Some(difference),
-            (Some(_), None) => {
-                difference.removed += 1;
-                before.next();
-            }
-            (None, Some(_)) => {
-                difference.added += 1;
-                after.next();
-            }
-            (Some(old), Some(new)) if old.id < new.id => {
-                difference.removed += 1;
-                before.next();
-            }
-            (Some(old), Some(new)) if old.id > new.id => {
-                difference.added += 1;
-                after.next();
-            }
-            (Some(old), Some(new)) => {
-                difference.changed += u64::from(differs(old, new));
-                before.next();
-                after.next();
-            }
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(old), Some(new)) => old.id.cmp(&new.id),
+        };
+        let old = before.next_if(|_| order != Ordering::Greater);
+        let new = after.next_if(|_| order != Ordering::Less);
+        match (old, new) {
+            (Some(old), Some(new)) if differs(&old, &new) => difference.changed.add(&new.id),
+            (Some(_), Some(_)) | (None, None) => {}
+            (Some(old), None) => difference.removed.add(&old.id),
+            (None, Some(new)) => difference.added.add(&new.id),
         }
     }
 }

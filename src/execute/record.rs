@@ -5,7 +5,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{NodeOutcome, RunSummary};
+use super::RunSummary;
+use super::session::Session;
 use crate::digest::{Digest, Hasher};
 
 /// `20261123T200501Z-<pipeline>-<4 hex>`.
@@ -29,12 +30,20 @@ pub struct Records {
     directory: PathBuf,
     runs: OnceCell<Vec<RunSummary>>,
     pipeline: String,
+    /// The only run to look at.
+    since: Option<String>,
 }
 
 impl Records {
     /// Returns the runs of a pipeline.
     pub fn new(root: &Path, pipeline: &str) -> Records {
-        Records { directory: root.join("runs"), runs: OnceCell::new(), pipeline: pipeline.to_owned() }
+        Records { directory: root.join("runs"), runs: OnceCell::new(), pipeline: pipeline.to_owned(), since: None }
+    }
+
+    /// Returns the runs that reasons are told against.
+    pub(super) fn of(session: &Session) -> Records {
+        let records = Records::new(&session.plan.workspace.root, &session.plan.spec.name);
+        Records { since: session.options.since.clone(), ..records }
     }
 
     /// Returns the runs, newest first. Files that cannot be read are passed over.
@@ -62,13 +71,32 @@ impl Records {
     }
 
     /// Returns the key that a node had when it last ran or was cached.
-    pub fn last_key(&self, pipeline: &str, node: &str) -> Option<Digest> {
-        self.runs()
-            .iter()
-            .filter(|run| run.pipeline == pipeline)
-            .flat_map(|run| &run.nodes)
-            .filter(|known| known.node == node && matches!(known.outcome, NodeOutcome::Cached | NodeOutcome::Ran))
-            .find_map(|known| known.key)
+    pub fn last_key(&self, node: &str) -> Option<Digest> {
+        self.last(node).map(|(_, key)| key)
+    }
+
+    /// Returns the last run that had a node, with the node's key in it.
+    pub fn last(&self, node: &str) -> Option<(&RunSummary, Digest)> {
+        let mut runs = self.runs().iter().filter(|run| self.since.as_ref().is_none_or(|since| run.run == *since));
+        runs.find_map(|run| Some((run, run.key(node)?)))
+    }
+
+    /// Finds a run by its id (or a beginning that is enough), its label, `last` or `last~1`. Partial
+    /// runs have to be named by id or label.
+    pub fn find(&self, name: &str) -> Option<&RunSummary> {
+        let back = match name.strip_prefix("last") {
+            Some("") => Some(0),
+            Some(rest) => rest.strip_prefix('~').and_then(|number| number.parse::<usize>().ok()),
+            None => None,
+        };
+        if let Some(back) = back {
+            return self.runs().iter().filter(|run| !run.partial).nth(back);
+        }
+        let runs = || self.runs().iter();
+        runs().find(|run| run.run == name || run.label.as_deref() == Some(name)).or_else(|| {
+            let mut begun = runs().filter(|run| run.run.starts_with(name));
+            begun.next().filter(|_| begun.next().is_none())
+        })
     }
 
     /// Writes a run.

@@ -23,7 +23,7 @@ pub struct Found {
 pub fn find_rows(session: &Session, index: usize) -> Result<Option<Found>, StageError> {
     let records = Records::new(&session.plan.workspace.root, &session.plan.spec.name);
     let last = |index: usize| {
-        let key = records.last_key(&session.plan.spec.name, &session.plan.nodes[index].name)?;
+        let key = records.last_key(&session.plan.nodes[index].name)?;
         match session.store.lookup(&key) {
             Lookup::Hit(manifest) => Some(*manifest),
             _ => None,

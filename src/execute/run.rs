@@ -278,7 +278,7 @@ fn look_up(
         Lookup::Hit(manifest) => Looked::Miss { key, reason: failed_before(manifest.counts.failed) },
         Lookup::Damaged(reason) => Looked::Miss { key, reason },
         Lookup::Absent => {
-            let records = Records::new(&session.plan.workspace.root, &session.plan.spec.name);
+            let records = Records::of(session);
             Looked::Miss { key, reason: reason(session, &records, index, &fingerprint, inputs, false) }
         }
     }
@@ -389,7 +389,9 @@ async fn make(
         summary: produced.summary,
         notes: produced.notes,
     };
-    if let Err(error) = session.store.publish(&manifest) {
+    let sources = node.stage.sources();
+    let kept = sources.iter().try_for_each(|(_, text)| session.store.keep_source(text));
+    if let Err(error) = kept.and_then(|()| session.store.publish(&manifest)) {
         return with_counts(failed(reason, &error.into(), seconds));
     }
     let run = NodeRun {

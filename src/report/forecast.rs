@@ -1,11 +1,14 @@
 //! What a plan says: which nodes are cached, which will run, why, and what they will buy.
 
+use serde::Serialize;
+use serde_json::{Value, json};
+
 use super::counted;
-use crate::execute::{Forecast, State};
+use crate::execute::{Forecast, RunSummary, State};
 
 /// Renders a forecast.
 pub fn forecast(forecasts: &[Forecast]) -> String {
-    let width = forecasts.iter().map(|forecast| forecast.node.chars().count()).max().unwrap_or(0);
+    let width = width(forecasts);
     let mut out = String::new();
     for forecast in forecasts {
         let state = match forecast.state {
@@ -13,18 +16,100 @@ pub fn forecast(forecasts: &[Forecast]) -> String {
             State::Run => "run",
             State::Maybe => "maybe",
         };
-        let mut facts = vec![counted(forecast.rows, "row")];
-        if forecast.calls + forecast.reused > 0 {
-            let at_most = if forecast.state == State::Maybe && forecast.calls > 0 { "at most " } else { "" };
-            facts.push(format!("{at_most}{}", counted(forecast.calls, "call")));
-            facts.push(format!("{} reused", forecast.reused));
-        }
-        if let Some(cost) = forecast.cost_usd.filter(|cost| *cost > 0.0) {
-            facts.push(format!("about ${cost:.4}"));
-        }
-        let why = forecast.error.as_deref().unwrap_or(&forecast.reason);
-        out.push_str(&format!("{state:<6}{:<width$}  {:<34}  {why}\n", forecast.node, facts.join(", ")));
+        out.push_str(&format!("{state:<6}{}", line(forecast, width)));
     }
+    out.push_str(&total(forecasts));
+    out
+}
+
+/// What became of a node since a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Since {
+    /// Its key is the same.
+    Same,
+    Changed,
+    /// It depends on a node that will run.
+    Maybe,
+    New,
+}
+
+fn since(run: &RunSummary, forecast: &Forecast) -> Since {
+    let is_known = run.nodes.iter().any(|node| node.node == forecast.node);
+    match (run.key(&forecast.node), forecast.key) {
+        _ if !is_known => Since::New,
+        (_, None) => Since::Maybe,
+        (Some(then), Some(now)) if then == now => Since::Same,
+        _ => Since::Changed,
+    }
+}
+
+/// Returns the nodes of a run that are no more.
+fn gone<'a>(run: &'a RunSummary, forecasts: &[Forecast]) -> Vec<&'a str> {
+    let is_gone = |name: &&str| !forecasts.iter().any(|forecast| forecast.node == *name);
+    run.nodes.iter().map(|node| node.node.as_str()).filter(is_gone).collect()
+}
+
+/// Renders what has changed since a run, and what that will buy.
+pub fn forecast_since(run: &RunSummary, forecasts: &[Forecast]) -> String {
+    let label = run.label.as_ref().map_or_else(String::new, |label| format!(" ({label})"));
+    let mut out = format!("since run {}{label}\n\n", run.run);
+    let width = width(forecasts);
+    let mut same = 0;
+    for forecast in forecasts {
+        let word = match since(run, forecast) {
+            Since::Same if forecast.state == State::Hit => {
+                same += 1;
+                continue;
+            }
+            // What was made then is not in this cache.
+            Since::Same => "same",
+            Since::Changed => "changed",
+            Since::Maybe => "maybe",
+            Since::New => "new",
+        };
+        out.push_str(&format!("{word:<8}{}", line(forecast, width)));
+    }
+    for name in gone(run, forecasts) {
+        out.push_str(&format!("{:<8}{name}\n", "gone"));
+    }
+    out.push_str(&format!("{:<8}{}\n", "same", counted(same, "node")));
+    out.push_str(&total(forecasts));
+    out
+}
+
+/// Returns the same as JSON.
+pub fn forecast_since_json(run: &RunSummary, forecasts: &[Forecast]) -> Value {
+    let mut nodes: Vec<Value> = forecasts
+        .iter()
+        .map(|forecast| json!({ "node": forecast.node, "state": since(run, forecast), "reason": forecast.reason }))
+        .collect();
+    nodes.extend(gone(run, forecasts).into_iter().map(|name| json!({ "node": name, "state": "gone" })));
+    json!({ "run": run.run, "label": run.label, "nodes": nodes })
+}
+
+fn width(forecasts: &[Forecast]) -> usize {
+    forecasts.iter().map(|forecast| forecast.node.chars().count()).max().unwrap_or(0)
+}
+
+/// Renders a node: its name, what it takes, why.
+fn line(forecast: &Forecast, width: usize) -> String {
+    let mut facts = vec![counted(forecast.rows, "row")];
+    if forecast.calls + forecast.reused > 0 {
+        let at_most = if forecast.state == State::Maybe && forecast.calls > 0 { "at most " } else { "" };
+        facts.push(format!("{at_most}{}", counted(forecast.calls, "call")));
+        facts.push(format!("{} reused", forecast.reused));
+    }
+    if let Some(cost) = forecast.cost_usd.filter(|cost| *cost > 0.0) {
+        facts.push(format!("about ${cost:.4}"));
+    }
+    let why = forecast.error.as_deref().unwrap_or(&forecast.reason);
+    format!("{:<width$}  {:<34}  {why}\n", forecast.node, facts.join(", "))
+}
+
+/// Renders what all of it takes.
+fn total(forecasts: &[Forecast]) -> String {
+    let mut out = String::new();
     let calls: u64 = forecasts.iter().map(|forecast| forecast.calls).sum();
     let reused: u64 = forecasts.iter().map(|forecast| forecast.reused).sum();
     let cost: f64 = forecasts.iter().filter_map(|forecast| forecast.cost_usd).sum();

@@ -7,20 +7,24 @@
 //! | `problems` | problems with their excerpts |
 //! | `progress` | a line per node |
 //! | `table` | the closing table: metric × model, gates |
-//! | `forecast` | what a plan says |
+//! | `forecast` `why` `graph` | what a plan says, why, and its picture |
 //! | `rows` | the rows of a node |
 
 mod forecast;
+mod graph;
 mod problems;
 mod progress;
 mod rows;
 mod table;
+mod why;
 
-pub use forecast::forecast;
+pub use forecast::{forecast, forecast_since, forecast_since_json};
+pub use graph::{graph_dot, graph_json, graph_mermaid, graph_text};
 pub use problems::{problems, problems_json};
 pub use progress::line;
 pub use rows::row;
 pub use table::closing;
+pub use why::why;
 
 /// Returns a count with its word: `1 call`, `2 calls`.
 fn counted(n: u64, one: &str) -> String {

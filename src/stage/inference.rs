@@ -514,6 +514,13 @@ impl Stage for Inference {
         vec!["coverage".to_owned()]
     }
 
+    fn sources(&self) -> Vec<(String, String)> {
+        match &self.source {
+            Source::Ask(conversation) => conversation.prompts().flat_map(Prompt::sources).collect(),
+            Source::Given(prompt) => prompt.sources().collect(),
+        }
+    }
+
     fn has_prompt(&self) -> bool {
         matches!(self.source, Source::Ask(_))
     }

@@ -550,6 +550,10 @@ impl Stage for MetricStage {
         })
     }
 
+    fn sources(&self) -> Vec<(String, String)> {
+        self.prompts().flat_map(|prompt| prompt.sources()).collect()
+    }
+
     fn file(&self, label: &str) -> Option<String> {
         self.measures.iter().find_map(|measure| {
             let files = measure.metric.files();

@@ -221,6 +221,12 @@ pub trait Stage: Send + Sync {
         None
     }
 
+    /// Returns the texts of its templates with everything that they reach, by the names that they have
+    /// in the fingerprint.
+    fn sources(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// Returns true if its rows come from prompts that can be rendered again.
     fn has_prompt(&self) -> bool {
         false

@@ -75,6 +75,12 @@ impl Prompt {
             .collect()
     }
 
+    /// Returns the texts of everything that a render can reach, by their names in a key.
+    pub fn sources(&self) -> impl Iterator<Item = (String, String)> {
+        let name = |name: &str| if name == "<inline>" { self.label.clone() } else { name.to_owned() };
+        self.template.texts().map(move |(known, text)| (name(known), text.to_owned()))
+    }
+
     /// Adds the digests of everything that a render can reach.
     pub fn add_closure(&self, fingerprint: &mut Fingerprint, prefix: &str) {
         for (name, digest) in self.template.closure() {

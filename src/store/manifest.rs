@@ -87,6 +87,17 @@ impl Store {
         Lookup::Damaged(defect)
     }
 
+    /// Keeps the text of a template under its digest, so that a later run can show what changed in it.
+    pub fn keep_source(&self, text: &str) -> Result<(), StoreError> {
+        let path = self.sharded("sources", &Digest::of(text.as_bytes()), ".txt");
+        if path.exists() { Ok(()) } else { self.publish_bytes(&path, text.as_bytes()) }
+    }
+
+    /// Returns the text of a template.
+    pub fn source(&self, digest: &Digest) -> Option<String> {
+        fs::read_to_string(self.sharded("sources", digest, ".txt")).ok()
+    }
+
     /// Returns a manifest without looking at its artifacts: for what a node was, not for reuse.
     pub fn recall(&self, key: &Digest) -> Option<Manifest> {
         read(&fs::read(self.manifest_path(key)).ok()?, key).ok()

@@ -6,6 +6,7 @@ mod cache;
 mod check;
 mod data;
 mod docs;
+mod explain;
 mod faults;
 mod fingerprint;
 mod golden;

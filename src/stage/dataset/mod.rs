@@ -601,6 +601,10 @@ impl Stage for Dataset {
         vec!["coverage".to_owned()]
     }
 
+    fn sources(&self) -> Vec<(String, String)> {
+        self.shape.prompts().flat_map(Prompt::sources).collect()
+    }
+
     fn file(&self, label: &str) -> Option<String> {
         self.source.file(label)
     }

@@ -609,6 +609,10 @@ impl Stage for Judge {
         Box::pin(self.produce(job))
     }
 
+    fn sources(&self) -> Vec<(String, String)> {
+        self.conversation.prompts().chain(&self.reference).flat_map(Prompt::sources).collect()
+    }
+
     fn unit(&self, value: &str) -> Option<Unit> {
         if value == "coverage" {
             return Some(Unit::Rate);

@@ -1,0 +1,52 @@
+//! `etalon why`.
+
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::exit::{self, Exit};
+use super::{Format, Global, Sets, open, print, runtime};
+use crate::execute::{self, Options, Session};
+use crate::problem::suggest;
+use crate::report;
+use crate::stage::Mode;
+
+#[derive(Args)]
+pub(super) struct WhyArgs {
+    /// Pipeline file, or the name of one in pipelines/
+    pipeline: String,
+    /// Stage or node: `quality`, `quality.tuned`
+    node: String,
+    #[command(flatten)]
+    sets: Sets,
+}
+
+pub(super) fn run(global: &Global, arguments: &WhyArgs) -> Result<u8, Exit> {
+    let (plan, _) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
+    let nodes = plan.find(&arguments.node);
+    if nodes.is_empty() {
+        let names = plan.names();
+        let help = suggest(&arguments.node, "stages and nodes there are", names.iter().map(String::as_str));
+        return Err(Exit::usage(format!("there is no stage or node {}", arguments.node), help));
+    }
+    let store = open::store(&plan)?;
+    let options = Options { only: Some(arguments.node.clone()), ..Options::default() };
+    let runtime = runtime()?;
+    let session = Arc::new(runtime.block_on(Session::open(plan, store, options, Mode::Dry))?);
+    let mut found = Vec::new();
+    for node in nodes {
+        found.push(runtime.block_on(execute::why(session.clone(), node))?);
+    }
+    match global.format {
+        Format::Text => {
+            let texts: Vec<String> = found.iter().map(report::why).collect();
+            print(texts.join("\n\n").trim_end());
+        }
+        Format::Json => {
+            let nodes = serde_json::to_value(&found).expect("differences serialise");
+            print(&Value::from_iter([("etalon", Value::from(1)), ("nodes", nodes)]).to_string());
+        }
+    }
+    Ok(exit::OK)
+}
