@@ -10,6 +10,7 @@ mod open;
 mod plan;
 mod run;
 mod schema;
+mod score;
 mod show;
 mod why;
 
@@ -65,6 +66,8 @@ enum Command {
     Why(why::WhyArgs),
     /// Draw the graph of a pipeline
     Graph(graph::GraphArgs),
+    /// Score a file of predictions and references, without a pipeline
+    Score(score::ScoreArgs),
     /// Print the JSON Schema of pipelines, for editors
     Schema,
 }
@@ -118,6 +121,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Exit> {
         Command::Show(arguments) => show::run(&cli.global, arguments),
         Command::Why(arguments) => why::run(&cli.global, arguments),
         Command::Graph(arguments) => graph::run(&cli.global, arguments),
+        Command::Score(arguments) => score::run(&cli.global, arguments),
         Command::Schema => schema::run(),
     }
 }

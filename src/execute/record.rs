@@ -4,24 +4,25 @@ use std::cell::OnceCell;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::RunSummary;
 use super::session::Session;
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 
 /// `20261123T200501Z-<pipeline>-<4 hex>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunId(pub String);
 
 impl RunId {
-    /// Returns a new id; `started` is like `2026-11-23T20:05:01Z`.
-    pub fn new(pipeline: &str, started: &str) -> RunId {
-        let stamp: String = started.chars().filter(|c| *c != '-' && *c != ':').collect();
-        let mut hasher = Hasher::new("etalon.run");
-        hasher.update(&std::process::id().to_be_bytes());
-        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_nanos());
-        hasher.update(&nanos.to_be_bytes());
-        RunId(format!("{stamp}-{pipeline}-{}", &hasher.finish().short()[..4]))
+    /// Returns the id of a run that starts at a time. The four digits are the fraction of its second,
+    /// so that ids sort by time.
+    pub fn new(pipeline: &str, started: SystemTime) -> RunId {
+        let stamp: String = humantime::format_rfc3339_seconds(started).to_string();
+        let stamp = stamp.replace(['-', ':'], "");
+        let nanos = started.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+        let fraction = (u64::from(nanos) << 16) / 1_000_000_000;
+        RunId(format!("{stamp}-{pipeline}-{fraction:04x}"))
     }
 }
 

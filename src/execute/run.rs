@@ -25,9 +25,10 @@ const MAX_REPAIRS: u32 = 3;
 /// Runs a plan. Nodes that fail do not end it; what depends on them is skipped.
 pub async fn run(session: Arc<Session>, listener: Listener) -> Result<RunSummary, ExecuteError> {
     let start = Instant::now();
-    let started = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+    let now = std::time::SystemTime::now();
+    let started = humantime::format_rfc3339_seconds(now).to_string();
     let plan = &session.plan;
-    let run = RunId::new(&plan.spec.name, &started);
+    let run = RunId::new(&plan.spec.name, now);
     let selected: Vec<usize> = (0..plan.nodes.len()).filter(|index| session.selected[*index]).collect();
     listener(Event::Started { run: run.0.clone(), nodes: selected.len() });
     let mut scheduler = Scheduler::new(&session, &selected, listener);

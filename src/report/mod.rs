@@ -8,13 +8,14 @@
 //! | `progress` | a line per node |
 //! | `table` | the closing table: metric × model, gates |
 //! | `forecast` `why` `graph` | what a plan says, why, and its picture |
-//! | `rows` | the rows of a node |
+//! | `rows` `scores` | the rows of a node; the scores of a file |
 
 mod forecast;
 mod graph;
 mod problems;
 mod progress;
 mod rows;
+mod scores;
 mod table;
 mod why;
 
@@ -23,6 +24,7 @@ pub use graph::{graph_dot, graph_json, graph_mermaid, graph_text};
 pub use problems::{problems, problems_json};
 pub use progress::line;
 pub use rows::row;
+pub use scores::{scores, scores_json};
 pub use table::closing;
 pub use why::why;
 

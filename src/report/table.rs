@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Map, Value};
 
 use super::{counted, printable};
 use crate::execute::{GateResult, NodeOutcome, RunSummary, Verdict};
@@ -153,6 +154,16 @@ fn slices(plan: &Plan, run: &RunSummary, models: &[&str]) -> Vec<String> {
     out
 }
 
+/// Renders counts of failures, the most frequent first.
+pub(super) fn failures_text(table: &Map<String, Value>) -> String {
+    let mut shown: Vec<String> =
+        table.iter().take(4).map(|(failure, count)| format!("{count} × {}", printable(failure))).collect();
+    if table.len() > shown.len() {
+        shown.push("…".to_owned());
+    }
+    shown.join(", ")
+}
+
 /// Says where predictions fail a schema, the most frequent first.
 fn failures(run: &RunSummary) -> Vec<String> {
     let mut out = Vec::new();
@@ -162,15 +173,7 @@ fn failures(run: &RunSummary) -> Vec<String> {
                 let (Some(metric), Some(table)) = (name.strip_suffix(".failures"), table.as_object()) else {
                     continue;
                 };
-                let mut shown: Vec<String> = table
-                    .iter()
-                    .take(4)
-                    .map(|(failure, count)| format!("{} × {}", count, printable(failure)))
-                    .collect();
-                if table.len() > shown.len() {
-                    shown.push("…".to_owned());
-                }
-                out.push(format!("{stage}.{model}.{metric} fails: {}", shown.join(", ")));
+                out.push(format!("{stage}.{model}.{metric} fails: {}", failures_text(table)));
             }
         }
     }
@@ -219,7 +222,7 @@ fn number(value: f64, unit: Unit) -> String {
     }
 }
 
-fn cell(estimate: &Estimate, unit: Unit) -> String {
+pub(super) fn cell(estimate: &Estimate, unit: Unit) -> String {
     let mut text = match estimate.value {
         Some(value) => number(value, unit),
         None => "no data".to_owned(),

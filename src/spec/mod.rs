@@ -20,6 +20,6 @@ mod yaml;
 pub use decode::{OneOrMany, decode, one_or_many};
 pub use gate::{Bounds, Comparison, Expression, Gate, Term};
 pub use model::{ModelSpec, Price, Role};
-pub use pipeline::{PipelineSpec, StageSpec, load};
+pub use pipeline::{PipelineSpec, StageSpec, load, value_of};
 pub use tree::{Key, Node, NodeValue};
 pub use workspace::{Workspace, WorkspaceError};

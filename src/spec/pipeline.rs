@@ -226,8 +226,7 @@ fn read_params(node: &mut Node, sets: &[(String, String)], problems: &mut Vec<Pr
             problems.push(Problem::error("unknown-param", format!("--set {name}: there is no such param")).help(help));
             continue;
         };
-        let source = Arc::new(Source { path: "--set".to_owned(), text: format!("value: {text}") });
-        let typed = yaml::parse(&source).0.and_then(|mut tree| tree.remove("value")).map(|node| node.to_json());
+        let typed = value_of(text);
         let value = match (default, typed) {
             (Value::String(_), _) => Value::String(text.clone()),
             (_, Some(typed)) => typed,
@@ -244,6 +243,12 @@ fn read_params(node: &mut Node, sets: &[(String, String)], problems: &mut Vec<Pr
         params.insert(name.clone(), value);
     }
     params
+}
+
+/// Reads a value of the command line as YAML; none where it is none.
+pub fn value_of(text: &str) -> Option<Value> {
+    let source = Arc::new(Source { path: "value".to_owned(), text: format!("value: {text}") });
+    yaml::parse(&source).0.and_then(|mut tree| tree.remove("value")).map(|node| node.to_json())
 }
 
 fn read_stages(

@@ -37,6 +37,7 @@ use serde_json::{Map, Value};
 
 pub use desk::{Account, Desk, Mode, Preflight};
 pub use judge::verdict;
+pub use metric::{FileScores, ScoreError, ScoreFile, score_file};
 
 use crate::digest::Digest;
 use crate::problem::{Place, Problem};

@@ -86,3 +86,67 @@ fn a_schema_counts_by_its_content() {
     let stderr = workspace.etalon(&["check", "p"]).code(2).stderr;
     assert!(stderr.contains("failed to read data/nothing.json"), "{stderr}");
 }
+
+#[test]
+fn a_file_is_scored_without_a_pipeline() {
+    let workspace = Workspace::new();
+    workspace
+        .write("p.csv", "output,gold,lang,n\nyes,yes,en,1\nno,yes,de,2.05\n,yes,en,3\n")
+        .write("p.jsonl", "{\"prediction\": {\"a\": 1}, \"reference\": 3}\nbroken\n{\"prediction\": null}\n{\"prediction\": \"x 3\", \"reference\": 3}\n");
+    let text = workspace
+        .etalon(&["score", "p.csv", "--metric", "exact_match", "--metric", "length", "--by", "lang"])
+        .code(0)
+        .stdout;
+    assert!(text.contains("exact_match ") && text.contains("exact_match · lang=de"), "{text}");
+    let json = workspace
+        .etalon(&[
+            "score",
+            "p.csv",
+            "--metric",
+            "numeric:tolerance=0.1",
+            "--prediction",
+            "n",
+            "--reference",
+            "{{ row.n | float + 0.05 }}",
+            "--format",
+            "json",
+        ])
+        .code(0)
+        .json();
+    assert_eq!((json["rows"].as_u64(), json["summary"]["numeric"]["value"].as_f64()), (Some(3), Some(1.0)));
+    // Rows that cannot be read stop it, or are counted.
+    let arguments = ["score", "p.jsonl", "--metric", "json_valid", "--metric", "numeric:extract=last"];
+    let ran = workspace.etalon(&arguments).code(3);
+    assert!(ran.stderr.contains("p.jsonl:2: not JSON"), "{}", ran.stderr);
+    let ran = workspace.etalon(&[&arguments[..], &["--skip-bad-rows", "--format", "json"]].concat()).code(0);
+    assert!(ran.stderr.contains("1 bad rows skipped"), "{}", ran.stderr);
+    let summary = &ran.json()["summary"];
+    assert_eq!((summary["json_valid"]["n"].as_u64(), summary["json_valid"]["missing"].as_u64()), (Some(2), Some(1)));
+    assert_eq!(summary["coverage"]["missing"], 2);
+    let rows = workspace.etalon(&[&arguments[..], &["--skip-bad-rows", "--rows"]].concat()).code(0).stdout;
+    assert_eq!(rows.lines().last(), Some("{\"line\":4,\"scores\":{\"json_valid\":[0,0],\"numeric\":[1,0.0]}}"));
+    // Settings with commas, and mistakes.
+    let json = workspace
+        .etalon(&["score", "p.csv", "--metric", "regex:pattern=^(yes|n{1,2}o)$,ignore_case=true", "--format", "json"])
+        .code(0)
+        .json();
+    assert_eq!(json["summary"]["regex"]["value"], 0.6666666666666666);
+    for (arguments, message) in [
+        (&["--metric", "exact_mach"][..], "did you mean `exact_match`?"),
+        (&["--metric", "exact_match:mode=loose"], "`mode` is strict, trim or casefold"),
+        (&["--metric", "exact_match", "--reference", "glod"], "did you mean `gold`?"),
+        (&["--metric", "exact_match", "--by", "language"], "did you mean `lang`?"),
+        (&["--metric", "numeric:0.1"], "setting=value"),
+    ] {
+        let stderr = workspace.etalon(&[&["score", "p.csv"], arguments].concat()).code(2).stderr;
+        assert!(stderr.contains(message), "{stderr}");
+    }
+    assert!(
+        workspace
+            .etalon(&["score", "none.csv", "--metric", "length"])
+            .code(3)
+            .stderr
+            .contains("failed to read none.csv")
+    );
+    assert!(!workspace.path("cache").exists(), "nothing is left behind");
+}

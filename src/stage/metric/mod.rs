@@ -1,26 +1,34 @@
 //! `metric`: scores computed from completions, summed up over rows.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `scoring` | from rows with completions to scores and their summary |
+//! | `file` | the same over a file of predictions, without a pipeline |
 
-use std::collections::BTreeMap;
+mod file;
+mod scoring;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
-use minijinja::Value as TemplateValue;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+pub use file::{FileScores, ScoreError, ScoreFile, score_file};
+use scoring::Scoring;
+
 use super::inference::sample_id;
-use super::join::{Join, Joined};
-use super::prompt::{Prompt, Variables, add_columns, add_completions, params_value};
-use super::{COMPLETIONS, Facts, Input, Job, Produced, ROWS, Scope, Stage, StageError, coverage, seed_of};
-use crate::metric::{Entry, METRICS, Metric, Scored, Takes, Tally, TallySummary};
+use super::join::Join;
+use super::prompt::{Prompt, add_columns, add_completions};
+use super::{COMPLETIONS, Facts, Input, Job, Produced, ROWS, Scope, Stage, StageError};
+use crate::metric::{Entry, METRICS, Metric, Takes};
 use crate::problem::{Place, Problem, suggest};
-use crate::row::{Scores, Status};
-use crate::score::{SLICES, Summary, Unit};
+use crate::score::{SLICES, Unit};
 use crate::spec::{Node, NodeValue, OneOrMany, StageSpec, decode, one_or_many};
 use crate::store::{Counts, Fingerprint};
-use crate::template::{Attrs, to_json};
+use crate::template::Attrs;
 
 const REVISION: u32 = 1;
 const VARIABLES: &[&str] = &["row", "params", "model", "sample", "completion", "finish_reason"];
@@ -102,9 +110,6 @@ fn metrics_schema(_generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Values of a `by` column: beyond that it is no column to slice by.
-const MAX_SLICES: usize = 200;
-
 struct MetricStage {
     input: String,
     input_place: Place,
@@ -124,6 +129,10 @@ struct Measure {
 }
 
 pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
+    stage_of(spec, scope).map(|stage| Arc::new(stage) as Arc<dyn Stage>)
+}
+
+fn stage_of(spec: &StageSpec, scope: &Scope<'_>) -> Result<MetricStage, Vec<Problem>> {
     let what = format!("stage {}", spec.name);
     let settings: Settings = decode(&spec.settings, &what)?;
     let mut problems = Vec::new();
@@ -160,7 +169,7 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
     let by_node = spec.settings.get("by");
     let place_of = |index: usize| by_node.map_or(&spec.place, |node| &node.nearest(&[index.to_string()]).place).clone();
     let by = settings.by.into_iter().enumerate().map(|(index, column)| (column, place_of(index))).collect();
-    Ok(Arc::new(MetricStage { input: settings.input, input_place, measures, by }))
+    Ok(MetricStage { input: settings.input, input_place, measures, by })
 }
 
 /// Returns the metrics as written: name, place, settings.
@@ -311,15 +320,6 @@ impl Measure {
     }
 }
 
-/// Returns the slice that a row belongs to.
-fn slice_of(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => "(none)".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => String::from_utf8_lossy(&crate::digest::canonical(other)).into_owned(),
-    }
-}
-
 impl MetricStage {
     fn prompts(&self) -> impl Iterator<Item = &Arc<Prompt>> {
         self.measures.iter().flat_map(Measure::prompts)
@@ -342,48 +342,13 @@ impl MetricStage {
     }
 
     fn produce(&self, job: &Job) -> Result<Produced, StageError> {
-        let params = params_value(&job.params);
-        let row_reads = self.row_reads();
-        let mut tallies = self.tallies();
-        let mut slices: Vec<BTreeMap<String, Vec<Box<dyn Tally>>>> = self.by.iter().map(|_| BTreeMap::new()).collect();
         let mut writer = job.store.write_artifact()?;
-        let (mut all, mut valid) = (0, 0);
         let rows = job.inputs.get(ROWS).map_or(0, |rows| rows.artifact.rows);
         job.progress.total.store(rows, Ordering::Relaxed);
-        let mut columns: Vec<Vec<Option<Value>>> = vec![Vec::new(); self.measures.len()];
+        let mut scoring = Scoring::new(self, &job.params, job.model.as_deref());
         for joined in Join::open(&job.store, &job.inputs, self.needs_meta())? {
-            let joined = joined?;
-            columns.iter_mut().for_each(Vec::clear);
-            for index in 0..joined.completions.len() {
-                let scores = self.score(&joined, index, job.model.as_deref(), &params, &row_reads)?;
-                all += 1;
-                valid += u64::from(joined.completions[index].status == Status::Ok);
-                let completion = &joined.completions[index];
-                let mut map = Map::new();
-                for (measure, score) in self.measures.iter().zip(&scores) {
-                    map.insert(measure.name.clone(), score.clone().unwrap_or_default());
-                }
-                map.sort_keys();
-                let record = Scores { id: completion.id.clone(), sample: completion.sample, scores: map };
-                writer.push(&sample_id(&completion.id, completion.sample), &record)?;
-                for (column, score) in columns.iter_mut().zip(scores) {
-                    column.push(score);
-                }
-            }
-            let columns: Vec<Vec<Option<&Value>>> =
-                columns.iter().map(|column| column.iter().map(Option::as_ref).collect()).collect();
-            let add = |tallies: &mut Vec<Box<dyn Tally>>| {
-                tallies.iter_mut().zip(&columns).for_each(|(tally, column)| tally.add(column));
-            };
-            add(&mut tallies);
-            for ((column, _), slices) in self.by.iter().zip(&mut slices) {
-                let value = slice_of(joined.row.columns.get(column));
-                if !slices.contains_key(&value) && slices.len() == MAX_SLICES {
-                    return Err(StageError::failed(format!(
-                        "`by: {column}`: the column has more than {MAX_SLICES} values; derive a coarser one in the dataset"
-                    )));
-                }
-                add(slices.entry(value).or_insert_with(|| self.tallies()));
+            for record in scoring.add(&joined?)? {
+                writer.push(&sample_id(&record.id, record.sample), &record)?;
             }
             job.progress.count(false);
             if job.stop.load(Ordering::Relaxed) {
@@ -391,89 +356,10 @@ impl MetricStage {
             }
         }
         let artifact = writer.finish()?;
-        let mut summary = Summary::default();
-        self.sum_up(tallies, &mut summary);
-        for ((column, _), slices) in self.by.iter().zip(slices) {
-            let values = summary.slices.entry(column.clone()).or_default();
-            for (value, tallies) in slices {
-                let mut slice = Summary::default();
-                self.sum_up(tallies, &mut slice);
-                values.insert(value, slice.values);
-            }
-        }
-        summary.values.insert("coverage".to_owned(), coverage(valid, all));
+        let (all, valid) = (scoring.all, scoring.valid);
+        let summary = scoring.finish();
         let counts = Counts { rows: all, missing: all - valid, ..Counts::default() };
         Ok(Produced { artifact, meta: None, counts, summary, notes: Vec::new() })
-    }
-
-    fn tallies(&self) -> Vec<Box<dyn Tally>> {
-        let seed = |measure: &Measure| seed_of(&measure.name, &measure.signature());
-        self.measures.iter().map(|measure| measure.metric.tally(seed(measure))).collect()
-    }
-
-    fn sum_up(&self, tallies: Vec<Box<dyn Tally>>, summary: &mut Summary) {
-        for (measure, mut tally) in self.measures.iter().zip(tallies) {
-            let mut parts = TallySummary::default();
-            tally.finish(&mut parts);
-            parts.into_summary(&measure.name, summary);
-        }
-    }
-
-    /// Scores one completion by every metric; none where it failed.
-    fn score(
-        &self,
-        joined: &Joined,
-        index: usize,
-        model: Option<&str>,
-        params: &TemplateValue,
-        row_reads: &Attrs,
-    ) -> Result<Vec<Option<Value>>, StageError> {
-        let completion = &joined.completions[index];
-        let Some(text) = completion.text.as_ref().filter(|_| completion.status == Status::Ok) else {
-            return Ok(vec![None; self.measures.len()]);
-        };
-        let variables = Variables::new(params)
-            .with("model", model.unwrap_or("_"))
-            .with("sample", completion.sample)
-            .with("completion", text.as_str())
-            .with(
-                "finish_reason",
-                completion.finish_reason.clone().map_or(TemplateValue::from(()), TemplateValue::from),
-            )
-            .with_row(&joined.row, row_reads)
-            .value();
-        let plain = Value::from(text.as_str());
-        self.measures
-            .iter()
-            .map(|measure| {
-                let failed = |field: &str, error: &dyn std::fmt::Display| {
-                    StageError::failed(format!(
-                        "row {}: `{field}` of metric {} failed: {error}",
-                        completion.id, measure.name
-                    ))
-                };
-                let prediction = match &measure.prediction {
-                    None => Some(plain.clone()),
-                    Some(prompt) => {
-                        let value =
-                            prompt.template.evaluate(&variables).map_err(|error| failed("prediction", &error))?;
-                        (!value.is_none()).then(|| to_json(&value))
-                    }
-                };
-                let reference = match measure.reference.as_ref().filter(|_| measure.metric.needs_reference()) {
-                    None => None,
-                    Some(prompt) => Some(to_json(
-                        &prompt.template.evaluate(&variables).map_err(|error| failed("reference", &error))?,
-                    )),
-                };
-                let scored = Scored {
-                    prediction: prediction.as_ref(),
-                    reference: reference.as_ref(),
-                    latency: joined.meta.get(index).and_then(|meta| meta.latency),
-                };
-                measure.metric.score(&scored).map_err(|message| failed("score", &message))
-            })
-            .collect()
     }
 }
 
