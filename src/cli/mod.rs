@@ -6,6 +6,7 @@
 mod check;
 mod exit;
 mod graph;
+mod init;
 mod open;
 mod plan;
 mod run;
@@ -54,6 +55,8 @@ enum Format {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make a workspace that runs offline at once; overwrites nothing
+    Init(init::InitArgs),
     /// Run a pipeline: only what changed is computed and bought
     Run(run::RunArgs),
     /// Show what would run, why, and how many calls it would make; buys nothing
@@ -115,6 +118,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(cli: &Cli) -> Result<u8, Exit> {
     match &cli.command {
+        Command::Init(arguments) => init::run(&cli.global, arguments),
         Command::Run(arguments) => run::run(&cli.global, arguments),
         Command::Plan(arguments) => plan::run(&cli.global, arguments),
         Command::Check(arguments) => check::run(&cli.global, arguments),

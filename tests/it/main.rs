@@ -11,6 +11,7 @@ mod faults;
 mod fingerprint;
 mod golden;
 mod house;
+mod init;
 mod judging;
 mod litellm;
 mod metrics;
