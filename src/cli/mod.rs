@@ -9,10 +9,12 @@ mod graph;
 mod init;
 mod open;
 mod plan;
+mod progress;
 mod run;
 mod schema;
 mod score;
 mod show;
+mod watch;
 mod why;
 
 use std::ffi::OsString;
@@ -45,6 +47,37 @@ struct Global {
     /// The directory with etalon.toml [default: the nearest one around the current directory]
     #[arg(long, global = true, value_name = "DIR")]
     workspace: Option<PathBuf>,
+    /// Say only results, warnings and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say what begins and what is cached, too
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+impl Global {
+    fn volume(&self) -> Volume {
+        match (self.quiet, self.verbose) {
+            (true, _) => Volume::Quiet,
+            (_, true) => Volume::Verbose,
+            _ => Volume::Plain,
+        }
+    }
+}
+
+/// How much is said while work goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Volume {
+    Quiet,
+    Plain,
+    Verbose,
+}
+
+/// Returns how wide a line may be: `COLUMNS` where it is set, else the terminal, else no limit.
+fn width() -> Option<usize> {
+    let named = std::env::var("COLUMNS").ok().and_then(|columns| columns.trim().parse().ok());
+    let is_seen = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    named.or_else(|| terminal_size::terminal_size().filter(|_| is_seen).map(|(width, _)| usize::from(width.0)))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

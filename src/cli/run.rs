@@ -1,14 +1,20 @@
 //! `etalon run`.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
+use tokio::runtime::Runtime;
 
 use super::exit::{self, Exit};
-use super::{Format, Global, Sets, open, print, runtime, talk};
-use crate::execute::{self, Event, Listener, Options, Records, RunSummary, Session};
+use super::progress::Display;
+use super::watch::{self, Seen};
+use super::{Format, Global, Sets, Volume, open, print, runtime, talk, width};
+use crate::execute::{self, Options, Records, RunSummary, Session};
 use crate::report;
+use crate::spec::Workspace;
 use crate::stage::Mode;
 
 #[derive(Args)]
@@ -32,9 +38,58 @@ pub(super) struct RunArgs {
     /// Use what the cache has; call no server
     #[arg(long)]
     offline: bool,
+    /// Go on, and run what a change touches whenever a file changes, until interrupted
+    #[arg(long, conflicts_with = "refresh")]
+    watch: bool,
 }
 
 pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<u8, Exit> {
+    let runtime = runtime()?;
+    let mut read = BTreeSet::new();
+    let code = if arguments.watch {
+        watched(global, arguments, &runtime, &mut read)
+    } else {
+        once(global, arguments, &runtime, &mut read)
+    };
+    // Nothing is left to wait for: connections and signal handlers end with the process.
+    runtime.shutdown_background();
+    code
+}
+
+/// Runs again and again, as files change.
+fn watched(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut BTreeSet<PathBuf>) -> Result<u8, Exit> {
+    loop {
+        let workspace = Workspace::open(global.workspace.as_deref())?;
+        let before = Seen::now(&workspace, &arguments.pipeline, read);
+        let code = match once(global, arguments, runtime, read) {
+            Ok(exit::INTERRUPTED) => return Ok(exit::INTERRUPTED),
+            Ok(code) => code,
+            // What is wrong is to be mended while this goes on.
+            Err(exit) => exit.report(global.format),
+        };
+        // What changed while it ran counts; what it has read for the first time is looked at from now.
+        let now = Seen::now(&workspace, &arguments.pipeline, read);
+        let before = before.with_new_of(&now);
+        if global.volume() != Volume::Quiet {
+            talk("\nwatching; ctrl-c ends it");
+        }
+        let changed = runtime.block_on(async {
+            tokio::select! {
+                path = watch::change(&workspace, &arguments.pipeline, read, &before) => Some(path),
+                _ = tokio::signal::ctrl_c() => None,
+            }
+        });
+        let Some(path) = changed else {
+            return Ok(code);
+        };
+        if global.volume() != Volume::Quiet {
+            talk(&format!("\n── {} changed", path.display()));
+        }
+    }
+}
+
+/// Runs once; adds the files that were read.
+fn once(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut BTreeSet<PathBuf>) -> Result<u8, Exit> {
     let (plan, warnings) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
     open::warn(&warnings);
     let store = open::store(&plan)?;
@@ -47,41 +102,40 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<u8, Exit> {
         since: None,
     };
     let mode = if arguments.offline { Mode::Offline } else { Mode::Live };
-    let runtime = runtime()?;
     let session = Arc::new(runtime.block_on(Session::open(plan.clone(), store, options, mode))?);
-    let listener: Listener = Arc::new(|event: Event| {
-        if let Some(line) = report::line(&event) {
-            talk(&line);
-        }
-    });
+    let display = Display::new(global.volume());
     let summary = runtime.block_on(async {
-        tokio::spawn(stop_on_signal(session.stop_flag()));
-        execute::run(session.clone(), listener).await
-    })?;
-    // Nothing is left to wait for: connections and signal handlers end with the process.
-    runtime.shutdown_background();
-    record(&plan.workspace.root, &summary);
+        let signals = tokio::spawn(stop_on_signal(session.stop_flag(), display.clone()));
+        let summary = execute::run(session.clone(), display.listener()).await;
+        signals.abort();
+        summary
+    });
+    display.end();
+    read.extend(session.files());
+    let summary = summary?;
+    record(global, &plan.workspace.root, &summary);
     match global.format {
-        Format::Text => print(&format!("\n{}", report::closing(&plan, &summary))),
+        Format::Text => print(&format!("\n{}", report::closing(&plan, &summary, width()))),
         Format::Json => print(&serde_json::to_string(&summary).expect("runs serialise")),
     }
     Ok(exit::of_run(&summary))
 }
 
 /// Keeps the run under `runs/`, unless it changed nothing.
-fn record(root: &std::path::Path, summary: &RunSummary) {
+fn record(global: &Global, root: &std::path::Path, summary: &RunSummary) {
     if summary.is_unchanged() && summary.label.is_none() {
         return;
     }
     let records = Records::new(root, &summary.pipeline);
     match records.write(summary) {
+        Ok(_) if global.volume() == Volume::Quiet => {}
         Ok(path) => talk(&format!("\nrun {} → {}", summary.run, path.strip_prefix(root).unwrap_or(&path).display())),
         Err(error) => talk(&format!("warning: the run could not be kept under runs/: {error}")),
     }
 }
 
 /// The first signal stops dispatching and lets what is in flight arrive; the second leaves at once.
-async fn stop_on_signal(stop: Arc<AtomicBool>) {
+async fn stop_on_signal(stop: Arc<AtomicBool>, display: Arc<Display>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
@@ -95,6 +149,6 @@ async fn stop_on_signal(stop: Arc<AtomicBool>) {
         if stop.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(exit::INTERRUPTED));
         }
-        talk("stopping: nothing new is sent, what is in flight is kept; once more leaves at once");
+        display.say("stopping: nothing new is sent, what is in flight is kept; once more leaves at once");
     }
 }

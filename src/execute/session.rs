@@ -1,7 +1,7 @@
 //! A session: what one plan or run knows and holds.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -122,6 +122,7 @@ impl Session {
             let account = Account::new(self.desk(model)?, self.refreshed[index], &preflight);
             accounts.insert(model.clone(), Arc::new(account));
         }
+        progress.follow(accounts.values().cloned().collect());
         Ok(Job {
             node: node.name.clone(),
             model: node.model.clone(),
@@ -186,6 +187,11 @@ impl Session {
         let desk = Arc::new(Desk::new(model, pool, spec, &self.store, self.mode)?);
         desks.insert(identity, desk.clone());
         Ok(desk)
+    }
+
+    /// Returns the files whose content entered a key.
+    pub fn files(&self) -> BTreeSet<PathBuf> {
+        self.digests.asked()
     }
 
     /// Keeps the digests of files for next time.

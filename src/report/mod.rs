@@ -22,7 +22,7 @@ mod why;
 pub use forecast::{forecast, forecast_since, forecast_since_json};
 pub use graph::{graph_dot, graph_json, graph_mermaid, graph_text};
 pub use problems::{problems, problems_json};
-pub use progress::line;
+pub use progress::{line, progress};
 pub use rows::row;
 pub use scores::{scores, scores_json};
 pub use table::closing;
@@ -31,6 +31,26 @@ pub use why::why;
 /// Returns a count with its word: `1 call`, `2 calls`.
 fn counted(n: u64, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+}
+
+/// What a word means to whoever reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tone {
+    Good,
+    Doubtful,
+    Bad,
+    Dim,
+}
+
+/// Colours a text; where colours are not wanted `cli` takes them out again.
+fn toned(tone: Tone, text: &str) -> String {
+    let style = match tone {
+        Tone::Good => anstyle::AnsiColor::Green.on_default(),
+        Tone::Doubtful => anstyle::AnsiColor::Yellow.on_default(),
+        Tone::Bad => anstyle::AnsiColor::Red.on_default().bold(),
+        Tone::Dim => anstyle::Style::new().dimmed(),
+    };
+    format!("{style}{text}{style:#}")
 }
 
 /// Takes out control characters: neither hostile input nor model output may drive the terminal.

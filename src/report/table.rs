@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Map, Value};
 
-use super::{counted, printable};
+use super::{Tone, counted, printable, toned};
 use crate::execute::{GateResult, NodeOutcome, RunSummary, Verdict};
 use crate::plan::Plan;
 use crate::score::{Estimate, Unit};
 use crate::spec::Role;
 
-/// Renders what a run says at its end.
-pub fn closing(plan: &Plan, run: &RunSummary) -> String {
+/// Renders what a run says at its end, in lines of at most `width` characters where that is possible.
+pub fn closing(plan: &Plan, run: &RunSummary, width: Option<usize>) -> String {
     let mut out = String::new();
     let models = models(plan, run);
-    let tables = table(plan, &models, "", &lines(plan, run, &models)).into_iter().chain(slices(plan, run, &models));
+    let tables = table(plan, &models, "", &lines(plan, run, &models), width)
+        .into_iter()
+        .chain(slices(plan, run, &models, width));
     for text in tables {
         out.push_str(&text);
         out.push_str("\n\n");
@@ -56,7 +58,7 @@ fn models<'a>(plan: &'a Plan, run: &RunSummary) -> Vec<&'a str> {
 }
 
 /// Renders lines under the names of the models; none where there are none.
-fn table(plan: &Plan, models: &[&str], title: &str, lines: &[Line]) -> Option<String> {
+fn table(plan: &Plan, models: &[&str], title: &str, lines: &[Line], width: Option<usize>) -> Option<String> {
     if lines.is_empty() {
         return None;
     }
@@ -95,15 +97,39 @@ fn table(plan: &Plan, models: &[&str], title: &str, lines: &[Line]) -> Option<St
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let text = table.to_string();
-    Some(text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
+    let text: Vec<String> = table.to_string().lines().map(|line| line.trim_end().to_owned()).collect();
+    let is_too_wide = width.is_some_and(|width| text.iter().any(|line| line.chars().count() > width));
+    Some(if is_too_wide { stacked(plan, models, title, lines) } else { text.join("\n") })
+}
+
+/// Renders lines for a narrow terminal: a block per value, a line per model.
+fn stacked(plan: &Plan, models: &[&str], title: &str, lines: &[Line]) -> String {
+    let ceiling = models.iter().position(|model| plan.role(model) == Some(Role::Ceiling));
+    let longest = models.iter().map(|model| model.chars().count()).max().unwrap_or(0);
+    let mut out: Vec<String> = (!title.is_empty()).then(|| title.to_owned()).into_iter().collect();
+    for line in lines {
+        let n = n(line);
+        out.push(format!("{}{}", printable(&line.name), if n.is_empty() { n } else { format!("  n {n}") }));
+        for (index, (model, estimate)) in models.iter().zip(&line.estimates).enumerate() {
+            let Some(estimate) = estimate else { continue };
+            let mut text = format!("  {model:<longest$}  {}", cell(estimate, line.unit));
+            if plan.role(model) == Some(Role::Candidate)
+                && let Some(share) =
+                    ceiling.map(|ceiling| of_ceiling(line, index, ceiling)).filter(|text| !text.is_empty())
+            {
+                text.push_str(&format!("  {share} of ceiling"));
+            }
+            out.push(text);
+        }
+    }
+    out.join("\n")
 }
 
 /// Slices shown of a column, the largest first.
 const MAX_SLICES: usize = 12;
 
 /// Renders the slices of every stage and column, each as a table.
-fn slices(plan: &Plan, run: &RunSummary, models: &[&str]) -> Vec<String> {
+fn slices(plan: &Plan, run: &RunSummary, models: &[&str], width: Option<usize>) -> Vec<String> {
     let mut out = Vec::new();
     let mut intervals = 0;
     for (name, summaries) in &run.summary {
@@ -137,7 +163,7 @@ fn slices(plan: &Plan, run: &RunSummary, models: &[&str]) -> Vec<String> {
                     lines.push(Line { name: format!("{name}.{metric} · {value}"), unit, estimates });
                 }
             }
-            if let Some(mut text) = table(plan, models, &format!("by {column}"), &lines) {
+            if let Some(mut text) = table(plan, models, &format!("by {column}"), &lines, width) {
                 if left_out > 0 {
                     text.push_str(&format!("\n… and {left_out} more values of {column}: --format json has them"));
                 }
@@ -260,14 +286,14 @@ fn n(line: &Line) -> String {
 fn gates(gates: &[GateResult]) -> String {
     let mut out = String::new();
     for gate in gates {
-        let word = match gate.verdict {
-            Verdict::Pass => "PASS",
-            Verdict::Unproven => "UNPROVEN",
-            Verdict::Fail => "FAIL",
-            Verdict::NoData => "NO_DATA",
-            Verdict::NotRun => "NOT_RUN",
+        let (word, tone) = match gate.verdict {
+            Verdict::Pass => ("PASS", Tone::Good),
+            Verdict::Unproven => ("UNPROVEN", Tone::Doubtful),
+            Verdict::Fail => ("FAIL", Tone::Bad),
+            Verdict::NoData => ("NO_DATA", Tone::Bad),
+            Verdict::NotRun => ("NOT_RUN", Tone::Dim),
         };
-        out.push_str(&format!("{word:<9} {}", gate.gate));
+        out.push_str(&format!("{} {}", toned(tone, &format!("{word:<9}")), gate.gate));
         if let (Some(left), Some(right)) = (gate.left, gate.right) {
             out.push_str(&format!("   ({left:.3} against {right:.3})"));
         }

@@ -22,4 +22,4 @@ pub use gate::{Bounds, Comparison, Expression, Gate, Term};
 pub use model::{ModelSpec, Price, Role};
 pub use pipeline::{PipelineSpec, StageSpec, load, value_of};
 pub use tree::{Key, Node, NodeValue};
-pub use workspace::{Workspace, WorkspaceError};
+pub use workspace::{MARKER, Workspace, WorkspaceError};

@@ -27,8 +27,8 @@ mod prompt;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
@@ -130,15 +130,31 @@ pub struct Job {
 }
 
 /// How far a node is; read by whoever shows it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Progress {
     pub done: AtomicU64,
     pub failed: AtomicU64,
     /// Rows × samples, where known.
     pub total: AtomicU64,
+    accounts: OnceLock<Vec<Arc<Account>>>,
 }
 
 impl Progress {
+    /// Says whose calls are counted.
+    pub fn follow(&self, accounts: Vec<Arc<Account>>) {
+        let _ = self.accounts.set(accounts);
+    }
+
+    /// Returns the calls made so far.
+    pub fn calls(&self) -> u64 {
+        self.accounts.get().into_iter().flatten().map(|account| account.calls()).sum()
+    }
+
+    /// Returns the completions that were there.
+    pub fn reused(&self) -> u64 {
+        self.accounts.get().into_iter().flatten().map(|account| account.reused()).sum()
+    }
+
     fn count(&self, is_failed: bool) {
         self.done.fetch_add(1, Ordering::Relaxed);
         if is_failed {

@@ -1,10 +1,10 @@
 //! Digests of files, remembered by what `stat` says of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -36,19 +36,25 @@ struct Remembered {
 pub struct FileDigests {
     store: Arc<Store>,
     known: Mutex<(BTreeMap<String, Remembered>, bool)>,
+    asked: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Store {
     /// Opens the remembered digests; a missing or damaged memo is an empty one.
     pub fn file_digests(self: &Arc<Store>) -> FileDigests {
         let known = fs::read(self.root.join("memo.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        FileDigests { store: self.clone(), known: Mutex::new((known.unwrap_or_default(), false)) }
+        FileDigests {
+            store: self.clone(),
+            known: Mutex::new((known.unwrap_or_default(), false)),
+            asked: Mutex::default(),
+        }
     }
 }
 
 impl FileDigests {
     /// Returns the digest of a file's bytes.
     pub fn of(&self, path: &Path) -> io::Result<Digest> {
+        self.asked.lock().expect("no panic while locked").insert(path.to_owned());
         let stat = stat(&fs::metadata(path)?);
         let name = path.to_string_lossy().into_owned();
         if let Some(remembered) = self.known.lock().expect("no panic while locked").0.get(&name)
@@ -65,6 +71,11 @@ impl FileDigests {
             known.1 = true;
         }
         Ok(digest)
+    }
+
+    /// Returns the files that were asked for.
+    pub fn asked(&self) -> BTreeSet<PathBuf> {
+        self.asked.lock().expect("no panic while locked").clone()
     }
 
     /// Keeps what was learnt. A failure costs time, never correctness.

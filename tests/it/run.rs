@@ -296,3 +296,29 @@ fn the_command_line_says_what_is_wrong() {
     assert!(workspace.run(&["--only", "anwsers"]).code(2).stderr.contains("did you mean `answers`?"));
     assert!(workspace.run(&["--refresh", "nothing"]).code(2).stderr.contains("there is no such stage"));
 }
+
+#[test]
+fn watch_runs_again_what_a_change_touches() {
+    use std::io::{BufRead, BufReader};
+    let server = Server::plain();
+    let workspace = standard(&server, 4);
+    let mut child = workspace.spawn(&["run", "p", "--watch", "--format", "json"]);
+    let mut documents = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || -> serde_json::Value { serde_json::from_str(&documents.next().unwrap().unwrap()).unwrap() };
+    let ran = |run: &serde_json::Value| -> Vec<String> {
+        let ran = run["nodes"].as_array().unwrap().iter().filter(|node| node["outcome"] == "ran");
+        ran.map(|node| node["node"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ran(&next()).len(), 8);
+    workspace.edit("templates/grade.j2", "GRADE", "GRADE well");
+    assert_eq!(ran(&next()), ["quality.base", "quality.tuned"]);
+    // A broken spec is told, and mended.
+    workspace.edit("pipelines/p.yaml", "kind: metric", "kind: metrik");
+    assert_eq!(next()["problems"][0]["code"], "unknown-kind");
+    workspace.edit("pipelines/p.yaml", "kind: metrik", "kind: metric");
+    assert!(ran(&next()).is_empty());
+    workspace.edit("data/rows.jsonl", "question 3", "another question");
+    assert!(ran(&next()).contains(&"answers.base".to_owned()));
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "idle, an interrupt ends it with what the last run said");
+}
