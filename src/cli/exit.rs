@@ -37,6 +37,10 @@ impl Exit {
         Exit::new(INTERNAL, message)
     }
 
+    pub fn stage(message: &str) -> Exit {
+        Exit::new(STAGE, message)
+    }
+
     /// The spec is wrong.
     pub fn problems(problems: Vec<Problem>) -> Exit {
         Exit { problems, ..Exit::new(USAGE, "") }

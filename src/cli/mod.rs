@@ -5,6 +5,7 @@
 
 mod check;
 mod exit;
+mod export;
 mod graph;
 mod init;
 mod open;
@@ -102,6 +103,8 @@ enum Command {
     Why(why::WhyArgs),
     /// Draw the graph of a pipeline
     Graph(graph::GraphArgs),
+    /// Write the rows of a stage as JSON lines, CSV or Parquet
+    Export(export::ExportArgs),
     /// Score a file of predictions and references, without a pipeline
     Score(score::ScoreArgs),
     /// Print the JSON Schema of pipelines, for editors
@@ -158,6 +161,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Exit> {
         Command::Show(arguments) => show::run(&cli.global, arguments),
         Command::Why(arguments) => why::run(&cli.global, arguments),
         Command::Graph(arguments) => graph::run(&cli.global, arguments),
+        Command::Export(arguments) => export::run(&cli.global, arguments),
         Command::Score(arguments) => score::run(&cli.global, arguments),
         Command::Schema => schema::run(),
     }

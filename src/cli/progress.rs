@@ -139,7 +139,7 @@ impl Display {
 }
 
 fn new_bar(node: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{prefix:<20} {bar:20} {pos}/{len} {wide_msg}")
+    let style = ProgressStyle::with_template("{prefix:<16} {bar:12} {pos}/{len} {wide_msg}")
         .expect("a valid template")
         .progress_chars("━╸ ");
     ProgressBar::new(0).with_style(style).with_prefix(node.to_owned())

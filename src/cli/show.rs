@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::exit::{self, Exit};
 use super::{Format, Global, Sets, is_read, open, print, runtime, talk};
 use crate::execute::{self, Options, Session};
+use crate::plan::Plan;
 use crate::problem::{Place, Source, suggest};
 use crate::report;
 use crate::stage::{Mode, StageError};
@@ -62,20 +63,7 @@ pub(super) struct ShowArgs {
 pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
     let (plan, _) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
     let store = open::store(&plan)?;
-    let mut nodes = plan.find(&arguments.stage);
-    if nodes.is_empty() {
-        let names = plan.names();
-        let help = suggest(&arguments.stage, "stages and nodes there are", names.iter().map(String::as_str));
-        return Err(Exit::usage(format!("there is no stage or node {}", arguments.stage), help));
-    }
-    if let Some(model) = &arguments.model {
-        let models: Vec<String> = nodes.iter().filter_map(|index| plan.nodes[*index].model.clone()).collect();
-        nodes.retain(|index| plan.nodes[*index].model.as_ref() == Some(model));
-        if nodes.is_empty() {
-            let help = suggest(model, "its models", models.iter().map(String::as_str));
-            return Err(Exit::usage(format!("{} has no model {model}", arguments.stage), help));
-        }
-    }
+    let nodes = selected(&plan, &arguments.stage, arguments.model.as_deref())?;
     let filter = arguments.filter.as_deref().map(|text| load_filter(&plan.workspace.library, text)).transpose()?;
     let session = runtime()?.block_on(Session::open(plan.clone(), store, Options::default(), Mode::Dry))?;
     let mut is_missing = false;
@@ -133,6 +121,25 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
         }
     }
     Ok(if is_missing { exit::STAGE } else { exit::OK })
+}
+
+/// Returns the nodes of a stage, or the one of a model.
+pub(super) fn selected(plan: &Plan, stage: &str, model: Option<&str>) -> Result<Vec<usize>, Exit> {
+    let mut nodes = plan.find(stage);
+    if nodes.is_empty() {
+        let names = plan.names();
+        let help = suggest(stage, "stages and nodes there are", names.iter().map(String::as_str));
+        return Err(Exit::usage(format!("there is no stage or node {stage}"), help));
+    }
+    if let Some(model) = model {
+        let models: Vec<String> = nodes.iter().filter_map(|index| plan.nodes[*index].model.clone()).collect();
+        nodes.retain(|index| plan.nodes[*index].model.as_deref() == Some(model));
+        if nodes.is_empty() {
+            let help = suggest(model, "its models", models.iter().map(String::as_str));
+            return Err(Exit::usage(format!("{stage} has no model {model}"), help));
+        }
+    }
+    Ok(nodes)
 }
 
 fn load_filter(library: &crate::template::Library, text: &str) -> Result<Template, Exit> {

@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::Value;
 
 use super::exit::{self, Exit};
+use super::show::selected;
 use super::{Format, Global, Sets, open, print, runtime};
 use crate::execute::{self, Options, Session};
-use crate::problem::suggest;
 use crate::report;
 use crate::stage::Mode;
 
@@ -24,12 +24,7 @@ pub(super) struct WhyArgs {
 
 pub(super) fn run(global: &Global, arguments: &WhyArgs) -> Result<u8, Exit> {
     let (plan, _) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
-    let nodes = plan.find(&arguments.node);
-    if nodes.is_empty() {
-        let names = plan.names();
-        let help = suggest(&arguments.node, "stages and nodes there are", names.iter().map(String::as_str));
-        return Err(Exit::usage(format!("there is no stage or node {}", arguments.node), help));
-    }
+    let nodes = selected(&plan, &arguments.node, None)?;
     let store = open::store(&plan)?;
     let options = Options { only: Some(arguments.node.clone()), ..Options::default() };
     let runtime = runtime()?;

@@ -8,8 +8,10 @@
 //! | `progress` | a line per node |
 //! | `table` | the closing table: metric × model, gates |
 //! | `forecast` `why` `graph` | what a plan says, why, and its picture |
+//! | `export` | rows as JSON lines, CSV, Parquet |
 //! | `rows` `scores` | the rows of a node; the scores of a file |
 
+mod export;
 mod forecast;
 mod graph;
 mod problems;
@@ -19,6 +21,9 @@ mod scores;
 mod table;
 mod why;
 
+#[cfg(feature = "parquet")]
+pub use export::Parquet;
+pub use export::{ColumnKind, Columns, Csv, JsonLines, RowWriter};
 pub use forecast::{forecast, forecast_since, forecast_since_json};
 pub use graph::{graph_dot, graph_json, graph_mermaid, graph_text};
 pub use problems::{problems, problems_json};

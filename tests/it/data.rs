@@ -186,3 +186,56 @@ fn the_log_of_a_trainer_is_a_dataset() {
     workspace.edit("pipelines/p.yaml", "    format: trainer_state\n", "");
     assert!(workspace.etalon(&["check", "p"]).code(2).stderr.contains("`format: trainer_state` reads"));
 }
+
+#[test]
+fn rows_are_exported_and_read_again() {
+    let workspace = dataset(
+        "rows:\n  - { key: 1, text: \"a, \\\"b\\\"\\né\", n: 2, list: [1], big: 9007199254740993, mixed: 1 }\n  - { key: 2, text: ~, n: 2.5, flag: true, big: 1, mixed: x }\nid: key",
+    );
+    workspace.run(&[]).code(0);
+    let csv = workspace.etalon(&["export", "p", "rows", "--to", "csv"]).code(0).stdout;
+    assert_eq!(
+        csv,
+        "id,row.big,row.key,row.list,row.mixed,row.n,row.text,row.flag\n1,9007199254740993,1,[1],1,2,\"a, \"\"b\"\"\né\",\n2,1,2,,x,2.5,,true\n"
+    );
+    let jsonl = workspace.etalon(&["export", "p", "rows", "--to", "jsonl"]).code(0).stdout;
+    assert_eq!(jsonl, workspace.show("rows").join("\n") + "\n");
+    workspace.etalon(&["export", "p", "rows", "--to", "csv", "--output", "rows.csv"]).code(0);
+    assert_eq!(workspace.read("rows.csv"), csv);
+    assert!(workspace.etalon(&["export", "p", "rwos", "--to", "csv"]).code(2).stderr.contains("did you mean `rows`?"));
+    let fresh = dataset("rows: [{ a: 1 }]");
+    assert!(fresh.etalon(&["export", "p", "rows", "--to", "csv"]).code(3).stderr.contains("has not run yet"));
+    let failed = workspace.etalon(&["export", "p", "rows", "--to", "csv", "-o", "no/such/place.csv"]).code(4);
+    assert!(failed.stderr.contains("failed to write no/such/place.csv"), "{}", failed.stderr);
+}
+
+#[cfg(not(feature = "parquet"))]
+#[test]
+fn without_parquet_a_message_says_how_to_get_it() {
+    let workspace = dataset("path: rows.parquet");
+    workspace.write("rows.parquet", "PAR1");
+    for arguments in [&["check", "p"][..], &["export", "p", "rows", "--to", "parquet", "-o", "x"]] {
+        let stderr = workspace.etalon(arguments).code(2).stderr;
+        assert!(stderr.contains("--features parquet"), "{stderr}");
+    }
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn parquet_is_written_and_read() {
+    let text = "rows:\n  - { key: 1, text: \"é\", n: 2, list: [1, 2], flag: true, x: 0.5, big: 9007199254740993 }\n  - { key: 2, text: ~, n: 3, flag: false, big: 1 }\nid: key";
+    let workspace = dataset(text);
+    workspace.run(&[]).code(0);
+    workspace.etalon(&["export", "p", "rows", "--to", "parquet", "-o", "rows.parquet"]).code(0);
+    let back = dataset("path: rows.parquet\nid: id");
+    std::fs::copy(workspace.path("rows.parquet"), back.path("rows.parquet")).unwrap();
+    assert_eq!(
+        rows(&back),
+        [
+            r#"{"id":"1","row.big":9007199254740993,"row.flag":true,"row.key":1,"row.list":"[1,2]","row.n":2,"row.text":"é","row.x":0.5}"#,
+            r#"{"id":"2","row.big":1,"row.flag":false,"row.key":2,"row.list":null,"row.n":3,"row.text":null,"row.x":null}"#
+        ]
+    );
+    back.write("rows.parquet", "PAR1 and nothing more");
+    assert!(back.run(&[]).code(3).stderr.contains("no Parquet file"));
+}

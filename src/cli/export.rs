@@ -1,0 +1,161 @@
+//! `etalon export`.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::exit::{self, Exit};
+use super::show::selected;
+use super::{Format, Global, Sets, open, print, runtime, talk};
+use crate::execute::{self, Found, Options, Session};
+use crate::report::{Columns, Csv, JsonLines, RowWriter};
+use crate::stage::Mode;
+
+#[derive(Args)]
+pub(super) struct ExportArgs {
+    /// Pipeline file, or the name of one in pipelines/
+    pipeline: String,
+    /// Stage or node: `answers`, `answers.tuned`
+    stage: String,
+    #[command(flatten)]
+    sets: Sets,
+    /// What to write
+    #[arg(long, value_enum)]
+    to: To,
+    /// Where to write it; standard output unless given
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Export this model's rows only
+    #[arg(long)]
+    model: Option<String>,
+    /// Add latency, usage and cost
+    #[arg(long)]
+    meta: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum To {
+    /// One document per line, as `show --format json` prints them
+    Jsonl,
+    /// Flat columns; what is nested is JSON text
+    Csv,
+    /// Flat, typed columns; needs the feature of that name
+    Parquet,
+}
+
+pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
+    if arguments.to == To::Parquet {
+        if cfg!(not(feature = "parquet")) {
+            let help = "build it with `cargo install --path . --features parquet`";
+            return Err(Exit::usage("this etalon was built without Parquet", Some(help.to_owned())));
+        }
+        if arguments.output.is_none() {
+            return Err(Exit::usage("Parquet is no text for a terminal", Some("--output rows.parquet".to_owned())));
+        }
+    }
+    let (plan, _) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
+    let store = open::store(&plan)?;
+    let nodes = selected(&plan, &arguments.stage, arguments.model.as_deref())?;
+    let session = runtime()?.block_on(Session::open(plan.clone(), store, Options::default(), Mode::Dry))?;
+    let mut found: Vec<(usize, Found)> = Vec::new();
+    for index in nodes {
+        let name = &plan.nodes[index].name;
+        let Some(rows) = execute::find_rows(&session, index)? else {
+            let message = format!("{name} has not run yet: etalon run {}", arguments.pipeline);
+            return Err(Exit::stage(&message));
+        };
+        if rows.is_stale {
+            talk(&format!("{name}: the pipeline or its data have changed; these are the rows of the last run"));
+        }
+        found.push((index, rows));
+    }
+    let rows = Rows { session: &session, found: &found, with_meta: arguments.meta };
+    let mut columns = Columns::default();
+    if arguments.to != To::Jsonl {
+        rows.each(|document| {
+            columns.add(document);
+            Ok(())
+        })?;
+    }
+    let Some(path) = &arguments.output else {
+        let out = BufWriter::new(io::stdout());
+        rows.write(writer(arguments.to, out, columns)?)?;
+        return Ok(exit::OK);
+    };
+    // Whole or not at all: a file that is read meanwhile is the old one.
+    let failed =
+        |error: &dyn std::fmt::Display| Exit::internal(&format!("failed to write {}: {error}", path.display()));
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let tmp = directory.join(format!(".{name}.{}", std::process::id()));
+    let write = || -> Result<u64, Exit> {
+        let file = File::create(&tmp).map_err(|error| failed(&error))?;
+        let count = rows.write(writer(arguments.to, BufWriter::new(file), columns)?)?;
+        std::fs::rename(&tmp, path).map_err(|error| failed(&error))?;
+        Ok(count)
+    };
+    let count = write().inspect_err(|_| {
+        let _ = std::fs::remove_file(&tmp);
+    })?;
+    match global.format {
+        Format::Text => talk(&format!("{count} rows → {}", path.display())),
+        Format::Json => print(&json!({ "etalon": 1, "rows": count, "file": path }).to_string()),
+    }
+    Ok(exit::OK)
+}
+
+fn writer<'a, W: Write + Send + 'a>(to: To, out: W, columns: Columns) -> Result<Box<dyn RowWriter + 'a>, Exit> {
+    let failed = |error: io::Error| Exit::internal(&format!("failed to write: {error}"));
+    Ok(match to {
+        To::Jsonl => Box::new(JsonLines(out)),
+        To::Csv => Box::new(Csv::new(out, columns).map_err(failed)?),
+        #[cfg(feature = "parquet")]
+        To::Parquet => Box::new(crate::report::Parquet::new(out, columns).map_err(failed)?),
+        #[cfg(not(feature = "parquet"))]
+        To::Parquet => return Err(Exit::internal("this etalon was built without Parquet")),
+    })
+}
+
+/// The rows of some nodes.
+struct Rows<'a> {
+    session: &'a Session,
+    found: &'a [(usize, Found)],
+    with_meta: bool,
+}
+
+impl Rows<'_> {
+    fn each(
+        &self,
+        mut take: impl FnMut(&serde_json::Map<String, serde_json::Value>) -> io::Result<()>,
+    ) -> Result<(), Exit> {
+        for (index, found) in self.found {
+            let mut failure = None;
+            execute::each_row(self.session, *index, found, self.with_meta, |document| {
+                failure = take(&document).err();
+                failure.is_none()
+            })?;
+            // A reader that went away has enough.
+            if let Some(error) = failure.filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+                return Err(Exit::internal(&format!("failed to write: {error}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, mut writer: Box<dyn RowWriter + '_>) -> Result<u64, Exit> {
+        let mut count = 0;
+        self.each(|document| {
+            count += 1;
+            writer.write(document)
+        })?;
+        match writer.finish() {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Exit::internal(&format!("failed to write: {error}")))
+            }
+            _ => Ok(count),
+        }
+    }
+}
