@@ -21,7 +21,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`digest`] [`row`] [`score`] [`problem`] | the words everyone uses; no I/O |
-//! | [`stats`] | intervals, classification: pure functions on numbers |
+//! | [`stats`] · [`net`] | intervals, classification: pure functions on numbers · HTTP clients |
 //! | [`template`] | Jinja: load with closure, know what is read, render |
 //! | [`spec`] | YAML and TOML to a tree with positions to typed values |
 //! | [`dataset`] · [`provider`] · [`metric`] · [`store`] | readers · models · scores · the cache |
@@ -63,6 +63,7 @@ pub mod dataset;
 pub mod digest;
 pub mod execute;
 pub mod metric;
+pub mod net;
 pub mod plan;
 pub mod problem;
 pub mod provider;

@@ -6,6 +6,7 @@
 //! **Adding a reader:** one file with a function `open`, one line in [`FORMATS`].
 
 mod csv;
+mod hub;
 mod json;
 mod jsonl;
 #[cfg(feature = "parquet")]
@@ -77,6 +78,7 @@ impl BadRow {
     }
 }
 
+pub use hub::{Hub, HubDataset};
 pub use jsonl::sort;
 
 /// Records in the order of the file.

@@ -25,6 +25,8 @@ pub struct Session {
     digests: FileDigests,
     identities: BTreeMap<String, Result<Identity, String>>,
     probes: Probes,
+    /// What could not be fetched, by node.
+    unprepared: BTreeMap<usize, String>,
     /// By the identity of their models.
     desks: Mutex<BTreeMap<Digest, Arc<Desk>>>,
     stop: Arc<AtomicBool>,
@@ -55,6 +57,12 @@ impl Session {
         let called = plan.nodes.iter().zip(&selected).filter(|(_, is_selected)| **is_selected);
         let called = called.flat_map(|(node, _)| node.callees.iter().map(|(_, model)| model.as_str())).collect();
         let probes = probe(&plan, &digests, called).await;
+        let is_offline = options.is_offline;
+        let prepared = plan.nodes.iter().enumerate().filter(|(index, _)| selected[*index]).map(|(index, node)| {
+            let workspace = &plan.workspace;
+            async move { node.stage.prepare(workspace, is_offline).await.map_err(|error| (index, error.to_string())) }
+        });
+        let unprepared = futures_util::future::join_all(prepared).await.into_iter().filter_map(Result::err).collect();
         let mut identities = BTreeMap::new();
         for (index, node) in plan.nodes.iter().enumerate() {
             for (_, model) in node.callees.iter().filter(|_| selected[index]) {
@@ -64,7 +72,20 @@ impl Session {
             }
         }
         let (desks, stop) = (Mutex::default(), Arc::default());
-        Ok(Session { plan, store, options, mode, digests, identities, probes, desks, stop, refreshed, selected })
+        Ok(Session {
+            plan,
+            store,
+            options,
+            mode,
+            digests,
+            identities,
+            probes,
+            unprepared,
+            desks,
+            stop,
+            refreshed,
+            selected,
+        })
     }
 
     /// Returns the flag that stops it: nothing new is sent once it is set.
@@ -87,6 +108,9 @@ impl Session {
         inputs: &BTreeMap<&'static str, Manifest>,
     ) -> Result<Fingerprint, StageError> {
         let node = &self.plan.nodes[index];
+        if let Some(message) = self.unprepared.get(&index) {
+            return Err(StageError::Failed(message.clone()));
+        }
         let mut identities = BTreeMap::new();
         for (_, model) in &node.callees {
             match self.identities.get(model) {

@@ -1,14 +1,14 @@
-//! HTTP: one client per process, keys from the environment, errors in words.
+//! HTTP: addresses, keys from the environment, errors in words.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Client, Method, StatusCode, Url, redirect};
+use reqwest::{Client, Method, StatusCode, Url};
 
 use super::{BuildError, CallError, ErrorKind};
+use crate::net::{Connection, client, is_loopback};
 use crate::spec::ModelSpec;
 
 /// The longest answer, in bytes.
@@ -69,7 +69,7 @@ impl Endpoint {
             return Err(BuildError::new("base_url carries a credential", help));
         }
         let host = base.host_str().unwrap_or_default().to_owned();
-        let is_loopback = host == "localhost" || host.starts_with("127.") || host == "[::1]";
+        let is_loopback = is_loopback(&host);
         let mut normalised = base.clone();
         normalised.set_fragment(None);
         normalised.set_path(base.path().trim_end_matches('/'));
@@ -155,7 +155,13 @@ impl Endpoint {
                 .map_err(|_| CallError::new(ErrorKind::Fatal, "the API key has characters that cannot be sent"))?;
             headers.insert(name, value);
         }
-        let client = client(self.connect_timeout, self.is_loopback, self.url.scheme() == "https")?;
+        let client = client(Connection {
+            timeout: self.connect_timeout,
+            is_loopback: self.is_loopback,
+            is_tls: self.url.scheme() == "https",
+            follows: false,
+        })
+        .map_err(|error| CallError::new(ErrorKind::Fatal, format!("failed to set up HTTP: {error}")))?;
         Ok(self.line.get_or_init(|| Line { client, headers, key }))
     }
 
@@ -237,35 +243,6 @@ impl Endpoint {
         };
         CallError::new(kind, format!("{} {what}", self.base_url))
     }
-}
-
-/// Returns the client for a connect timeout. Loopback never goes through a proxy, and without TLS
-/// nobody reads the certificates.
-fn client(connect_timeout: Duration, is_loopback: bool, is_tls: bool) -> Result<Client, CallError> {
-    type Clients = HashMap<(Duration, bool, bool), Client>;
-    static CLIENTS: OnceLock<Mutex<Clients>> = OnceLock::new();
-    let mut clients = CLIENTS.get_or_init(Mutex::default).lock().expect("no panic while locked");
-    if let Some(client) = clients.get(&(connect_timeout, is_loopback, is_tls)) {
-        return Ok(client.clone());
-    }
-    // The second call in a process finds a provider installed: that is fine.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| Certificate::from_der(der).ok());
-    let mut builder = Client::builder()
-        .redirect(redirect::Policy::none())
-        .connect_timeout(connect_timeout)
-        .pool_max_idle_per_host(usize::MAX)
-        .user_agent(concat!("etalon/", env!("CARGO_PKG_VERSION")));
-    // A proxy may be behind TLS.
-    builder = if is_tls || !is_loopback { builder.tls_certs_merge(roots) } else { builder.tls_certs_only([]) };
-    if is_loopback {
-        // No proxy, and nothing is won by compressing.
-        builder = builder.no_proxy().no_gzip();
-    }
-    let client =
-        builder.build().map_err(|error| CallError::new(ErrorKind::Fatal, format!("failed to set up HTTP: {error}")))?;
-    clients.insert((connect_timeout, is_loopback, is_tls), client.clone());
-    Ok(client)
 }
 
 /// Takes the key out of what a server said: some repeat it in their errors.

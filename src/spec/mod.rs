@@ -9,6 +9,7 @@
 
 mod decode;
 mod gate;
+mod lock;
 mod model;
 mod params;
 mod pipeline;
@@ -19,6 +20,7 @@ mod yaml;
 
 pub use decode::{OneOrMany, decode, one_or_many};
 pub use gate::{Bounds, Comparison, Expression, Gate, Term};
+pub use lock::Pins;
 pub use model::{ModelSpec, Price, Role};
 pub use pipeline::{PipelineSpec, StageSpec, load, value_of};
 pub use tree::{Key, Node, NodeValue};

@@ -221,6 +221,11 @@ pub trait Stage: Send + Sync {
         Ok(BTreeSet::new())
     }
 
+    /// Fetches what it takes from elsewhere, where it is not on this machine yet.
+    fn prepare<'a>(&'a self, _workspace: &'a Workspace, _is_offline: bool) -> BoxFuture<'a, Result<(), StageError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Returns what a node depends on.
     fn fingerprint(&self, facts: &Facts<'_>) -> Result<Fingerprint, StageError>;
 

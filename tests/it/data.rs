@@ -1,6 +1,6 @@
 //! Data as people have it: many files, programs, logs, columns to rename, derive and require.
 
-use super::support::{Ran, Workspace};
+use super::support::{Ran, Server, Workspace};
 
 /// A workspace whose dataset has the given settings.
 fn dataset(settings: &str) -> Workspace {
@@ -238,4 +238,51 @@ fn parquet_is_written_and_read() {
     );
     back.write("rows.parquet", "PAR1 and nothing more");
     assert!(back.run(&[]).code(3).stderr.contains("no Parquet file"));
+}
+
+#[test]
+fn a_dataset_of_the_hub_is_fetched_once_and_pinned() {
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let server = Server::plain();
+    let endpoint = server.url.trim_end_matches("/v1").to_owned();
+    let workspace = dataset("hf: { repo: team/questions, split: test }\nid: key");
+    let hub = |workspace: &Workspace, arguments: &[&str]| {
+        let all = [&["run", "p", "--format", "json"], arguments].concat();
+        let mut command = workspace.command(&all);
+        command.env("HF_ENDPOINT", &endpoint).env("HF_HOME", workspace.path("hf")).env_remove("HF_TOKEN");
+        Ran::of(command.output().unwrap())
+    };
+    let stderr = hub(&workspace, &[]).code(3).stderr;
+    assert!(stderr.contains("answered 404") && stderr.contains("export HF_TOKEN="), "{stderr}");
+    let files = ["README.md", "main/train.jsonl", "main/test.jsonl"];
+    let siblings: Vec<serde_json::Value> = files.iter().map(|name| serde_json::json!({ "rfilename": name })).collect();
+    let answer = serde_json::json!({ "sha": commit, "siblings": siblings });
+    server.page("/api/datasets/team/questions/revision/main", &answer);
+    server.text_page(
+        &format!("/datasets/team/questions/resolve/{commit}/main/test.jsonl"),
+        "{\"key\": 1}\n{\"key\": 2}\n",
+    );
+    workspace.etalon(&["check", "p"]).code(0);
+    assert_eq!(hub(&workspace, &[]).code(0).json()["nodes"][0]["rows"], 2);
+    assert!(
+        workspace.read("etalon.lock").contains(&format!("[datasets.\"team/questions@main\"]\ncommit = \"{commit}\""))
+    );
+    // From now on nobody is asked.
+    let endpoint = "http://127.0.0.1:9".to_owned();
+    let offline = |workspace: &Workspace| {
+        let mut command = workspace.command(&["run", "p", "--format", "json"]);
+        command.env("HF_ENDPOINT", &endpoint).env("HF_HOME", workspace.path("hf"));
+        Ran::of(command.output().unwrap())
+    };
+    assert!(offline(&workspace).code(0).ran().is_empty());
+    // What the Python libraries have downloaded is used as it is.
+    let other = dataset("hf: team/questions\nid: key");
+    let folder = "hf/hub/datasets--team--questions";
+    other.write(&format!("{folder}/refs/main"), commit);
+    other.write(&format!("{folder}/snapshots/{commit}/test.csv"), "key\n7\n");
+    assert_eq!(offline(&other).code(0).json()["nodes"][0]["rows"], 1);
+    other.edit("pipelines/p.yaml", "hf: team/questions", "hf: { repo: team/questions, split: train }");
+    assert!(offline(&other).code(3).stderr.contains("http://127.0.0.1:9"), "it asks for what is not there");
+    other.edit("pipelines/p.yaml", "team/questions", "../secrets");
+    assert!(other.etalon(&["check", "p"]).code(2).stderr.contains("no dataset of the hub"));
 }

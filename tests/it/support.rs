@@ -102,6 +102,11 @@ impl Server {
         self.pages.lock().unwrap().insert(path.to_owned(), document.to_string());
     }
 
+    /// Puts a text where a GET finds it.
+    pub fn text_page(&self, path: &str, text: &str) {
+        self.pages.lock().unwrap().insert(path.to_owned(), text.to_owned());
+    }
+
     pub fn most_in_flight(&self) -> usize {
         self.most_in_flight.load(Ordering::SeqCst)
     }

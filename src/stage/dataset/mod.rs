@@ -27,7 +27,7 @@ use source::{Opened, Program, Source, is_glob};
 
 use super::prompt::Prompt;
 use super::{Facts, Input, Job, Produced, Scope, Stage, StageError, coverage};
-use crate::dataset::{self, BadRow, FORMATS, Format, Record, Records, format_of};
+use crate::dataset::{self, BadRow, FORMATS, Format, HubDataset, Record, Records, format_of};
 use crate::digest::canonical_text;
 use crate::problem::{Place, Problem, suggest};
 use crate::score::{Summary, Unit};
@@ -58,6 +58,10 @@ pub(super) struct Settings {
     #[serde(default, deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     files: Vec<String>,
+    /// Dataset of the Hugging Face hub: its name, or a map with split, config, revision and file.
+    #[serde(default, deserialize_with = "some_hub")]
+    #[schemars(with = "Option<HubShape>")]
+    hf: Option<HubDataset>,
     /// What the rows are written in, where the extension does not tell: jsonl, json, csv, tsv,
     /// parquet, or trainer_state (the log of a trainer, an entry a row). What a command prints is
     /// jsonl unless said.
@@ -106,6 +110,23 @@ fn some_command<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Opt
         Value::String(line) => Some(Program::Shell(line)),
         other => Some(Program::Direct(one_or_many(other).map_err(serde::de::Error::custom)?)),
     })
+}
+
+/// The shape of `hf`.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes what `some_hub` reads")]
+enum HubShape {
+    Name(String),
+    Full(HubDataset),
+}
+
+fn some_hub<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<HubDataset>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::String(repo) => Ok(Some(HubDataset::named(&repo))),
+        other => HubDataset::deserialize(other).map(Some).map_err(serde::de::Error::custom),
+    }
 }
 
 struct Dataset {
@@ -160,7 +181,7 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
 }
 
 /// Fields of which a dataset has one.
-const SOURCES: &[&str] = &["path", "rows", "command"];
+const SOURCES: &[&str] = &["path", "rows", "command", "hf"];
 
 fn parse_source(
     spec: &StageSpec,
@@ -209,6 +230,22 @@ fn parse_source(
             problems.push(without_format(name).at(place("path")));
         }
         return Some(Source::Files { pattern, format });
+    }
+    if let Some(dataset) = settings.hf {
+        let is_name = dataset.repo.split('/').count() <= 2
+            && dataset.repo.split('/').all(|part| {
+                !part.is_empty()
+                    && !part.starts_with('.')
+                    && part.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c))
+            });
+        if !is_name {
+            problems.push(
+                Problem::error("wrong-value", format!("`{}` is no dataset of the hub", dataset.repo))
+                    .at(place("hf"))
+                    .help("owner and name, as in the address of its page: `hf: openai/gsm8k`"),
+            );
+        }
+        return Some(Source::Hub { dataset, format });
     }
     if let Some(program) = settings.command {
         if let Some(name) = program.missing(&scope.workspace.root) {
@@ -529,8 +566,8 @@ impl Stage for Dataset {
     }
 
     fn scan(&self, workspace: &Workspace, wanted: &mut BTreeSet<String>) -> Result<BTreeSet<String>, StageError> {
-        if matches!(self.source, Source::Command { .. }) {
-            // Nothing is executed to check.
+        if self.source.is_elsewhere(workspace) {
+            // Nothing is fetched or executed to check.
             wanted.clear();
             return Ok(BTreeSet::new());
         }
@@ -567,6 +604,10 @@ impl Stage for Dataset {
             Some(failure) if wanted.is_empty() => Err(failure),
             _ => Ok(seen),
         }
+    }
+
+    fn prepare<'a>(&'a self, workspace: &'a Workspace, is_offline: bool) -> BoxFuture<'a, Result<(), StageError>> {
+        Box::pin(self.source.prepare(workspace, is_offline))
     }
 
     fn fingerprint(&self, facts: &Facts<'_>) -> Result<Fingerprint, StageError> {

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Map, Value};
 
 use super::StageError;
-use crate::dataset::{BadRow, Format, Record, Records, format_of};
+use crate::dataset::{BadRow, Format, Hub, HubDataset, Record, Records, format_of};
 use crate::digest::Digest;
-use crate::spec::Workspace;
+use crate::spec::{Pins, Workspace};
 use crate::store::Fingerprint;
 
 /// Where records come from.
@@ -22,6 +22,11 @@ pub(super) enum Source {
         format: Option<&'static Format>,
     },
     Rows(Vec<Map<String, Value>>),
+    /// Files of the hub.
+    Hub {
+        dataset: HubDataset,
+        format: Option<&'static Format>,
+    },
     /// A program that prints JSON lines.
     Command {
         program: Program,
@@ -88,30 +93,72 @@ pub(super) fn files(workspace: &Workspace, pattern: &str) -> Vec<String> {
 }
 
 impl Source {
-    pub fn open(&self, workspace: &Workspace) -> Result<Opened, StageError> {
+    /// Returns the files with their names, at least one.
+    fn paths(&self, workspace: &Workspace) -> Result<Vec<(String, PathBuf)>, StageError> {
         match self {
-            Source::Files { pattern, format } => {
+            Source::Files { pattern, .. } => {
                 let names = files(workspace, pattern);
                 if names.is_empty() {
                     return Err(StageError::failed(format!("no file matches {pattern}")));
                 }
+                Ok(names.into_iter().map(|name| (name.clone(), workspace.path(&name))).collect())
+            }
+            Source::Hub { dataset, .. } => {
+                let pins = Pins::read(&workspace.root).map_err(StageError::Failed)?;
+                let pin = pins.datasets.get(&dataset.pin_name()).map(|pin| pin.commit.clone());
+                let found =
+                    pin.or_else(|| dataset.commit()).and_then(|commit| hub(workspace, true).files(dataset, &commit));
+                let found = found.ok_or_else(|| StageError::failed(format!("{} is not here yet", dataset.repo)))?;
+                let name = |path: &Path| {
+                    format!("{}/{}", dataset.repo, path.file_name().unwrap_or_default().to_string_lossy())
+                };
+                Ok(found.into_iter().map(|path| (name(&path), path)).collect())
+            }
+            Source::Rows(_) | Source::Command { .. } => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns false where records can be had without fetching or running anything.
+    pub fn is_elsewhere(&self, workspace: &Workspace) -> bool {
+        match self {
+            Source::Command { .. } => true,
+            Source::Hub { .. } => self.paths(workspace).is_err(),
+            Source::Files { .. } | Source::Rows(_) => false,
+        }
+    }
+
+    /// Fetches what is not on this machine.
+    pub async fn prepare(&self, workspace: &Workspace, is_offline: bool) -> Result<(), StageError> {
+        let Source::Hub { dataset, .. } = self else {
+            return Ok(());
+        };
+        let name = dataset.pin_name();
+        let pins = Pins::read(&workspace.root).map_err(StageError::Failed)?;
+        let pin = pins.datasets.get(&name).map(|pin| pin.commit.as_str());
+        let commit = hub(workspace, is_offline).fetch(dataset, pin).await.map_err(StageError::Failed)?;
+        Pins::add_dataset(&workspace.root, &name, &commit).map_err(StageError::Failed)
+    }
+
+    pub fn open(&self, workspace: &Workspace) -> Result<Opened, StageError> {
+        match self {
+            Source::Files { format, .. } | Source::Hub { format, .. } => {
                 let mut opened = Vec::new();
-                for name in &names {
+                for (name, path) in self.paths(workspace)? {
                     let format = format
-                        .or_else(|| format_of(name))
+                        .or_else(|| format_of(&name))
                         .ok_or_else(|| StageError::failed(format!("{name}: unknown format")))?;
-                    opened.push((format, workspace.path(name)));
+                    opened.push((name, format, path));
                 }
                 // The first file at once, so that a missing one is an error of its own.
-                let (format, path) = &opened[0];
-                let first = format
-                    .open(path)
-                    .map_err(|error| StageError::failed(format!("failed to read {}: {error}", names[0])))?;
+                let (name, format, path) = &opened[0];
+                let first =
+                    format.open(path).map_err(|error| StageError::failed(format!("failed to read {name}: {error}")))?;
+                let names = opened.iter().map(|(name, ..)| name.clone()).collect();
                 let rest = opened
                     .into_iter()
                     .enumerate()
                     .skip(1)
-                    .flat_map(|(file, (format, path))| numbered(file as u64, open_or_bad(format, &path)));
+                    .flat_map(|(file, (_, format, path))| numbered(file as u64, open_or_bad(format, &path)));
                 Ok(Opened { names, records: Box::new(numbered(0, first).chain(rest)) })
             }
             Source::Rows(rows) => {
@@ -135,21 +182,16 @@ impl Source {
         workspace: &Workspace,
         digest_file: &(dyn Fn(&Path) -> io::Result<Digest> + Sync),
     ) -> Result<(), StageError> {
-        let digest = |name: &str| {
-            digest_file(&workspace.path(name))
-                .map_err(|error| StageError::failed(format!("failed to read {name}: {error}")))
+        let digest = |name: &str, path: &Path| {
+            digest_file(path).map_err(|error| StageError::failed(format!("failed to read {name}: {error}")))
         };
         match self {
-            Source::Files { pattern, format } => {
-                let names = files(workspace, pattern);
-                if names.is_empty() {
-                    return Err(StageError::failed(format!("no file matches {pattern}")));
-                }
-                for (index, name) in names.iter().enumerate() {
+            Source::Files { format, .. } | Source::Hub { format, .. } => {
+                for (index, (name, path)) in self.paths(workspace)?.into_iter().enumerate() {
                     // Names of files are no content; their order is, where a sample is the first rows.
                     let label = if index == 0 { "path".to_owned() } else { format!("path.{index}") };
-                    fingerprint.files.insert(label, digest(name)?);
-                    let format = format.or_else(|| format_of(name)).map_or("", |format| format.name);
+                    fingerprint.files.insert(label, digest(&name, &path)?);
+                    let format = format.or_else(|| format_of(&name)).map_or("", |format| format.name);
                     if index == 0 {
                         fingerprint.setting("format", format);
                     } else if fingerprint.settings["format"] != format {
@@ -170,7 +212,8 @@ impl Source {
                 fingerprint.setting("format", format.name);
                 for pattern in patterns {
                     for name in files(workspace, pattern) {
-                        fingerprint.files.insert(format!("files.{name}"), digest(&name)?);
+                        let path = workspace.path(&name);
+                        fingerprint.files.insert(format!("files.{name}"), digest(&name, &path)?);
                     }
                 }
             }
@@ -182,10 +225,15 @@ impl Source {
     pub fn file(&self, label: &str) -> Option<String> {
         match self {
             Source::Files { pattern, .. } => Some(pattern.clone()),
+            Source::Hub { dataset, .. } => Some(dataset.repo.clone()),
             Source::Rows(_) => None,
             Source::Command { .. } => label.strip_prefix("files.").map(str::to_owned),
         }
     }
+}
+
+fn hub(workspace: &Workspace, is_offline: bool) -> Hub {
+    Hub::from_environment(workspace.cache.join("hub"), is_offline)
 }
 
 fn open_or_bad(format: &'static Format, path: &Path) -> Records {

@@ -1,0 +1,53 @@
+//! HTTP clients: one per process and sort of connection, with certificates of its own where the system
+//! has none.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use reqwest::{Certificate, Client, redirect};
+
+/// A sort of connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Connection {
+    /// Until it is there.
+    pub timeout: Duration,
+    /// It never goes through a proxy.
+    pub is_loopback: bool,
+    /// Without TLS nobody reads the certificates.
+    pub is_tls: bool,
+    /// Whether redirects are followed. Never where a request carries a body or a prompt.
+    pub follows: bool,
+}
+
+/// Returns true for a host on this machine.
+pub fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.starts_with("127.") || host == "[::1]"
+}
+
+/// Returns the client for a sort of connection.
+pub fn client(connection: Connection) -> Result<Client, reqwest::Error> {
+    static CLIENTS: OnceLock<Mutex<HashMap<Connection, Client>>> = OnceLock::new();
+    let mut clients = CLIENTS.get_or_init(Mutex::default).lock().expect("no panic while locked");
+    if let Some(client) = clients.get(&connection) {
+        return Ok(client.clone());
+    }
+    let Connection { timeout, is_loopback, is_tls, follows } = connection;
+    // The second call in a process finds a provider installed: that is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| Certificate::from_der(der).ok());
+    let mut builder = Client::builder()
+        .redirect(if follows { redirect::Policy::limited(5) } else { redirect::Policy::none() })
+        .connect_timeout(timeout)
+        .pool_max_idle_per_host(usize::MAX)
+        .user_agent(concat!("etalon/", env!("CARGO_PKG_VERSION")));
+    // A proxy may be behind TLS.
+    builder = if is_tls || !is_loopback { builder.tls_certs_merge(roots) } else { builder.tls_certs_only([]) };
+    if is_loopback {
+        // No proxy, and nothing is won by compressing.
+        builder = builder.no_proxy().no_gzip();
+    }
+    let client = builder.build()?;
+    clients.insert(connection, client.clone());
+    Ok(client)
+}

@@ -1,0 +1,50 @@
+//! `etalon.lock`: pins of what pipelines take from elsewhere, made by etalon, kept in git.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// The file's name.
+const NAME: &str = "etalon.lock";
+const HEAD: &str =
+    "# Pins of what pipelines take from elsewhere. Made by etalon; commit it. Remove a pin to have it made anew.\n";
+
+/// The pins.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pins {
+    /// Commits of datasets, by `owner/name@revision`.
+    pub datasets: BTreeMap<String, Pin>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pin {
+    pub commit: String,
+}
+
+impl Pins {
+    /// Reads the pins of a workspace; none where there are none yet.
+    pub fn read(root: &Path) -> Result<Pins, String> {
+        match std::fs::read_to_string(root.join(NAME)) {
+            Ok(text) => toml::from_str(&text).map_err(|error| format!("{NAME} cannot be read: {}", error.message())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Pins::default()),
+            Err(error) => Err(format!("failed to read {NAME}: {error}")),
+        }
+    }
+
+    /// Adds the pin of a dataset and writes the file, whole or not at all.
+    pub fn add_dataset(root: &Path, name: &str, commit: &str) -> Result<(), String> {
+        // Read once more: another run may have added its own.
+        let mut pins = Pins::read(root)?;
+        let pin = Pin { commit: commit.to_owned() };
+        if pins.datasets.insert(name.to_owned(), pin.clone()) == Some(pin) {
+            return Ok(());
+        }
+        let text = format!("{HEAD}\n{}", toml::to_string(&pins).map_err(|error| error.to_string())?);
+        let tmp = root.join(format!(".{NAME}.{}", std::process::id()));
+        std::fs::write(&tmp, text)
+            .and_then(|()| std::fs::rename(&tmp, root.join(NAME)))
+            .map_err(|error| format!("failed to write {NAME}: {error}"))
+    }
+}
