@@ -128,9 +128,17 @@ fn parse_set(text: &str) -> Result<(String, String), String> {
 
 /// Runs the program; returns its exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
+            let wants_json = arguments.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json")
+                || arguments.iter().any(|argument| argument == "--format=json");
+            if wants_json && error.use_stderr() {
+                let text = error.render().to_string();
+                let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                print(&crate::report::problems_json(&[crate::problem::Problem::error("usage", message)]).to_string());
+            }
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }

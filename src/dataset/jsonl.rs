@@ -1,7 +1,10 @@
 //! JSON lines: one object per line. Blank lines are skipped, a byte order mark too.
 
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
 use super::{BadRow, Content, Input, Record, Records};
@@ -70,9 +73,15 @@ pub(super) fn parse(text: &[u8], line: u64) -> Result<Map<String, Value>, BadRow
     let text = std::str::from_utf8(text)
         .map_err(|error| bad(format!("not UTF-8 (byte {} of the line)", error.valid_up_to())))?;
     match serde_json::from_str(text) {
-        Ok(Value::Object(columns)) => Ok(columns),
-        Ok(other) => Err(bad(format!("{} instead of an object", sort(&other)))),
+        Ok(Columns(columns)) => Ok(columns),
         Err(error) => {
+            if error.is_data() {
+                // Whole, and no object of different columns.
+                return Err(match serde_json::from_str::<Value>(text) {
+                    Ok(other) if !other.is_object() => bad(format!("{} instead of an object", sort(&other))),
+                    _ => bad(error.to_string().split(" at line ").next().unwrap_or_default().to_owned()),
+                });
+            }
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or_default();
             let rest = text.get(error.column().saturating_sub(1)..).unwrap_or_default();
@@ -83,6 +92,36 @@ pub(super) fn parse(text: &[u8], line: u64) -> Result<Map<String, Value>, BadRow
             };
             Err(bad(format!("not JSON: {message} (column {}){hint}", error.column())))
         }
+    }
+}
+
+/// An object none of whose keys stands twice: JSON leaves open which one would count.
+struct Columns(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Columns {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Columns, D::Error> {
+        struct ColumnsVisitor;
+        impl<'de> Visitor<'de> for ColumnsVisitor {
+            type Value = Columns;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Columns, A::Error> {
+                let mut columns = Map::new();
+                while let Some((name, value)) = entries.next_entry::<String, Value>()? {
+                    match columns.entry(name) {
+                        Entry::Vacant(vacant) => vacant.insert(value),
+                        Entry::Occupied(known) => {
+                            return Err(Error::custom(format!("column `{}` stands twice", known.key())));
+                        }
+                    };
+                }
+                Ok(Columns(columns))
+            }
+        }
+        deserializer.deserialize_map(ColumnsVisitor)
     }
 }
 

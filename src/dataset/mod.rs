@@ -265,5 +265,7 @@ mod tests {
         assert_eq!(rows[2], "line 4: a list instead of an object");
         assert!(rows[3].starts_with("line 5: not UTF-8"));
         assert_eq!(rows[4], r#"6 {"a":1.0}"#);
+        assert_eq!(read("a.jsonl", b"{\"a\": 1, \"b\": {}, \"a\": 2}"), ["line 1: column `a` stands twice"]);
+        assert!(read("a.jsonl", b"{\"a\": NaN}")[0].contains("write null"));
     }
 }

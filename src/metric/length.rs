@@ -74,6 +74,10 @@ impl Metric for Length {
         }))
     }
 
+    fn has_part(&self, part: &str) -> bool {
+        part != "within" || self.range.is_some()
+    }
+
     fn tally(&self, seed: u64) -> Box<dyn Tally> {
         Box::new(LengthTally { length: *self, spread: SpreadTally::new(seed), within: ProportionTally::default() })
     }

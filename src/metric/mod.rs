@@ -49,6 +49,11 @@ pub trait Metric: Send + Sync {
         false
     }
 
+    /// Returns whether its settings give it a part that metrics of its name may have.
+    fn has_part(&self, _part: &str) -> bool {
+        true
+    }
+
     /// Returns the settings that name files, each with the files read for it, by their names within
     /// the workspace, and the digests of what was read.
     fn files(&self) -> Vec<(&'static str, Vec<(String, Digest)>)> {

@@ -23,6 +23,17 @@ pub struct GateTerm {
     pub part: Part,
 }
 
+/// Returns the path that a bare value may stand for.
+fn whole_path(plan: &Plan, value: &str) -> Option<String> {
+    let has_value = |node: &&crate::plan::Node| node.stage.unit(value).is_some() && value != "coverage";
+    let is_candidate = |node: &&&crate::plan::Node| {
+        node.model.as_deref().is_some_and(|model| plan.role(model) == Some(crate::spec::Role::Candidate))
+    };
+    let nodes: Vec<&crate::plan::Node> = plan.nodes.iter().filter(has_value).collect();
+    let node = nodes.iter().find(is_candidate).or(nodes.first())?;
+    Some(format!("a gate names stage and model, too: `{}.{value}`", node.name))
+}
+
 /// Resolves a path such as `duel.tuned.win_rate.low`.
 pub fn find_term(plan: &Plan, term: &Term) -> Result<GateTerm, Problem> {
     let problem =
@@ -30,7 +41,8 @@ pub fn find_term(plan: &Plan, term: &Term) -> Result<GateTerm, Problem> {
     let path = term.path.join(".");
     let stage = &term.path[0];
     if !plan.spec.stages.contains_key(stage) {
-        let help = suggest(stage, "stages there are", plan.spec.stages.keys().map(String::as_str));
+        let help = whole_path(plan, &path)
+            .or_else(|| suggest(stage, "stages there are", plan.spec.stages.keys().map(String::as_str)));
         return Err(problem(format!("`{path}`: there is no stage `{stage}`"), help));
     }
     let nodes = plan.find(stage);
@@ -40,6 +52,14 @@ pub fn find_term(plan: &Plan, term: &Term) -> Result<GateTerm, Problem> {
         let found = nodes.iter().find(|index| plan.nodes[**index].model.as_deref() == Some(model));
         let Some(found) = found else {
             let models = nodes.iter().filter_map(|index| plan.nodes[*index].model.as_deref());
+            let without_model = term.path[1..].join(".");
+            if plan.nodes[nodes[0]].stage.unit(&without_model).is_some() {
+                // The candidate is what gates are mostly about.
+                let is_candidate = |model: &&str| plan.role(model) == Some(crate::spec::Role::Candidate);
+                let model = models.clone().find(is_candidate).or(models.clone().next()).unwrap_or_default();
+                let help = format!("name a model: `{stage}.{model}.{without_model}`");
+                return Err(problem(format!("`{path}`: {stage} has a value per model"), Some(help)));
+            }
             let help = suggest(model, &format!("models of {stage}"), models);
             return Err(problem(format!("`{path}`: {stage} has no model `{model}`"), help));
         };

@@ -43,12 +43,35 @@ pub fn build_provider(
     let Some((_, build)) = PROVIDERS.iter().find(|(known, _)| *known == provider) else {
         return Err(BuildError {
             message: format!("there is no provider `{provider}`"),
-            help: suggest(provider, "providers there are", PROVIDERS.iter().map(|(known, _)| *known)),
+            help: alias(provider)
+                .or_else(|| suggest(provider, "providers there are", PROVIDERS.iter().map(|(known, _)| *known))),
         });
     };
     let weights = weights(workspace, &spec.weights, digest_file)?;
     let (root, library) = (&*workspace.root, &workspace.library);
     build(&Building { name, spec, weights, probe, root, library, digest_file })
+}
+
+/// Returns what to write for a server or a vendor.
+fn alias(provider: &str) -> Option<String> {
+    let lower = provider.to_lowercase().replace(['_', ' ', '.'], "-");
+    let port = match lower.as_str() {
+        "vllm" => "127.0.0.1:8000",
+        "ollama" => "127.0.0.1:11434",
+        "llama-cpp" | "llamacpp" | "tgi" | "huggingface" | "lmstudio" | "lm-studio" => "127.0.0.1:8080",
+        "sglang" => "127.0.0.1:30000",
+        "litellm" => "127.0.0.1:4000",
+        "claude" => return Some("provider: anthropic".to_owned()),
+        "gpt" | "chatgpt" | "openai-chat" | "oai" => return Some("provider: openai".to_owned()),
+        "azure" | "openrouter" | "together" | "mistral" | "groq" | "deepseek" | "gemini" | "google" | "fireworks" => {
+            return Some(format!(
+                "its API is like OpenAI's: `provider: openai, base_url: https://…, api_key_env: {}_API_KEY`",
+                lower.to_uppercase()
+            ));
+        }
+        _ => return None,
+    };
+    Some(format!("its API is like OpenAI's: `provider: openai, base_url: http://{port}/v1`"))
 }
 
 /// Returns the digests of all files of weights, by their name within their folder.

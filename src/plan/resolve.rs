@@ -10,8 +10,9 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use super::{Node, Plan, build_provider, find_term};
 use crate::digest::Digest;
 use crate::problem::{Place, Problem, Severity, suggest};
+use crate::provider::PROVIDERS;
 use crate::spec::{PipelineSpec, Workspace};
-use crate::stage::{KINDS, ROWS, Scope, Stage};
+use crate::stage::{KIND_ALIASES, KINDS, ROWS, Scope, Stage};
 
 /// Resolves a pipeline. There is a plan only where no problem is an error.
 pub fn resolve(workspace: &Workspace, spec: PipelineSpec) -> (Option<Plan>, Vec<Problem>) {
@@ -25,16 +26,19 @@ pub fn resolve(workspace: &Workspace, spec: PipelineSpec) -> (Option<Plan>, Vec<
     check_models(workspace, &spec, &used, &mut problems);
     let plan = Plan { workspace: workspace.clone(), spec, nodes };
     // A gate on a stage that could not be parsed has been complained about already.
-    let are_all_parsed = stages.len() == plan.spec.stages.len();
+    let are_all_parsed =
+        stages.len() == plan.spec.stages.len() && plan.spec.broken.is_empty() && !plan.spec.stages.is_empty();
     if are_all_parsed {
         for gate in &plan.spec.gates {
             for term in gate.left.terms().into_iter().chain(gate.right.terms()) {
-                problems.extend(find_term(&plan, term).err());
+                // A stage whose input is wrong has no nodes, and a complaint of its own.
+                let is_judged = !plan.spec.stages.contains_key(&term.path[0]) || !plan.find(&term.path[0]).is_empty();
+                problems.extend(find_term(&plan, term).err().filter(|_| is_judged));
             }
         }
-    }
-    if are_all_parsed {
-        warn_unused(&plan.spec, &stages, &mut problems);
+        warn_unused(&plan, &stages, &mut problems);
+        warn_floating_judges(workspace, &plan, &mut problems);
+        problems.extend(stages.values().flat_map(|stage| stage.warnings()));
     }
     let has_error = problems.iter().any(|problem| problem.severity == Severity::Error);
     ((!has_error).then_some(plan), problems)
@@ -45,11 +49,15 @@ fn parse_stages(
     spec: &PipelineSpec,
     problems: &mut Vec<Problem>,
 ) -> IndexMap<String, Arc<dyn Stage>> {
-    let scope = Scope { workspace, models: &spec.models, params: &spec.params };
+    let scope = Scope { workspace, models: &spec.models, params: &spec.params, broken: &spec.broken };
     let mut stages = IndexMap::new();
     for (name, stage_spec) in &spec.stages {
         let Some(kind) = KINDS.iter().find(|kind| kind.name == stage_spec.kind) else {
-            let help = suggest(&stage_spec.kind, "kinds there are", KINDS.iter().map(|kind| kind.name));
+            let alias = KIND_ALIASES.iter().find(|(word, _)| *word == stage_spec.kind.to_lowercase());
+            let help = match alias {
+                Some((_, kind)) => Some(format!("kind: {kind}")),
+                None => suggest(&stage_spec.kind, "kinds there are", KINDS.iter().map(|kind| kind.name)),
+            };
             let message = format!("there is no stage kind `{}`", stage_spec.kind);
             problems.push(Problem::error("unknown-kind", message).at(&stage_spec.kind_place).maybe_help(help));
             continue;
@@ -81,6 +89,9 @@ fn check_inputs(spec: &PipelineSpec, problems: &mut Vec<Problem>) {
             .map(|other| other.name.as_str())
             .collect();
         match spec.stages.get(input) {
+            None if spec.broken.contains(input) => {}
+            // Its kind has been complained about.
+            Some(other) if KINDS.iter().all(|kind| kind.name != other.kind) => {}
             None => {
                 let help = suggest(input, &format!("{expected} stages there are"), candidates);
                 problems.push(
@@ -250,7 +261,9 @@ fn check_models(
         let exists = |path: &std::path::Path| std::fs::metadata(path).map(|_| Digest::of(b""));
         match build_provider(workspace, name, model, None, &exists) {
             Err(error) => {
-                let at = model.place.as_ref().unwrap_or(place);
+                let is_unknown = PROVIDERS.iter().all(|(known, _)| Some(*known) != model.provider.as_deref());
+                let provider_place = model.provider_place.as_ref().filter(|_| is_unknown);
+                let at = provider_place.or(model.place.as_ref()).unwrap_or(place);
                 problems.push(
                     Problem::error("bad-model", format!("model {name}: {}", error.message))
                         .at(at)
@@ -258,6 +271,23 @@ fn check_models(
                 );
             }
             Ok(provider) => {
+                let has_no_path = model.base_url.as_deref().is_some_and(|url| {
+                    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+                    !rest.trim_end_matches('/').contains('/')
+                });
+                if has_no_path && model.provider.as_deref() == Some("openai") {
+                    let url = model.base_url.as_deref().unwrap_or_default().trim_end_matches('/');
+                    problems.push(
+                        Problem::warning(
+                            "bare-address",
+                            format!(
+                                "model {name}: nothing is behind the host of `{url}`; servers have this API below /v1"
+                            ),
+                        )
+                        .at(model.place.as_ref().unwrap_or(place))
+                        .help(format!("base_url: {url}/v1")),
+                    );
+                }
                 let is_self_hosted = model.base_url.is_some() && provider.is_remote();
                 if is_self_hosted && model.weights.is_empty() && model.revision.is_none() && !model.probe {
                     problems.push(
@@ -271,16 +301,88 @@ fn check_models(
     }
 }
 
-fn warn_unused(spec: &PipelineSpec, stages: &IndexMap<String, Arc<dyn Stage>>, problems: &mut Vec<Problem>) {
+fn warn_unused(plan: &Plan, stages: &IndexMap<String, Arc<dyn Stage>>, problems: &mut Vec<Problem>) {
+    let spec = &plan.spec;
     let read: BTreeSet<&str> = stages.values().filter_map(|stage| stage.input()).map(|(input, _)| input).collect();
     for (name, stage) in stages {
-        if stage.kind() == "dataset" && !read.contains(name.as_str()) {
+        let message = match stage.kind() {
+            "dataset" => format!("no stage reads the dataset {name}"),
+            "inference" => format!("no stage reads the completions of {name}"),
+            _ => continue,
+        };
+        if !read.contains(name.as_str()) {
+            problems.push(Problem::warning("unused-stage", message).at(&spec.stages[name].place));
+        }
+    }
+    let is_called = |name: &str| {
+        plan.nodes
+            .iter()
+            .any(|node| node.model.as_deref() == Some(name) || node.callees.iter().any(|(_, callee)| callee == name))
+    };
+    let is_extended = |name: &str| {
+        let models = spec.source.text.lines().filter(|line| line.contains("extends"));
+        models
+            .clone()
+            .any(|line| line.split(|c: char| !(c.is_alphanumeric() || "_-".contains(c))).any(|word| word == name))
+    };
+    for (name, model) in &spec.models {
+        let Some(place) = model.place.as_ref().filter(|place| Arc::ptr_eq(&place.source, &spec.source)) else {
+            continue;
+        };
+        if !is_called(name) && !is_extended(name) {
+            problems.push(Problem::warning("unused-model", format!("no stage uses the model {name}")).at(place));
+        }
+    }
+    let templates: Vec<(String, String)> = stages.values().flat_map(|stage| stage.sources()).collect();
+    for name in spec.params.keys() {
+        let reads = |text: &str| {
+            text.contains(&format!("params.{name}"))
+                || text.contains(&format!("params['{name}']"))
+                || text.contains(&format!("params[\"{name}\"]"))
+                || text.contains("params|")
+                || text.contains("params |")
+        };
+        if !reads(&spec.source.text) && !templates.iter().any(|(_, text)| reads(text)) {
+            let place = spec.params_place(name);
             problems.push(
-                Problem::warning("unused-stage", format!("no stage reads the dataset {name}"))
-                    .at(&spec.stages[name].place),
+                Problem::warning("unused-param", format!("nothing reads the param {name}"))
+                    .at(&place)
+                    .help(format!("`${{params.{name}}}` in the pipeline, `{{{{ params.{name} }}}}` in a template")),
             );
         }
     }
+}
+
+/// Warns of judges that their vendor may exchange: every score would change with them.
+fn warn_floating_judges(workspace: &Workspace, plan: &Plan, problems: &mut Vec<Problem>) {
+    let mut seen = BTreeSet::new();
+    for node in plan.nodes.iter().filter(|node| node.stage.kind() == "judge") {
+        for (_, name) in &node.callees {
+            let Some(model) = plan.spec.models.get(name).filter(|_| seen.insert(name.clone())) else { continue };
+            let Some(id) = model.model.as_deref().filter(|_| model.revision.is_none() && model.weights.is_empty())
+            else {
+                continue;
+            };
+            // Where there is an address, `floating-weights` has been said.
+            let is_hosted = model.base_url.is_none()
+                && model.api_key_env.is_none()
+                && build_provider(workspace, name, model, None, &|_| Ok(Digest::of(b"")))
+                    .is_ok_and(|provider| provider.is_remote());
+            if is_hosted && !is_dated(id) {
+                problems.push(
+                    Problem::warning("floating-judge", format!("judge {name}: `{id}` is a moving name; when the vendor puts another model behind it, all scores change"))
+                        .at(model.place.as_ref().unwrap_or(&plan.spec.stages[&node.stage_name].place))
+                        .help("take an id that ends in its date, as the vendor lists them, or say `revision:` what it is now"),
+                );
+            }
+        }
+    }
+}
+
+/// Returns true for an id that ends in a date or a build: `-2025-04-14`, `-20250929`, `-0613`, `@001`.
+fn is_dated(id: &str) -> bool {
+    let tail: String = id.chars().rev().take_while(|c| c.is_ascii_digit() || *c == '-').collect();
+    tail.chars().filter(char::is_ascii_digit).count() >= 4 || id.contains('@')
 }
 
 /// Looks for columns that are read and that no row has. Reads no further than it must.
@@ -296,6 +398,17 @@ pub fn check_data(plan: &Plan) -> Vec<Problem> {
             && seen_stages.insert(&node.stage_name)
         {
             wanted.entry(*root).or_default().extend(node.stage.columns());
+        }
+    }
+    let callees: BTreeSet<&str> =
+        plan.nodes.iter().flat_map(|node| node.callees.iter().map(|(_, model)| model.as_str())).collect();
+    for (name, model) in callees.into_iter().filter_map(|name| Some((name, plan.spec.models.get(name)?))) {
+        let digest = |path: &std::path::Path| std::fs::metadata(path).map(|_| Digest::of(b""));
+        let provider = build_provider(&plan.workspace, name, model, None, &digest);
+        if let (Ok(provider), Some(place)) = (provider, &model.place)
+            && let Err(message) = provider.check()
+        {
+            problems.push(Problem::error("bad-model", format!("model {name}: {message}")).at(place));
         }
     }
     for (root, reads) in wanted {

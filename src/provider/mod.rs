@@ -132,6 +132,11 @@ pub trait Provider: Send + Sync {
     /// Returns where calls go, for messages.
     fn endpoint(&self) -> String;
 
+    /// Finds what is wrong with the files that it reads.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Returns what to do about an API key that is not set.
     fn missing_key(&self) -> Option<String> {
         None

@@ -140,6 +140,10 @@ impl Provider for Replay {
         false
     }
 
+    fn check(&self) -> Result<(), String> {
+        self.recorded.get_or_init(|| self.load()).as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
     fn body(&self, request: &Request, out: &mut Vec<u8>) {
         local_body(request, out);
     }

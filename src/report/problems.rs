@@ -1,5 +1,7 @@
 //! Problems with their excerpts, in the look of rustc.
 
+use std::borrow::Cow;
+
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde_json::{Value, json};
 
@@ -31,22 +33,35 @@ fn one(problem: &Problem, renderer: &Renderer) -> String {
         .id(problem.code)
         .elements(Vec::<annotate_snippets::Element<'_>>::new());
     if let Some(place) = &problem.place {
-        let text = &place.source.text;
-        let start = crate::problem::floor_char(text, place.range.start);
-        let mut end = crate::problem::floor_char(text, place.range.end.max(start));
+        // What is secret is not repeated, as logs are kept.
+        let text = match problem.code {
+            "secret-in-spec" => Cow::Owned(without_line(&place.source.text, place.range.start)),
+            _ => Cow::Borrowed(place.source.text.as_str()),
+        };
+        let start = crate::problem::floor_char(&text, place.range.start);
+        let mut end = crate::problem::floor_char(&text, place.range.end.max(start));
         // A long value is marked in its first line only.
         if let Some(line) = text[start..end].find('\n') {
             end = start + line;
         }
-        let snippet = Snippet::source(text.as_str())
-            .path(place.source.path.as_str())
-            .annotation(AnnotationKind::Primary.span(start..end));
+        let snippet =
+            Snippet::source(text).path(place.source.path.as_str()).annotation(AnnotationKind::Primary.span(start..end));
         group = group.element(snippet);
     }
     if let Some(help) = &problem.help {
         group = group.element(Level::HELP.message(printable(help)));
     }
     renderer.render(&[group])
+}
+
+/// Returns a text in which a line shows nothing behind the word at an offset.
+fn without_line(text: &str, offset: usize) -> String {
+    let start = crate::problem::floor_char(text, offset);
+    let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+    let word_end = text[start..line_end]
+        .find(|c: char| !(c.is_alphanumeric() || "_-\"'".contains(c)))
+        .map_or(line_end, |at| start + at);
+    format!("{}{}{}", &text[..word_end], ": …", &text[line_end..])
 }
 
 /// Returns the `check` document.

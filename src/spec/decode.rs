@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_path_to_error::Segment;
 
-use super::tree::Node;
+use super::teach;
+use super::tree::{Node, NodeValue};
 use crate::problem::{Problem, did_you_mean, nearest, suggest};
 
 /// Options that people put beside `options:` instead of below it.
@@ -87,25 +88,42 @@ fn problem(tree: &Node, path: &[String], message: &str, unknown: Option<&str>, w
     if let Some(field) = unknown {
         let parent = tree.nearest(&path[..path.len() - 1]);
         let place = parent.entry(field).map_or(&node.place, |(key, _)| &key.place);
-        let near = did_you_mean(field, names.iter().copied());
+        let secrets = ["api_key", "apikey", "key", "token", "secret", "password", "authorization"];
+        if secrets.contains(&field.to_lowercase().replace('-', "_").as_str()) && names.contains(&"api_key_env") {
+            return Problem::error("secret-in-spec", format!("{what}: `{field}` puts a key into the spec"))
+                .at(place)
+                .help("put it into an environment variable and name that: `api_key_env: MY_KEY`; then make a new key, for this one may have been seen");
+        }
+        if names.contains(&"criteria") && parent.get("criteria").is_none() {
+            let help = format!("criteria stand one level below: `rubric: {{ criteria: {{ {field}: … }} }}`");
+            return Problem::error("unknown-field", format!("{what} has no field `{field}`")).at(place).help(help);
+        }
+        let near = match teach::alias(field, &names) {
+            Some(name) => Some(format!("it is called `{name}` here")),
+            None => did_you_mean(field, names.iter().copied()),
+        };
         let help = match nearest(field, OPTIONS.iter().copied()) {
             Some(option) if near.is_none() && names.contains(&"options") => {
                 Some(format!("what is sent to the server stands below options: `options: {{ {option}: … }}`"))
             }
-            _ => suggest(field, "it may have", names),
+            _ => near.or_else(|| suggest(field, "it may have", names)),
         };
         return Problem::error("unknown-field", format!("{what} has no field `{field}`")).at(place).maybe_help(help);
     }
     if let Some(field) = quoted(message, "missing field `") {
-        return Problem::error("missing-field", format!("{what} needs `{}`", dotted(path, &field))).at(&node.place);
+        return Problem::error("missing-field", format!("{what} needs `{}`", dotted(path, &field)))
+            .at(&node.place)
+            .maybe_help(teach::example(&field).map(str::to_owned));
     }
     if let Some(variant) = quoted(message, "unknown variant `") {
         let message = format!("{what}: `{}` cannot be `{variant}`", path.join("."));
-        return Problem::error("unknown-value", message).at(&node.place).maybe_help(suggest(
-            &variant,
-            "it can be",
-            names,
-        ));
+        let help = match variant.as_str() {
+            "reference" | "teacher" | "target" if names.contains(&"ceiling") => {
+                Some("the model that shows what can be hoped for is the `ceiling`".to_owned())
+            }
+            _ => suggest(&variant, "it can be", names),
+        };
+        return Problem::error("unknown-value", message).at(&node.place).maybe_help(help);
     }
     let field = if path.is_empty() { what.to_owned() } else { format!("{what}: `{}`", path.join(".")) };
     let expected = message.split_once(", expected ").map_or(message, |(_, expected)| expected);
@@ -116,7 +134,17 @@ fn problem(tree: &Node, path: &[String], message: &str, unknown: Option<&str>, w
     } else {
         format!("{field}: {message}")
     };
-    Problem::error("wrong-type", message).at(&node.place)
+    // What is decoded may be a field itself: "stage duel: `compare`".
+    let own = what.strip_suffix('`').and_then(|what| what.rsplit_once('`')).map(|(_, name)| name.to_owned());
+    let name = path.iter().rev().find(|part| part.parse::<usize>().is_err()).or(own.as_ref());
+    let help = match (name, &node.value) {
+        (Some(name), _) => teach::mended(name, node),
+        (None, NodeValue::Text(text)) if what.starts_with("model ") => {
+            Some(format!("{}: {{ provider: openai, model: {text} }}", what.trim_start_matches("model ")))
+        }
+        _ => None,
+    };
+    Problem::error("wrong-type", message).at(&node.place).maybe_help(help)
 }
 
 fn dotted(path: &[String], field: &str) -> String {
@@ -132,6 +160,7 @@ fn plain(expected: &str) -> &str {
         "i32" | "i64" => "a whole number",
         "f32" | "f64" => "a number",
         "a sequence" => "a list",
+        "a tuple of size 2" => "a list of two numbers",
         other if other.starts_with("struct ") => "a map",
         other => other,
     }

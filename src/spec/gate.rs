@@ -128,7 +128,15 @@ pub(super) fn parse(text: &str, place: &Place) -> Result<Gate, Problem> {
     let right = parser.sum()?;
     parser.spaces();
     if parser.at < text.len() {
-        return Err(parser.problem("one comparison is allowed, and something follows it"));
+        let problem = parser.problem("one comparison is allowed, and something follows it");
+        let rest = parser.rest();
+        let more = rest.strip_prefix("and ").or_else(|| rest.strip_prefix("&& "));
+        return Err(match more {
+            Some(more) => {
+                problem.instead(format!("- {}` and a second gate `- {}", text[..parser.at].trim(), more.trim()))
+            }
+            None => problem,
+        });
     }
     if left.terms().is_empty() && right.terms().is_empty() {
         return Err(parser.problem("the gate compares two numbers; name a value such as `stage.model.metric`"));
@@ -239,7 +247,11 @@ impl Parser<'_> {
             length += 1;
         }
         if rest[length..].starts_with('%') {
-            return Err(self.problem("write 0.8 instead of 80%"));
+            let share = rest[..length]
+                .parse::<f64>()
+                .map_or_else(|_| "0.8".to_owned(), |percent| (percent / 100.0).to_string());
+            let mended = format!("{}{share}{}", &self.text[..self.at], &rest[length + 1..]);
+            return Err(self.problem("shares are numbers from 0 to 1").instead(mended));
         }
         match rest[..length].parse::<f64>() {
             Ok(number) if number.is_finite() => {
@@ -264,6 +276,12 @@ impl Parser<'_> {
             if self.rest().starts_with(sign) {
                 self.at += sign.len();
                 return Ok(comparison);
+            }
+        }
+        for (wrong, right) in [("=>", ">="), ("=<", "<="), ("=", "=="), ("≥", ">="), ("≤", "<="), ("<>", "!=")] {
+            if self.rest().starts_with(wrong) {
+                let mended = format!("{}{right}{}", &self.text[..self.at], &self.rest()[wrong.len()..]);
+                return Err(self.problem(&format!("`{wrong}` is no comparison")).instead(mended));
             }
         }
         Err(self.problem("a comparison (>= <= > < == !=) was expected here"))
@@ -303,7 +321,7 @@ mod tests {
         for (text, expected) in [
             ("a.b.c", "comparison"),
             ("a.b.c >= ", "missing at the end"),
-            ("a.b.c >= 80%", "write 0.8"),
+            ("a.b.c >= 80%", "from 0 to 1"),
             ("a..c >= 1", "between its dots"),
             ("a.b.c >= 1 <= 2", "something follows"),
             ("(a.b >= 1", "`)` is missing"),

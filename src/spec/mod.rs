@@ -13,6 +13,7 @@ mod lock;
 mod model;
 mod params;
 mod pipeline;
+mod teach;
 mod toml;
 mod tree;
 mod workspace;

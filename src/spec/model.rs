@@ -96,6 +96,9 @@ pub struct ModelSpec {
     /// Where the model is declared.
     #[serde(skip)]
     pub place: Option<Place>,
+    /// Where its provider is named.
+    #[serde(skip)]
+    pub provider_place: Option<Place>,
 }
 
 /// Takes `revision: 3` for `"3"`.
@@ -125,6 +128,7 @@ pub(super) fn resolve(nodes: &IndexMap<String, Node>, problems: &mut Vec<Problem
         match decode::<ModelSpec>(&merged, &format!("model {name}")) {
             Ok(mut model) => {
                 model.place = Some(node.place.clone());
+                model.provider_place = merged.get("provider").map(|provider| provider.place.clone());
                 check(name, &model, &merged, problems);
                 models.insert(name.clone(), model);
             }

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use super::tree::{Node, NodeValue};
-use crate::problem::{Place, Problem, did_you_mean};
+use crate::problem::{Place, Problem, nearest};
 use crate::template::{from_json, to_json};
 
 /// Resolves every `${…}` below a node in place.
@@ -77,9 +77,17 @@ impl Resolver<'_> {
                 None => format!("`${{{expression}}}`: {}", error.kind()),
             },
         };
-        let name = expression.trim().strip_prefix("params.").unwrap_or(expression.trim());
-        let help = did_you_mean(name, self.params.keys().map(String::as_str))
-            .unwrap_or_else(|| format!("declare it: `params: {{ {name}: … }}`; only params can be read here"));
+        let expression_text = expression.trim();
+        let name = expression_text.rsplit_once('.').map_or(expression_text, |(_, name)| name);
+        let help = match nearest(name, self.params.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean `${{params.{near}}}`?"),
+            None if name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-') => {
+                format!(
+                    "declare it: `params: {{ {name}: … }}` and read `${{params.{name}}}`; only params can be read here"
+                )
+            }
+            None => "only params can be read here: `${params.size}`".to_owned(),
+        };
         self.problems.push(Problem::error("undefined-param", message).at(&narrow(place, expression)).help(help));
         None
     }

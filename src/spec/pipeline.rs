@@ -1,5 +1,6 @@
 //! From a pipeline file to a [`PipelineSpec`].
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::gate::{self, Gate};
 use super::model::{self, ModelSpec};
 use super::tree::{Node, NodeValue};
 use super::workspace::Workspace;
-use super::{params, yaml};
+use super::{params, teach, yaml};
 use crate::problem::{Place, Problem, Severity, Source, suggest};
 
 /// The largest spec file, in bytes: data belong into datasets.
@@ -29,6 +30,16 @@ pub struct PipelineSpec {
     pub models: IndexMap<String, ModelSpec>,
     pub stages: IndexMap<String, StageSpec>,
     pub gates: Vec<Gate>,
+    /// Names of stages and models that could not be read: what names them is no mistake of its own.
+    pub broken: BTreeSet<String>,
+    param_places: BTreeMap<String, Place>,
+}
+
+impl PipelineSpec {
+    /// Returns where a param is declared.
+    pub fn params_place(&self, name: &str) -> Place {
+        self.param_places.get(name).cloned().unwrap_or_else(|| Place::start_of(&self.source))
+    }
 }
 
 /// A stage as written.
@@ -114,7 +125,10 @@ fn pipeline(
     }
     for (key, _) in node.entries() {
         if !FIELDS.contains(&key.text.as_str()) {
-            let help = suggest(&key.text, "it may have", FIELDS.iter().copied());
+            let help = match teach::alias(&key.text, FIELDS) {
+                Some(name) => Some(format!("it is called `{name}` here")),
+                None => suggest(&key.text, "it may have", FIELDS.iter().copied()),
+            };
             problems.push(
                 Problem::error("unknown-field", format!("a pipeline has no field `{}`", key.text))
                     .at(&key.place)
@@ -123,6 +137,10 @@ fn pipeline(
         }
     }
     version(&node, source, problems);
+    let param_places = node
+        .get("params")
+        .map(|params| params.entries().iter().map(|(key, _)| (key.text.clone(), key.place.clone())).collect())
+        .unwrap_or_default();
     let params = read_params(&mut node, sets, problems);
     let mut model_nodes = map_of(&mut node, "models", problems);
     for (name, shared) in &workspace.models {
@@ -137,7 +155,8 @@ fn pipeline(
         names.insert(key.text, model);
     }
     let models = model::resolve(&names, problems);
-    let stages = read_stages(&mut node, &params, problems, source);
+    let mut broken: BTreeSet<String> = names.keys().filter(|name| !models.contains_key(*name)).cloned().collect();
+    let stages = read_stages(&mut node, &params, problems, source, &mut broken);
     let gates = read_gates(&mut node, &params, problems);
     let name = match node.get("name") {
         Some(name) if name.as_text().is_some_and(is_file_name) => name.as_text().unwrap_or_default().to_owned(),
@@ -154,7 +173,17 @@ fn pipeline(
             .map_or_else(|| "unnamed".to_owned(), |stem| stem.to_string_lossy().into_owned()),
     };
     let description = node.get("description").and_then(Node::as_text).map(str::to_owned);
-    Some(PipelineSpec { source: source.clone(), name, description, params, models, stages, gates })
+    Some(PipelineSpec {
+        source: source.clone(),
+        name,
+        description,
+        params,
+        models,
+        stages,
+        gates,
+        broken,
+        param_places,
+    })
 }
 
 fn is_file_name(name: &str) -> bool {
@@ -186,7 +215,8 @@ fn map_of(node: &mut Node, field: &str, problems: &mut Vec<Problem>) -> Vec<(sup
         Some(other) => {
             problems.push(
                 Problem::error("wrong-type", format!("`{field}` is {}, expected a map of names", other.sort()))
-                    .at(&other.place),
+                    .at(&other.place)
+                    .maybe_help(teach::as_map(field, &other)),
             );
             Vec::new()
         }
@@ -256,6 +286,7 @@ fn read_stages(
     params: &IndexMap<String, Value>,
     problems: &mut Vec<Problem>,
     source: &Arc<Source>,
+    broken: &mut BTreeSet<String>,
 ) -> IndexMap<String, StageSpec> {
     let had_stages = node.get("stages").is_some();
     let entries = map_of(node, "stages", problems);
@@ -275,18 +306,24 @@ fn read_stages(
                 Problem::error("wrong-type", format!("stage {} is {}, expected a map", key.text, settings.sort()))
                     .at(&settings.place),
             );
+            broken.insert(key.text);
             continue;
         }
         let Some(kind) = settings.remove("kind") else {
             problems.push(
-                Problem::error("missing-field", format!("stage {} needs `kind`", key.text))
-                    .at(&key.place)
-                    .help("kind: dataset, inference, metric or judge"),
+                Problem::error("missing-field", format!("stage {} needs `kind`", key.text)).at(&key.place).help(
+                    match settings.get("type").and_then(Node::as_text) {
+                        Some(kind) => format!("`kind: {kind}` instead of `type: {kind}`"),
+                        None => "kind: dataset, inference, metric or judge".to_owned(),
+                    },
+                ),
             );
+            broken.insert(key.text);
             continue;
         };
         let Some(kind_text) = kind.as_text() else {
             problems.push(Problem::error("wrong-type", format!("stage {}: `kind` is text", key.text)).at(&kind.place));
+            broken.insert(key.text);
             continue;
         };
         let stage = StageSpec {
@@ -309,7 +346,10 @@ fn read_gates(node: &mut Node, params: &IndexMap<String, Value>, problems: &mut 
     let NodeValue::List(items) = gates.value else {
         if !gates.is_null() {
             let message = format!("`gates` is {}, expected a list", gates.sort());
-            problems.push(Problem::error("wrong-type", message).at(&gates.place).help("- stage.model.metric >= 0.8"));
+            let help = gates
+                .as_text()
+                .map_or("gates: [stage.model.metric >= 0.8]".to_owned(), |text| format!("gates: [\"{text}\"]"));
+            problems.push(Problem::error("wrong-type", message).at(&gates.place).help(help));
         }
         return Vec::new();
     };

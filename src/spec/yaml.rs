@@ -57,6 +57,10 @@ fn syntax_problem(error: &serde_yaml::Error, source: &Arc<Source>) -> Problem {
         Some(location) => place_of_line(source, location.line() as usize, location.column() as usize),
         None => Place::start_of(source),
     };
+    if let Some(place) = unclosed_quote(source, place.range.start).filter(|_| message.contains("quoted")) {
+        let problem = Problem::error("yaml-syntax", "the quote that begins here is not closed in its line");
+        return problem.at(&place).help("close it with another `\"`");
+    }
     let line = line_text(source, place.range.start);
     let help = if message.contains("budget") || message.contains("nesting") || message.contains("depth") {
         Some(format!(
@@ -70,6 +74,24 @@ fn syntax_problem(error: &serde_yaml::Error, source: &Arc<Source>) -> Problem {
         None
     };
     Problem::error("yaml-syntax", message).at(&place).maybe_help(help)
+}
+
+/// Returns the first double quote, at or before an offset, that its line does not close.
+fn unclosed_quote(source: &Arc<Source>, offset: usize) -> Option<Place> {
+    let mut at = 0;
+    for line in source.text.split_inclusive('\n') {
+        if at > offset {
+            return None;
+        }
+        let quotes: Vec<usize> =
+            line.match_indices('"').map(|(quote, _)| quote).filter(|quote| !line[..*quote].ends_with('\\')).collect();
+        if quotes.len() % 2 == 1 && !line.trim_start().starts_with('#') {
+            let start = at + quotes[quotes.len() - 1];
+            return Some(Place { source: source.clone(), range: start..start + 1 });
+        }
+        at += line.len();
+    }
+    None
 }
 
 fn line_text(source: &Source, offset: usize) -> &str {

@@ -184,6 +184,7 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
 /// Finds a model that is not there, or that cannot be asked.
 pub(super) fn check_model(scope: &Scope<'_>, name: &str, place: &Place, is_asked: bool, problems: &mut Vec<Problem>) {
     match scope.models.get(name) {
+        None if scope.broken.contains(name) => {}
         None => {
             let help = suggest(name, "models there are", scope.models.keys().map(String::as_str))
                 .unwrap_or_else(|| "declare it under `models:`".to_owned());
@@ -518,6 +519,22 @@ impl Stage for Inference {
         match &self.source {
             Source::Ask(conversation) => conversation.prompts().flat_map(Prompt::sources).collect(),
             Source::Given(prompt) => prompt.sources().collect(),
+        }
+    }
+
+    fn warnings(&self) -> Vec<Problem> {
+        match &self.source {
+            Source::Ask(conversation) if conversation.row.is_empty() => {
+                let place = conversation.prompts().last().map_or(&self.input_place, |prompt| &prompt.place);
+                let message = "the prompt reads no column: every row asks the same";
+                vec![
+                    Problem::warning("constant-prompt", message)
+                        .at(place)
+                        .help("columns stand below `row`: `{{ row.question }}`"),
+                ]
+            }
+            Source::Ask(_) => Vec::new(),
+            Source::Given(prompt) => prompt.constant_warning().into_iter().collect(),
         }
     }
 

@@ -77,6 +77,8 @@ pub struct Scope<'a> {
     pub workspace: &'a Workspace,
     pub models: &'a IndexMap<String, ModelSpec>,
     pub params: &'a IndexMap<String, Value>,
+    /// Names of what could not be read: what names them is no mistake of its own.
+    pub broken: &'a BTreeSet<String>,
 }
 
 /// An artifact that a node reads.
@@ -87,6 +89,33 @@ pub struct Input {
     pub stage: String,
     pub model: Option<String>,
 }
+
+/// What other tools call a kind.
+pub const KIND_ALIASES: &[(&str, &str)] = &[
+    ("data", "dataset"),
+    ("rows", "dataset"),
+    ("source", "dataset"),
+    ("input", "dataset"),
+    ("llm", "inference"),
+    ("model", "inference"),
+    ("generate", "inference"),
+    ("generation", "inference"),
+    ("completion", "inference"),
+    ("prompt", "inference"),
+    ("task", "inference"),
+    ("eval", "metric"),
+    ("evaluation", "metric"),
+    ("metrics", "metric"),
+    ("score", "metric"),
+    ("scorer", "metric"),
+    ("assert", "metric"),
+    ("grader", "judge"),
+    ("rubric", "judge"),
+    ("llm_judge", "judge"),
+    ("model_graded", "judge"),
+    ("compare", "judge"),
+    ("pairwise", "judge"),
+];
 
 /// The part that a dataset's rows play.
 pub const ROWS: &str = "rows";
@@ -204,6 +233,11 @@ pub trait Stage: Send + Sync {
 
     /// Finds what is wrong with the stage and the models that it meets through its input.
     fn check_input(&self, _input: &dyn Stage, _of_input: &[String], _problems: &mut Vec<Problem>) {}
+
+    /// Finds what is allowed and hardly meant.
+    fn warnings(&self) -> Vec<Problem> {
+        Vec::new()
+    }
 
     /// Returns what a node reads, but for the rows at the root, which the plan adds.
     fn inputs(&self, model: Option<&str>) -> Vec<Input>;

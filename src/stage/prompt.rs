@@ -32,6 +32,17 @@ impl Prompt {
         place: &Place,
         variables: &[&str],
     ) -> Result<Prompt, Vec<Problem>> {
+        // A misnamed file would be sent to the model as the prompt itself.
+        const FILES: &[&str] = &[".txt", ".md", ".jinja", ".jinja2", ".prompt", ".tmpl", ".html", ".yaml", ".json"];
+        let lower = text.trim().to_lowercase();
+        if FILES.iter().any(|extension| lower.ends_with(extension))
+            && !lower.contains(|c: char| c.is_whitespace() || c == '{')
+        {
+            let stem = text.trim().rsplit_once('.').map_or(text, |(stem, _)| stem).trim_start_matches("templates/");
+            let message = format!("`{}` is a prompt of that very text: names of templates end in .j2", text.trim());
+            let help = format!("call the file templates/{stem}.j2 and write `{stem}.j2`");
+            return Err(vec![Problem::error("template-name", message).at(place).help(help)]);
+        }
         let template = Template::load(&scope.workspace.library, text, place, variables)?;
         Ok(Prompt { label: label.to_owned(), template, place: place.clone() })
     }
@@ -58,6 +69,20 @@ impl Prompt {
     ) -> Result<Prompt, Vec<Problem>> {
         let template = Template::load_expression(&scope.workspace.library, text, place, variables)?;
         Ok(Prompt { label: label.to_owned(), template, place: place.clone() })
+    }
+
+    /// Warns of a value that is the same for every row: a column's name without its braces.
+    pub fn constant_warning(&self) -> Option<Problem> {
+        let mut texts = self.template.texts();
+        let (_, text) = texts.next().filter(|_| texts.next().is_none())?;
+        let is_constant = !text.contains("{{") && !text.contains("{%");
+        let is_name = text.trim().chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
+        (is_constant && is_name).then(|| {
+            let name = text.trim().trim_start_matches("row.");
+            Problem::warning("constant-value", format!("`{}` is the text `{}` for every row", self.label, text.trim()))
+                .at(&self.place)
+                .help(format!("a column: `{}: \"{{{{ row.{name} }}}}\"`", self.label))
+        })
     }
 
     /// Returns the columns that it reads by name, with where it reads them.

@@ -247,8 +247,16 @@ impl Template {
             let mut problem =
                 Problem::error(used.kind.code(), format!("there is no {what} `{}` in this template", used.name));
             if used.kind == reads::NameKind::Variable {
-                problem =
-                    problem.maybe_help(suggest(&used.name, "here a template can read", variables.iter().copied()));
+                let near = crate::problem::did_you_mean(&used.name, variables.iter().copied());
+                let list = || format!("here a template can read: {}", variables.join(", "));
+                let is_column = variables.contains(&"row") && near.is_none();
+                problem = problem.help(match near {
+                    Some(near) => near,
+                    None if is_column => {
+                        format!("a column is `row.{}`; {}", used.name, list())
+                    }
+                    None => list(),
+                });
             } else {
                 problem =
                     problem.maybe_help(environment::suggest_name(&used.name, used.kind == reads::NameKind::Filter));
@@ -347,7 +355,9 @@ impl Template {
 
     fn problem(&self, error: &minijinja::Error, place: &Place) -> Problem {
         let error = self.error(error);
-        Problem::error("template-error", error.message).at(&error.place.unwrap_or_else(|| place.clone()))
+        let place = error.place.unwrap_or_else(|| place.clone());
+        let help = syntax_help(&error.message, &place, self.is_expression);
+        Problem::error("template-error", error.message).at(&place).maybe_help(help)
     }
 
     fn place_of_error(&self, name: &str, error: &minijinja::Error) -> Option<Place> {
@@ -419,6 +429,27 @@ fn find_line(yaml: &str, from: usize, line: &str) -> Option<usize> {
         at += candidate.len();
     }
     rest.find(line).map(|found| from + found)
+}
+
+/// Says what a syntax error mostly means.
+fn syntax_help(message: &str, place: &Place, is_expression: bool) -> Option<String> {
+    let text = &place.source.text;
+    let line_start = text[..crate::problem::floor_char(text, place.range.start)].rfind('\n').map_or(0, |at| at + 1);
+    let line = text[line_start..].lines().next().unwrap_or_default();
+    let help = if is_expression && line.contains("{{") {
+        "an expression stands here without braces: `row.language == \"en\"`"
+    } else if message.contains("unexpected `=`") {
+        "`==` compares, `{% set name = … %}` assigns"
+    } else if message.contains("unexpected `}`") || message.contains("end of variable block") {
+        "close it with both braces: `{{ row.question }}`"
+    } else if message.contains("end of block") && !message.contains("unexpected end") {
+        "close it with `%}`"
+    } else if message.contains("unexpected end of input") || message.contains("unknown statement") {
+        "every `{% if … %}` and `{% for … %}` needs its `{% endif %}` and `{% endfor %}`"
+    } else {
+        return None;
+    };
+    Some(help.to_owned())
 }
 
 /// Returns the inside of a text that is exactly one `{{ expr }}`.

@@ -23,7 +23,10 @@ fn is_committed(path: &str, text: &str) {
 }
 
 fn yaml(text: &str) -> Value {
-    serde_yaml::from_str(text).unwrap()
+    // As YAML 1.2, and editors, have it: `y` is text.
+    let mut options = serde_yaml::Options::default();
+    options.strict_booleans = true;
+    serde_yaml::from_str_with_options(text, options).unwrap()
 }
 
 #[test]

@@ -63,6 +63,20 @@ const TYPES: &[(&str, ColumnType, &str)] = &[
     ("map", ColumnType::Map, "a map"),
 ];
 
+/// What programming languages call them.
+const ALIASES: &[(&str, &str)] = &[
+    ("str", "text"),
+    ("string", "text"),
+    ("int", "integer"),
+    ("int64", "integer"),
+    ("float", "number"),
+    ("double", "number"),
+    ("bool", "boolean"),
+    ("array", "list"),
+    ("object", "map"),
+    ("dict", "map"),
+];
+
 /// A record that became a row: its line number and its columns as canonical JSON, under its id.
 pub(super) struct Taken {
     pub id: String,
@@ -115,7 +129,10 @@ impl Required {
                 None => problems.push(
                     Problem::error("unknown-type", format!("`require.{column}`: there is no column type `{name}`"))
                         .at(at)
-                        .maybe_help(suggest(name, "types there are", TYPES.iter().map(|(name, _, _)| *name))),
+                        .maybe_help(match ALIASES.iter().find(|(word, _)| *word == name.to_lowercase()) {
+                            Some((_, name)) => Some(format!("it is called `{name}` here")),
+                            None => suggest(name, "types there are", TYPES.iter().map(|(name, _, _)| *name)),
+                        }),
                 ),
             }
         };

@@ -202,8 +202,8 @@ fn load(workspace: &Workspace, file: &ScoreFile<'_>, columns: &BTreeSet<String>)
         place: whole.clone(),
         kind_place: whole.clone(),
     };
-    let (models, params) = (IndexMap::new(), IndexMap::new());
-    let scope = Scope { workspace, models: &models, params: &params };
+    let (models, params, broken) = (IndexMap::new(), IndexMap::new(), BTreeSet::new());
+    let scope = Scope { workspace, models: &models, params: &params, broken: &broken };
     let stage = stage_of(&spec, &scope).map_err(|found| problems.extend(found)).ok();
     let text = prediction.unwrap_or_else(|| "{{ row.prediction }}".to_owned());
     let prediction = Prompt::load_value(&scope, "--prediction", &text, &whole, &["row"]);

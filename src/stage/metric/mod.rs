@@ -117,6 +117,26 @@ struct MetricStage {
     by: Vec<(String, Place)>,
 }
 
+/// What other tools call a metric, with what to write.
+const ALIASES: &[(&str, &str)] = &[
+    ("accuracy", "`classification` has `.accuracy`; `exact_match` is the share that equals the reference"),
+    ("f1", "`classification` has `.f1_macro`, `.f1_micro`, `.f1_weighted` and `.f1.<label>`"),
+    ("f1_macro", "`classification` has `.f1_macro`"),
+    ("precision", "`classification` has `.precision_macro` and `.precision.<label>`"),
+    ("recall", "`classification` has `.recall_macro` and `.recall.<label>`"),
+    ("em", "it is called `exact_match` here"),
+    ("equals", "it is called `exact_match` here"),
+    ("includes", "it is called `contains` here"),
+    ("icontains", "`contains: { ignore_case: true }`"),
+    ("match", "`exact_match`, `contains` or `regex`"),
+    ("is-json", "it is called `json_valid` here"),
+    ("is_json", "it is called `json_valid` here"),
+    ("json", "`json_valid`, or `json_schema: { schema: data/reply.schema.json }`"),
+    ("schema", "`json_schema: { schema: data/reply.schema.json }`"),
+    ("mae", "`numeric` has `.error`, the mean absolute difference"),
+    ("words", "`length: { unit: words }`"),
+];
+
 /// One metric of the stage.
 struct Measure {
     /// As the user calls it.
@@ -200,7 +220,8 @@ fn entries(settings: &Node, what: &str, problems: &mut Vec<Problem>) -> Vec<(Str
                     "wrong-type",
                     format!("{what}: `metrics` is {}, expected a list of names or a map", metrics.sort()),
                 )
-                .at(&metrics.place),
+                .at(&metrics.place)
+                .help(format!("metrics: [{}]", metrics.as_text().unwrap_or("exact_match"))),
             );
             return Vec::new();
         }
@@ -248,7 +269,9 @@ fn measure(
         Some(node) => (node.as_text().unwrap_or_default().to_owned(), &node.place),
     };
     let Some(entry) = crate::metric::find(&kind_name) else {
-        let help = suggest(&kind_name, "metrics there are", METRICS.iter().map(|entry| entry.name));
+        let alias =
+            ALIASES.iter().find(|(word, _)| *word == kind_name.to_lowercase()).map(|(_, help)| (*help).to_owned());
+        let help = alias.or_else(|| suggest(&kind_name, "metrics there are", METRICS.iter().map(|entry| entry.name)));
         return Err(vec![
             Problem::error("unknown-metric", format!("there is no metric `{kind_name}`"))
                 .at(kind_place)
@@ -450,6 +473,18 @@ impl Stage for MetricStage {
         })
     }
 
+    fn warnings(&self) -> Vec<Problem> {
+        let mut places = Vec::new();
+        let mut warnings: Vec<Problem> = self.prompts().filter_map(|prompt| prompt.constant_warning()).collect();
+        // What the stage says for all its metrics is said once.
+        warnings.retain(|warning| {
+            let is_new = !places.contains(&warning.place);
+            places.push(warning.place.clone());
+            is_new
+        });
+        warnings
+    }
+
     fn unit(&self, value: &str) -> Option<Unit> {
         if value == "coverage" {
             return Some(Unit::Rate);
@@ -459,7 +494,8 @@ impl Stage for MetricStage {
             if part.is_empty() {
                 return measure.entry.has_value.then(|| (measure.entry.unit)(""));
             }
-            let part = part.strip_prefix('.').filter(|part| (measure.entry.has_part)(part))?;
+            let has_part = |part: &&str| (measure.entry.has_part)(part) && measure.metric.has_part(part);
+            let part = part.strip_prefix('.').filter(has_part)?;
             Some((measure.entry.unit)(part))
         })
     }
