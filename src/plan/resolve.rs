@@ -36,7 +36,10 @@ pub fn resolve(workspace: &Workspace, spec: PipelineSpec) -> (Option<Plan>, Vec<
                 problems.extend(find_term(&plan, term).err().filter(|_| is_judged));
             }
         }
-        warn_unused(&plan, &stages, &mut problems);
+        // What looks unused may be what an error hides.
+        if problems.iter().all(|problem| problem.severity != Severity::Error) {
+            warn_unused(&plan, &stages, &mut problems);
+        }
         warn_floating_judges(workspace, &plan, &mut problems);
         problems.extend(stages.values().flat_map(|stage| stage.warnings()));
     }

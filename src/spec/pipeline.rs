@@ -85,6 +85,7 @@ fn read(workspace: &Workspace, path: &str) -> Result<Arc<Source>, Box<Problem>> 
         return Err(Box::new(Problem::error("missing-file", format!("there is no pipeline {path}")).maybe_help(help)));
     };
     let problem = |message: String| Box::new(Problem::error("unreadable-spec", message));
+    let path = &*display_path(workspace, found);
     let size = std::fs::metadata(found).map_err(|error| problem(format!("failed to read {path}: {error}")))?.len();
     if size > MAX_SPEC {
         let message = format!("{path} has {size} bytes, a pipeline has at most {MAX_SPEC}");

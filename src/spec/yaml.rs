@@ -53,6 +53,11 @@ fn syntax_problem(error: &serde_yaml::Error, source: &Arc<Source>) -> Problem {
     if let Some((head, _)) = message.split_once(" at line ") {
         message = head.to_owned();
     }
+    if message.contains("budget breached: Nodes") || message.contains("budget breached: Events") {
+        message = "more than 100,000 values, those that aliases repeat counted".to_owned();
+    } else if message.contains("recursion limit") {
+        message = format!("nested deeper than {MAX_DEPTH} levels");
+    }
     let place = match error.location() {
         Some(location) => place_of_line(source, location.line() as usize, location.column() as usize),
         None => Place::start_of(source),
@@ -62,7 +67,9 @@ fn syntax_problem(error: &serde_yaml::Error, source: &Arc<Source>) -> Problem {
         return problem.at(&place).help("close it with another `\"`");
     }
     let line = line_text(source, place.range.start);
-    let help = if message.contains("budget") || message.contains("nesting") || message.contains("depth") {
+    let is_large =
+        ["budget", "nesting", "depth", "nested deeper", "100,000 values"].iter().any(|word| message.contains(word));
+    let help = if is_large {
         Some(format!(
             "a spec nests at most {MAX_DEPTH} levels and holds at most 100,000 values; move data into a dataset file"
         ))

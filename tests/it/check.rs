@@ -18,6 +18,11 @@ fn workspace() -> Workspace {
         .write("templates/ask.j2", "Q: {{ row.question }}")
         .write("templates/broken.j2", "line one\n{% if row.question %}\nnever ends")
         .write("templates/typo.j2", "{{ row.qestion }}")
+        .write("data/bad.jsonl", "{\"a\": 1}\n{\"a\": 2, \"a\": 3}\n")
+        .write("data/latin.csv", b"a\n\xe9\n")
+        .write("data/notes.txt", "a")
+        .write("templates/large.j2", "x".repeat(70_000))
+        .write("templates/latin.j2", b"\xe9")
         .write("templates/outer.j2", "{% include 'typo.j2' %}");
     workspace
 }
@@ -53,6 +58,67 @@ fn every_message_has_its_fixture() {
         seen += 1;
     }
     assert!(seen >= 20, "{seen}");
+}
+
+/// Mistakes that stand in no pipeline: on the command line, in etalon.toml.
+#[test]
+fn the_other_messages_have_their_snapshot() {
+    let workspace = workspace();
+    workspace.write("pipelines/p.yaml", std::fs::read("tests/check/ok_plain.yaml").unwrap());
+    workspace.write("predictions.csv", "a,b\n1,2\n");
+    let mut said = String::new();
+    let mut say = |arguments: &[&str], code: i32| {
+        let ran = workspace.etalon(arguments).code(code);
+        said.push_str(&format!("$ etalon {}\n{}\n", arguments.join(" "), ran.stderr));
+    };
+    say(&["check", "p", "--set", "sise=3"], 2);
+    say(&["check", "q"], 2);
+    say(&["run", "p", "--only", "anwsers"], 2);
+    say(&["score", "predictions.csv", "--metric", "exact_match"], 2);
+    say(&["score", "predictions.csv", "--metric", "f1", "--prediction", "a", "--reference", "c"], 2);
+    workspace.write("pipelines/big.yaml", "# comment\n".repeat(500_000));
+    say(&["check", "big"], 2);
+    workspace.write("pipelines/latin.yaml", b"\xe9");
+    say(&["check", "latin"], 2);
+    workspace.write("etalon.toml", "[models.base\n");
+    say(&["check", "p"], 2);
+    workspace.write("etalon.toml", "cahce = \"x\"\n");
+    say(&["check", "p"], 2);
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check/snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.bind(|| insta::assert_snapshot!("the_other_messages", said));
+    // For programs: one document, also where the command line cannot be read.
+    for arguments in
+        [&["run", "--format", "json"][..], &["check", "q", "--format=json"], &["no-such-command", "--format", "json"]]
+    {
+        let json = workspace.etalon(arguments).code(2).json();
+        assert!(json["problems"][0]["message"].is_string(), "{arguments:?}: {json}");
+    }
+}
+
+/// Every code that the source can say stands in a snapshot, so that somebody has read it.
+#[test]
+fn every_code_has_its_snapshot() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let snapshots: String =
+        files(&root.join("tests/check/snapshots")).iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let mut missing = Vec::new();
+    for file in files(&root.join("src")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for piece in code.split("Problem::error(").chain(code.split("Problem::warning(")).skip(1) {
+            let word = piece.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next()).unwrap_or_default();
+            let is_code = !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+            // Those of programs alone have no text.
+            if is_code && !["usage", "failed"].contains(&word) && !snapshots.contains(&format!("[{word}]")) {
+                missing.push(word.to_owned());
+            }
+        }
+    }
+    missing.sort();
+    missing.dedup();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
