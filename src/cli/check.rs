@@ -21,7 +21,10 @@ pub(super) fn run(global: &Global, arguments: &CheckArgs) -> Result<u8, Exit> {
     let workspace = Workspace::open(global.workspace.as_deref())?;
     let pipelines = if arguments.pipelines.is_empty() { all(&workspace) } else { arguments.pipelines.clone() };
     if pipelines.is_empty() {
-        return Err(Exit::usage("there is no pipeline in pipelines/", Some("write one, or name a file".to_owned())));
+        return Err(Exit::usage(
+            "there is no pipeline in pipelines/",
+            Some("`etalon init` writes one to begin with; or name a file".to_owned()),
+        ));
     }
     let mut problems: Vec<Problem> = Vec::new();
     for pipeline in &pipelines {
@@ -42,7 +45,11 @@ pub(super) fn run(global: &Global, arguments: &CheckArgs) -> Result<u8, Exit> {
             let names = pipelines.join(", ");
             match (errors, warnings) {
                 (0, 0) => print(&format!("{names}: no problems")),
-                (errors, warnings) => print(&format!("{names}: {errors} errors, {warnings} warnings")),
+                (errors, warnings) => {
+                    let counted =
+                        |n: usize, word: &str| if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") };
+                    print(&format!("{names}: {}, {}", counted(errors, "error"), counted(warnings, "warning")));
+                }
             }
         }
     }

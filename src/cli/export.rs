@@ -59,7 +59,12 @@ pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
     let (plan, _) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
     let store = open::store(&plan)?;
     let nodes = selected(&plan, &arguments.stage, arguments.model.as_deref())?;
-    let session = runtime()?.block_on(Session::open(plan.clone(), store, Options::default(), Mode::Dry))?;
+    let session = runtime()?.block_on(Session::open(
+        plan.clone(),
+        store,
+        Options { is_offline: true, ..Options::default() },
+        Mode::Dry,
+    ))?;
     let mut found: Vec<(usize, Found)> = Vec::new();
     for index in nodes {
         let name = &plan.nodes[index].name;
@@ -85,20 +90,34 @@ pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
         rows.write(writer(arguments.to, out, columns)?)?;
         return Ok(exit::OK);
     };
+    if path.parent().is_some_and(|parent| !parent.as_os_str().is_empty() && !parent.is_dir()) {
+        return Err(Exit::usage(format!("there is no folder for {}", path.display()), None));
+    }
     // Whole or not at all: a file that is read meanwhile is the old one.
     let failed =
         |error: &dyn std::fmt::Display| Exit::internal(&format!("failed to write {}: {error}", path.display()));
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let tmp = directory.join(format!(".{name}.{}", std::process::id()));
+    // A pipe or a device is written to, never replaced.
+    let is_special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+    let tmp = if is_special { path.clone() } else { directory.join(format!(".{name}.{}", std::process::id())) };
     let write = || -> Result<u64, Exit> {
-        let file = File::create(&tmp).map_err(|error| failed(&error))?;
+        let file = File::options()
+            .write(true)
+            .create(!is_special)
+            .truncate(!is_special)
+            .open(&tmp)
+            .map_err(|error| failed(&error))?;
         let count = rows.write(writer(arguments.to, BufWriter::new(file), columns)?)?;
-        std::fs::rename(&tmp, path).map_err(|error| failed(&error))?;
+        if !is_special {
+            std::fs::rename(&tmp, path).map_err(|error| failed(&error))?;
+        }
         Ok(count)
     };
     let count = write().inspect_err(|_| {
-        let _ = std::fs::remove_file(&tmp);
+        if !is_special {
+            let _ = std::fs::remove_file(&tmp);
+        }
     })?;
     match global.format {
         Format::Text => talk(&format!("{count} rows → {}", path.display())),

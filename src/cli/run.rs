@@ -76,7 +76,7 @@ fn watched(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut B
         let changed = runtime.block_on(async {
             tokio::select! {
                 path = watch::change(&workspace, &arguments.pipeline, read, &before) => Some(path),
-                _ = tokio::signal::ctrl_c() => None,
+                () = signalled() => None,
             }
         });
         let Some(path) = changed else {
@@ -84,6 +84,17 @@ fn watched(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut B
         };
         if global.volume() != Volume::Quiet {
             talk(&format!("\n── {} changed", path.display()));
+        }
+    }
+}
+
+/// Waits for an interrupt or a request to end.
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    if let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
     }
 }

@@ -64,6 +64,9 @@ fn parse_metric(text: &str) -> Result<(String, Map<String, Value>), String> {
 
 pub(super) fn run(global: &Global, arguments: &ScoreArgs) -> Result<u8, Exit> {
     let workspace = Workspace::open(global.workspace.as_deref())?;
+    if !arguments.file.is_file() {
+        return Err(Exit::usage(format!("there is no file {}", arguments.file.display()), None));
+    }
     let format = match &arguments.input_format {
         None => None,
         Some(name) => Some(dataset::find(name).ok_or_else(|| {

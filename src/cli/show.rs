@@ -65,7 +65,12 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
     let store = open::store(&plan)?;
     let nodes = selected(&plan, &arguments.stage, arguments.model.as_deref())?;
     let filter = arguments.filter.as_deref().map(|text| load_filter(&plan.workspace.library, text)).transpose()?;
-    let session = runtime()?.block_on(Session::open(plan.clone(), store, Options::default(), Mode::Dry))?;
+    let session = runtime()?.block_on(Session::open(
+        plan.clone(),
+        store,
+        Options { is_offline: true, ..Options::default() },
+        Mode::Dry,
+    ))?;
     let mut is_missing = false;
     for index in nodes {
         let name = &plan.nodes[index].name;

@@ -28,10 +28,12 @@ pub(super) fn run(global: &Global, arguments: &WhyArgs) -> Result<u8, Exit> {
     let store = open::store(&plan)?;
     let options = Options { only: Some(arguments.node.clone()), ..Options::default() };
     let runtime = runtime()?;
-    let session = Arc::new(runtime.block_on(Session::open(plan, store, options, Mode::Dry))?);
     let mut found = Vec::new();
     for node in nodes {
-        found.push(runtime.block_on(execute::why(session.clone(), node))?);
+        // What one plan has counted is not counted again: each has its own.
+        let session = Session::open(plan.clone(), store.clone(), options.clone(), Mode::Dry);
+        let session = Arc::new(runtime.block_on(session)?);
+        found.push(runtime.block_on(execute::why(session, node))?);
     }
     match global.format {
         Format::Text => {

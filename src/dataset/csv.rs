@@ -16,15 +16,21 @@ pub(super) fn open(input: Input) -> std::io::Result<Records> {
         Err(error) => return Ok(bad_file(1, format!("failed to read: {error}"))),
     };
     let header = first.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let is_crlf = header.ends_with(b"\r");
     let delimiter = if !header.contains(&b',') && header.contains(&b';') { b';' } else { b',' };
-    open_delimited(Box::new(input), delimiter)
+    open_delimited(Box::new(input), delimiter, is_crlf)
 }
 
 pub(super) fn open_tabs(input: Input) -> std::io::Result<Records> {
-    open_delimited(input, b'\t')
+    let mut input = BufReader::with_capacity(1 << 18, input);
+    let is_crlf = match input.fill_buf() {
+        Ok(first) => first.split(|byte| *byte == b'\n').next().unwrap_or_default().ends_with(b"\r"),
+        Err(error) => return Ok(bad_file(1, format!("failed to read: {error}"))),
+    };
+    open_delimited(Box::new(input), b'\t', is_crlf)
 }
 
-fn open_delimited(input: Input, delimiter: u8) -> std::io::Result<Records> {
+fn open_delimited(input: Input, delimiter: u8, is_crlf: bool) -> std::io::Result<Records> {
     let mut reader =
         ReaderBuilder::new().delimiter(delimiter).flexible(true).buffer_capacity(1 << 18).from_reader(input);
     let header = match reader.byte_headers() {
@@ -46,7 +52,8 @@ fn open_delimited(input: Input, delimiter: u8) -> std::io::Result<Records> {
         return Ok(bad_file(1, format!("two columns are called `{repeated}`")));
     }
     let records = reader.into_byte_records().map(move |record| match record {
-        Ok(record) => parse(&record, &names),
+        // The reader counts a line once it has passed its line feed: behind `\r` that is a record late.
+        Ok(record) => parse(&record, &names, u64::from(is_crlf)),
         Err(error) => {
             let line = error.position().map_or(0, csv::Position::line);
             Err(BadRow::end(line, format!("failed to read: {error}")))
@@ -55,16 +62,20 @@ fn open_delimited(input: Input, delimiter: u8) -> std::io::Result<Records> {
     Ok(Box::new(records))
 }
 
-fn parse(record: &ByteRecord, names: &[String]) -> Result<Record, BadRow> {
-    let line = record.position().map_or(0, csv::Position::line);
+fn parse(record: &ByteRecord, names: &[String], late: u64) -> Result<Record, BadRow> {
+    let line = record.position().map_or(0, csv::Position::line) + late;
     if record.len() != names.len() {
         let message = format!("{} fields, the header has {}", record.len(), names.len());
         return Err(BadRow::new(line, message));
     }
     let mut columns = Map::new();
     for (name, field) in names.iter().zip(record) {
-        let text =
-            std::str::from_utf8(field).map_err(|_| BadRow::new(line, format!("column `{name}` is not UTF-8")))?;
+        let text = std::str::from_utf8(field).map_err(|_| {
+            BadRow::new(
+                line,
+                format!("column `{name}` is not UTF-8 (`iconv -f cp1252 -t utf-8` converts what Windows writes)"),
+            )
+        })?;
         columns.insert(name.clone(), Value::from(text));
     }
     Ok(Record::new(line, columns))

@@ -39,6 +39,11 @@ const SPLITS: &[(&str, &[&str])] = &[
     ("test", &["test", "testing", "eval", "evaluation"]),
 ];
 
+/// What a repository holds at a commit, as the hub said it.
+const LISTING: &str = ".etalon-listing.json";
+/// A hub that says nothing for this long is gone.
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// Attempts per request.
 const ATTEMPTS: u32 = 3;
 
@@ -86,12 +91,21 @@ impl Hub {
 
     /// Returns the files of a dataset at a commit, where they are all on this machine.
     pub fn files(&self, dataset: &HubDataset, commit: &str) -> Option<Vec<PathBuf>> {
-        self.folders(dataset, commit).into_iter().find_map(|folder| {
-            let mut names = Vec::new();
-            list(&folder, &folder, &mut names);
+        let folders = self.folders(dataset, commit);
+        // What the repository holds is known once the hub has said it: what was downloaded before says
+        // nothing about what there is.
+        if let Ok(text) = std::fs::read(folders[0].join(LISTING)) {
+            let names: Vec<String> = serde_json::from_slice(&text).ok()?;
             let chosen = dataset.choose(&names).ok()?;
-            is_whole(&chosen).then(|| chosen.iter().map(|name| folder.join(name)).collect())
-        })
+            return chosen
+                .iter()
+                .map(|name| folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file()))
+                .collect();
+        }
+        let mut names = Vec::new();
+        list(&folders[1], &folders[1], &mut names);
+        let chosen = dataset.choose(&names).ok()?;
+        is_whole(&chosen).then(|| chosen.iter().map(|name| folders[1].join(name)).collect())
     }
 
     /// Makes sure that a dataset is on this machine; returns the commit that it is pinned to. `pin` is
@@ -113,6 +127,11 @@ impl Hub {
         let siblings = answer["siblings"].as_array().into_iter().flatten();
         let names: Vec<String> = siblings.filter_map(|file| file["rfilename"].as_str().map(str::to_owned)).collect();
         let [folder, _] = self.folders(dataset, &commit);
+        let failed = |error: std::io::Error| format!("failed to write below {}: {error}", folder.display());
+        std::fs::create_dir_all(&folder).map_err(failed)?;
+        let listing = serde_json::to_vec(&names).expect("names are JSON");
+        let tmp = folder.join(format!("{LISTING}.{}", std::process::id()));
+        std::fs::write(&tmp, listing).and_then(|()| std::fs::rename(&tmp, folder.join(LISTING))).map_err(failed)?;
         for name in dataset.choose(&names)? {
             // Names come from elsewhere: none may lead out of the folder.
             if Path::new(&name).components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
@@ -144,7 +163,12 @@ impl Hub {
             if let Ok(token) = std::env::var("HF_TOKEN") {
                 request = request.bearer_auth(token.trim());
             }
-            match request.send().await {
+            let answer = tokio::time::timeout(SILENCE, request.send()).await;
+            let Ok(answer) = answer else {
+                problem = format!("{url} did not answer within {} s", SILENCE.as_secs());
+                continue;
+            };
+            match answer {
                 Ok(response) if response.status().is_success() => return Ok(response),
                 Ok(response) => {
                     problem = format!("{url} answered {}", response.status());
@@ -164,7 +188,9 @@ impl Hub {
     }
 
     async fn get(&self, url: &str) -> Result<Vec<u8>, String> {
-        let body = self.send(url).await?.bytes().await;
+        let response = self.send(url).await?;
+        let body = tokio::time::timeout(SILENCE, response.bytes()).await;
+        let body = body.map_err(|_| format!("{url} broke off: silent for {} s", SILENCE.as_secs()))?;
         body.map(|bytes| bytes.to_vec()).map_err(|error| format!("{url} broke off: {}", cause(&error)))
     }
 
@@ -178,9 +204,10 @@ impl Hub {
         let tmp = path.with_extension(format!("part{}", std::process::id()));
         let write = async {
             let mut file = tokio::fs::File::create(&tmp).await.map_err(failed)?;
-            while let Some(chunk) =
-                response.chunk().await.map_err(|error| format!("{url} broke off: {}", cause(&error)))?
-            {
+            loop {
+                let chunk = tokio::time::timeout(SILENCE, response.chunk()).await;
+                let chunk = chunk.map_err(|_| format!("{url} broke off: silent for {} s", SILENCE.as_secs()))?;
+                let Some(chunk) = chunk.map_err(|error| format!("{url} broke off: {}", cause(&error)))? else { break };
                 file.write_all(&chunk).await.map_err(failed)?;
             }
             file.sync_all().await.map_err(failed)?;

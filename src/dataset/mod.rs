@@ -202,13 +202,18 @@ mod tests {
             [
                 r#"2 {"id":"007","text":"a\nb"}"#,
                 "line 4: 3 fields, the header has 2",
-                "line 5: column `text` is not UTF-8",
+                "line 5: column `text` is not UTF-8 (`iconv -f cp1252 -t utf-8` converts what Windows writes)",
                 r#"6 {"id":"3","text":"ok"}"#
             ]
         );
         assert_eq!(read("a.csv", b"a,a\n1,2\n"), ["line 1: two columns are called `a`"]);
         assert!(read("a.csv", b"").is_empty());
         assert_eq!(read("a.csv", b"a;b\n1,5;x\n"), [r#"2 {"a":"1,5","b":"x"}"#], "as spreadsheets write it");
+        assert_eq!(
+            read("a.csv", b"a,b\r\n1,\"x\r\ny\"\r\n2\r\n")[1],
+            "line 4: 1 fields, the header has 2",
+            "as Excel writes it"
+        );
         assert!(read("a.csv", b"\xff\xfea\0,\0")[0].contains("save it as UTF-8"));
     }
 

@@ -179,7 +179,12 @@ async fn one(
             None => "refreshed".to_owned(),
             Some(Lookup::Hit(manifest)) if manifest.counts.failed == 0 => {
                 forecast.state = State::Hit;
-                forecast.reason = "unchanged".to_owned();
+                let is_other = session.options.since.is_some() && records.last_key(&node.name) != Some(digest);
+                forecast.reason = if is_other {
+                    reason(session, records, index, &fingerprint, &inputs, true)
+                } else {
+                    "unchanged".to_owned()
+                };
                 forecast.rows = manifest.counts.rows;
                 return Ok((forecast, Some(Known { manifest: *manifest, is_settled: true })));
             }

@@ -43,7 +43,13 @@ pub fn find_rows(session: &Session, index: usize) -> Result<Option<Found>, Stage
                 None => is_current = false,
             }
         }
-        if is_current && let Lookup::Hit(manifest) = session.store.lookup(&session.fingerprint(node, &inputs)?.key()) {
+        // What cannot be known any more (a server that is off, a file that is gone) is no reason to hide rows.
+        let key = if is_current {
+            session.fingerprint(node, &inputs).ok().map(|fingerprint| fingerprint.key())
+        } else {
+            None
+        };
+        if let Some(Lookup::Hit(manifest)) = key.map(|key| session.store.lookup(&key)) {
             known[node] = Some((*manifest, false));
         } else {
             known[node] = last(node).map(|manifest| (manifest, true));

@@ -56,7 +56,7 @@ impl Session {
         let digests = store.file_digests();
         let called = plan.nodes.iter().zip(&selected).filter(|(_, is_selected)| **is_selected);
         let called = called.flat_map(|(node, _)| node.callees.iter().map(|(_, model)| model.as_str())).collect();
-        let probes = probe(&plan, &digests, called).await;
+        let probes = probe(&plan, &store, &digests, called, options.is_offline).await;
         let is_offline = options.is_offline;
         let prepared = plan.nodes.iter().enumerate().filter(|(index, _)| selected[*index]).map(|(index, node)| {
             let workspace = &plan.workspace;
@@ -242,14 +242,23 @@ fn model_spec<'a>(plan: &'a Plan, model: &str) -> Result<&'a ModelSpec, StageErr
 type Probes = BTreeMap<String, Result<Map<String, Value>, String>>;
 
 /// Asks the servers of models with `probe: true`, side by side.
-async fn probe(plan: &Plan, digests: &FileDigests, models: BTreeSet<&str>) -> Probes {
+///
+/// Offline the last answer counts.
+async fn probe(plan: &Plan, store: &Store, digests: &FileDigests, models: BTreeSet<&str>, is_offline: bool) -> Probes {
     let probed = models.into_iter().filter(|model| plan.spec.models.get(*model).is_some_and(|spec| spec.probe));
     let asked = probed.map(|model| async move {
         let asked = async {
             let spec = model_spec(plan, model).map_err(|error| error.to_string())?;
             let provider = build_provider(&plan.workspace, model, spec, None, &|path| digests.of(path))
                 .map_err(|error| error.message)?;
-            provider.probe().await.map_err(|error| error.message)
+            let kept = Digest::of_json("etalon.probe", &Value::Object(provider.identity()));
+            if is_offline {
+                let unknown = || "offline, and its server has never been probed".to_owned();
+                return store.probe(&kept).ok_or_else(unknown);
+            }
+            let said = provider.probe().await.map_err(|error| error.message)?;
+            store.keep_probe(&kept, &said).map_err(|error| error.to_string())?;
+            Ok(said)
         };
         (model.to_owned(), asked.await)
     });

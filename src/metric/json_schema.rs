@@ -65,10 +65,36 @@ impl Files {
 impl Retrieve for Files {
     fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
         match uri.as_str().strip_prefix(BASE) {
-            Some(name) => Ok(self.read(name)?),
+            Some(name) => Ok(self.read(&decoded(name))?),
             None => Err(format!("{uri} is on another machine: put it into a file of the workspace").into()),
         }
     }
+}
+
+/// Writes a path as a part of an address.
+fn encoded(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    path.bytes().map(|byte| if plain(byte) { (byte as char).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// Reads a path of an address.
+fn decoded(path: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = path.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        match hex.filter(|_| *first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn build(settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, MetricError> {
@@ -80,7 +106,7 @@ fn build(settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, 
     };
     let files = Files { root: root.to_owned(), read: Arc::default() };
     let (schema, base) = match settings.get("schema") {
-        Some(Value::String(name)) => (files.read(name).map_err(bad)?, format!("{BASE}{name}")),
+        Some(Value::String(name)) => (files.read(name).map_err(bad)?, format!("{BASE}{}", encoded(name))),
         Some(schema @ (Value::Object(_) | Value::Bool(_))) => (schema.clone(), BASE.to_owned()),
         _ => return Err(bad("`schema` is a file, or a schema".to_owned())),
     };
@@ -120,13 +146,18 @@ fn failure(error: &ValidationError<'_>) -> String {
 }
 
 impl JsonSchema {
-    /// Returns how a text fails; none where it is valid.
-    fn failures(&self, value: &Value) -> Vec<String> {
-        let mut failures: Vec<String> =
-            self.validator.iter_errors(value).take(MAX_FAILURES).map(|error| failure(&error)).collect();
+    /// Returns how a value fails, nothing where it is valid; none where a pattern takes too many steps.
+    fn failures(&self, value: &Value) -> Option<Vec<String>> {
+        let mut failures = Vec::new();
+        for error in self.validator.iter_errors(value).take(MAX_FAILURES) {
+            if matches!(error.kind(), ValidationErrorKind::BacktrackLimitExceeded { .. }) {
+                return None;
+            }
+            failures.push(failure(&error));
+        }
         failures.sort();
         failures.dedup();
-        failures
+        Some(failures)
     }
 }
 
@@ -135,19 +166,24 @@ impl Metric for JsonSchema {
         let no_json = || vec![NO_JSON.to_owned()];
         let read = |text: &str| match serde_json::from_str::<Value>(text) {
             Ok(value) => self.failures(&value),
-            Err(_) => no_json(),
+            Err(_) => Some(no_json()),
         };
         let (strict, fenced) = match scored.prediction {
-            None => (no_json(), no_json()),
+            None => (Some(no_json()), Some(no_json())),
             Some(Value::String(text)) => {
                 let strict = read(text);
-                let fenced = if strict.as_slice() == [NO_JSON] { read(unfenced(text)) } else { strict.clone() };
+                let is_text = strict.as_ref().is_some_and(|strict| strict.as_slice() == [NO_JSON]);
+                let fenced = if is_text { read(unfenced(text)) } else { strict.clone() };
                 (strict, fenced)
             }
             Some(value) => {
                 let failures = self.failures(value);
                 (failures.clone(), failures)
             }
+        };
+        // Nobody knows.
+        let (Some(strict), Some(fenced)) = (strict, fenced) else {
+            return Ok(None);
         };
         // Behind the fence more can be said of what is wrong.
         let failures = if strict.as_slice() == [NO_JSON] && !fenced.is_empty() { &fenced } else { &strict };
@@ -243,6 +279,8 @@ mod tests {
         let settings = json!({"schema": "data/a.json"});
         let metric = build(settings.as_object().unwrap(), directory.path()).map_err(|error| error.message).unwrap();
         assert_eq!((score(&*metric, "\"x\"")[0].as_u64(), score(&*metric, "1")[0].as_u64()), (Some(1), Some(0)));
+        std::fs::write(directory.path().join("data/é b.json"), r#"{"$ref": "b.json#/$defs/name"}"#).unwrap();
+        assert!(build(json!({"schema": "data/é b.json"}).as_object().unwrap(), directory.path()).is_ok());
         let files = metric.files();
         let names: Vec<&str> = files[0].1.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["data/a.json", "data/b.json"]);

@@ -58,7 +58,11 @@ struct Numeric {
 }
 
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"[-+−]?[$€£¥]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+|\d|\.)(?:[eE][-+]?\d+)?%?").expect("a valid pattern")
+    // Thousands first; a sign only where no digit or letter stands before it (`3-5`, `2024-01-05`).
+    Regex::new(
+        r"(?:(?:^|[^\w.])[-+−])?[$€£¥]?(?:\d{1,3}(?:,\d{3})+\b(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?%?",
+    )
+    .expect("a valid pattern")
 });
 
 fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
@@ -110,7 +114,10 @@ impl Numeric {
             return number.as_f64();
         }
         let text = text(value);
-        let mut found = NUMBER.find_iter(&text).filter_map(|found| parse(found.as_str()));
+        // What stands before a sign belongs to the match, and to no number.
+        let trimmed =
+            |found: &str| parse(found.trim_start_matches(|c: char| !(c.is_ascii_digit() || "-+−.$€£¥".contains(c))));
+        let mut found = NUMBER.find_iter(&text).filter_map(|found| trimmed(found.as_str()));
         match extract {
             Extract::Whole => parse(&text),
             Extract::First => found.next(),
@@ -202,6 +209,21 @@ mod tests {
         let answer = json!("First 12, then 1,000.5. So the answer is $1,012.50.");
         assert_eq!(score(json!({"extract": "last"}), answer.clone(), json!(1012.5)), Some(json!([1, 0.0])));
         assert_eq!(score(json!({"extract": "first"}), answer, json!("12")), Some(json!([1, 0.0])));
+        for (text, first, last) in [
+            ("The answer is 1,234", 1234.0, 1234.0),
+            ("#### 12,345", 12345.0, 12345.0),
+            ("$1,000 per year, 10,000 people", 1000.0, 10000.0),
+            ("1,234,567 and -5", 1234567.0, -5.0),
+            ("between 3-5", 3.0, 5.0),
+            ("on 2024-01-05", 2024.0, 5.0),
+            ("x=-2.5e3, y=.5", -2500.0, 0.5),
+            ("costs -$7.", -7.0, -7.0),
+        ] {
+            for (extract, expected) in [("first", first), ("last", last)] {
+                let scored = score(json!({ "extract": extract }), json!(text), json!(expected));
+                assert_eq!(scored, Some(json!([1, 0.0])), "{extract} of {text}");
+            }
+        }
         for settings in [json!({"tolerance": -1}), json!({"tolerance": "a"}), json!({"extract": "middle"})] {
             assert!(build(settings.as_object().unwrap(), Path::new(".")).is_err(), "{settings}");
         }

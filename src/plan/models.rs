@@ -101,7 +101,11 @@ fn weights(
             let what = if path.is_dir() { "holds no weights" } else { "names no file or folder" };
             return Err(BuildError {
                 message: format!("`weights: {pattern}` {what}"),
-                help: Some("a file, a folder or a glob, from the workspace: `weights: out/iter-3`".to_owned()),
+                help: Some(
+                    "a file, a folder or a glob, from the workspace; where the weights are on another machine, \
+                     `revision: iter-3` or `probe: true`"
+                        .to_owned(),
+                ),
             });
         }
         for (name, path) in files {
@@ -109,7 +113,12 @@ fn weights(
                 message: format!("failed to read {}: {error}", path.display()),
                 help: None,
             })?;
-            found.insert(name, digest);
+            // Two folders may hold files of one name: each counts.
+            let mut own = name.clone();
+            while found.contains_key(&own) {
+                own = format!("{own}+");
+            }
+            found.insert(own, digest);
         }
     }
     Ok(found)

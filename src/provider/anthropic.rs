@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::http::{Address, Endpoint};
 use super::{
     BuildError, Building, CallError, Message, Provider, Reply, Request, Sent, chat_body, identity, option_fields,
-    probe, remote_sent,
+    probe, remote_sent, tokens,
 };
 use crate::spec::ModelSpec;
 
@@ -56,19 +56,11 @@ pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildE
 #[derive(Deserialize)]
 struct Answer {
     model: Option<String>,
-    content: Vec<Value>,
+    /// Parts, or the text itself.
+    content: Value,
     stop_reason: Option<String>,
-    usage: Option<Usage>,
-}
-
-#[derive(Deserialize)]
-struct Usage {
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
     #[serde(default)]
-    cache_creation_input_tokens: Option<u64>,
-    #[serde(default)]
-    cache_read_input_tokens: Option<u64>,
+    usage: Value,
 }
 
 /// Returns the system turns as the API wants them, and the other turns.
@@ -139,28 +131,28 @@ impl Provider for Anthropic {
         };
         // By way of a value: numbers keep their digits.
         let answer: Answer = serde_json::from_str::<Value>(raw).and_then(serde_json::from_value).map_err(broken)?;
-        let text = answer
-            .content
-            .iter()
-            .filter(|part| part["type"] == "text")
-            .filter_map(|part| part["text"].as_str())
-            .collect();
+        let text = match &answer.content {
+            Value::String(text) => text.clone(),
+            Value::Array(parts) => {
+                parts.iter().filter(|part| part["type"] == "text").filter_map(|part| part["text"].as_str()).collect()
+            }
+            _ => return Err("no content in it".to_owned()),
+        };
         let finish_reason = answer.stop_reason.map(|reason| match reason.as_str() {
             "end_turn" | "stop_sequence" => "stop".to_owned(),
             "max_tokens" | "model_context_window_exceeded" => "length".to_owned(),
             "tool_use" => "tool_calls".to_owned(),
             _ => reason,
         });
-        let usage = answer.usage.as_ref();
-        let prompt_tokens = usage.and_then(|usage| {
-            let cached = usage.cache_creation_input_tokens.unwrap_or(0) + usage.cache_read_input_tokens.unwrap_or(0);
-            Some(usage.input_tokens? + cached)
-        });
+        let count = |name: &str| tokens(&answer.usage[name]);
+        let cached =
+            ["cache_creation_input_tokens", "cache_read_input_tokens"].into_iter().filter_map(count).sum::<u64>();
+        let prompt_tokens = count("input_tokens").map(|tokens| tokens + cached);
         Ok(Reply {
             text,
             finish_reason,
             prompt_tokens,
-            completion_tokens: usage.and_then(|usage| usage.output_tokens),
+            completion_tokens: count("output_tokens"),
             served_model: answer.model,
         })
     }
@@ -240,5 +232,8 @@ mod tests {
         assert_eq!((reply.text.as_str(), reply.finish_reason.as_deref()), ("Paris", Some("length")));
         assert_eq!((reply.prompt_tokens, reply.completion_tokens), (Some(7), Some(3)));
         assert!(provider.read("{\"type\": \"error\"}").is_err());
+        let odd =
+            provider.read(r#"{"content": "hello", "usage": {"input_tokens": -1, "output_tokens": 2.0}}"#).unwrap();
+        assert_eq!((odd.text.as_str(), odd.prompt_tokens, odd.completion_tokens), ("hello", None, Some(2)));
     }
 }

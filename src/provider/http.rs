@@ -68,6 +68,12 @@ impl Endpoint {
             let help = "put the key into an environment variable and name it: `api_key_env: MY_KEY`";
             return Err(BuildError::new("base_url carries a credential", help));
         }
+        if let Some(root) = base_url.trim_end_matches('/').strip_suffix(path) {
+            return Err(BuildError::new(
+                format!("base_url `{base_url}` ends in `{path}`, which is added to it"),
+                format!("base_url: {root}"),
+            ));
+        }
         let host = base.host_str().unwrap_or_default().to_owned();
         let is_loopback = is_loopback(&host);
         let mut normalised = base.clone();
@@ -313,6 +319,8 @@ mod tests {
         assert!(endpoint("https://api.openai.com/v1").unwrap().key_env.is_some());
         assert!(endpoint("http://127.0.0.1:1/v1").unwrap().key_env.is_some());
         assert!(endpoint("https://evil.example/v1").unwrap().key_env.is_none());
+        assert!(endpoint("http://127.0.0.1.evil.example/v1").unwrap().key_env.is_none());
+        assert!(endpoint("http://[::1]:1/v1").unwrap().key_env.is_some());
     }
 
     #[test]

@@ -259,6 +259,13 @@ fn chat_body(model: &str, messages: &[Message], fields: &Fields<'_>, out: &mut V
     out.push(b'}');
 }
 
+/// Returns a count of tokens; none where it is no whole number, 0 or more.
+fn tokens(count: &Value) -> Option<u64> {
+    count
+        .as_u64()
+        .or_else(|| count.as_f64().filter(|count| *count >= 0.0 && count.fract() == 0.0).map(|count| count as u64))
+}
+
 /// Reads the answer of a server. A broken body behind a 200 is a proxy or a server in trouble.
 fn remote_sent(
     raw: String,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::http::{Address, Endpoint};
 use super::{
     BuildError, Building, CallError, Provider, Reply, Request, Sent, chat_body, identity, option_fields, probe,
-    remote_sent,
+    remote_sent, tokens,
 };
 
 const DEFAULT_URL: &str = "https://api.openai.com/v1";
@@ -48,7 +48,8 @@ struct ChatAnswer<'a> {
     model: Option<Cow<'a, str>>,
     #[serde(borrow)]
     choices: Vec<Choice<'a>>,
-    usage: Option<Usage>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -66,12 +67,6 @@ struct ChatMessage<'a> {
     content: Option<&'a RawValue>,
     #[serde(borrow)]
     refusal: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Usage {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
 }
 
 /// Returns the text of a message's content; none for null.
@@ -122,11 +117,13 @@ impl Provider for OpenAi {
             Some(_) => Some("refusal".to_owned()),
             None => choice.finish_reason.map(Cow::into_owned),
         };
+        // Odd counts cost no answer that was paid.
+        let usage: Value = answer.usage.and_then(|usage| serde_json::from_str(usage.get()).ok()).unwrap_or_default();
         Ok(Reply {
             text: content.or(refusal.map(Cow::into_owned)).unwrap_or_default(),
             finish_reason,
-            prompt_tokens: answer.usage.as_ref().and_then(|usage| usage.prompt_tokens),
-            completion_tokens: answer.usage.as_ref().and_then(|usage| usage.completion_tokens),
+            prompt_tokens: tokens(&usage["prompt_tokens"]),
+            completion_tokens: tokens(&usage["completion_tokens"]),
             served_model: answer.model.map(Cow::into_owned),
         })
     }

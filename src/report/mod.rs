@@ -60,5 +60,7 @@ fn toned(tone: Tone, text: &str) -> String {
 
 /// Takes out control characters: neither hostile input nor model output may drive the terminal.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+    let is_bidi = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_hidden = |c: char| c.is_control() && c != '\n' && c != '\t' || is_bidi(c);
+    text.chars().map(|c| if is_hidden(c) { '\u{fffd}' } else { c }).collect()
 }

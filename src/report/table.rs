@@ -79,7 +79,7 @@ fn table(plan: &Plan, models: &[&str], title: &str, lines: &[Line], width: Optio
     header.push("n".to_owned());
     table.set_header(header);
     for line in lines {
-        let mut cells = vec![printable(&line.name)];
+        let mut cells = vec![label(&line.name)];
         cells.extend(
             line.estimates
                 .iter()
@@ -102,6 +102,12 @@ fn table(plan: &Plan, models: &[&str], title: &str, lines: &[Line], width: Optio
     Some(if is_too_wide { stacked(plan, models, title, lines) } else { text.join("\n") })
 }
 
+/// Returns a name for one cell: values of columns are anybody's text.
+fn label(name: &str) -> String {
+    let flat: String = printable(name).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(80).collect();
+    if flat.chars().count() < name.chars().count() { format!("{flat}…") } else { flat }
+}
+
 /// Renders lines for a narrow terminal: a block per value, a line per model.
 fn stacked(plan: &Plan, models: &[&str], title: &str, lines: &[Line]) -> String {
     let ceiling = models.iter().position(|model| plan.role(model) == Some(Role::Ceiling));
@@ -109,7 +115,7 @@ fn stacked(plan: &Plan, models: &[&str], title: &str, lines: &[Line]) -> String 
     let mut out: Vec<String> = (!title.is_empty()).then(|| title.to_owned()).into_iter().collect();
     for line in lines {
         let n = n(line);
-        out.push(format!("{}{}", printable(&line.name), if n.is_empty() { n } else { format!("  n {n}") }));
+        out.push(format!("{}{}", label(&line.name), if n.is_empty() { n } else { format!("  n {n}") }));
         for (index, (model, estimate)) in models.iter().zip(&line.estimates).enumerate() {
             let Some(estimate) = estimate else { continue };
             let mut text = format!("  {model:<longest$}  {}", cell(estimate, line.unit));
@@ -172,10 +178,7 @@ fn slices(plan: &Plan, run: &RunSummary, models: &[&str], width: Option<usize>) 
         }
     }
     if intervals > 1 {
-        let misses = (intervals as f64 / 20.0).ceil();
-        out.push(format!(
-            "{intervals} intervals of slices: at 95 % each, about {misses:.0} of them miss their truth by chance."
-        ));
+        out.push(format!("{intervals} intervals of slices, at 95 % each: one in twenty misses its truth by chance."));
     }
     out
 }

@@ -81,7 +81,8 @@ fn read(workspace: &Workspace, path: &str) -> Result<Arc<Source>, Box<Problem>> 
             .flatten()
             .filter_map(|found| Some(found.strip_prefix(&workspace.root).ok()?.to_string_lossy().into_owned()))
             .collect();
-        let help = suggest(path, "pipelines there are", names.iter().map(String::as_str));
+        let help = suggest(path, "pipelines there are", names.iter().map(String::as_str))
+            .or_else(|| Some("`etalon init` writes one to begin with".to_owned()));
         return Err(Box::new(Problem::error("missing-file", format!("there is no pipeline {path}")).maybe_help(help)));
     };
     let problem = |message: String| Box::new(Problem::error("unreadable-spec", message));

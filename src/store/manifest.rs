@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Artifact, Fingerprint, Store, StoreError};
 use crate::digest::{Digest, canonical};
@@ -85,6 +85,16 @@ impl Store {
         };
         self.forget(key);
         Lookup::Damaged(defect)
+    }
+
+    /// Keeps what a server said of itself, for when it cannot be asked.
+    pub fn keep_probe(&self, model: &Digest, said: &Map<String, Value>) -> Result<(), StoreError> {
+        self.publish_bytes(&self.sharded("probes", model, ".json"), &canonical(&Value::Object(said.clone())))
+    }
+
+    /// Returns what a server said last.
+    pub fn probe(&self, model: &Digest) -> Option<Map<String, Value>> {
+        serde_json::from_slice(&fs::read(self.sharded("probes", model, ".json")).ok()?).ok()
     }
 
     /// Keeps the text of a template under its digest, so that a later run can show what changed in it.

@@ -438,6 +438,8 @@ fn syntax_help(message: &str, place: &Place, is_expression: bool) -> Option<Stri
     let line = text[line_start..].lines().next().unwrap_or_default();
     let help = if is_expression && line.contains("{{") {
         "an expression stands here without braces: `row.language == \"en\"`"
+    } else if message.contains("unexpected identifier") {
+        "a column whose name has a space: `row['Expected label']`; or `rename:` it in the dataset"
     } else if message.contains("unexpected `=`") {
         "`==` compares, `{% set name = … %}` assigns"
     } else if message.contains("unexpected `}`") || message.contains("end of variable block") {

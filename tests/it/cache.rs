@@ -358,4 +358,21 @@ fn a_probed_server_is_known_by_what_it_serves() {
     workspace.run(&["--only", "answers.base"]).code(0);
     assert_eq!(workspace.show("answers.base").len(), 3);
     assert_eq!(server.count(), 3);
+    // Once the server is off, what it made can be looked at, and cached results hold offline.
+    drop(server);
+    assert_eq!(workspace.show("answers.base").len(), 3);
+    assert!(workspace.run(&["--only", "answers.base", "--offline"]).code(0).ran().is_empty());
+}
+
+#[test]
+fn weights_of_one_name_in_two_folders_all_count() {
+    let server = Server::plain();
+    let workspace = standard(&server, 2);
+    workspace.write("base/model.safetensors", "a").write("lora/model.safetensors", "b");
+    workspace.edit("pipelines/p.yaml", "model: m-base, revision: a", "model: m-base, weights: [base, lora]");
+    workspace.run(&["--only", "answers.base"]).code(0);
+    for folder in ["base", "lora"] {
+        workspace.write(&format!("{folder}/model.safetensors"), "c");
+        assert_eq!(workspace.run(&["--only", "answers.base"]).code(0).ran(), ["answers.base"], "{folder}");
+    }
 }

@@ -203,10 +203,14 @@ fn rows_are_exported_and_read_again() {
     workspace.etalon(&["export", "p", "rows", "--to", "csv", "--output", "rows.csv"]).code(0);
     assert_eq!(workspace.read("rows.csv"), csv);
     assert!(workspace.etalon(&["export", "p", "rwos", "--to", "csv"]).code(2).stderr.contains("did you mean `rows`?"));
+    // A device is written to and stays one.
+    let ran = workspace.etalon(&["export", "p", "rows", "--to", "csv", "--output", "/dev/full"]).code(4);
+    assert!(ran.stderr.contains("failed to write"), "{}", ran.stderr);
+    assert!(!std::fs::metadata("/dev/full").unwrap().is_file());
     let fresh = dataset("rows: [{ a: 1 }]");
     assert!(fresh.etalon(&["export", "p", "rows", "--to", "csv"]).code(3).stderr.contains("has not run yet"));
-    let failed = workspace.etalon(&["export", "p", "rows", "--to", "csv", "-o", "no/such/place.csv"]).code(4);
-    assert!(failed.stderr.contains("failed to write no/such/place.csv"), "{}", failed.stderr);
+    let failed = workspace.etalon(&["export", "p", "rows", "--to", "csv", "-o", "no/such/place.csv"]).code(2);
+    assert!(failed.stderr.contains("there is no folder for no/such/place.csv"), "{}", failed.stderr);
 }
 
 #[cfg(not(feature = "parquet"))]
@@ -267,6 +271,18 @@ fn a_dataset_of_the_hub_is_fetched_once_and_pinned() {
     assert!(
         workspace.read("etalon.lock").contains(&format!("[datasets.\"team/questions@main\"]\ncommit = \"{commit}\""))
     );
+    // What was downloaded says nothing about what there is: another config is fetched, and one that
+    // breaks off is no whole dataset.
+    let listing = serde_json::json!({ "sha": commit, "siblings": [{"rfilename": "a/test.jsonl"}, {"rfilename": "b/test.jsonl"}] });
+    server.page("/api/datasets/team/parts/revision/main", &listing);
+    server.text_page(&format!("/datasets/team/parts/resolve/{commit}/a/test.jsonl"), "{\"key\": 1}\n");
+    let parts = dataset("hf: { repo: team/parts, split: test, config: a }\nid: key");
+    assert_eq!(hub(&parts, &[]).code(0).json()["nodes"][0]["rows"], 1);
+    parts.edit("pipelines/p.yaml", ", config: a", "");
+    hub(&parts, &[]).code(3);
+    hub(&parts, &[]).code(3);
+    server.text_page(&format!("/datasets/team/parts/resolve/{commit}/b/test.jsonl"), "{\"key\": 2}\n");
+    assert_eq!(hub(&parts, &[]).code(0).json()["nodes"][0]["rows"], 2);
     // From now on nobody is asked.
     let endpoint = "http://127.0.0.1:9".to_owned();
     let offline = |workspace: &Workspace| {

@@ -10,7 +10,7 @@ mod sample;
 mod shape;
 mod source;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -28,7 +28,7 @@ use source::{Opened, Program, Source, is_glob};
 use super::prompt::Prompt;
 use super::{Facts, Input, Job, Produced, Scope, Stage, StageError, coverage};
 use crate::dataset::{self, BadRow, FORMATS, Format, HubDataset, Record, Records, format_of};
-use crate::digest::canonical_text;
+use crate::digest::{Digest, canonical_text};
 use crate::problem::{Place, Problem, suggest};
 use crate::score::{Summary, Unit};
 use crate::spec::{OneOrMany, StageSpec, Workspace, decode, one_or_many};
@@ -37,6 +37,8 @@ use crate::store::{ColumnDigests, Counts, Fingerprint, Sorter};
 const REVISION: u32 = 1;
 /// Bytes of rows that are worked on side by side.
 const BATCH_BYTES: usize = 1 << 20;
+/// Rows that `check` looks at; what is wrong behind them is found by a plan.
+const MAX_CHECKED: usize = 200_000;
 /// Bad rows shown.
 const MAX_BAD_ROWS: usize = 20;
 
@@ -225,7 +227,14 @@ fn parse_source(
                 Problem::error("missing-file", format!("no file matches {pattern}")).at(place("path")).help(help),
             );
         } else if !is_glob(&pattern) && !scope.workspace.path(&pattern).is_file() {
-            problems.push(missing_file(scope, &pattern).at(place("path")));
+            let problem = if scope.workspace.path(&pattern).is_dir() {
+                let folder = pattern.trim_end_matches('/');
+                Problem::error("missing-file", format!("{pattern} is a folder"))
+                    .help(format!("a glob takes its files: `path: {folder}/*.jsonl`"))
+            } else {
+                missing_file(scope, &pattern)
+            };
+            problems.push(problem.at(place("path")));
         } else if let Some(name) = names.iter().find(|name| format.is_none() && format_of(name).is_none()) {
             problems.push(without_format(name).at(place("path")));
         }
@@ -309,6 +318,8 @@ fn missing_file(scope: &Scope<'_>, path: &str) -> Problem {
 struct BadRows {
     count: u64,
     shown: Vec<String>,
+    /// Nobody has looked behind the last of them.
+    is_cut: bool,
 }
 
 impl BadRows {
@@ -320,8 +331,12 @@ impl BadRows {
     }
 
     fn text(&self, what: &str) -> String {
+        if let ([only], "", 1) = (self.shown.as_slice(), what, self.count) {
+            return only.clone();
+        }
         let counted = if self.count == 1 { "a bad row".to_owned() } else { format!("{} bad rows", self.count) };
         let more = if self.count > self.shown.len() as u64 { "\n  …" } else { "" };
+        let counted = if self.is_cut { format!("more than {MAX_BAD_ROWS} bad rows") } else { counted };
         format!("{counted}{what}:\n  {}{more}", self.shown.join("\n  "))
     }
 }
@@ -375,6 +390,7 @@ impl Dataset {
                         }
                         let is_enough = self.on_bad_row == OnBadRow::Fail && left_out.bad.count > MAX_BAD_ROWS as u64;
                         if is_enough {
+                            left_out.bad.is_cut = true;
                             break 'all;
                         }
                         continue;
@@ -572,38 +588,64 @@ impl Stage for Dataset {
             return Ok(BTreeSet::new());
         }
         let Opened { records, names } = self.source.open(workspace)?;
+        let place = |number: u64| source::place(&names, number);
         wanted.extend(self.shape.id.clone());
         let mut seen = BTreeSet::new();
-        let mut is_empty = true;
-        let mut failure = None;
-        for record in records {
-            let bad = |bad: BadRow| StageError::failed(format!("{}: {}", source::place(&names, bad.line), bad.message));
+        let mut renamed: BTreeSet<&String> = self.shape.rename.iter().map(|(old, _)| old).collect();
+        let mut ids: HashMap<u64, u64> = HashMap::new();
+        let mut bad_rows = BadRows::default();
+        let mut rows = 0;
+        for record in records.take(MAX_CHECKED) {
+            rows += 1;
             let is_skipped = |bad: &BadRow| self.on_bad_row == OnBadRow::Skip && !bad.is_end;
-            let (record, columns) = match record.and_then(|record| Ok((record.clone(), record.columns()?))) {
-                Ok(read) => read,
-                Err(error) if is_skipped(&error) => continue,
-                Err(error) => return Err(bad(error)),
+            let mut add = |bad: &BadRow| {
+                if !is_skipped(bad) {
+                    bad_rows.add(&place, bad);
+                }
             };
-            is_empty = false;
-            for column in self.shape.columns_of(&columns) {
-                wanted.remove(&column);
-                seen.insert(column);
+            let record = match record {
+                Ok(record) => record,
+                Err(bad) => {
+                    add(&bad);
+                    continue;
+                }
+            };
+            // What columns there are is known soon.
+            if (rows <= 1_000 || !wanted.is_empty() || !renamed.is_empty())
+                && let Ok(columns) = record.clone().columns()
+            {
+                renamed.retain(|old| !columns.contains_key(*old));
+                for column in self.shape.columns_of(&columns) {
+                    wanted.remove(&column);
+                    seen.insert(column);
+                }
             }
-            if failure.is_none() {
-                failure = self.shape.apply(record).err().filter(|error| !is_skipped(error)).map(bad);
-            }
-            if wanted.is_empty() {
-                break;
+            match self.shape.apply(record) {
+                Ok(Shaped::Row(taken)) if self.shape.id.is_some() => {
+                    let number = u64::from_be_bytes(taken.line[..8].try_into().expect("a line opens with its number"));
+                    if let Some(first) = ids.insert(Digest::of(taken.id.as_bytes()).seed(), number) {
+                        let message =
+                            format!("the id `{}` is that of {}, too; ids must be unique", taken.id, place(first));
+                        bad_rows.add(&place, &BadRow::new(number, message));
+                    }
+                }
+                Ok(_) => {}
+                Err(bad) => add(&bad),
             }
         }
-        if is_empty {
+        if rows == 0 {
             wanted.clear();
+            return Ok(seen);
         }
-        // A column that no row has says more than the row that misses it.
-        match failure {
-            Some(failure) if wanted.is_empty() => Err(failure),
-            _ => Ok(seen),
+        if let Some(old) = renamed.first() {
+            let help = suggest(old, "its columns are", seen.iter().map(String::as_str)).unwrap_or_default();
+            return Err(StageError::failed(format!("`rename`: no row has a column `{old}` ({help})")));
         }
+        // A column that no row has says more than the rows that miss it.
+        if bad_rows.count > 0 && (wanted.is_empty() || seen.is_empty()) {
+            return Err(StageError::failed(bad_rows.text("")));
+        }
+        Ok(seen)
     }
 
     fn prepare<'a>(&'a self, workspace: &'a Workspace, is_offline: bool) -> BoxFuture<'a, Result<(), StageError>> {

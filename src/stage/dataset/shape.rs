@@ -163,7 +163,21 @@ impl Required {
             }
             Some(value) if value.is_null() => Err(format!("column `{}` is null, expected {wanted}", self.column)),
             Some(value) if self.wanted.holds(value) => Ok(()),
-            Some(value) => Err(format!("column `{}` is {}, expected {wanted}", self.column, sort(value))),
+            Some(value) => {
+                let filter = match self.wanted {
+                    ColumnType::Integer => "int",
+                    ColumnType::Number => "float",
+                    _ => "",
+                };
+                // CSV holds nothing but text.
+                let hint = if value.is_string() && !filter.is_empty() {
+                    let column = &self.column;
+                    format!("; `derive: {{ {column}: \"{{{{ row.{column} | {filter} }}}}\" }}` makes one of it")
+                } else {
+                    String::new()
+                };
+                Err(format!("column `{}` is {}, expected {wanted}{hint}", self.column, sort(value)))
+            }
         }
     }
 }

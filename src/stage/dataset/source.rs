@@ -210,6 +210,11 @@ impl Source {
                 };
                 fingerprint.setting("command", command);
                 fingerprint.setting("format", format.name);
+                // A word that is a file of the workspace, such as a script, is read as well.
+                for word in program.words().filter(|word| workspace.path(word).is_file()) {
+                    let path = workspace.path(&word);
+                    fingerprint.files.insert(format!("files.{word}"), digest(&word, &path)?);
+                }
                 for pattern in patterns {
                     for name in files(workspace, pattern) {
                         let path = workspace.path(&name);
@@ -267,6 +272,14 @@ impl Program {
         }
     }
 
+    fn words(&self) -> impl Iterator<Item = String> {
+        match self {
+            Program::Shell(line) => line.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
+            Program::Direct(words) => words.clone(),
+        }
+        .into_iter()
+    }
+
     /// Returns the program that is missing, where that can be told without running anything.
     pub fn missing(&self, root: &Path) -> Option<String> {
         let Program::Direct(words) = self else {
@@ -308,7 +321,7 @@ impl Program {
         let said = Arc::new(Mutex::new(VecDeque::new()));
         let mut errors = child.stderr.take().expect("stderr is piped");
         let kept = said.clone();
-        let listener = std::thread::spawn(move || {
+        std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(read @ 1..) = errors.read(&mut buffer) {
                 let mut said = kept.lock().expect("no panic while locked");
@@ -317,7 +330,7 @@ impl Program {
                 said.drain(..excess);
             }
         });
-        Ok(Output { child, said, listener: Some(listener) })
+        Ok(Output { child, said })
     }
 }
 
@@ -328,7 +341,6 @@ const MAX_SAID: usize = 2_000;
 struct Output {
     child: Child,
     said: Arc<Mutex<VecDeque<u8>>>,
-    listener: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Read for Output {
@@ -345,9 +357,8 @@ impl Read for Output {
         if status.success() {
             return Ok(0);
         }
-        if let Some(listener) = self.listener.take() {
-            let _ = listener.join();
-        }
+        // A child that it leaves behind may hold its standard error open: what is there now is enough.
+        std::thread::sleep(std::time::Duration::from_millis(50));
         let mut said = self.said.lock().expect("no panic while locked");
         let text = String::from_utf8_lossy(said.make_contiguous()).trim().to_owned();
         let text = if text.is_empty() { "it said nothing".to_owned() } else { format!("it said:\n{text}") };

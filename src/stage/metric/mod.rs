@@ -177,7 +177,9 @@ fn stage_of(spec: &StageSpec, scope: &Scope<'_>) -> Result<MetricStage, Vec<Prob
             continue;
         }
         seen.push(name.clone());
-        match measure(scope, &what, &name, &place, node.as_ref(), &prediction, &reference) {
+        // One that could not be read has been complained about.
+        let has_reference = spec.settings.get("reference").is_some();
+        match measure(scope, &what, (&name, &place), node.as_ref(), (&prediction, &reference), has_reference) {
             Ok(measure) => measures.push(measure),
             Err(found) => problems.extend(found),
         }
@@ -239,11 +241,10 @@ fn entries(settings: &Node, what: &str, problems: &mut Vec<Problem>) -> Vec<(Str
 fn measure(
     scope: &Scope<'_>,
     what: &str,
-    name: &str,
-    place: &Place,
+    (name, place): (&str, &Place),
     node: Option<&Node>,
-    prediction: &Option<Arc<Prompt>>,
-    reference: &Option<Arc<Prompt>>,
+    (prediction, reference): (&Option<Arc<Prompt>>, &Option<Arc<Prompt>>),
+    has_reference: bool,
 ) -> Result<Measure, Vec<Problem>> {
     let is_name = name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-') && !name.is_empty();
     if !is_name {
@@ -313,7 +314,7 @@ fn measure(
             return Err(problems);
         }
     };
-    if metric.needs_reference() && reference.is_none() && problems.is_empty() {
+    if metric.needs_reference() && reference.is_none() && !has_reference && problems.is_empty() {
         problems.push(
             Problem::error("missing-field", format!("{what}: metric `{name}` needs a `reference`"))
                 .at(place)
@@ -416,8 +417,10 @@ impl Stage for MetricStage {
         for measure in &self.measures {
             let mut setting = measure.settings.clone();
             for (name, files) in measure.metric.files() {
-                // The content of a file counts, not its name.
-                setting.shift_remove(name);
+                // The content of a file counts, not its name; a schema that stands here counts itself.
+                if setting.get(name).is_some_and(Value::is_string) {
+                    setting.shift_remove(name);
+                }
                 for (index, (_, digest)) in files.into_iter().enumerate() {
                     fingerprint.files.insert(format!("{}.{name}.{index}", measure.name), digest);
                 }
