@@ -94,8 +94,7 @@ impl Hub {
         let folders = self.folders(dataset, commit);
         // What the repository holds is known once the hub has said it: what was downloaded before says
         // nothing about what there is.
-        if let Ok(text) = std::fs::read(folders[0].join(LISTING)) {
-            let names: Vec<String> = serde_json::from_slice(&text).ok()?;
+        if let Some(names) = self.listing(dataset, commit) {
             let chosen = dataset.choose(&names).ok()?;
             return chosen
                 .iter()
@@ -118,7 +117,28 @@ impl Hub {
         if self.is_offline {
             return Err(format!("{} is not in the hub's cache, and this is offline", dataset.repo));
         }
-        let revision = known.unwrap_or_else(|| dataset.revision().to_owned());
+        let listed = known.as_ref().and_then(|commit| Some((commit.clone(), self.listing(dataset, commit)?)));
+        let (commit, names) = match listed {
+            Some(listed) => listed,
+            None => self.ask(dataset, &known.unwrap_or_else(|| dataset.revision().to_owned())).await?,
+        };
+        let [folder, _] = self.folders(dataset, &commit);
+        for name in dataset.choose(&names)? {
+            // Names come from elsewhere: none may lead out of the folder.
+            if Path::new(&name).components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
+                return Err(format!("{} has a file with the name {name}", dataset.repo));
+            }
+            let path = folder.join(&name);
+            if !path.is_file() {
+                self.download(&format!("{}/datasets/{}/resolve/{commit}/{name}", self.endpoint, dataset.repo), &path)
+                    .await?;
+            }
+        }
+        Ok(commit)
+    }
+
+    /// Asks what a repository holds at a revision, and keeps the answer.
+    async fn ask(&self, dataset: &HubDataset, revision: &str) -> Result<(String, Vec<String>), String> {
         let url = format!("{}/api/datasets/{}/revision/{revision}", self.endpoint, dataset.repo);
         let text = String::from_utf8_lossy(&self.get(&url).await?).into_owned();
         let answer: Value = serde_json::from_str(&text).map_err(|error| format!("{url} answered no JSON: {error}"))?;
@@ -132,18 +152,12 @@ impl Hub {
         let listing = serde_json::to_vec(&names).expect("names are JSON");
         let tmp = folder.join(format!("{LISTING}.{}", std::process::id()));
         std::fs::write(&tmp, listing).and_then(|()| std::fs::rename(&tmp, folder.join(LISTING))).map_err(failed)?;
-        for name in dataset.choose(&names)? {
-            // Names come from elsewhere: none may lead out of the folder.
-            if Path::new(&name).components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
-                return Err(format!("{} has a file with the name {name}", dataset.repo));
-            }
-            let path = folder.join(&name);
-            if !path.is_file() {
-                self.download(&format!("{}/datasets/{}/resolve/{commit}/{name}", self.endpoint, dataset.repo), &path)
-                    .await?;
-            }
-        }
-        Ok(commit)
+        Ok((commit, names))
+    }
+
+    /// Returns what a repository holds at a commit, where the hub has said it.
+    fn listing(&self, dataset: &HubDataset, commit: &str) -> Option<Vec<String>> {
+        serde_json::from_slice(&std::fs::read(self.folders(dataset, commit)[0].join(LISTING)).ok()?).ok()
     }
 
     async fn send(&self, url: &str) -> Result<reqwest::Response, String> {
