@@ -28,9 +28,7 @@ impl Seen {
             add_folder(&workspace.path(directory), &mut paths);
         }
         // A new file of a glob shows in its folder.
-        paths.extend(
-            read.iter().filter_map(|path| path.parent()).filter(|parent| *parent != workspace.root).map(Path::to_owned),
-        );
+        paths.extend(read.iter().filter_map(|path| path.parent()).map(Path::to_owned));
         Seen(paths.into_iter().map(|path| (path.clone(), stat(&path))).collect())
     }
 

@@ -1,7 +1,9 @@
 //! CSV and TSV with a header. Every value is text: nothing is guessed, so ids keep their zeros.
 
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use csv::{ByteRecord, ReaderBuilder};
 use serde_json::{Map, Value};
@@ -31,6 +33,8 @@ pub(super) fn open_tabs(input: Input) -> std::io::Result<Records> {
 }
 
 fn open_delimited(input: Input, delimiter: u8, is_crlf: bool) -> std::io::Result<Records> {
+    let quotes = Arc::new(AtomicU64::new(0));
+    let input = Quotes { input, count: quotes.clone() };
     let mut reader =
         ReaderBuilder::new().delimiter(delimiter).flexible(true).buffer_capacity(1 << 18).from_reader(input);
     let header = match reader.byte_headers() {
@@ -51,19 +55,45 @@ fn open_delimited(input: Input, delimiter: u8, is_crlf: bool) -> std::io::Result
     if let Some(repeated) = names.iter().find(|name| !seen.insert(name.as_str())) {
         return Ok(bad_file(1, format!("two columns are called `{repeated}`")));
     }
-    let records = reader.into_byte_records().map(move |record| match record {
-        // The reader counts a line once it has passed its line feed: behind `\r` that is a record late.
-        Ok(record) => parse(&record, &names, u64::from(is_crlf)),
-        Err(error) => {
-            let line = error.position().map_or(0, csv::Position::line);
-            Err(BadRow::end(line, format!("failed to read: {error}")))
+    // The reader counts a line once it has passed its line feed: behind `\r` that is a record late.
+    let late = u64::from(is_crlf);
+    let mut records = reader.into_byte_records();
+    // The line of a last row that spans several.
+    let mut spans = None;
+    Ok(Box::new(std::iter::from_fn(move || match records.next() {
+        Some(Ok(record)) => {
+            let line = record.position().map_or(0, csv::Position::line) + late;
+            spans = record.iter().any(|field| field.contains(&b'\n')).then_some(line);
+            Some(parse(&record, &names, line))
         }
-    });
-    Ok(Box::new(records))
+        Some(Err(error)) => {
+            let line = error.position().map_or(0, csv::Position::line);
+            Some(Err(BadRow::end(line, format!("failed to read: {error}"))))
+        }
+        // An open quote takes the rest of the file for one field, without a word.
+        None => spans
+            .take()
+            .filter(|_| quotes.load(Ordering::Relaxed) % 2 == 1)
+            .map(|line| Err(BadRow::end(line, "a quote opens in this row and is never closed"))),
+    })))
 }
 
-fn parse(record: &ByteRecord, names: &[String], late: u64) -> Result<Record, BadRow> {
-    let line = record.position().map_or(0, csv::Position::line) + late;
+/// Counts the quotes of a file.
+struct Quotes {
+    input: Input,
+    count: Arc<AtomicU64>,
+}
+
+impl Read for Quotes {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        let quotes = buffer[..read].iter().filter(|byte| **byte == b'"').count();
+        self.count.fetch_add(quotes as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+fn parse(record: &ByteRecord, names: &[String], line: u64) -> Result<Record, BadRow> {
     if record.len() != names.len() {
         let message = format!("{} fields, the header has {}", record.len(), names.len());
         return Err(BadRow::new(line, message));

@@ -214,6 +214,9 @@ mod tests {
             "line 4: 1 fields, the header has 2",
             "as Excel writes it"
         );
+        let open = read("a.csv", b"a,b\n1,x\n2,\"oops,y\n3,z\n4,w\n");
+        assert_eq!(open.last().unwrap(), "line 3: a quote opens in this row and is never closed");
+        assert_eq!(read("a.csv", b"a,b\n1,5\" screen\n2,x\n").len(), 2, "a quote inside a field is one");
         assert!(read("a.csv", b"\xff\xfea\0,\0")[0].contains("save it as UTF-8"));
     }
 

@@ -120,7 +120,7 @@ impl Session {
             };
         }
         let digest_file = |path: &Path| self.digests.of(path);
-        node.stage.fingerprint(&Facts {
+        let fingerprint = node.stage.fingerprint(&Facts {
             model: node.model.as_deref(),
             params: &self.plan.spec.params,
             inputs,
@@ -129,7 +129,11 @@ impl Session {
             limit: self.options.limit,
             workspace: &self.plan.workspace,
             digest_file: &digest_file,
-        })
+        })?;
+        for path in fingerprint.files.keys().filter_map(|label| node.stage.file(label)) {
+            self.digests.note(&self.plan.workspace.path(&path));
+        }
+        Ok(fingerprint)
     }
 
     /// Prepares the making of a node.

@@ -73,6 +73,11 @@ impl FileDigests {
         Ok(digest)
     }
 
+    /// Notes a file that was read by other means.
+    pub fn note(&self, path: &Path) {
+        self.asked.lock().expect("no panic while locked").insert(path.to_owned());
+    }
+
     /// Returns the files that were asked for.
     pub fn asked(&self) -> BTreeSet<PathBuf> {
         self.asked.lock().expect("no panic while locked").clone()

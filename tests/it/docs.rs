@@ -212,7 +212,7 @@ fn the_reference_of_the_spec_is_what_the_types_say() {
 #[test]
 fn the_page_of_the_metrics_is_what_the_table_says() {
     let mut out = String::from(
-        "# Metrics\n\nGenerated from the table of metrics. Every value has `n`, `missing` and a 95 % interval: Wilson's for shares;\nfor means a bootstrap below 1,000 rows and a normal interval from there. Samples of a row are averaged first: `n`\ncounts rows. A completion from which no prediction can be read is wrong; a completion that is not there is missing.\n\n",
+        "# Metrics\n\nGenerated from the table of metrics. Every value has `n`, `missing` and a 95 % interval: Wilson's for shares;\nfor means a bootstrap below 1,000 rows and a normal interval from there; for `classification` a bootstrap of its\nconfusion table. Samples of a row are averaged first: `n`\ncounts rows. A completion from which no prediction can be read is wrong; a completion that is not there is missing.\n\n",
     );
     for entry in METRICS {
         out.push_str(&format!("## `{}`\n\n{}\n\n", entry.name, entry.about));
