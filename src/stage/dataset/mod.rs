@@ -292,9 +292,11 @@ fn without_format(name: &str) -> Problem {
         let message = format!("`{name}` is Parquet, and this etalon was built without it");
         return Problem::error("unknown-format", message).help(PARQUET_HELP);
     }
-    let known: Vec<&str> = FORMATS.iter().flat_map(|format: &Format| format.extensions).copied().collect();
+    // Parquet is told apart: it is compressed by itself, and a feature.
+    let extensions = FORMATS.iter().flat_map(|format: &Format| format.extensions).copied();
+    let known: Vec<&str> = extensions.filter(|extension| *extension != "parquet").collect();
     Problem::error("unknown-format", format!("`{name}` has no extension that etalon reads")).help(format!(
-        "it reads .{}, plain or with .gz or .zst behind; `format: jsonl` says what it is",
+        "it reads .{}, plain or with .gz or .zst behind, and .parquet; `format: jsonl` says what it is",
         known.join(", .")
     ))
 }
