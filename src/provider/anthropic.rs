@@ -6,51 +6,33 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::http::{Address, Endpoint};
-use super::{
-    BuildError, Building, CallError, Message, Provider, Reply, Request, Sent, chat_body, identity, option_fields,
-    probe, remote_sent, tokens,
-};
-use crate::spec::ModelSpec;
+use super::http::Address;
+use super::remote::{Api, chat_body, option_fields, tokens};
+use super::{BuildError, Building, Message, Provider, Reply, Request, remote};
 
-const DEFAULT_URL: &str = "https://api.anthropic.com/v1";
-/// The version of the API whose answers are understood here.
-const VERSION: &str = "2023-06-01";
 const MAX_TOKENS: u64 = 4096;
 
-struct Anthropic {
-    model: String,
-    endpoint: Endpoint,
-    identity: Map<String, Value>,
-}
-
-pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
-    let Some(model) = building.spec.model.clone() else {
-        return Err(BuildError::new(
-            "provider anthropic needs `model`",
-            "the id that the server knows: `model: claude-sonnet-4-5-20250929`",
-        ));
-    };
-    // Other tools write the address without its version.
-    let base_url = building.spec.base_url.as_ref().map(|url| {
-        let is_bare = reqwest::Url::parse(url).is_ok_and(|url| url.path() == "/");
-        if is_bare { format!("{}/v1", url.trim_end_matches('/')) } else { url.clone() }
-    });
-    let endpoint = Endpoint::new(Address {
-        default_url: DEFAULT_URL,
+static API: Api = Api {
+    name: "anthropic",
+    example: "claude-sonnet-4-5-20250929",
+    address: Address {
+        default_url: "https://api.anthropic.com/v1",
         path: "/messages",
         default_key: ("ANTHROPIC_API_KEY", "api.anthropic.com"),
         key_header: |key| ("x-api-key", key.to_owned()),
-        fixed: &[("anthropic-version", VERSION)],
-        spec: &ModelSpec { base_url, ..building.spec.clone() },
-    })?;
-    let identity = identity("anthropic", &model, building, &endpoint);
-    Ok(Box::new(Anthropic { model, endpoint, identity }))
+        // The version of the API whose answers are understood here.
+        fixed: &[("anthropic-version", "2023-06-01")],
+        has_bare_root: true,
+    },
+    body,
+    read,
+};
+
+pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
+    remote::build(&API, building)
 }
 
 #[derive(Deserialize)]
@@ -88,90 +70,56 @@ fn without_system(messages: &[Message]) -> (Option<Value>, Vec<Message>) {
     (system, turns)
 }
 
-impl Provider for Anthropic {
-    fn identity(&self) -> Map<String, Value> {
-        self.identity.clone()
-    }
-
-    fn is_remote(&self) -> bool {
-        true
-    }
-
-    fn body(&self, request: &Request, out: &mut Vec<u8>) {
-        let (system, turns) = without_system(&request.messages);
-        let mut fields = option_fields(&request.options);
-        if let Some(stop) = fields.remove("stop") {
-            let list = match stop.into_owned() {
-                Value::Array(list) => list,
-                one => vec![one],
-            };
-            fields.entry("stop_sequences").or_insert(Cow::Owned(list.into()));
-        }
-        if let Some(most) = fields.remove("max_completion_tokens") {
-            fields.entry("max_tokens").or_insert(most);
-        }
-        fields.entry("max_tokens").or_insert_with(|| Cow::Owned(MAX_TOKENS.into()));
-        if let Some(system) = system {
-            fields.insert("system", Cow::Owned(system));
-        }
-        chat_body(&self.model, &turns, &fields, out);
-    }
-
-    fn send<'a>(&'a self, body: &'a Bytes, _request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>> {
-        Box::pin(async move {
-            let raw = self.endpoint.post(body).await?;
-            remote_sent(raw, |raw| self.read(raw), &self.endpoint)
-        })
-    }
-
-    fn read(&self, raw: &str) -> Result<Reply, String> {
-        let broken = |error: serde_json::Error| {
-            let start: String = raw.chars().take(200).collect();
-            format!("no message: `{start}` ({error})")
+fn body(model: &str, request: &Request, out: &mut Vec<u8>) {
+    let (system, turns) = without_system(&request.messages);
+    let mut fields = option_fields(&request.options);
+    if let Some(stop) = fields.remove("stop") {
+        let list = match stop.into_owned() {
+            Value::Array(list) => list,
+            one => vec![one],
         };
-        // By way of a value: numbers keep their digits.
-        let answer: Answer = serde_json::from_str::<Value>(raw).and_then(serde_json::from_value).map_err(broken)?;
-        let text = match &answer.content {
-            Value::String(text) => text.clone(),
-            Value::Array(parts) => {
-                parts.iter().filter(|part| part["type"] == "text").filter_map(|part| part["text"].as_str()).collect()
-            }
-            _ => return Err("no content in it".to_owned()),
-        };
-        let finish_reason = answer.stop_reason.map(|reason| match reason.as_str() {
-            "end_turn" | "stop_sequence" => "stop".to_owned(),
-            "max_tokens" | "model_context_window_exceeded" => "length".to_owned(),
-            "tool_use" => "tool_calls".to_owned(),
-            _ => reason,
-        });
-        let count = |name: &str| tokens(&answer.usage[name]);
-        let cached =
-            ["cache_creation_input_tokens", "cache_read_input_tokens"].into_iter().filter_map(count).sum::<u64>();
-        let prompt_tokens = count("input_tokens").map(|tokens| tokens + cached);
-        Ok(Reply {
-            text,
-            finish_reason,
-            prompt_tokens,
-            completion_tokens: count("output_tokens"),
-            served_model: answer.model,
-        })
+        fields.entry("stop_sequences").or_insert(Cow::Owned(list.into()));
     }
+    if let Some(most) = fields.remove("max_completion_tokens") {
+        fields.entry("max_tokens").or_insert(most);
+    }
+    fields.entry("max_tokens").or_insert_with(|| Cow::Owned(MAX_TOKENS.into()));
+    if let Some(system) = system {
+        fields.insert("system", Cow::Owned(system));
+    }
+    chat_body(model, &turns, &fields, out);
+}
 
-    fn endpoint(&self) -> String {
-        self.endpoint.base_url.clone()
-    }
-
-    fn missing_key(&self) -> Option<String> {
-        self.endpoint.key().err().map(|error| error.message)
-    }
-
-    fn preflight(&self) -> BoxFuture<'_, Result<(), CallError>> {
-        Box::pin(self.endpoint.preflight())
-    }
-
-    fn probe(&self) -> BoxFuture<'_, Result<Map<String, Value>, CallError>> {
-        Box::pin(probe::ask(&self.endpoint, &self.model))
-    }
+fn read(raw: &str) -> Result<Reply, String> {
+    let broken = |error: serde_json::Error| {
+        let start: String = raw.chars().take(200).collect();
+        format!("no message: `{start}` ({error})")
+    };
+    // By way of a value: numbers keep their digits.
+    let answer: Answer = serde_json::from_str::<Value>(raw).and_then(serde_json::from_value).map_err(broken)?;
+    let text = match &answer.content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => {
+            parts.iter().filter(|part| part["type"] == "text").filter_map(|part| part["text"].as_str()).collect()
+        }
+        _ => return Err("no content in it".to_owned()),
+    };
+    let finish_reason = answer.stop_reason.map(|reason| match reason.as_str() {
+        "end_turn" | "stop_sequence" => "stop".to_owned(),
+        "max_tokens" | "model_context_window_exceeded" => "length".to_owned(),
+        "tool_use" => "tool_calls".to_owned(),
+        _ => reason,
+    });
+    let count = |name: &str| tokens(&answer.usage[name]);
+    let cached = ["cache_creation_input_tokens", "cache_read_input_tokens"].into_iter().filter_map(count).sum::<u64>();
+    let prompt_tokens = count("input_tokens").map(|tokens| tokens + cached);
+    Ok(Reply {
+        text,
+        finish_reason,
+        prompt_tokens,
+        completion_tokens: count("output_tokens"),
+        served_model: answer.model,
+    })
 }
 
 #[cfg(test)]
@@ -182,6 +130,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::spec::ModelSpec;
     use crate::template::Library;
 
     fn provider(base_url: &str) -> Box<dyn Provider> {
@@ -223,7 +172,7 @@ mod tests {
     #[test]
     fn answers_are_told_in_common_words() {
         let provider = provider("http://127.0.0.1:1/v1/");
-        assert_eq!(provider.endpoint(), "http://127.0.0.1:1/v1");
+        assert_eq!(provider.identity()["base_url"], "http://127.0.0.1:1/v1");
         let answer = json!({
             "model": "m-1", "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Par"}, {"type": "text", "text": "is"}],
             "stop_reason": "max_tokens", "usage": {"input_tokens": 5, "cache_read_input_tokens": 2, "output_tokens": 3}

@@ -14,20 +14,21 @@ use crate::spec::ModelSpec;
 /// The longest answer, in bytes.
 const MAX_ANSWER: usize = 256 * 1024 * 1024;
 
-/// What an endpoint is made of.
-pub(super) struct Address<'a> {
+/// Where an API is, and how it wants to be called.
+pub(super) struct Address {
     /// Where calls go unless the spec says so.
-    pub default_url: &'a str,
+    pub default_url: &'static str,
     /// Added to the base URL.
-    pub path: &'a str,
+    pub path: &'static str,
     /// The provider's own variable, and its own host: the key is sent there and to loopback, nowhere
     /// else.
-    pub default_key: (&'a str, &'a str),
+    pub default_key: (&'static str, &'static str),
     /// Returns the header that carries the key.
     pub key_header: fn(&str) -> (&'static str, String),
     /// Headers that the API wants with every call.
-    pub fixed: &'a [(&'static str, &'static str)],
-    pub spec: &'a ModelSpec,
+    pub fixed: &'static [(&'static str, &'static str)],
+    /// Other tools write the address without its `/v1`.
+    pub has_bare_root: bool,
 }
 
 /// An endpoint and what may be sent to it.
@@ -55,11 +56,11 @@ struct Line {
 
 impl Endpoint {
     /// Parses and normalises an address.
-    pub fn new(address: Address<'_>) -> Result<Endpoint, BuildError> {
-        let Address { default_url, path, default_key, spec, .. } = address;
+    pub fn new(address: &Address, spec: &ModelSpec) -> Result<Endpoint, BuildError> {
+        let Address { default_url, path, default_key, .. } = address;
         let base_url = spec.base_url.as_deref().unwrap_or(default_url);
         let help = "write it like http://127.0.0.1:8000/v1";
-        let base =
+        let mut base =
             Url::parse(base_url).map_err(|error| BuildError::new(format!("base_url `{base_url}`: {error}"), help))?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(BuildError::new(format!("base_url `{base_url}` is not an http address"), help));
@@ -68,11 +69,14 @@ impl Endpoint {
             let help = "put the key into an environment variable and name it: `api_key_env: MY_KEY`";
             return Err(BuildError::new("base_url carries a credential", help));
         }
-        if let Some(root) = base_url.trim_end_matches('/').strip_suffix(path) {
+        if let Some(root) = base_url.trim_end_matches('/').strip_suffix(*path) {
             return Err(BuildError::new(
                 format!("base_url `{base_url}` ends in `{path}`, which is added to it"),
                 format!("base_url: {root}"),
             ));
+        }
+        if address.has_bare_root && base.path() == "/" {
+            base.set_path("/v1");
         }
         let host = base.host_str().unwrap_or_default().to_owned();
         let is_loopback = is_loopback(&host);
@@ -294,14 +298,15 @@ mod tests {
     use super::*;
 
     fn endpoint(base_url: &str) -> Result<Endpoint, BuildError> {
-        Endpoint::new(Address {
+        let address = Address {
             default_url: "",
             path: "/chat/completions",
             default_key: ("OPENAI_API_KEY", "api.openai.com"),
             key_header: |key| ("authorization", format!("Bearer {key}")),
             fixed: &[],
-            spec: &ModelSpec { base_url: Some(base_url.to_owned()), ..ModelSpec::default() },
-        })
+            has_bare_root: false,
+        };
+        Endpoint::new(&address, &ModelSpec { base_url: Some(base_url.to_owned()), ..ModelSpec::default() })
     }
 
     #[test]

@@ -5,17 +5,17 @@
 //! endpoint is dead. Nothing here remembers anything: that is the store's.
 //!
 //! **Adding a provider:** one file with a `build` function, one line in [`PROVIDERS`], an example in
-//! the README and a test.
+//! the README and a test. A chat API behind an address needs no more than an `Api` (`remote`).
 
 mod anthropic;
 mod http;
 mod openai;
 mod pool;
 mod probe;
+mod remote;
 mod replay;
 mod scripted;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,6 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use http::Endpoint;
 pub use pool::{Answer, Pool};
 
 use crate::digest::{Digest, canonical_into, canonical_map_into, canonical_text};
@@ -129,9 +128,6 @@ pub trait Provider: Send + Sync {
     /// Reads an answer, now or years later.
     fn read(&self, raw: &str) -> Result<Reply, String>;
 
-    /// Returns where calls go, for messages.
-    fn endpoint(&self) -> String;
-
     /// Finds what is wrong with the files that it reads.
     fn check(&self) -> Result<(), String> {
         Ok(())
@@ -192,94 +188,6 @@ pub const PROVIDERS: &[(&str, Build)] = &[
     ("replay", replay::build),
     ("scripted", scripted::build),
 ];
-
-/// Returns the identity of a model behind an address. Weights or a revision say which model it is,
-/// wherever it is served; else the address must.
-fn identity(provider: &str, model: &str, building: &Building<'_>, endpoint: &Endpoint) -> Map<String, Value> {
-    let spec = building.spec;
-    let mut identity = Map::new();
-    identity.insert("provider".to_owned(), provider.into());
-    identity.insert("model".to_owned(), model.into());
-    if !building.weights.is_empty() {
-        let weights = building.weights.iter().map(|(name, digest)| (name.clone(), Value::from(digest.to_string())));
-        identity.insert("weights".to_owned(), Value::Object(weights.collect()));
-    }
-    if let Some(revision) = &spec.revision {
-        identity.insert("revision".to_owned(), revision.clone().into());
-    }
-    if building.weights.is_empty() && spec.revision.is_none() {
-        identity.insert("base_url".to_owned(), endpoint.base_url.clone().into());
-    }
-    if let Some(probe) = building.probe {
-        identity.insert("probe".to_owned(), Value::Object(probe.clone()));
-    }
-    if !spec.headers.is_empty() {
-        let headers = spec.headers.iter().map(|(name, value)| (name.to_lowercase(), Value::from(value.as_str())));
-        identity.insert("headers".to_owned(), Value::Object(headers.collect()));
-    }
-    identity
-}
-
-/// Fields of a wire body, sorted.
-type Fields<'a> = BTreeMap<&'a str, Cow<'a, Value>>;
-
-/// Returns the options as fields; what stands in `extra` stands beside the others.
-fn option_fields(options: &Map<String, Value>) -> Fields<'_> {
-    let mut fields = Fields::new();
-    for (name, value) in options {
-        match (name.as_str(), value) {
-            ("extra", Value::Object(extra)) => {
-                fields.extend(extra.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value))));
-            }
-            _ => {
-                fields.insert(name, Cow::Borrowed(value));
-            }
-        }
-    }
-    fields
-}
-
-/// Appends the body of a chat call as canonical JSON. `model` and `messages` are the request itself.
-fn chat_body(model: &str, messages: &[Message], fields: &Fields<'_>, out: &mut Vec<u8>) {
-    const MESSAGES: &str = "messages";
-    const MODEL: &str = "model";
-    let mut names: Vec<&str> = fields.keys().copied().filter(|name| ![MESSAGES, MODEL].contains(name)).collect();
-    names.extend([MESSAGES, MODEL]);
-    names.sort_unstable();
-    for (index, name) in names.into_iter().enumerate() {
-        out.push(if index == 0 { b'{' } else { b',' });
-        canonical_text(name, out);
-        out.push(b':');
-        match name {
-            MESSAGES => messages_into(messages, out),
-            MODEL => canonical_text(model, out),
-            _ => canonical_into(&fields[name], out),
-        }
-    }
-    out.push(b'}');
-}
-
-/// Returns a count of tokens; none where it is no whole number, 0 or more.
-fn tokens(count: &Value) -> Option<u64> {
-    count
-        .as_u64()
-        .or_else(|| count.as_f64().filter(|count| *count >= 0.0 && count.fract() == 0.0).map(|count| count as u64))
-}
-
-/// Reads the answer of a server. A broken body behind a 200 is a proxy or a server in trouble.
-fn remote_sent(
-    raw: String,
-    read: impl Fn(&str) -> Result<Reply, String>,
-    endpoint: &Endpoint,
-) -> Result<Sent, CallError> {
-    match read(&raw) {
-        Ok(reply) => Ok(Sent { raw, reply }),
-        Err(message) => {
-            let message = format!("{} answered 200 with {message}", endpoint.base_url);
-            Err(CallError::new(ErrorKind::Transient, message))
-        }
-    }
-}
 
 /// The answer of providers in this process, in one shape.
 #[derive(Serialize, Deserialize)]

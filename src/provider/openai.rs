@@ -2,44 +2,31 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
-use super::http::{Address, Endpoint};
-use super::{
-    BuildError, Building, CallError, Provider, Reply, Request, Sent, chat_body, identity, option_fields, probe,
-    remote_sent, tokens,
-};
+use super::http::Address;
+use super::remote::{Api, chat_body, option_fields, tokens};
+use super::{BuildError, Building, Provider, Reply, Request, remote};
 
-const DEFAULT_URL: &str = "https://api.openai.com/v1";
-
-struct OpenAi {
-    model: String,
-    endpoint: Endpoint,
-    identity: Map<String, Value>,
-}
-
-pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
-    let spec = building.spec;
-    let Some(model) = spec.model.clone() else {
-        return Err(BuildError::new(
-            "provider openai needs `model`",
-            "the id that the server knows: `model: qwen2.5-3b-instruct`",
-        ));
-    };
-    let endpoint = Endpoint::new(Address {
-        default_url: DEFAULT_URL,
+static API: Api = Api {
+    name: "openai",
+    example: "qwen2.5-3b-instruct",
+    address: Address {
+        default_url: "https://api.openai.com/v1",
         path: "/chat/completions",
         default_key: ("OPENAI_API_KEY", "api.openai.com"),
         key_header: |key| ("authorization", format!("Bearer {key}")),
         fixed: &[],
-        spec,
-    })?;
-    let identity = identity("openai", &model, building, &endpoint);
-    Ok(Box::new(OpenAi { model, endpoint, identity }))
+        has_bare_root: false,
+    },
+    body,
+    read,
+};
+
+pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
+    remote::build(&API, building)
 }
 
 #[derive(Deserialize)]
@@ -78,82 +65,48 @@ fn text_of(content: &str) -> Option<String> {
     }
 }
 
-impl Provider for OpenAi {
-    fn identity(&self) -> Map<String, Value> {
-        self.identity.clone()
+fn body(model: &str, request: &Request, out: &mut Vec<u8>) {
+    let mut fields = option_fields(&request.options);
+    if request.sample > 0 {
+        let base = fields.get("seed").and_then(|seed| seed.as_i64()).unwrap_or(0);
+        fields.insert("seed", Cow::Owned((base + i64::from(request.sample)).into()));
     }
+    chat_body(model, &request.messages, &fields, out);
+}
 
-    fn is_remote(&self) -> bool {
-        true
-    }
-
-    fn body(&self, request: &Request, out: &mut Vec<u8>) {
-        let mut fields = option_fields(&request.options);
-        if request.sample > 0 {
-            let base = fields.get("seed").and_then(|seed| seed.as_i64()).unwrap_or(0);
-            fields.insert("seed", Cow::Owned((base + i64::from(request.sample)).into()));
-        }
-        chat_body(&self.model, &request.messages, &fields, out);
-    }
-
-    fn send<'a>(&'a self, body: &'a Bytes, _request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>> {
-        Box::pin(async move {
-            let raw = self.endpoint.post(body).await?;
-            remote_sent(raw, |raw| self.read(raw), &self.endpoint)
-        })
-    }
-
-    fn read(&self, raw: &str) -> Result<Reply, String> {
-        let answer: ChatAnswer<'_> = serde_json::from_str(raw).map_err(|error| {
-            let start: String = raw.chars().take(200).collect();
-            format!("no chat completion: `{start}` ({error})")
-        })?;
-        let Some(choice) = answer.choices.into_iter().next() else {
-            return Err("no choice in it".to_owned());
-        };
-        let content = choice.message.content.and_then(|content| text_of(content.get()));
-        let refusal = choice.message.refusal.filter(|_| content.is_none());
-        let finish_reason = match &refusal {
-            Some(_) => Some("refusal".to_owned()),
-            None => choice.finish_reason.map(Cow::into_owned),
-        };
-        // Odd counts cost no answer that was paid.
-        let usage: Value = answer.usage.and_then(|usage| serde_json::from_str(usage.get()).ok()).unwrap_or_default();
-        Ok(Reply {
-            text: content.or(refusal.map(Cow::into_owned)).unwrap_or_default(),
-            finish_reason,
-            prompt_tokens: tokens(&usage["prompt_tokens"]),
-            completion_tokens: tokens(&usage["completion_tokens"]),
-            served_model: answer.model.map(Cow::into_owned),
-        })
-    }
-
-    fn endpoint(&self) -> String {
-        self.endpoint.base_url.clone()
-    }
-
-    fn missing_key(&self) -> Option<String> {
-        self.endpoint.key().err().map(|error| error.message)
-    }
-
-    fn preflight(&self) -> BoxFuture<'_, Result<(), CallError>> {
-        Box::pin(self.endpoint.preflight())
-    }
-
-    fn probe(&self) -> BoxFuture<'_, Result<Map<String, Value>, CallError>> {
-        Box::pin(probe::ask(&self.endpoint, &self.model))
-    }
+fn read(raw: &str) -> Result<Reply, String> {
+    let answer: ChatAnswer<'_> = serde_json::from_str(raw).map_err(|error| {
+        let start: String = raw.chars().take(200).collect();
+        format!("no chat completion: `{start}` ({error})")
+    })?;
+    let Some(choice) = answer.choices.into_iter().next() else {
+        return Err("no choice in it".to_owned());
+    };
+    let content = choice.message.content.and_then(|content| text_of(content.get()));
+    let refusal = choice.message.refusal.filter(|_| content.is_none());
+    let finish_reason = match &refusal {
+        Some(_) => Some("refusal".to_owned()),
+        None => choice.finish_reason.map(Cow::into_owned),
+    };
+    // Odd counts cost no answer that was paid.
+    let usage: Value = answer.usage.and_then(|usage| serde_json::from_str(usage.get()).ok()).unwrap_or_default();
+    Ok(Reply {
+        text: content.or(refusal.map(Cow::into_owned)).unwrap_or_default(),
+        finish_reason,
+        prompt_tokens: tokens(&usage["prompt_tokens"]),
+        completion_tokens: tokens(&usage["completion_tokens"]),
+        served_model: answer.model.map(Cow::into_owned),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use serde_json::json;
 
     use super::*;
-    use std::collections::BTreeMap;
-
     use crate::digest::canonical;
     use crate::provider::Message;
     use crate::spec::ModelSpec;

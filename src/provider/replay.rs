@@ -155,8 +155,4 @@ impl Provider for Replay {
     fn read(&self, raw: &str) -> Result<Reply, String> {
         LocalAnswer::read(raw)
     }
-
-    fn endpoint(&self) -> String {
-        self.file.clone()
-    }
 }

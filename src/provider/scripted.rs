@@ -14,7 +14,7 @@ use super::{
     BuildError, Building, CallError, ErrorKind, LocalAnswer, Message, Provider, Reply, Request, Sent, local_body,
     local_sent,
 };
-use crate::digest::{Digest, Hasher};
+use crate::digest::Hasher;
 use crate::problem::Place;
 use crate::template::{Template, from_json};
 
@@ -107,9 +107,5 @@ impl Provider for Scripted {
 
     fn read(&self, raw: &str) -> Result<Reply, String> {
         LocalAnswer::read(raw)
-    }
-
-    fn endpoint(&self) -> String {
-        format!("the script of {} ({})", self.name, Digest::of_json("", &Value::Object(self.identity.clone())).short())
     }
 }

@@ -43,8 +43,7 @@ impl Prompt {
             let help = format!("call the file templates/{stem}.j2 and write `{stem}.j2`");
             return Err(vec![Problem::error("template-name", message).at(place).help(help)]);
         }
-        let template = Template::load(&scope.workspace.library, text, place, variables)?;
-        Ok(Prompt { label: label.to_owned(), template, place: place.clone() })
+        Prompt::of(label, place, Template::load(&scope.workspace.library, text, place, variables))
     }
 
     /// Loads a value: one expression keeps its type.
@@ -55,8 +54,7 @@ impl Prompt {
         place: &Place,
         variables: &[&str],
     ) -> Result<Prompt, Vec<Problem>> {
-        let template = Template::load_value(&scope.workspace.library, text, place, variables)?;
-        Ok(Prompt { label: label.to_owned(), template, place: place.clone() })
+        Prompt::of(label, place, Template::load_value(&scope.workspace.library, text, place, variables))
     }
 
     /// Loads a bare expression.
@@ -67,8 +65,11 @@ impl Prompt {
         place: &Place,
         variables: &[&str],
     ) -> Result<Prompt, Vec<Problem>> {
-        let template = Template::load_expression(&scope.workspace.library, text, place, variables)?;
-        Ok(Prompt { label: label.to_owned(), template, place: place.clone() })
+        Prompt::of(label, place, Template::load_expression(&scope.workspace.library, text, place, variables))
+    }
+
+    fn of(label: &str, place: &Place, template: Result<Template, Vec<Problem>>) -> Result<Prompt, Vec<Problem>> {
+        Ok(Prompt { label: label.to_owned(), template: template?, place: place.clone() })
     }
 
     /// Warns of a value that is the same for every row: a column's name without its braces.

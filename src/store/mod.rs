@@ -39,7 +39,7 @@ pub use fingerprint::{Change, Fingerprint};
 pub use lock::Lock;
 pub use manifest::{Counts, Lookup, Manifest};
 pub use memo::FileDigests;
-pub use sorter::{DuplicateId, SortedLines, Sorter};
+pub use sorter::{SortedLines, Sorter};
 
 use crate::digest::Digest;
 

@@ -11,11 +11,6 @@ use super::{Store, StoreError};
 /// Bytes held before a chunk is spilled.
 const CHUNK: usize = 64 * 1024 * 1024;
 
-/// Two rows with one id.
-#[derive(Debug, thiserror::Error)]
-#[error("two rows have the id `{0}`")]
-pub struct DuplicateId(pub String);
-
 /// Collects (id, line) pairs in any order.
 pub struct Sorter<'a> {
     store: &'a Store,

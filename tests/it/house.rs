@@ -80,7 +80,7 @@ fn one_module_knows_the_yaml_crate() {
 fn tables_are_complete() {
     for (directory, others) in [
         ("dataset", &["mod.rs", "hub.rs"][..]),
-        ("provider", &["mod.rs", "http.rs", "pool.rs", "probe.rs"]),
+        ("provider", &["mod.rs", "http.rs", "pool.rs", "probe.rs", "remote.rs"]),
         ("metric", &["mod.rs", "tally.rs"]),
         ("stage/judge", &["mod.rs", "method.rs", "verdict.rs"]),
     ] {
