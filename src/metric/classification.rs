@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{Entry, Metric, MetricError, Scored, Setting, Takes, Tally, TallySummary, only, text};
+use super::{Entry, Metric, MetricError, Scored, Setting, Takes, Tally, TallySummary, text};
 use crate::score::{Estimate, Unit};
 use crate::stats::{Confusion, Interval, Report, Z95, wilson};
 
@@ -35,7 +35,8 @@ pub(super) const ENTRY: Entry = Entry {
     about: "Precision, recall and F1 of a label, per label and averaged, as in scikit-learn's classification_report.",
     settings: &[Setting {
         name: "labels",
-        takes: Takes::Texts,
+        takes: Takes::List,
+        example: "labels: [billing, shipping]",
         about: "Labels there are beside those of the references; output outside of them is wrong, and no class.",
     }],
     parts: &[
@@ -58,18 +59,7 @@ struct Classification {
 }
 
 fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    only(settings, &ENTRY)?;
-    let labels = match settings.get("labels") {
-        None => Vec::new(),
-        Some(Value::Array(labels)) => labels.iter().map(text).collect(),
-        Some(_) => {
-            return Err(MetricError {
-                field: Some("labels".to_owned()),
-                message: "`labels` is a list".to_owned(),
-                help: Some("labels: [billing, shipping]".to_owned()),
-            });
-        }
-    };
+    let labels = settings.get("labels").and_then(Value::as_array).into_iter().flatten().map(text).collect();
     Ok(Box::new(Classification { labels }))
 }
 

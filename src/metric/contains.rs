@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Entry, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, flag, only, text};
+use super::{Entry, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, choice, flag, text};
 use crate::score::Unit;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -18,14 +18,21 @@ pub(super) const ENTRY: Entry = Entry {
         Setting {
             name: "text",
             takes: Takes::Texts,
+            example: "text: [sorry, apologise]",
             about: "What to look for: a text or a list of them; the reference unless given.",
         },
         Setting {
             name: "match",
             takes: Takes::Choice(&["all", "any"]),
+            example: "match: any",
             about: "Whether every text must be there (unless said) or one of them.",
         },
-        Setting { name: "ignore_case", takes: Takes::Flag, about: "Does without regard to case." },
+        Setting {
+            name: "ignore_case",
+            takes: Takes::Flag,
+            example: "ignore_case: true",
+            about: "Does without regard to case.",
+        },
     ],
     parts: &[],
     build,
@@ -42,23 +49,15 @@ struct Contains {
 }
 
 fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    only(settings, &ENTRY)?;
-    let bad = |field: &str, message: &str| MetricError {
-        field: Some(field.to_owned()),
-        message: message.to_owned(),
-        help: Some("text: [\"sorry\", \"apologise\"], match: any".to_owned()),
-    };
-    let ignores_case = flag(settings, "ignore_case")?;
-    let wants_all = match settings.get("match").map(|value| value.as_str().unwrap_or_default()) {
-        None | Some("all") => true,
-        Some("any") => false,
-        Some(_) => return Err(bad("match", "`match` is all or any")),
-    };
     let texts = settings.get("text").map(wanted);
     if texts.as_ref().is_some_and(|texts| texts.is_empty() || texts.iter().any(String::is_empty)) {
-        return Err(bad("text", "`text` is empty: every prediction contains that"));
+        return Err(ENTRY.error("text", "`text` is empty: every prediction contains that"));
     }
-    Ok(Box::new(Contains { texts, wants_all, ignores_case }))
+    Ok(Box::new(Contains {
+        texts,
+        wants_all: choice(settings, "match") != Some("any"),
+        ignores_case: flag(settings, "ignore_case"),
+    }))
 }
 
 /// Returns the texts of one value or a list.
@@ -111,7 +110,7 @@ mod tests {
     use super::*;
 
     fn score(settings: Value, prediction: Option<Value>, reference: Value) -> Option<u64> {
-        let metric = build(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
+        let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
         let scored = Scored { prediction: prediction.as_ref(), reference: Some(&reference), latency: None };
         metric.score(&scored).unwrap().map(|score| score.as_u64().unwrap())
     }
@@ -135,7 +134,7 @@ mod tests {
         assert_eq!(score(json!({}), Some(json!("a")), json!("")), None);
         assert_eq!(score(json!({}), Some(json!("a")), json!([])), None);
         for settings in [json!({"text": ""}), json!({"text": []}), json!({"match": "one"}), json!({"ignore_case": 1})] {
-            assert!(build(settings.as_object().unwrap(), Path::new(".")).is_err(), "{settings}");
+            assert!(ENTRY.make(settings.as_object().unwrap(), Path::new(".")).is_err(), "{settings}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Entry, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, only, text};
+use super::{Entry, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, choice, text};
 use crate::score::Unit;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -15,8 +15,9 @@ pub(super) const ENTRY: Entry = Entry {
     about: "Share of predictions that equal the reference.",
     settings: &[Setting {
         name: "mode",
-        takes: Takes::Choice(&["trim", "strict", "casefold"]),
-        about: "How texts are compared: without white space around them (unless said), as they are, or without regard to case as well.",
+        takes: Takes::Choice(&["strict", "trim", "casefold"]),
+        example: "mode: strict",
+        about: "How texts are compared: as they are, without white space around them (unless said), or without regard to case as well.",
     }],
     parts: &[],
     build,
@@ -37,18 +38,10 @@ struct ExactMatch {
 }
 
 fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    only(settings, &ENTRY)?;
-    let mode = match settings.get("mode").map(|mode| mode.as_str().unwrap_or_default()) {
-        None | Some("trim") => Mode::Trim,
+    let mode = match choice(settings, "mode") {
         Some("strict") => Mode::Strict,
         Some("casefold") => Mode::Casefold,
-        Some(_) => {
-            return Err(MetricError {
-                field: Some("mode".to_owned()),
-                message: "`mode` is strict, trim or casefold".to_owned(),
-                help: None,
-            });
-        }
+        _ => Mode::Trim,
     };
     Ok(Box::new(ExactMatch { mode }))
 }
@@ -89,7 +82,7 @@ mod tests {
     use super::*;
 
     fn score(settings: Value, prediction: Value, reference: Value) -> Value {
-        let metric = build(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
+        let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
         let scored = Scored { prediction: Some(&prediction), reference: Some(&reference), latency: None };
         metric.score(&scored).unwrap().unwrap()
     }
@@ -100,7 +93,7 @@ mod tests {
         assert_eq!(score(json!({"mode": "strict"}), json!(" a"), json!("a")), json!(0));
         assert_eq!(score(json!({"mode": "casefold"}), json!("STRASSE Ä"), json!("strasse ä")), json!(1));
         assert_eq!(score(json!({}), json!(12), json!("12")), json!(1));
-        assert!(build(json!({"mode": "x"}).as_object().unwrap(), Path::new(".")).is_err());
-        assert!(build(json!({"mod": "x"}).as_object().unwrap(), Path::new(".")).is_err());
+        assert!(ENTRY.make(json!({"mode": "x"}).as_object().unwrap(), Path::new(".")).is_err());
+        assert!(ENTRY.make(json!({"mod": "x"}).as_object().unwrap(), Path::new(".")).is_err());
     }
 }

@@ -14,7 +14,7 @@ use jsonschema::{Draft, Retrieve, Uri, ValidationError, Validator};
 use serde_json::{Map, Value, json};
 
 use super::json_valid::unfenced;
-use super::{Entry, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, TallySummary, only};
+use super::{Entry, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, TallySummary};
 use crate::digest::Digest;
 use crate::score::Unit;
 
@@ -24,6 +24,7 @@ pub(super) const ENTRY: Entry = Entry {
     settings: &[Setting {
         name: "schema",
         takes: Takes::Any,
+        example: "schema: data/reply.schema.json, or the schema itself",
         about: "File of the schema, or the schema itself; draft 2020-12 unless its `$schema` says otherwise.",
     }],
     parts: &[("fenced", "share once a surrounding Markdown fence is removed")],
@@ -98,12 +99,7 @@ fn decoded(path: &str) -> String {
 }
 
 fn build(settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    only(settings, &ENTRY)?;
-    let bad = |message: String| MetricError {
-        field: settings.contains_key("schema").then(|| "schema".to_owned()),
-        message,
-        help: Some("schema: data/reply.schema.json, or the schema itself".to_owned()),
-    };
+    let bad = |message: String| ENTRY.error("schema", message);
     let files = Files { root: root.to_owned(), read: Arc::default() };
     let (schema, base) = match settings.get("schema") {
         Some(Value::String(name)) => (files.read(name).map_err(bad)?, format!("{BASE}{}", encoded(name))),
@@ -236,7 +232,10 @@ mod tests {
     use super::*;
 
     fn metric(schema: Value) -> Box<dyn Metric> {
-        build(json!({ "schema": schema }).as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap()
+        ENTRY
+            .make(json!({ "schema": schema }).as_object().unwrap(), Path::new("."))
+            .map_err(|error| error.message)
+            .unwrap()
     }
 
     fn score(metric: &dyn Metric, text: &str) -> Value {
@@ -277,10 +276,11 @@ mod tests {
         std::fs::write(directory.path().join("data/a.json"), r##"{"$ref": "b.json#/$defs/name"}"##).unwrap();
         std::fs::write(directory.path().join("data/b.json"), r#"{"$defs": {"name": {"type": "string"}}}"#).unwrap();
         let settings = json!({"schema": "data/a.json"});
-        let metric = build(settings.as_object().unwrap(), directory.path()).map_err(|error| error.message).unwrap();
+        let metric =
+            ENTRY.make(settings.as_object().unwrap(), directory.path()).map_err(|error| error.message).unwrap();
         assert_eq!((score(&*metric, "\"x\"")[0].as_u64(), score(&*metric, "1")[0].as_u64()), (Some(1), Some(0)));
         std::fs::write(directory.path().join("data/é b.json"), r#"{"$ref": "b.json#/$defs/name"}"#).unwrap();
-        assert!(build(json!({"schema": "data/é b.json"}).as_object().unwrap(), directory.path()).is_ok());
+        assert!(ENTRY.make(json!({"schema": "data/é b.json"}).as_object().unwrap(), directory.path()).is_ok());
         let files = metric.files();
         let names: Vec<&str> = files[0].1.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["data/a.json", "data/b.json"]);
@@ -291,7 +291,7 @@ mod tests {
             (json!(3), "`schema` is a file"),
         ] {
             let settings = json!({ "schema": schema });
-            let error = build(settings.as_object().unwrap(), directory.path()).err().unwrap();
+            let error = ENTRY.make(settings.as_object().unwrap(), directory.path()).err().unwrap();
             assert!(error.message.contains(message), "{}", error.message);
         }
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::{
-    Entry, Metric, MetricError, ProportionTally, Scored, Setting, SpreadTally, Takes, Tally, TallySummary, only, text,
+    Entry, Metric, MetricError, ProportionTally, Scored, Setting, SpreadTally, Takes, Tally, TallySummary, choice, text,
 };
 use crate::score::Unit;
 
@@ -20,10 +20,21 @@ pub(super) const ENTRY: Entry = Entry {
         Setting {
             name: "unit",
             takes: Takes::Choice(&["characters", "words"]),
+            example: "unit: words",
             about: "What is counted; characters unless said.",
         },
-        Setting { name: "min", takes: Takes::Whole, about: "Adds the share `within`: at least so long." },
-        Setting { name: "max", takes: Takes::Whole, about: "Adds the share `within`: at most so long." },
+        Setting {
+            name: "min",
+            takes: Takes::Whole,
+            example: "min: 20, max: 400",
+            about: "Adds the share `within`: at least so long.",
+        },
+        Setting {
+            name: "max",
+            takes: Takes::Whole,
+            example: "min: 20, max: 400",
+            about: "Adds the share `within`: at most so long.",
+        },
     ],
     parts: &[("p50", "median"), ("p95", "95th percentile"), ("within", "share between `min` and `max`")],
     build,
@@ -40,29 +51,13 @@ struct Length {
 }
 
 fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    only(settings, &ENTRY)?;
-    let bad = |field: &str, message: &str, help: &str| MetricError {
-        field: Some(field.to_owned()),
-        message: message.to_owned(),
-        help: Some(help.to_owned()),
-    };
-    let counts_words = match settings.get("unit").map(|unit| unit.as_str().unwrap_or_default()) {
-        None | Some("characters") => false,
-        Some("words") => true,
-        Some(_) => return Err(bad("unit", "`unit` is characters or words", "unit: words")),
-    };
-    let limit = |name: &str| match settings.get(name) {
-        None => Ok(None),
-        Some(value) => value
-            .as_u64()
-            .map(Some)
-            .ok_or_else(|| bad(name, &format!("`{name}` is a whole number, 0 or more"), "min: 20, max: 400")),
-    };
-    let (min, max) = (limit("min")?, limit("max")?);
+    let limit = |name: &str| settings.get(name).and_then(Value::as_u64);
+    let (min, max) = (limit("min"), limit("max"));
     let range = (min.is_some() || max.is_some()).then_some((min.unwrap_or(0), max.unwrap_or(u64::MAX)));
     if range.is_some_and(|(min, max)| min > max) {
-        return Err(bad("min", "`min` is above `max`", "min: 20, max: 400"));
+        return Err(ENTRY.error("min", "`min` is above `max`"));
     }
+    let counts_words = choice(settings, "unit") == Some("words");
     Ok(Box::new(Length { counts_words, range }))
 }
 
@@ -120,7 +115,7 @@ mod tests {
     #[test]
     fn characters_words_and_a_range() {
         let settings = json!({"unit": "words", "min": 2, "max": 3});
-        let metric = build(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
+        let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
         let mut tally = metric.tally(0);
         for text in ["one", "one two", " one  two\nthree ", "1 2 3 4", ""] {
             let prediction = Value::from(text);
@@ -134,12 +129,12 @@ mod tests {
         assert_eq!((value("").value, value("").n, value("").missing), (Some(2.0), 5, 1));
         assert_eq!((value("p50").value, value("within").value), (Some(2.0), Some(0.4)));
         assert_eq!((value("within").n, value("within").missing), (5, 1));
-        let metric = build(&Map::new(), Path::new(".")).map_err(|error| error.message).unwrap();
+        let metric = ENTRY.make(&Map::new(), Path::new(".")).map_err(|error| error.message).unwrap();
         let prediction = Value::from("Zoë \u{1F600}");
         let scored = Scored { prediction: Some(&prediction), reference: None, latency: None };
         assert_eq!(metric.score(&scored).unwrap(), Some(json!(5)));
         for settings in [json!({"unit": "tokens"}), json!({"min": 3, "max": 2}), json!({"max": -1})] {
-            assert!(build(settings.as_object().unwrap(), Path::new(".")).is_err(), "{settings}");
+            assert!(ENTRY.make(settings.as_object().unwrap(), Path::new(".")).is_err(), "{settings}");
         }
     }
 }

@@ -93,7 +93,8 @@ impl TallySummary {
     }
 }
 
-/// Builds a metric from its settings; files that they name start at the directory.
+/// Builds a metric from settings that are what its table says; files that they name start at the
+/// directory.
 pub type Build = fn(&Map<String, Value>, &Path) -> Result<Box<dyn Metric>, MetricError>;
 
 /// What is wrong with a metric's settings.
@@ -126,6 +127,8 @@ pub struct Entry {
 pub struct Setting {
     pub name: &'static str,
     pub takes: Takes,
+    /// How it is written.
+    pub example: &'static str,
     pub about: &'static str,
 }
 
@@ -140,6 +143,7 @@ pub enum Takes {
     Text,
     /// One text or a list of them.
     Texts,
+    List,
     Choice(&'static [&'static str]),
     Any,
 }
@@ -162,31 +166,70 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     METRICS.iter().find(|entry| entry.name == name)
 }
 
-/// Refuses settings that a metric does not have.
-fn only(settings: &Map<String, Value>, entry: &Entry) -> Result<(), MetricError> {
-    let known = || entry.settings.iter().map(|setting| setting.name);
-    match settings.keys().find(|name| known().all(|known| known != name.as_str())) {
-        None => Ok(()),
-        Some(name) => Err(MetricError {
-            field: Some(name.clone()),
-            message: format!("there is no setting `{name}`"),
-            help: crate::problem::suggest(name, "settings there are", known())
-                .or_else(|| Some("it has no settings".to_owned())),
-        }),
+impl Entry {
+    /// Builds the metric, once its settings are what the table says.
+    pub fn make(&self, settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, MetricError> {
+        for (name, value) in settings {
+            let Some(setting) = self.settings.iter().find(|setting| setting.name == name) else {
+                let known = self.settings.iter().map(|setting| setting.name);
+                return Err(MetricError {
+                    field: Some(name.clone()),
+                    message: format!("there is no setting `{name}`"),
+                    help: crate::problem::suggest(name, "settings there are", known)
+                        .or_else(|| Some("it has no settings".to_owned())),
+                });
+            };
+            if !setting.takes.holds(value) {
+                return Err(self.error(name, format!("`{name}` is {}", setting.takes.words())));
+            }
+        }
+        (self.build)(settings, root)
+    }
+
+    /// Returns what is wrong with a setting, with an example of a right one.
+    fn error(&self, name: &str, message: impl Into<String>) -> MetricError {
+        let setting = self.settings.iter().find(|setting| setting.name == name);
+        let help = setting.map(|setting| setting.example.to_owned());
+        MetricError { field: Some(name.to_owned()), message: message.into(), help }
+    }
+}
+
+impl Takes {
+    fn holds(self, value: &Value) -> bool {
+        match self {
+            Takes::Flag => value.is_boolean(),
+            Takes::Number => value.as_f64().is_some_and(|number| number >= 0.0 && number.is_finite()),
+            Takes::Whole => value.as_u64().is_some(),
+            Takes::Text => value.is_string(),
+            Takes::List => value.is_array(),
+            Takes::Choice(choices) => value.as_str().is_some_and(|text| choices.contains(&text)),
+            Takes::Texts | Takes::Any => true,
+        }
+    }
+
+    /// Returns what is taken, in words.
+    pub fn words(self) -> String {
+        match self {
+            Takes::Flag => "true or false".to_owned(),
+            Takes::Number => "a number, 0 or more".to_owned(),
+            Takes::Whole => "a whole number, 0 or more".to_owned(),
+            Takes::Text => "text".to_owned(),
+            Takes::Texts => "text, or a list of texts".to_owned(),
+            Takes::List => "a list".to_owned(),
+            Takes::Choice([first @ .., last]) => format!("{} or {last}", first.join(", ")),
+            Takes::Choice([]) | Takes::Any => "anything".to_owned(),
+        }
     }
 }
 
 /// Returns a setting that is true or false; false where it is not given.
-fn flag(settings: &Map<String, Value>, name: &str) -> Result<bool, MetricError> {
-    match settings.get(name) {
-        None => Ok(false),
-        Some(Value::Bool(flag)) => Ok(*flag),
-        Some(_) => Err(MetricError {
-            field: Some(name.to_owned()),
-            message: format!("`{name}` is true or false"),
-            help: Some(format!("{name}: true")),
-        }),
-    }
+fn flag(settings: &Map<String, Value>, name: &str) -> bool {
+    settings.get(name).and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// Returns the choice of a setting, where it is given.
+fn choice<'a>(settings: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    settings.get(name)?.as_str()
 }
 
 /// Returns text for comparing: text as it is, anything else as JSON.

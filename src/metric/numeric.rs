@@ -13,7 +13,7 @@ use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Entry, MeanTally, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, TallySummary, only, text,
+    Entry, MeanTally, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, TallySummary, choice, text,
 };
 use crate::score::Unit;
 
@@ -24,16 +24,19 @@ pub(super) const ENTRY: Entry = Entry {
         Setting {
             name: "tolerance",
             takes: Takes::Number,
+            example: "tolerance: 0.01",
             about: "Largest difference that counts as equal; 0 unless said.",
         },
         Setting {
             name: "relative",
             takes: Takes::Number,
+            example: "relative: 0.05",
             about: "Largest difference in units of the reference; 0 unless said.",
         },
         Setting {
             name: "extract",
             takes: Takes::Choice(&["whole", "first", "last"]),
+            example: "extract: last",
             about: "Which number: the whole text (unless said), or the first or last one in it.",
         },
     ],
@@ -66,26 +69,13 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    only(settings, &ENTRY)?;
-    let bad = |field: &str, message: &str, help: &str| MetricError {
-        field: Some(field.to_owned()),
-        message: message.to_owned(),
-        help: Some(help.to_owned()),
-    };
-    let size = |name: &str| match settings.get(name) {
-        None => Ok(0.0),
-        Some(value) => value
-            .as_f64()
-            .filter(|size| *size >= 0.0 && size.is_finite())
-            .ok_or_else(|| bad(name, &format!("`{name}` is a number, 0 or more"), "tolerance: 0.01")),
-    };
-    let extract = match settings.get("extract").map(|extract| extract.as_str().unwrap_or_default()) {
-        None | Some("whole") => Extract::Whole,
+    let size = |name: &str| settings.get(name).and_then(Value::as_f64).unwrap_or(0.0);
+    let extract = match choice(settings, "extract") {
         Some("first") => Extract::First,
         Some("last") => Extract::Last,
-        Some(_) => return Err(bad("extract", "`extract` is whole, first or last", "extract: last")),
+        _ => Extract::Whole,
     };
-    Ok(Box::new(Numeric { tolerance: size("tolerance")?, relative: size("relative")?, extract }))
+    Ok(Box::new(Numeric { tolerance: size("tolerance"), relative: size("relative"), extract }))
 }
 
 /// Reads one number with its decorations.
@@ -173,7 +163,7 @@ mod tests {
     use super::*;
 
     fn score(settings: Value, prediction: Value, reference: Value) -> Option<Value> {
-        let metric = build(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
+        let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
         metric.score(&Scored { prediction: Some(&prediction), reference: Some(&reference), latency: None }).unwrap()
     }
 
@@ -225,7 +215,7 @@ mod tests {
             }
         }
         for settings in [json!({"tolerance": -1}), json!({"tolerance": "a"}), json!({"extract": "middle"})] {
-            assert!(build(settings.as_object().unwrap(), Path::new(".")).is_err(), "{settings}");
+            assert!(ENTRY.make(settings.as_object().unwrap(), Path::new(".")).is_err(), "{settings}");
         }
     }
 }

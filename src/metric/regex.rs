@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Entry, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, flag, only, text};
+use super::{Entry, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, flag, text};
 use crate::score::Unit;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -19,10 +19,16 @@ pub(super) const ENTRY: Entry = Entry {
         Setting {
             name: "pattern",
             takes: Takes::Text,
+            example: "pattern: '^(yes|no)\\b'",
             about: "Regular expression, with look-around and backreferences.",
         },
-        Setting { name: "full", takes: Takes::Flag, about: "The whole prediction must match." },
-        Setting { name: "ignore_case", takes: Takes::Flag, about: "Does without regard to case." },
+        Setting { name: "full", takes: Takes::Flag, example: "full: true", about: "The whole prediction must match." },
+        Setting {
+            name: "ignore_case",
+            takes: Takes::Flag,
+            example: "ignore_case: true",
+            about: "Does without regard to case.",
+        },
     ],
     parts: &[],
     build,
@@ -36,23 +42,16 @@ struct Pattern {
 }
 
 fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    only(settings, &ENTRY)?;
-    let bad = |message: String| MetricError {
-        field: settings.contains_key("pattern").then(|| "pattern".to_owned()),
-        message,
-        help: Some("pattern: '^(yes|no)\\b'".to_owned()),
-    };
     let Some(pattern) = settings.get("pattern").and_then(Value::as_str) else {
-        return Err(bad("`pattern` is a regular expression, as text".to_owned()));
+        return Err(ENTRY.error("pattern", "it needs a `pattern`"));
     };
     let compile = |pattern: &str| {
-        let ignores_case = flag(settings, "ignore_case")?;
-        let built = RegexBuilder::new(pattern).case_insensitive(ignores_case).build();
-        built.map_err(|error| bad(format!("`pattern` is no regular expression: {error}")))
+        let built = RegexBuilder::new(pattern).case_insensitive(flag(settings, "ignore_case")).build();
+        built.map_err(|error| ENTRY.error("pattern", format!("`pattern` is no regular expression: {error}")))
     };
     // The user's own first, so that an error shows nothing that they did not write.
     let mut regex = compile(pattern)?;
-    if flag(settings, "full")? {
+    if flag(settings, "full") {
         // A comment at the end (verbose mode) would swallow the rest, so there a line break ends it.
         regex = compile(&format!("\\A(?:{pattern})\\z")).or_else(|_| compile(&format!("\\A(?:{pattern}\n)\\z")))?;
     }
@@ -84,7 +83,7 @@ mod tests {
     use super::*;
 
     fn score(settings: Value, prediction: &str) -> Option<u64> {
-        let metric = build(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
+        let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
         let prediction = Value::from(prediction);
         let scored = Scored { prediction: Some(&prediction), reference: None, latency: None };
         metric.score(&scored).unwrap().map(|score| score.as_u64().unwrap())
@@ -107,7 +106,7 @@ mod tests {
         assert_eq!(score(json!({"pattern": "^(a|aa)+(?=b)$"}), &"a".repeat(5_000)), None);
         for settings in [json!({}), json!({"pattern": "("}), json!({"pattern": 1}), json!({"pattern": "a", "full": 1})]
         {
-            assert!(build(settings.as_object().unwrap(), Path::new(".")).is_err(), "{settings}");
+            assert!(ENTRY.make(settings.as_object().unwrap(), Path::new(".")).is_err(), "{settings}");
         }
     }
 }

@@ -220,15 +220,10 @@ fn the_page_of_the_metrics_is_what_the_table_says() {
             out.push_str("| setting | takes | |\n|---|---|---|\n");
             for setting in entry.settings {
                 let takes = match setting.takes {
-                    Takes::Flag => "true or false".to_owned(),
-                    Takes::Number => "number, 0 or more".to_owned(),
-                    Takes::Whole => "whole number, 0 or more".to_owned(),
-                    Takes::Text => "text".to_owned(),
-                    Takes::Texts => "text or list of text".to_owned(),
                     Takes::Choice(choices) => {
                         choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(", ")
                     }
-                    Takes::Any => "file or schema".to_owned(),
+                    other => other.words(),
                 };
                 out.push_str(&format!("| `{}` | {takes} | {} |\n", setting.name, setting.about));
             }

@@ -65,6 +65,7 @@ fn metrics_schema(_generator: &mut SchemaGenerator) -> Schema {
         Takes::Number => json!({ "type": "number", "minimum": 0 }),
         Takes::Whole => json!({ "type": "integer", "minimum": 0 }),
         Takes::Text => json!({ "type": "string" }),
+        Takes::List => json!({ "type": "array" }),
         Takes::Texts => json!({ "type": ["string", "array"], "items": { "type": "string" } }),
         Takes::Choice(choices) => json!({ "enum": choices }),
         Takes::Any => json!({}),
@@ -302,7 +303,7 @@ fn measure(
     let prediction = own("prediction", prediction);
     let reference = own("reference", reference);
     let Value::Object(settings) = settings.to_json() else { unreachable!("it is a map") };
-    let metric = match (entry.build)(&settings, &scope.workspace.root) {
+    let metric = match entry.make(&settings, &scope.workspace.root) {
         Ok(metric) => metric,
         Err(error) => {
             let at = error.field.as_ref().and_then(|field| written.entry(field)).map_or(place, |(key, _)| &key.place);
