@@ -1,15 +1,56 @@
 //! Statistics: pure functions on numbers. No I/O, no clock, no randomness without a seed.
 //!
+//! Each names its source. What is undefined is `None`, never NaN and never a number made up; values
+//! equal those of SciPy, statsmodels, scikit-learn, krippendorff and choix, which `tests/it/vectors.rs`
+//! holds.
+//!
 //! | file | holds |
 //! |---|---|
 //! | `interval` | Wilson, normal, percentile bootstrap, order statistics |
+//! | `proportion` | more intervals of a share; binomial, two-sample and McNemar tests |
+//! | `paired` | t, Wilcoxon, sign, sign-flip, bootstrap and clustered errors of paired differences |
+//! | `agreement` | kappa (plain, weighted), AC1, Fleiss, Krippendorff |
+//! | `correlation` | Spearman, Pearson, Kendall, bias and limits of agreement |
+//! | `ranking` | Bradley–Terry and Elo |
+//! | `length` | win rates at equal length |
+//! | `correction` | estimates corrected for a judge's errors: Rogan–Gladen, prediction-powered means |
+//! | `multiplicity` | Bonferroni, Holm, Benjamini–Hochberg, Benjamini–Yekutieli |
+//! | `power` | rows needed, detectable effects |
 //! | `classification` | confusion table, precision, recall, F1 and their averages, bootstrap of the table |
+//! | `distribution` `linear` | tails and quantiles; small linear systems |
 
+mod agreement;
 mod classification;
+mod correction;
+mod correlation;
+mod distribution;
 mod interval;
+mod length;
+mod linear;
+mod multiplicity;
+mod paired;
+mod power;
+mod proportion;
+mod ranking;
 
+pub use agreement::{Agreement, Level, Weighting, agreement, cross_table, fleiss, krippendorff, weighted_kappa};
 pub use classification::{Average, Confusion, LabelScores, Report};
+pub use correction::{Corrected, JudgedPasses, PredictionPowered, prediction_powered, rogan_gladen};
+pub use correlation::{Correlation, correlation, pearson, ranks};
+pub use distribution::z_of;
 pub use interval::{Interval, bootstrap_mean, mean_interval, normal_mean, quantile, quantile_interval, wilson};
+pub use length::{Comparison, LengthControl, LengthModel, length_control, length_interval, length_ridge};
+pub use multiplicity::{Adjustment, adjust};
+pub use paired::{
+    Clustered, ExactBootstrap, MOST_FLIPPED, Paired, clustered, exact_bootstrap, exact_sign_flip, paired,
+    paired_bootstrap,
+};
+pub use power::{detectable_effect, rows_needed, rows_needed_sampled, win_rate_power};
+pub use proportion::{
+    McNemar, TwoProportions, agresti_coull, binomial_greater, clopper_pearson, jeffreys, mcnemar, sign_test,
+    two_proportions, wald,
+};
+pub use ranking::{RIDGE, Ranking, bradley_terry, is_strongly_connected, ridge};
 
 /// The 0.975 quantile of the standard normal: 95 % intervals everywhere.
 pub const Z95: f64 = 1.959_963_984_540_054;

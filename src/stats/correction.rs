@@ -1,0 +1,99 @@
+//! Estimates corrected for what is known of a judge's errors from rows that people labelled.
+
+use super::distribution::z_of;
+use super::interval::Interval;
+
+/// A judge's pass rate, and how it judged rows whose truth people told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct JudgedPasses {
+    pub passes: f64,
+    pub n: f64,
+    /// Rows that people failed, and how many of those the judge failed.
+    pub true_fails: f64,
+    pub true_fails_failed: f64,
+    /// Rows that people passed, and how many of those the judge passed.
+    pub true_passes: f64,
+    pub true_passes_passed: f64,
+}
+
+/// A corrected pass rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Corrected {
+    pub raw: f64,
+    /// Share of what people failed that the judge failed; none without such rows.
+    pub specificity: Option<f64>,
+    /// Share of what people passed that the judge passed.
+    pub sensitivity: Option<f64>,
+    /// Rogan & Gladen's (1978) estimate, cut to 0..=1. None where the judge is no better than a coin
+    /// (specificity + sensitivity ≤ 1): such a judge says nothing of the truth.
+    pub corrected: Option<f64>,
+    pub interval: Option<Interval>,
+}
+
+/// Returns a pass rate corrected for the judge's errors, with the interval of Lee et al.
+/// (arXiv 2511.21140), which counts the doubt in rate, specificity and sensitivity.
+///
+/// None for n = 0.
+pub fn rogan_gladen(judged: &JudgedPasses, alpha: f64) -> Option<Corrected> {
+    if judged.n <= 0.0 {
+        return None;
+    }
+    let ratio = |top: f64, bottom: f64| (bottom > 0.0).then(|| top / bottom);
+    let raw = judged.passes / judged.n;
+    let specificity = ratio(judged.true_fails_failed, judged.true_fails);
+    let sensitivity = ratio(judged.true_passes_passed, judged.true_passes);
+    let skill = specificity.zip(sensitivity).map(|(q0, q1)| q0 + q1 - 1.0).filter(|skill| *skill > 0.0);
+    let corrected = skill.zip(specificity).map(|(skill, q0)| ((raw + q0 - 1.0) / skill).clamp(0.0, 1.0));
+    let interval = corrected.and_then(|_| {
+        let z = z_of(alpha);
+        let p = (judged.passes + z * z / 2.0) / (judged.n + z * z);
+        let (n, m0, m1) = (judged.n + z * z, judged.true_fails + 2.0, judged.true_passes + 2.0);
+        let (q0, q1) = ((judged.true_fails_failed + 1.0) / m0, (judged.true_passes_passed + 1.0) / m1);
+        let skill = q0 + q1 - 1.0;
+        let theta = (p + q0 - 1.0) / skill;
+        let (v0, v1) = (q0 * (1.0 - q0) / m0, q1 * (1.0 - q1) / m1);
+        let shift = 2.0 * z * z * (theta * v1 - (1.0 - theta) * v0);
+        let se = (p * (1.0 - p) / n + (1.0 - theta).powi(2) * v0 + theta.powi(2) * v1).sqrt() / skill;
+        let end = |value: f64| value.clamp(0.0, 1.0);
+        skill.is_normal().then(|| Interval { low: end(theta + shift - z * se), high: end(theta + shift + z * se) })
+    });
+    Some(Corrected { raw, specificity, sensitivity, corrected, interval })
+}
+
+/// A mean score corrected by people's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PredictionPowered {
+    /// What the judge alone says.
+    pub naive: f64,
+    /// What people alone say.
+    pub human: f64,
+    pub corrected: f64,
+    pub se: f64,
+    pub interval: Interval,
+}
+
+/// Returns the prediction-powered mean (Angelopoulos et al. 2023): the judge's mean over rows without
+/// labels, plus how far people stand from the judge where both spoke.
+///
+/// `labelled` holds (judge, human) pairs. None below two rows on either side.
+pub fn prediction_powered(unlabelled: &[f64], labelled: &[(f64, f64)], alpha: f64) -> Option<PredictionPowered> {
+    if unlabelled.len() < 2 || labelled.len() < 2 {
+        return None;
+    }
+    let gaps: Vec<f64> = labelled.iter().map(|(judge, human)| human - judge).collect();
+    let people: Vec<f64> = labelled.iter().map(|(_, human)| *human).collect();
+    let (naive, naive_variance) = mean_variance(unlabelled);
+    let (gap, gap_variance) = mean_variance(&gaps);
+    let corrected = naive + gap;
+    let se = (naive_variance / unlabelled.len() as f64 + gap_variance / gaps.len() as f64).sqrt();
+    let half = z_of(alpha) * se;
+    let interval = Interval { low: corrected - half, high: corrected + half };
+    Some(PredictionPowered { naive, human: mean_variance(&people).0, corrected, se, interval })
+}
+
+/// Returns mean and variance (n − 1) of two or more values.
+pub(super) fn mean_variance(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    (mean, values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0))
+}
