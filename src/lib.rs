@@ -21,7 +21,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`digest`] [`row`] [`score`] [`problem`] | the words everyone uses; no I/O |
-//! | [`stats`] · [`net`] | intervals, classification: pure functions on numbers · HTTP clients |
+//! | [`stats`] · [`text`] · [`program`] · [`net`] | pure functions on numbers · on texts · programs that are run · HTTP clients |
 //! | [`template`] | Jinja: load with closure, know what is read, render |
 //! | [`spec`] | YAML and TOML to a tree with positions to typed values |
 //! | [`dataset`] · [`provider`] · [`metric`] · [`store`] | readers · models · scores · the cache |
@@ -66,6 +66,7 @@ pub mod metric;
 pub mod net;
 pub mod plan;
 pub mod problem;
+pub mod program;
 pub mod provider;
 pub mod report;
 pub mod row;
@@ -75,3 +76,4 @@ pub mod stage;
 pub mod stats;
 pub mod store;
 pub mod template;
+pub mod text;

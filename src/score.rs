@@ -34,6 +34,9 @@ pub struct Summary {
     /// Tables that do not fit one number: confusion matrices, position tables.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub tables: IndexMap<String, Value>,
+    /// What defines the values of a metric: its name and every setting.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub signatures: IndexMap<String, String>,
     /// The same values over some of the rows.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub slices: Slices,
@@ -52,12 +55,15 @@ pub enum Unit {
     Fraction,
     /// 0 to 1, and no share of the ceiling: win rates, consistency, coverage.
     Rate,
+    /// 0 to 100, more is better: can be put as a share of the ceiling.
+    Points,
     /// In units of a rubric's scale, more is better.
     Scale,
     /// A quantity of its own, neither better nor worse: characters, words.
     Amount,
     /// Seconds, less is better.
     Seconds,
+    Dollars,
     /// A count of rows.
     Count,
 }

@@ -29,6 +29,9 @@ pub(super) struct ScoreArgs {
     /// Sum up by the values of a column as well
     #[arg(long, value_name = "COLUMN")]
     by: Vec<String>,
+    /// Column whose rows belong together, such as a conversation: intervals resample its values
+    #[arg(long, value_name = "COLUMN")]
+    cluster: Option<String>,
     /// Leave rows out that cannot be read, and count them
     #[arg(long)]
     skip_bad_rows: bool,
@@ -83,6 +86,7 @@ pub(super) fn run(global: &Global, arguments: &ScoreArgs) -> Result<u8, Exit> {
         prediction: arguments.prediction.as_deref(),
         reference: arguments.reference.as_deref(),
         by: arguments.by.clone(),
+        cluster: arguments.cluster.as_deref(),
         skips_bad_rows: arguments.skip_bad_rows,
         words: &words,
     };

@@ -168,6 +168,9 @@ pub struct RunSummary {
     /// What does not fit one number: confusion matrices. By stage, model, name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub tables: IndexMap<String, IndexMap<String, IndexMap<String, Value>>>,
+    /// What defines the values of a metric. By stage, metric.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub signatures: IndexMap<String, IndexMap<String, String>>,
     pub gates: Vec<GateResult>,
 }
 

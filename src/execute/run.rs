@@ -36,6 +36,7 @@ pub async fn run(session: Arc<Session>, listener: Listener) -> Result<RunSummary
     let mut nodes = Vec::new();
     let mut summary = super::SummaryTable::new();
     let mut tables = indexmap::IndexMap::<String, indexmap::IndexMap<_, _>>::new();
+    let mut signatures = indexmap::IndexMap::<String, indexmap::IndexMap<_, _>>::new();
     for index in selected {
         let node = &plan.nodes[index];
         if let Some(manifest) = &scheduler.manifests[index] {
@@ -45,6 +46,9 @@ pub async fn run(session: Arc<Session>, listener: Listener) -> Result<RunSummary
             if !manifest.summary.tables.is_empty() {
                 let stage = tables.entry(node.stage_name.clone()).or_default();
                 stage.insert(node.column().to_owned(), manifest.summary.tables.clone());
+            }
+            if !manifest.summary.signatures.is_empty() {
+                signatures.entry(node.stage_name.clone()).or_default().extend(manifest.summary.signatures.clone());
             }
         }
         if let Some(run) = scheduler.runs[index].take() {
@@ -64,6 +68,7 @@ pub async fn run(session: Arc<Session>, listener: Listener) -> Result<RunSummary
         nodes,
         summary,
         tables,
+        signatures,
         gates: Vec::new(),
     };
     summary.gates = gates::judge(plan, &summary);

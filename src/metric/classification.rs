@@ -1,24 +1,28 @@
 //! `classification`: precision, recall and F1 per label and averaged, with the confusion matrix.
 //!
 //! Labels are the gold labels and those that `labels` declares. Out-of-vocabulary predictions are
-//! `__invalid__`: wrong for their gold label, and no class. Intervals by multinomial bootstrap of the
-//! confusion table. Values follow scikit-learn's `classification_report` over those labels.
+//! `__invalid__`: wrong for their gold label, and no class. A reference that is a list is a set of
+//! labels (multilabel); a prediction that is no list is then `__invalid__`. Intervals by multinomial
+//! bootstrap of the table, or by bootstrap of clusters of rows.
 
-use std::collections::BTreeSet;
-
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{Entry, Metric, MetricError, Scored, Setting, Takes, Tally, TallySummary, text};
+use super::{
+    Entry, Metric, MetricError, RowScores, SHARE, Score, Scored, Setting, Takes, Tally, TallySummary, choice, text,
+};
 use crate::score::{Estimate, Unit};
-use crate::stats::{Confusion, Interval, Report, Z95, wilson};
+use crate::stats::{CellWeight, Confusion, Interval, Report, Z95, sorted_labels, wilson};
 
 /// How a prediction outside the labels is shown.
 const INVALID: &str = "__invalid__";
 
 const AVERAGES: &[&str] = &[
     "accuracy",
+    "balanced_accuracy",
+    "mcc",
     "f1_macro",
     "f1_micro",
     "f1_weighted",
@@ -29,53 +33,123 @@ const AVERAGES: &[&str] = &[
     "recall_micro",
     "recall_weighted",
 ];
+/// Of sets of labels.
+const SAMPLES: &[&str] = &["f1_samples", "precision_samples", "recall_samples"];
 
 pub(super) const ENTRY: Entry = Entry {
     name: "classification",
-    about: "Precision, recall and F1 of a label, per label and averaged, as in scikit-learn's classification_report.",
-    settings: &[Setting {
-        name: "labels",
-        takes: Takes::List,
-        example: "labels: [billing, shipping]",
-        about: "Labels there are beside those of the references; output outside of them is wrong, and no class.",
-    }],
+    about: "Precision, recall and F1 of labels, per label and averaged, with the confusion matrix and the report as text. A reference that is a list is a set of labels.",
+    source: "equal to scikit-learn 1.9's classification_report, balanced_accuracy_score, matthews_corrcoef",
+    range: "0 to 1; mcc −1 to 1",
+    score: "`[gold, predicted, weight]`, the last where `sample_weight` is given",
+    settings: &[
+        Setting {
+            name: "labels",
+            takes: Takes::List,
+            example: "labels: [billing, shipping]",
+            default: "",
+            about: "Labels there are beside those of the references; output outside of them is wrong, and no class.",
+        },
+        Setting {
+            name: "zero_division",
+            takes: Takes::Choice(&["0", "1", "nan"]),
+            example: "zero_division: nan",
+            default: "0",
+            about: "What stands where there is nothing to divide by; `nan` leaves the label out of the averages.",
+        },
+        Setting {
+            name: "sample_weight",
+            takes: Takes::Template,
+            example: "sample_weight: \"{{ row.weight }}\"",
+            default: "",
+            about: "How much a row weighs: a number, 0 or more.",
+        },
+        Setting {
+            name: "digits",
+            takes: Takes::Whole,
+            example: "digits: 3",
+            default: "2",
+            about: "Digits of the report as text.",
+        },
+    ],
     parts: &[
-        ("accuracy", "share of right labels"),
-        ("f1_macro", "mean F1 of the labels; also `f1_micro`, `f1_weighted`"),
-        ("precision_macro", "also `_micro`, `_weighted`"),
-        ("recall_macro", "also `_micro`, `_weighted`"),
+        ("accuracy", "share of right labels; of sets, those that are right as a whole"),
+        ("balanced_accuracy", "mean recall of the labels"),
+        ("mcc", "Matthews' correlation coefficient"),
+        ("f1_macro", "mean F1 of the labels"),
+        ("f1_micro", "F1 of all decisions together"),
+        ("f1_weighted", "mean F1 weighted by how often a label is gold"),
+        ("precision_macro", "as for F1"),
+        ("precision_micro", "as for F1"),
+        ("precision_weighted", "as for F1"),
+        ("recall_macro", "as for F1"),
+        ("recall_micro", "as for F1"),
+        ("recall_weighted", "as for F1"),
+        ("f1_samples", "mean over rows, of sets of labels; also `precision_samples`, `recall_samples`"),
         ("f1.<label>", "of one label; also `precision.<label>`, `recall.<label>`"),
     ],
     build,
-    has_part: |part| {
-        AVERAGES.contains(&part) || ["f1.", "precision.", "recall."].iter().any(|head| part.starts_with(head))
+    more_parts: |part| {
+        SAMPLES.contains(&part) || ["f1.", "precision.", "recall."].iter().any(|head| part.starts_with(head))
     },
-    has_value: false,
-    unit: |_| Unit::Fraction,
+    main: "f1_macro",
+    unit: |part| if part == "mcc" { Unit::Rate } else { Unit::Fraction },
+    ..SHARE
 };
 
 struct Classification {
     labels: Vec<String>,
+    zero_division: f64,
+    digits: usize,
 }
 
 fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
     let labels = settings.get("labels").and_then(Value::as_array).into_iter().flatten().map(text).collect();
-    Ok(Box::new(Classification { labels }))
+    let zero_division = match (choice(settings, "zero_division"), settings.get("zero_division").and_then(Value::as_u64))
+    {
+        (Some("1"), _) | (_, Some(1)) => 1.0,
+        (Some("nan"), _) => f64::NAN,
+        _ => 0.0,
+    };
+    let digits = settings.get("digits").and_then(Value::as_u64).unwrap_or(2).min(17) as usize;
+    Ok(Box::new(Classification { labels, zero_division, digits }))
 }
 
 impl Metric for Classification {
-    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
+    fn score(&self, scored: &Scored<'_>) -> Score {
         let Some(reference) = scored.reference.filter(|reference| !reference.is_null()) else {
             return Ok(None);
         };
-        let gold = text(reference);
-        let predicted = scored.prediction.filter(|prediction| !prediction.is_null()).map(text);
-        Ok(Some(json!([gold, predicted])))
+        let prediction = scored.prediction.filter(|prediction| !prediction.is_null());
+        let labels = |items: &Vec<Value>| items.iter().map(text).collect::<Vec<String>>();
+        let mut score = match reference {
+            Value::Array(gold) => vec![json!(labels(gold)), json!(prediction.and_then(Value::as_array).map(labels))],
+            gold => vec![Value::from(text(gold)), prediction.map(text).into()],
+        };
+        if let Some(weight) = scored.weight {
+            let number = match weight {
+                Value::String(text) => text.trim().parse().ok(),
+                other => other.as_f64(),
+            };
+            match number.filter(|number: &f64| number.is_finite() && *number >= 0.0) {
+                Some(number) => score.push(json!(number)),
+                None => return Err(format!("`sample_weight` is {}, no number from 0", text(weight))),
+            }
+        }
+        Ok(Some(Value::Array(score)))
     }
 
     fn tally(&self, seed: u64) -> Box<dyn Tally> {
-        let labels = self.labels.iter().cloned().collect();
-        Box::new(ClassificationTally { seed, labels, confusion: Confusion::default(), n: 0, missing: 0 })
+        Box::new(ClassificationTally {
+            seed,
+            zero_division: self.zero_division,
+            digits: self.digits,
+            labels: self.labels.iter().cloned().collect(),
+            confusion: Confusion::default(),
+            clusters: HashMap::new(),
+            n: 0,
+            missing: 0,
+        })
     }
 
     fn needs_reference(&self) -> bool {
@@ -85,70 +159,119 @@ impl Metric for Classification {
 
 struct ClassificationTally {
     seed: u64,
+    zero_division: f64,
+    digits: usize,
     /// Declared labels, then gold ones as they come.
     labels: BTreeSet<String>,
     confusion: Confusion,
+    /// The cells that each cluster of rows adds to.
+    clusters: HashMap<u64, Vec<CellWeight>>,
     n: u64,
     missing: u64,
 }
 
+impl ClassificationTally {
+    fn insert(&mut self, label: &str) {
+        if !self.labels.contains(label) {
+            self.labels.insert(label.to_owned());
+        }
+    }
+}
+
 impl Tally for ClassificationTally {
-    fn add(&mut self, scores: &[Option<&Value>]) {
-        let pairs: Vec<(&str, Option<&str>)> = scores
+    fn add(&mut self, row: &RowScores<'_>) {
+        let scores: Vec<(&Value, &Value, f64)> = row
+            .scores
             .iter()
             .flatten()
-            .filter_map(|score| Some((score.get(0)?.as_str()?, score.get(1)?.as_str())))
+            .filter_map(|score| Some((score.get(0)?, score.get(1)?, score.get(2).map_or(Some(1.0), Value::as_f64)?)))
             .collect();
-        if pairs.is_empty() {
+        if scores.is_empty() {
             self.missing += 1;
             return;
         }
         self.n += 1;
-        for (gold, predicted) in &pairs {
-            self.labels.insert((*gold).to_owned());
-            self.confusion.add(gold, *predicted, 1.0 / pairs.len() as f64);
+        let share = 1.0 / scores.len() as f64;
+        for (gold, predicted, weight) in scores {
+            let cell = match gold {
+                Value::Array(gold) => {
+                    let gold: Vec<&str> = gold.iter().filter_map(Value::as_str).collect();
+                    gold.iter().for_each(|label| self.insert(label));
+                    let predicted = predicted.as_array().map(|items| items.iter().filter_map(Value::as_str));
+                    self.confusion.add_sets(gold, predicted, weight * share)
+                }
+                gold => {
+                    let gold = gold.as_str().unwrap_or_default();
+                    self.insert(gold);
+                    self.confusion.add(gold, predicted.as_str(), weight * share)
+                }
+            };
+            if let Some(cluster) = row.cluster {
+                self.clusters.entry(cluster).or_default().push((cell, weight * share));
+            }
         }
     }
 
     fn finish(&mut self, summary: &mut TallySummary) {
-        let labels: Vec<String> = self.labels.iter().cloned().collect();
-        let Some(report) = self.confusion.report(&labels) else {
+        let labels = sorted_labels(self.labels.iter().cloned());
+        let Some(report) = self.confusion.report(&labels, self.zero_division) else {
             for part in AVERAGES {
                 summary.parts.push(((*part).to_owned(), Estimate::none(self.missing)));
             }
             return;
         };
-        let values = numbers(&report);
-        let intervals = self.confusion.intervals(&labels, self.seed, numbers);
-        let bases = self.bases(&report);
-        let names = AVERAGES
-            .iter()
+        let is_multilabel = report.samples_avg.is_some();
+        let averages = AVERAGES.iter().chain(if is_multilabel { SAMPLES } else { &[] });
+        let names: Vec<String> = averages
             .map(|part| (*part).to_owned())
-            .chain(labels.iter().flat_map(|label| ["f1", "precision", "recall"].map(|part| format!("{part}.{label}"))));
-        for (index, name) in names.enumerate() {
-            let value = values[index];
-            let interval = interval(value, intervals.get(index).copied().flatten(), bases[index]);
-            let estimate = Estimate {
-                value: Some(value),
-                low: interval.map(|interval| interval.low),
-                high: interval.map(|interval| interval.high),
-                n: self.n,
-                missing: self.missing,
-            };
-            summary.parts.push((name, estimate));
+            .chain(labels.iter().flat_map(|label| ["f1", "precision", "recall"].map(|part| format!("{part}.{label}"))))
+            .collect();
+        let values = numbers(&report);
+        let clusters: Vec<&[CellWeight]> = self.clusters.values().map(Vec::as_slice).collect();
+        let intervals = if clusters.is_empty() {
+            self.confusion.intervals(&labels, self.zero_division, self.seed, numbers)
+        } else {
+            self.confusion.cluster_intervals(&clusters, &labels, self.zero_division, self.seed, numbers)
+        };
+        let bases = self.bases(&report, values.len());
+        for (index, name) in names.into_iter().enumerate() {
+            let value = Some(values[index]).filter(|value| value.is_finite());
+            let bootstrap = intervals.get(index).copied().flatten();
+            let range = if name == "mcc" { (-1.0, 1.0) } else { (0.0, 1.0) };
+            let interval = value.and_then(|value| interval(value, bootstrap, bases[index], range));
+            summary.parts.push((
+                name,
+                Estimate {
+                    value,
+                    low: interval.map(|interval| interval.low),
+                    high: interval.map(|interval| interval.high),
+                    n: self.n,
+                    missing: self.missing,
+                },
+            ));
         }
-        summary.tables.push(("confusion".to_owned(), self.table(&labels)));
+        if !is_multilabel {
+            let columns: Vec<&str> = labels.iter().map(String::as_str).chain([INVALID]).collect();
+            let counts = self.confusion.matrix(&labels);
+            summary
+                .tables
+                .push(("confusion".to_owned(), json!({ "gold": labels, "predicted": columns, "counts": counts })));
+        }
+        summary.tables.push(("report".to_owned(), report.text(None, self.digits).into()));
     }
 }
 
-/// Returns the interval of a number between 0 and 1 that rests on `rows` rows.
+/// Returns the interval of a number within a range that rests on `rows` rows.
 ///
-/// Where the resamples agree, as they do at 0 and at 1, their interval has no width: then it is
-/// Wilson's. It always holds the estimate.
-fn interval(value: f64, bootstrap: Option<Interval>, rows: f64) -> Option<Interval> {
+/// Where the resamples agree, as they do at the ends, their interval has no width: then it is Wilson's
+/// of the rescaled number. It always holds the estimate.
+fn interval(value: f64, bootstrap: Option<Interval>, rows: f64, (low, high): (f64, f64)) -> Option<Interval> {
     let interval = match bootstrap {
         Some(interval) if interval.high > interval.low => interval,
-        _ => wilson(value * rows, rows, Z95)?,
+        _ => {
+            let wilson = wilson((value - low) / (high - low) * rows, rows, Z95)?;
+            Interval { low: low + (high - low) * wilson.low, high: low + (high - low) * wilson.high }
+        }
     };
     Some(Interval { low: interval.low.min(value), high: interval.high.max(value) })
 }
@@ -156,34 +279,23 @@ fn interval(value: f64, bootstrap: Option<Interval>, rows: f64) -> Option<Interv
 impl ClassificationTally {
     /// Returns how many rows each number rests on, in the order of [`numbers`]: all of them, or those
     /// of the label.
-    fn bases(&self, report: &Report) -> Vec<f64> {
-        let total = self.confusion.total();
-        let of_labels = report.labels.iter().flat_map(|(_, scores)| [scores.support.max(1.0); 3]);
-        vec![total; AVERAGES.len()].into_iter().chain(of_labels).collect()
-    }
-
-    fn table(&self, labels: &[String]) -> Value {
-        let columns: Vec<&str> = labels.iter().map(String::as_str).chain([INVALID]).collect();
-        let mut matrix = vec![vec![0.0; columns.len()]; labels.len()];
-        for (gold, predicted, weight) in self.confusion.cells() {
-            let row = labels.iter().position(|label| label == gold);
-            let column =
-                predicted.and_then(|label| labels.iter().position(|known| known == label)).unwrap_or(labels.len());
-            if let Some(row) = row {
-                matrix[row][column] += weight;
-            }
-        }
-        json!({ "gold": labels, "predicted": columns, "counts": matrix })
+    fn bases(&self, report: &Report, count: usize) -> Vec<f64> {
+        let total = if self.clusters.is_empty() { self.n as f64 } else { self.clusters.len() as f64 };
+        let of_labels = report.labels.iter().flat_map(|(_, scores)| [scores.support.clamp(1.0, total.max(1.0)); 3]);
+        vec![total; count - 3 * report.labels.len()].into_iter().chain(of_labels).collect()
     }
 }
 
 /// The report's numbers: the averages in their order, then f1, precision and recall per label.
 fn numbers(report: &Report) -> Vec<f64> {
     let averages = [report.macro_avg, report.micro_avg, report.weighted_avg];
-    let mut numbers = vec![report.accuracy];
+    let mut numbers = vec![report.accuracy, report.balanced_accuracy, report.mcc];
     numbers.extend(averages.iter().map(|average| average.f1));
     numbers.extend(averages.iter().map(|average| average.precision));
     numbers.extend(averages.iter().map(|average| average.recall));
+    if let Some(samples) = report.samples_avg {
+        numbers.extend([samples.f1, samples.precision, samples.recall]);
+    }
     for (_, scores) in &report.labels {
         numbers.extend([scores.f1, scores.precision, scores.recall]);
     }
@@ -195,10 +307,10 @@ mod tests {
     use super::*;
 
     fn summed(pairs: &[(String, &str)]) -> Vec<(String, Estimate)> {
-        let metric = Classification { labels: Vec::new() };
+        let metric = Classification { labels: Vec::new(), zero_division: 0.0, digits: 2 };
         let mut tally = metric.tally(7);
         for (gold, predicted) in pairs {
-            tally.add(&[Some(&json!([gold, predicted]))]);
+            tally.add(&RowScores { scores: &[Some(&json!([gold, predicted]))], cluster: None });
         }
         let mut summary = TallySummary::default();
         tally.finish(&mut summary);
@@ -218,5 +330,24 @@ mod tests {
                 assert!(low <= value && value <= high && low < high, "{name}: {value} [{low}, {high}]");
             }
         }
+    }
+
+    #[test]
+    fn sets_of_labels_and_weights_are_read() {
+        let metric = ENTRY.make(&Map::new(), Path::new(".")).map_err(|error| error.message).unwrap();
+        let mut tally = metric.tally(7);
+        for (gold, predicted) in [(json!(["a", "b"]), json!(["a"])), (json!([]), json!([])), (json!(["b"]), json!("b"))]
+        {
+            let scored = Scored { prediction: Some(&predicted), reference: Some(&gold), ..Scored::default() };
+            tally.add(&RowScores { scores: &[metric.score(&scored).unwrap().as_ref()], cluster: None });
+        }
+        let mut summary = TallySummary::default();
+        tally.finish(&mut summary);
+        let value = |name: &str| summary.parts.iter().find(|(part, _)| part == name).unwrap().1.value;
+        assert_eq!((value("accuracy"), value("f1.a"), value("recall.b")), (Some(1.0 / 3.0), Some(1.0), Some(0.0)));
+        let weight = json!("-1");
+        let gold = json!("a");
+        let scored = Scored { reference: Some(&gold), weight: Some(&weight), ..Scored::default() };
+        assert!(metric.score(&scored).is_err());
     }
 }

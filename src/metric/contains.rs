@@ -8,8 +8,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Entry, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, choice, flag, text};
-use crate::score::Unit;
+use super::{Entry, MeanTally, Metric, MetricError, SHARE, Score, Scored, Setting, Takes, Tally, choice, flag, text};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "contains",
@@ -19,26 +18,26 @@ pub(super) const ENTRY: Entry = Entry {
             name: "text",
             takes: Takes::Texts,
             example: "text: [sorry, apologise]",
+            default: "",
             about: "What to look for: a text or a list of them; the reference unless given.",
         },
         Setting {
             name: "match",
             takes: Takes::Choice(&["all", "any"]),
             example: "match: any",
+            default: "all",
             about: "Whether every text must be there (unless said) or one of them.",
         },
         Setting {
             name: "ignore_case",
             takes: Takes::Flag,
             example: "ignore_case: true",
+            default: "false",
             about: "Does without regard to case.",
         },
     ],
-    parts: &[],
     build,
-    has_part: |_| false,
-    has_value: true,
-    unit: |_| Unit::Fraction,
+    ..SHARE
 };
 
 struct Contains {
@@ -69,7 +68,7 @@ fn wanted(value: &Value) -> Vec<String> {
 }
 
 impl Metric for Contains {
-    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
+    fn score(&self, scored: &Scored<'_>) -> Score {
         let of_row;
         let texts = match &self.texts {
             Some(texts) => texts,
@@ -94,8 +93,8 @@ impl Metric for Contains {
         Ok(Some(Value::from(u8::from(is_met))))
     }
 
-    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
-        Box::new(ProportionTally::default())
+    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+        Box::new(MeanTally::share(seed))
     }
 
     fn needs_reference(&self) -> bool {
@@ -111,7 +110,7 @@ mod tests {
 
     fn score(settings: Value, prediction: Option<Value>, reference: Value) -> Option<u64> {
         let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
-        let scored = Scored { prediction: prediction.as_ref(), reference: Some(&reference), latency: None };
+        let scored = Scored { prediction: prediction.as_ref(), reference: Some(&reference), ..Scored::default() };
         metric.score(&scored).unwrap().map(|score| score.as_u64().unwrap())
     }
 

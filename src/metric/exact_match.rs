@@ -1,29 +1,29 @@
-//! `exact_match`: the share of predictions that equal the reference.
+//! `exact_match`: the share of predictions that equal the reference, or one of several.
 //!
 //! `mode: strict` compares the texts as they are, `trim` (the default) without surrounding
-//! whitespace, `casefold` without regard to case as well.
+//! whitespace, `casefold` without regard to case as well, `squad` as SQuAD does: without case,
+//! punctuation and articles.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Entry, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, choice, text};
-use crate::score::Unit;
+use super::{Entry, MeanTally, Metric, MetricError, SHARE, Score, Scored, Setting, Takes, Tally, choice, text, texts};
+use crate::text::squad_normal;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "exact_match",
-    about: "Share of predictions that equal the reference.",
+    about: "Share of predictions that equal the reference; of a list of references, one of them.",
+    source: "`squad`: evaluate-v2.0.py (Rajpurkar et al. 2018)",
     settings: &[Setting {
         name: "mode",
-        takes: Takes::Choice(&["strict", "trim", "casefold"]),
+        takes: Takes::Choice(&["strict", "trim", "casefold", "squad"]),
         example: "mode: strict",
-        about: "How texts are compared: as they are, without white space around them (unless said), or without regard to case as well.",
+        default: "trim",
+        about: "How texts are compared: as they are, without white space around them, without regard to case as well, or without case, punctuation and articles.",
     }],
-    parts: &[],
     build,
-    has_part: |_| false,
-    has_value: true,
-    unit: |_| Unit::Fraction,
+    ..SHARE
 };
 
 #[derive(Clone, Copy)]
@@ -31,6 +31,7 @@ enum Mode {
     Strict,
     Trim,
     Casefold,
+    Squad,
 }
 
 struct ExactMatch {
@@ -41,33 +42,39 @@ fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>,
     let mode = match choice(settings, "mode") {
         Some("strict") => Mode::Strict,
         Some("casefold") => Mode::Casefold,
+        Some("squad") => Mode::Squad,
         _ => Mode::Trim,
     };
     Ok(Box::new(ExactMatch { mode }))
 }
 
 impl ExactMatch {
-    fn normal(&self, value: &Value) -> String {
-        let text = text(value);
+    fn normal(&self, text: &str) -> String {
         match self.mode {
-            Mode::Strict => text,
+            Mode::Strict => text.to_owned(),
             Mode::Trim => text.trim().to_owned(),
             Mode::Casefold => text.trim().to_lowercase(),
+            Mode::Squad => squad_normal(text),
         }
     }
 }
 
 impl Metric for ExactMatch {
-    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
-        let Some(reference) = scored.reference.filter(|reference| !reference.is_null()) else {
+    fn score(&self, scored: &Scored<'_>) -> Score {
+        let Some(references) = texts(scored.reference) else {
             return Ok(None);
         };
-        let is_equal = scored.prediction.is_some_and(|prediction| self.normal(prediction) == self.normal(reference));
+        let is_equal = scored.prediction.is_some_and(|prediction| {
+            // A list may be the answer itself.
+            let prediction_text = self.normal(&text(prediction));
+            scored.reference == Some(prediction)
+                || references.iter().any(|reference| self.normal(reference) == prediction_text)
+        });
         Ok(Some(Value::from(u8::from(is_equal))))
     }
 
-    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
-        Box::new(ProportionTally::default())
+    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+        Box::new(MeanTally::share(seed))
     }
 
     fn needs_reference(&self) -> bool {
@@ -83,7 +90,7 @@ mod tests {
 
     fn score(settings: Value, prediction: Value, reference: Value) -> Value {
         let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
-        let scored = Scored { prediction: Some(&prediction), reference: Some(&reference), latency: None };
+        let scored = Scored { prediction: Some(&prediction), reference: Some(&reference), ..Scored::default() };
         metric.score(&scored).unwrap().unwrap()
     }
 
@@ -92,7 +99,10 @@ mod tests {
         assert_eq!(score(json!({}), json!(" a\n"), json!("a")), json!(1));
         assert_eq!(score(json!({"mode": "strict"}), json!(" a"), json!("a")), json!(0));
         assert_eq!(score(json!({"mode": "casefold"}), json!("STRASSE Ä"), json!("strasse ä")), json!(1));
+        assert_eq!(score(json!({"mode": "squad"}), json!("The answer!"), json!("answer")), json!(1));
         assert_eq!(score(json!({}), json!(12), json!("12")), json!(1));
+        assert_eq!(score(json!({}), json!("b"), json!(["a", "b"])), json!(1));
+        assert_eq!(score(json!({}), json!(["a", "b"]), json!(["a", "b"])), json!(1));
         assert!(ENTRY.make(json!({"mode": "x"}).as_object().unwrap(), Path::new(".")).is_err());
         assert!(ENTRY.make(json!({"mod": "x"}).as_object().unwrap(), Path::new(".")).is_err());
     }

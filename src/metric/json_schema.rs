@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use jsonschema::error::ValidationErrorKind;
-use jsonschema::{Draft, Retrieve, Uri, ValidationError, Validator};
+use jsonschema::{Draft, Retrieve, Uri, Validator};
 use serde_json::{Map, Value, json};
 
-use super::json_valid::unfenced;
-use super::{Entry, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, TallySummary};
+use super::{
+    Entry, MeanTally, Metric, MetricError, RowScores, SHARE, Score, Scored, Setting, Takes, Tally, TallySummary,
+};
 use crate::digest::Digest;
-use crate::score::Unit;
+use crate::text::{read_json, unfenced};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "json_schema",
@@ -25,13 +26,14 @@ pub(super) const ENTRY: Entry = Entry {
         name: "schema",
         takes: Takes::Any,
         example: "schema: data/reply.schema.json, or the schema itself",
+        default: "",
         about: "File of the schema, or the schema itself; draft 2020-12 unless its `$schema` says otherwise.",
     }],
     parts: &[("fenced", "share once a surrounding Markdown fence is removed")],
     build,
-    has_part: |part| part == "fenced",
-    has_value: true,
-    unit: |_| Unit::Fraction,
+    source: "JSON Schema 2020-12; equal to Python's jsonschema",
+    score: "`{ strict, fenced, failures }`: 0 or 1, and where it fails",
+    ..SHARE
 };
 
 /// Failures counted of one prediction.
@@ -44,8 +46,21 @@ const BASE: &str = "workspace:///";
 const NO_JSON: &str = "not JSON";
 
 struct JsonSchema {
-    validator: Validator,
+    schema: Schema,
     files: Vec<(String, Digest)>,
+}
+
+/// A schema that values can be held to.
+pub struct Schema(Validator);
+
+/// How a value fails a schema.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SchemaFailure {
+    /// JSON pointer of what fails; empty for the whole.
+    pub pointer: String,
+    /// The key that is missing, or too many.
+    pub property: Option<String>,
+    pub keyword: String,
 }
 
 /// Reads the files that a schema refers to, and remembers them.
@@ -106,70 +121,88 @@ fn build(settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, 
         Some(schema @ (Value::Object(_) | Value::Bool(_))) => (schema.clone(), BASE.to_owned()),
         _ => return Err(bad("`schema` is a file, or a schema".to_owned())),
     };
-    let mut options = jsonschema::options().with_base_uri(base).with_retriever(files.clone());
-    if schema.get("$schema").is_none() {
-        options = options.with_draft(Draft::Draft202012);
-    }
-    let validator = options.build(&schema).map_err(|error| {
-        let at = error.instance_path().to_string();
-        let at = if at.is_empty() { String::new() } else { format!(" at {at}") };
-        bad(format!("`schema` is no JSON Schema{at}: {error}"))
-    })?;
+    let schema = Schema::compile(&schema, base, files.clone()).map_err(bad)?;
     let files = files.read.lock().expect("no panic while locked").clone().into_iter().collect();
-    Ok(Box::new(JsonSchema { validator, files }))
+    Ok(Box::new(JsonSchema { schema, files }))
 }
 
-/// Returns where and how a prediction fails: `/items/*/name type`.
-fn failure(error: &ValidationError<'_>) -> String {
-    let mut pointer = String::new();
-    let path = error.instance_path().to_string();
-    let mut add = |segment: &str| {
-        pointer.push('/');
-        pointer.push_str(if segment.bytes().all(|byte| byte.is_ascii_digit()) { "*" } else { segment });
-    };
-    path.split('/').skip(1).for_each(&mut add);
-    match error.kind() {
-        ValidationErrorKind::Required { property } => add(property.as_str().unwrap_or_default()),
-        ValidationErrorKind::AdditionalProperties { unexpected } => {
-            add(unexpected.first().map_or("", String::as_str));
+impl Schema {
+    /// Compiles a schema that refers to no other.
+    pub fn new(schema: &Value) -> Result<Schema, String> {
+        Schema::compile(schema, BASE.to_owned(), Files { root: PathBuf::from("."), read: Arc::default() })
+    }
+
+    fn compile(schema: &Value, base: String, files: Files) -> Result<Schema, String> {
+        let mut options = jsonschema::options().with_base_uri(base).with_retriever(files);
+        if schema.get("$schema").is_none() {
+            options = options.with_draft(Draft::Draft202012);
         }
-        _ => {}
+        options.build(schema).map(Schema).map_err(|error| {
+            let at = error.instance_path().to_string();
+            let at = if at.is_empty() { String::new() } else { format!(" at {at}") };
+            format!("`schema` is no JSON Schema{at}: {error}")
+        })
     }
-    if pointer.is_empty() {
-        pointer.push('/');
-    }
-    format!("{pointer} {}", error.kind().keyword())
-}
 
-impl JsonSchema {
-    /// Returns how a value fails, nothing where it is valid; none where a pattern takes too many steps.
-    fn failures(&self, value: &Value) -> Option<Vec<String>> {
+    /// Returns how a value fails, at most `most` times, nothing where it is valid; none where a pattern
+    /// takes too many steps.
+    pub fn failures(&self, value: &Value, most: usize) -> Option<Vec<SchemaFailure>> {
         let mut failures = Vec::new();
-        for error in self.validator.iter_errors(value).take(MAX_FAILURES) {
-            if matches!(error.kind(), ValidationErrorKind::BacktrackLimitExceeded { .. }) {
-                return None;
-            }
-            failures.push(failure(&error));
+        for error in self.0.iter_errors(value).take(most) {
+            let property = match error.kind() {
+                ValidationErrorKind::BacktrackLimitExceeded { .. } => return None,
+                ValidationErrorKind::Required { property } => property.as_str().map(str::to_owned),
+                ValidationErrorKind::AdditionalProperties { unexpected } => unexpected.first().cloned(),
+                _ => None,
+            };
+            let (pointer, keyword) = (error.instance_path().to_string(), error.kind().keyword().to_owned());
+            failures.push(SchemaFailure { pointer, property, keyword });
         }
         failures.sort();
-        failures.dedup();
         Some(failures)
     }
 }
 
+impl SchemaFailure {
+    /// Returns it with positions of lists as `*`, so that failures of a kind are one: `/items/*/name type`.
+    fn shape(&self) -> String {
+        let mut pointer = String::new();
+        for segment in self.pointer.split('/').skip(1).chain(self.property.as_deref()) {
+            pointer.push('/');
+            let is_position = !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
+            pointer.push_str(if is_position { "*" } else { segment });
+        }
+        if pointer.is_empty() {
+            pointer.push('/');
+        }
+        format!("{pointer} {}", self.keyword)
+    }
+}
+
+impl JsonSchema {
+    /// Returns how a value fails; none where a pattern takes too many steps.
+    fn failures(&self, value: &Value) -> Option<Vec<String>> {
+        let failures = self.schema.failures(value, MAX_FAILURES)?;
+        let mut shapes: Vec<String> = failures.iter().map(SchemaFailure::shape).collect();
+        shapes.sort();
+        shapes.dedup();
+        Some(shapes)
+    }
+}
+
 impl Metric for JsonSchema {
-    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
+    fn score(&self, scored: &Scored<'_>) -> Score {
         let no_json = || vec![NO_JSON.to_owned()];
-        let read = |text: &str| match serde_json::from_str::<Value>(text) {
-            Ok(value) => self.failures(&value),
-            Err(_) => Some(no_json()),
+        let read = |text: &str| match read_json(text) {
+            Some(value) => self.failures(&value),
+            None => Some(no_json()),
         };
         let (strict, fenced) = match scored.prediction {
             None => (Some(no_json()), Some(no_json())),
             Some(Value::String(text)) => {
                 let strict = read(text);
                 let is_text = strict.as_ref().is_some_and(|strict| strict.as_slice() == [NO_JSON]);
-                let fenced = if is_text { read(unfenced(text)) } else { strict.clone() };
+                let fenced = if is_text { read(unfenced(text).unwrap_or(text)) } else { strict.clone() };
                 (strict, fenced)
             }
             Some(value) => {
@@ -177,17 +210,24 @@ impl Metric for JsonSchema {
                 (failures.clone(), failures)
             }
         };
-        // Nobody knows.
         let (Some(strict), Some(fenced)) = (strict, fenced) else {
-            return Ok(None);
+            return Err("a pattern of the schema takes too many steps".to_owned());
         };
         // Behind the fence more can be said of what is wrong.
         let failures = if strict.as_slice() == [NO_JSON] && !fenced.is_empty() { &fenced } else { &strict };
-        Ok(Some(json!([u8::from(strict.is_empty()), u8::from(fenced.is_empty()), failures])))
+        Ok(Some(json!({
+            "strict": u8::from(strict.is_empty()),
+            "fenced": u8::from(fenced.is_empty()),
+            "failures": failures,
+        })))
     }
 
-    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
-        Box::new(SchemaTally::default())
+    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+        Box::new(SchemaTally {
+            strict: MeanTally::share(seed),
+            fenced: MeanTally::share(seed),
+            failures: BTreeMap::new(),
+        })
     }
 
     fn files(&self) -> Vec<(&'static str, Vec<(String, Digest)>)> {
@@ -195,28 +235,24 @@ impl Metric for JsonSchema {
     }
 }
 
-#[derive(Default)]
 struct SchemaTally {
-    strict: ProportionTally,
-    fenced: ProportionTally,
+    strict: MeanTally,
+    fenced: MeanTally,
     failures: BTreeMap<String, u64>,
 }
 
 impl Tally for SchemaTally {
-    fn add(&mut self, scores: &[Option<&Value>]) {
-        let part =
-            |index: usize| scores.iter().map(|score| score.and_then(|score| score.get(index))).collect::<Vec<_>>();
-        self.strict.add(&part(0));
-        self.fenced.add(&part(1));
-        for failure in part(2).into_iter().flatten().filter_map(Value::as_array).flatten() {
+    fn add(&mut self, row: &RowScores<'_>) {
+        self.strict.add(&RowScores { scores: &row.field("strict"), ..*row });
+        self.fenced.add(&RowScores { scores: &row.field("fenced"), ..*row });
+        for failure in row.field("failures").into_iter().flatten().filter_map(Value::as_array).flatten() {
             *self.failures.entry(failure.as_str().unwrap_or_default().to_owned()).or_default() += 1;
         }
     }
 
     fn finish(&mut self, summary: &mut TallySummary) {
         self.strict.finish(summary);
-        self.fenced.finish(summary);
-        summary.parts[1].0 = "fenced".to_owned();
+        summary.parts.push(("fenced".to_owned(), self.fenced.estimate()));
         let mut failures: Vec<(String, u64)> = std::mem::take(&mut self.failures).into_iter().collect();
         failures.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         failures.truncate(MAX_SHOWN);
@@ -240,7 +276,7 @@ mod tests {
 
     fn score(metric: &dyn Metric, text: &str) -> Value {
         let prediction = Value::from(text);
-        metric.score(&Scored { prediction: Some(&prediction), reference: None, latency: None }).unwrap().unwrap()
+        metric.score(&Scored { prediction: Some(&prediction), reference: None, ..Scored::default() }).unwrap().unwrap()
     }
 
     #[test]
@@ -265,7 +301,8 @@ mod tests {
             (r#"{"intent": "billing", "items": [], "big": 9007199254740992}"#, json!([0, 0, ["/big const"]])),
             ("no", json!([0, 0, ["not JSON"]])),
         ] {
-            assert_eq!(score(&*metric, text), expected, "{text}");
+            let score = score(&*metric, text);
+            assert_eq!(json!([score["strict"], score["fenced"], score["failures"]]), expected, "{text}");
         }
     }
 
@@ -278,7 +315,10 @@ mod tests {
         let settings = json!({"schema": "data/a.json"});
         let metric =
             ENTRY.make(settings.as_object().unwrap(), directory.path()).map_err(|error| error.message).unwrap();
-        assert_eq!((score(&*metric, "\"x\"")[0].as_u64(), score(&*metric, "1")[0].as_u64()), (Some(1), Some(0)));
+        assert_eq!(
+            (score(&*metric, "\"x\"")["strict"].as_u64(), score(&*metric, "1")["strict"].as_u64()),
+            (Some(1), Some(0))
+        );
         std::fs::write(directory.path().join("data/é b.json"), r#"{"$ref": "b.json#/$defs/name"}"#).unwrap();
         assert!(ENTRY.make(json!({"schema": "data/é b.json"}).as_object().unwrap(), directory.path()).is_ok());
         let files = metric.files();

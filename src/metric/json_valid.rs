@@ -1,23 +1,26 @@
 //! `json_valid`: the share of predictions that are JSON (RFC 8259) as they stand.
 //!
-//! Its part `fenced` is the share that is JSON once a surrounding Markdown fence is removed.
+//! Its part `fenced` is the share that is JSON once a surrounding Markdown fence is removed,
+//! `duplicate_keys` the share of those that have a key twice.
 
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{Entry, Metric, MetricError, ProportionTally, Scored, Tally, TallySummary};
-use crate::score::Unit;
+use super::{Entry, MeanTally, Metric, MetricError, PartsTally, SHARE, Score, Scored, Tally};
+use crate::text::{JsonForm, json_form};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "json_valid",
     about: "Share of predictions that are JSON (RFC 8259) as they stand.",
-    settings: &[],
-    parts: &[("fenced", "share once a surrounding Markdown fence is removed")],
+    source: "RFC 8259; equal to Python's json without NaN",
+    score: "`{ strict, fenced, duplicate_keys }`, each 0 or 1",
+    parts: &[
+        ("fenced", "share once a surrounding Markdown fence is removed"),
+        ("duplicate_keys", "share of the valid ones with a key that stands twice; less is better"),
+    ],
     build,
-    has_part: |part| part == "fenced",
-    has_value: true,
-    unit: |_| Unit::Fraction,
+    ..SHARE
 };
 
 struct JsonValid;
@@ -26,54 +29,28 @@ fn build(_settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>
     Ok(Box::new(JsonValid))
 }
 
-/// Returns the inside of a text that is one Markdown fence.
-pub(super) fn unfenced(text: &str) -> &str {
-    let trimmed = text.trim();
-    let inside = trimmed.strip_prefix("```").and_then(|rest| rest.strip_suffix("```"));
-    match inside.and_then(|inside| inside.split_once('\n')) {
-        Some((language, body)) if language.trim().chars().all(char::is_alphanumeric) => body,
-        _ => trimmed,
-    }
-}
-
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
-}
-
 impl Metric for JsonValid {
-    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
-        let (strict, fenced) = match scored.prediction {
-            None => (false, false),
-            Some(Value::String(text)) => (is_json(text), is_json(text) || is_json(unfenced(text))),
+    fn score(&self, scored: &Scored<'_>) -> Score {
+        let form = match scored.prediction {
+            None => json_form(""),
+            Some(Value::String(text)) => json_form(text),
             // A prediction that was already parsed was JSON.
-            Some(_) => (true, true),
+            Some(_) => JsonForm { is_strict: true, is_fenced: false, is_valid: true, has_duplicate_keys: Some(false) },
         };
-        Ok(Some(json!([u8::from(strict), u8::from(fenced)])))
+        Ok(Some(json!({
+            "strict": u8::from(form.is_strict),
+            "fenced": u8::from(form.is_valid),
+            "duplicate_keys": form.has_duplicate_keys.map(u8::from),
+        })))
     }
 
-    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
-        Box::new(JsonTally::default())
-    }
-}
-
-#[derive(Default)]
-struct JsonTally {
-    strict: ProportionTally,
-    fenced: ProportionTally,
-}
-
-impl Tally for JsonTally {
-    fn add(&mut self, scores: &[Option<&Value>]) {
-        let part =
-            |index: usize| scores.iter().map(|score| score.and_then(|score| score.get(index))).collect::<Vec<_>>();
-        self.strict.add(&part(0));
-        self.fenced.add(&part(1));
-    }
-
-    fn finish(&mut self, summary: &mut TallySummary) {
-        self.strict.finish(summary);
-        self.fenced.finish(summary);
-        summary.parts[1].0 = "fenced".to_owned();
+    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+        let share = || Box::new(MeanTally::share(seed)) as Box<dyn Tally>;
+        Box::new(PartsTally::new(vec![
+            ("", "strict", share()),
+            ("fenced", "fenced", share()),
+            ("duplicate_keys", "duplicate_keys", share()),
+        ]))
     }
 }
 
@@ -83,17 +60,18 @@ mod tests {
 
     #[test]
     fn strict_and_fenced_are_told_apart() {
-        for (text, expected) in [
-            ("{\"a\": 1}", json!([1, 1])),
-            ("```json\n{\"a\": 1}\n```", json!([0, 1])),
-            ("Here: {\"a\": 1}", json!([0, 0])),
-            ("{\"a\": NaN}", json!([0, 0])),
-            ("", json!([0, 0])),
-            ("\"text\"", json!([1, 1])),
+        for (text, strict, fenced) in [
+            ("{\"a\": 1}", 1, 1),
+            ("```json\n{\"a\": 1}\n```", 0, 1),
+            ("Here: {\"a\": 1}", 0, 0),
+            ("{\"a\": NaN}", 0, 0),
+            ("", 0, 0),
+            ("\"text\"", 1, 1),
         ] {
             let prediction = Value::from(text);
-            let scored = Scored { prediction: Some(&prediction), reference: None, latency: None };
-            assert_eq!(JsonValid.score(&scored).unwrap(), Some(expected), "{text}");
+            let scored = Scored { prediction: Some(&prediction), ..Scored::default() };
+            let score = JsonValid.score(&scored).unwrap().unwrap();
+            assert_eq!((&score["strict"], &score["fenced"]), (&json!(strict), &json!(fenced)), "{text}");
         }
     }
 }

@@ -6,18 +6,19 @@ use std::path::Path;
 
 use serde_json::{Map, Number, Value};
 
-use super::{Entry, Metric, MetricError, Scored, SpreadTally, Tally};
+use super::{Direction, Entry, Metric, MetricError, SHARE, Score, Scored, SpreadTally, Tally};
 use crate::score::Unit;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "latency",
     about: "Seconds from sending to the complete answer, as measured when it was bought: the mean.",
-    settings: &[],
+    range: "0 and up, seconds",
+    direction: Direction::Lower,
+    score: "seconds",
     parts: &[("p50", "median"), ("p95", "95th percentile")],
     build,
-    has_part: |part| matches!(part, "p50" | "p95"),
-    has_value: true,
     unit: |_| Unit::Seconds,
+    ..SHARE
 };
 
 struct Latency;
@@ -27,8 +28,9 @@ fn build(_settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>
 }
 
 impl Metric for Latency {
-    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
-        Ok(scored.latency.and_then(Number::from_f64).map(Value::Number))
+    fn score(&self, scored: &Scored<'_>) -> Score {
+        let latency = scored.meta.and_then(|meta| meta.latency);
+        Ok(latency.and_then(Number::from_f64).map(Value::Number))
     }
 
     fn tally(&self, seed: u64) -> Box<dyn Tally> {

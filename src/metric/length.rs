@@ -9,7 +9,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::{
-    Entry, Metric, MetricError, ProportionTally, Scored, Setting, SpreadTally, Takes, Tally, TallySummary, choice, text,
+    Direction, Entry, MeanTally, Metric, MetricError, RowScores, SHARE, Score, Scored, Setting, SpreadTally, Takes,
+    Tally, TallySummary, choice, text,
 };
 use crate::score::Unit;
 
@@ -21,26 +22,31 @@ pub(super) const ENTRY: Entry = Entry {
             name: "unit",
             takes: Takes::Choice(&["characters", "words"]),
             example: "unit: words",
+            default: "characters",
             about: "What is counted; characters unless said.",
         },
         Setting {
             name: "min",
             takes: Takes::Whole,
             example: "min: 20, max: 400",
+            default: "",
             about: "Adds the share `within`: at least so long.",
         },
         Setting {
             name: "max",
             takes: Takes::Whole,
             example: "min: 20, max: 400",
+            default: "",
             about: "Adds the share `within`: at most so long.",
         },
     ],
     parts: &[("p50", "median"), ("p95", "95th percentile"), ("within", "share between `min` and `max`")],
     build,
-    has_part: |part| matches!(part, "p50" | "p95" | "within"),
-    has_value: true,
+    range: "0 and up",
+    direction: Direction::Neither,
+    score: "the length",
     unit: |part| if part == "within" { Unit::Fraction } else { Unit::Amount },
+    ..SHARE
 };
 
 #[derive(Clone, Copy)]
@@ -62,7 +68,7 @@ fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>,
 }
 
 impl Metric for Length {
-    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
+    fn score(&self, scored: &Scored<'_>) -> Score {
         Ok(scored.prediction.map(|prediction| {
             let text = text(prediction);
             Value::from(if self.counts_words { text.split_whitespace().count() } else { text.chars().count() })
@@ -74,34 +80,34 @@ impl Metric for Length {
     }
 
     fn tally(&self, seed: u64) -> Box<dyn Tally> {
-        Box::new(LengthTally { length: *self, spread: SpreadTally::new(seed), within: ProportionTally::default() })
+        Box::new(LengthTally { length: *self, spread: SpreadTally::new(seed), within: MeanTally::share(seed) })
     }
 }
 
 struct LengthTally {
     length: Length,
     spread: SpreadTally,
-    within: ProportionTally,
+    within: MeanTally,
 }
 
 impl Tally for LengthTally {
-    fn add(&mut self, scores: &[Option<&Value>]) {
-        self.spread.add(scores);
+    fn add(&mut self, row: &RowScores<'_>) {
+        self.spread.add(row);
         if let Some((min, max)) = self.length.range {
-            let is_within: Vec<Option<Value>> = scores
+            let is_within: Vec<Option<Value>> = row
+                .scores
                 .iter()
                 .map(|score| Some(Value::from(u8::from((min..=max).contains(&score.and_then(Value::as_u64)?)))))
                 .collect();
-            self.within.add(&is_within.iter().map(Option::as_ref).collect::<Vec<_>>());
+            let scores: Vec<Option<&Value>> = is_within.iter().map(Option::as_ref).collect();
+            self.within.add(&RowScores { scores: &scores, ..*row });
         }
     }
 
     fn finish(&mut self, summary: &mut TallySummary) {
         self.spread.finish(summary);
         if self.length.range.is_some() {
-            let mut within = TallySummary::default();
-            self.within.finish(&mut within);
-            summary.parts.extend(within.parts.into_iter().map(|(_, estimate)| ("within".to_owned(), estimate)));
+            summary.parts.push(("within".to_owned(), self.within.estimate()));
         }
     }
 }
@@ -119,10 +125,10 @@ mod tests {
         let mut tally = metric.tally(0);
         for text in ["one", "one two", " one  two\nthree ", "1 2 3 4", ""] {
             let prediction = Value::from(text);
-            let scored = Scored { prediction: Some(&prediction), reference: None, latency: None };
-            tally.add(&[metric.score(&scored).unwrap().as_ref()]);
+            let scored = Scored { prediction: Some(&prediction), ..Scored::default() };
+            tally.add(&RowScores { scores: &[metric.score(&scored).unwrap().as_ref()], cluster: None });
         }
-        tally.add(&[None]);
+        tally.add(&RowScores { scores: &[None], cluster: None });
         let mut summary = TallySummary::default();
         tally.finish(&mut summary);
         let value = |name: &str| summary.parts.iter().find(|(part, _)| part == name).unwrap().1;
@@ -131,7 +137,7 @@ mod tests {
         assert_eq!((value("within").n, value("within").missing), (5, 1));
         let metric = ENTRY.make(&Map::new(), Path::new(".")).map_err(|error| error.message).unwrap();
         let prediction = Value::from("Zoë \u{1F600}");
-        let scored = Scored { prediction: Some(&prediction), reference: None, latency: None };
+        let scored = Scored { prediction: Some(&prediction), ..Scored::default() };
         assert_eq!(metric.score(&scored).unwrap(), Some(json!(5)));
         for settings in [json!({"unit": "tokens"}), json!({"min": 3, "max": 2}), json!({"max": -1})] {
             assert!(ENTRY.make(settings.as_object().unwrap(), Path::new(".")).is_err(), "{settings}");

@@ -1,52 +1,100 @@
 //! Metrics: numbers computed from completions, without a model.
 //!
 //! A [`Metric`] scores one completion, then a [`Tally`] sums scores up over rows. Samples of one row
-//! are averaged within the row first: `n` counts rows (ids), never samples.
+//! are averaged within the row first: `n` counts rows (ids), never samples. Where rows belong together
+//! (`cluster`), intervals resample clusters.
 //!
 //! **Adding a metric:** one file with an `ENTRY`, one line in [`METRICS`], an example in a
 //! pipeline and its tests.
 
+mod bleu;
+mod chrf;
 mod classification;
+mod command;
 mod contains;
+mod cost;
+mod csv_valid;
+mod edit_distance;
 mod exact_match;
 mod json_schema;
 mod json_valid;
 mod latency;
 mod length;
 mod numeric;
+mod pass_at_k;
+mod refusal;
 mod regex;
+mod repetition;
+mod rouge;
+mod squad_f1;
 mod tally;
+mod ter;
+mod tokens;
+mod truncation;
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-pub use tally::{MeanTally, ProportionTally, SpreadTally};
+pub use json_schema::{Schema, SchemaFailure};
+pub use pass_at_k::pass_at_k;
+pub use tally::{MeanTally, PartsTally, SpreadTally, SumsTally};
 
 use crate::digest::Digest;
+use crate::row::Meta;
 use crate::score::{Estimate, Summary, Unit};
 
 /// What a metric sees of one completion.
+#[derive(Clone, Copy, Default)]
 pub struct Scored<'a> {
     /// The completion, or what `prediction` makes of it; none: a completion is there and no
     /// prediction could be read from it.
     pub prediction: Option<&'a Value>,
     /// None: the stage has no reference.
     pub reference: Option<&'a Value>,
-    /// Seconds, for metrics that read the meta artifact.
-    pub latency: Option<f64>,
+    /// What `sample_weight` makes of the row, where the metric has that setting.
+    pub weight: Option<&'a Value>,
+    /// Of the completion; for metrics that say they read it.
+    pub finish_reason: Option<&'a str>,
+    /// Latency, usage and cost, for metrics that read the meta artifact.
+    pub meta: Option<&'a Meta>,
+    pub id: &'a str,
+    pub sample: u32,
 }
+
+/// A score, or none where there is none to be had, or why it cannot be told. Both count as missing.
+pub type Score = Result<Option<Value>, String>;
 
 /// A metric with its settings.
 pub trait Metric: Send + Sync {
-    /// Scores one completion that is there. None: no score can be had (it counts as missing).
-    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String>;
+    /// Scores one completion that is there.
+    fn score(&self, scored: &Scored<'_>) -> Score;
+
+    /// Scores several at once, in their order, for metrics that work on many better than on one.
+    ///
+    /// # Errors
+    ///
+    /// What it needs does not work: the stage fails.
+    fn score_all(&self, scored: &[Scored<'_>]) -> Result<Vec<Score>, String> {
+        use rayon::prelude::*;
+        Ok(scored.par_iter().with_min_len(8).map(|scored| self.score(scored)).collect())
+    }
+
+    /// Returns how many completions it likes to score at once.
+    fn batch(&self) -> usize {
+        256
+    }
 
     /// Returns an empty tally; `seed` is that of its bootstrap.
     fn tally(&self, seed: u64) -> Box<dyn Tally>;
 
     fn needs_reference(&self) -> bool {
         false
+    }
+
+    /// Returns true if it reads the reference where there is one.
+    fn wants_reference(&self) -> bool {
+        self.needs_reference()
     }
 
     /// Returns whether its settings give it a part that metrics of its name may have.
@@ -64,12 +112,44 @@ pub trait Metric: Send + Sync {
     fn needs_meta(&self) -> bool {
         false
     }
+
+    fn needs_finish_reason(&self) -> bool {
+        false
+    }
+
+    /// Returns what makes a completion's score doubtful, if anything does; said of the stage where it
+    /// holds of more than a fifth of the completions.
+    fn caution(&self, _scored: &Scored<'_>) -> Option<&'static str> {
+        None
+    }
+}
+
+/// The scores of one row.
+#[derive(Clone, Copy)]
+pub struct RowScores<'a> {
+    /// By sample; none where it is missing.
+    pub scores: &'a [Option<&'a Value>],
+    /// What the row belongs to, where rows are not independent of each other.
+    pub cluster: Option<u64>,
+}
+
+impl RowScores<'_> {
+    /// Returns the mean over the samples that have a score.
+    pub fn mean(&self) -> Option<f64> {
+        let values: Vec<f64> = self.scores.iter().flatten().filter_map(|score| score.as_f64()).collect();
+        if values.is_empty() { None } else { Some(values.iter().sum::<f64>() / values.len() as f64) }
+    }
+
+    /// Returns one field of the scores.
+    pub fn field(&self, name: &str) -> Vec<Option<&Value>> {
+        self.scores.iter().map(|score| score.and_then(|score| score.get(name)).filter(|v| !v.is_null())).collect()
+    }
 }
 
 /// Sums up the scores of a metric.
-pub trait Tally: Send {
-    /// Adds one row: a score per sample, none where it is missing.
-    fn add(&mut self, scores: &[Option<&Value>]);
+pub trait Tally: Send + Sync {
+    /// Adds one row.
+    fn add(&mut self, row: &RowScores<'_>);
 
     /// Returns the estimates by part (the empty part is the metric's own value), and its tables.
     fn finish(&mut self, summary: &mut TallySummary);
@@ -80,6 +160,8 @@ pub trait Tally: Send {
 pub struct TallySummary {
     pub parts: Vec<(String, Estimate)>,
     pub tables: Vec<(String, Value)>,
+    /// For people, about the metric.
+    pub notes: Vec<String>,
 }
 
 impl TallySummary {
@@ -111,17 +193,51 @@ pub struct Entry {
     pub name: &'static str,
     /// What it measures, for its page and for editors.
     pub about: &'static str,
+    /// The paper, or the implementation whose values it equals.
+    pub source: &'static str,
+    /// The values that it can take.
+    pub range: &'static str,
+    pub direction: Direction,
+    /// How the score of one completion is stored.
+    pub score: &'static str,
     pub settings: &'static [Setting],
-    /// Its parts, for people: a name (or how names are formed) and what it is.
+    /// Its parts: a name (or how names are formed) and what it is.
     pub parts: &'static [(&'static str, &'static str)],
     pub build: Build,
-    /// The parts that a gate may name, without the part that is the metric itself.
-    pub has_part: fn(&str) -> bool,
-    /// Whether the bare name is a value too.
-    pub has_value: bool,
+    /// Parts beside those in the list.
+    pub more_parts: fn(&str) -> bool,
+    /// The part that tables show; the empty one is the metric itself.
+    pub main: &'static str,
+    /// Settings that cannot change a score, and so are no part of a key.
+    pub indifferent: &'static [&'static str],
     /// How a part reads; the empty part is the metric itself.
     pub unit: fn(&str) -> Unit,
 }
+
+/// Which values are better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Higher,
+    Lower,
+    Neither,
+}
+
+/// A share: what most entries are, but for what they say.
+const SHARE: Entry = Entry {
+    name: "",
+    about: "",
+    source: "",
+    range: "0 to 1",
+    direction: Direction::Higher,
+    score: "0 or 1",
+    settings: &[],
+    parts: &[],
+    build: |_, _| Err(MetricError { field: None, message: "it cannot be built".to_owned(), help: None }),
+    more_parts: |_| false,
+    main: "",
+    indifferent: &[],
+    unit: |_| Unit::Fraction,
+};
 
 /// A setting of a metric.
 pub struct Setting {
@@ -129,6 +245,8 @@ pub struct Setting {
     pub takes: Takes,
     /// How it is written.
     pub example: &'static str,
+    /// The value that holds where it is not given; empty: none does.
+    pub default: &'static str,
     pub about: &'static str,
 }
 
@@ -145,20 +263,41 @@ pub enum Takes {
     Texts,
     List,
     Choice(&'static [&'static str]),
+    /// A template, rendered per row by the stage.
+    Template,
     Any,
 }
 
 /// The metrics there are.
 pub const METRICS: &[Entry] = &[
     exact_match::ENTRY,
+    squad_f1::ENTRY,
     contains::ENTRY,
     regex::ENTRY,
-    json_valid::ENTRY,
-    json_schema::ENTRY,
     numeric::ENTRY,
     classification::ENTRY,
-    latency::ENTRY,
+    rouge::ENTRY_1,
+    rouge::ENTRY_2,
+    rouge::ENTRY_3,
+    rouge::ENTRY_L,
+    rouge::ENTRY_LSUM,
+    bleu::ENTRY,
+    chrf::ENTRY,
+    chrf::ENTRY_WORDS,
+    ter::ENTRY,
+    edit_distance::ENTRY,
+    json_valid::ENTRY,
+    json_schema::ENTRY,
+    csv_valid::ENTRY,
     length::ENTRY,
+    refusal::ENTRY,
+    truncation::ENTRY,
+    repetition::ENTRY,
+    latency::ENTRY,
+    tokens::ENTRY,
+    cost::ENTRY,
+    pass_at_k::ENTRY,
+    command::ENTRY,
 ];
 
 /// Returns the metric of a name.
@@ -179,11 +318,35 @@ impl Entry {
                         .or_else(|| Some("it has no settings".to_owned())),
                 });
             };
+            let is_written = matches!(setting.takes, Takes::Choice(_)) && value.is_number();
+            let value = if is_written { &Value::from(value.to_string()) } else { value };
             if !setting.takes.holds(value) {
                 return Err(self.error(name, format!("`{name}` is {}", setting.takes.words())));
             }
         }
         (self.build)(settings, root)
+    }
+
+    /// Returns whether gates may name a part.
+    pub fn has_part(&self, part: &str) -> bool {
+        self.parts.iter().any(|(name, _)| *name == part) || (self.more_parts)(part)
+    }
+
+    /// Returns what defines its values, as sacreBLEU writes it: the name and every setting, whether
+    /// given or not.
+    pub fn signature(&self, settings: &Map<String, Value>) -> String {
+        let mut signature = self.name.to_owned();
+        for setting in self.settings.iter().filter(|setting| !self.indifferent.contains(&setting.name)) {
+            let value = match settings.get(setting.name) {
+                Some(value) => text(value),
+                None if setting.default.is_empty() => continue,
+                None => setting.default.to_owned(),
+            };
+            let is_short = value.chars().count() <= 40 && !value.contains(['\n', '|']);
+            let shown = if is_short { value } else { Digest::of(value.as_bytes()).to_string()[..12].to_owned() };
+            signature.push_str(&format!("|{}:{shown}", setting.name));
+        }
+        signature
     }
 
     /// Returns what is wrong with a setting, with an example of a right one.
@@ -200,7 +363,7 @@ impl Takes {
             Takes::Flag => value.is_boolean(),
             Takes::Number => value.as_f64().is_some_and(|number| number >= 0.0 && number.is_finite()),
             Takes::Whole => value.as_u64().is_some(),
-            Takes::Text => value.is_string(),
+            Takes::Text | Takes::Template => value.is_string(),
             Takes::List => value.is_array(),
             Takes::Choice(choices) => value.as_str().is_some_and(|text| choices.contains(&text)),
             Takes::Texts | Takes::Any => true,
@@ -214,6 +377,7 @@ impl Takes {
             Takes::Number => "a number, 0 or more".to_owned(),
             Takes::Whole => "a whole number, 0 or more".to_owned(),
             Takes::Text => "text".to_owned(),
+            Takes::Template => "a template over `row`".to_owned(),
             Takes::Texts => "text, or a list of texts".to_owned(),
             Takes::List => "a list".to_owned(),
             Takes::Choice([first @ .., last]) => format!("{} or {last}", first.join(", ")),
@@ -238,4 +402,25 @@ fn text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => String::from_utf8_lossy(&crate::digest::canonical(other)).into_owned(),
     }
+}
+
+/// Returns a text or each of a list of them; none where there is nothing.
+fn texts(value: Option<&Value>) -> Option<Vec<String>> {
+    match value? {
+        Value::Null => None,
+        Value::Array(items) if items.is_empty() => None,
+        Value::Array(items) => Some(items.iter().map(text).collect()),
+        other => Some(vec![text(other)]),
+    }
+}
+
+/// Returns prediction and references as texts; none where there is no reference. A prediction that
+/// could not be read is empty.
+fn pair(scored: &Scored<'_>) -> Option<(String, Vec<String>)> {
+    Some((scored.prediction.map(text).unwrap_or_default(), texts(scored.reference)?))
+}
+
+/// Returns borrowed texts.
+fn borrowed(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
 }

@@ -13,7 +13,7 @@ use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Entry, MeanTally, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, TallySummary, choice, text,
+    Entry, MeanTally, Metric, MetricError, PartsTally, SHARE, Score, Scored, Setting, Takes, Tally, choice, text,
 };
 use crate::score::Unit;
 
@@ -25,26 +25,29 @@ pub(super) const ENTRY: Entry = Entry {
             name: "tolerance",
             takes: Takes::Number,
             example: "tolerance: 0.01",
+            default: "0",
             about: "Largest difference that counts as equal; 0 unless said.",
         },
         Setting {
             name: "relative",
             takes: Takes::Number,
             example: "relative: 0.05",
+            default: "0",
             about: "Largest difference in units of the reference; 0 unless said.",
         },
         Setting {
             name: "extract",
             takes: Takes::Choice(&["whole", "first", "last"]),
             example: "extract: last",
+            default: "whole",
             about: "Which number: the whole text (unless said), or the first or last one in it.",
         },
     ],
     parts: &[("error", "mean absolute difference, where both are numbers")],
     build,
-    has_part: |part| part == "error",
-    has_value: true,
+    score: "`{ equal, error }`",
     unit: |part| if part == "error" { Unit::Amount } else { Unit::Fraction },
+    ..SHARE
 };
 
 #[derive(Clone, Copy, PartialEq)]
@@ -117,44 +120,28 @@ impl Numeric {
 }
 
 impl Metric for Numeric {
-    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
+    fn score(&self, scored: &Scored<'_>) -> Score {
         // A reference without a number can be met by nobody.
         let Some(reference) = scored.reference.and_then(|reference| self.number(reference, Extract::Whole)) else {
             return Ok(None);
         };
         let Some(prediction) = scored.prediction.and_then(|prediction| self.number(prediction, self.extract)) else {
-            return Ok(Some(json!([0, null])));
+            return Ok(Some(json!({ "equal": 0, "error": null })));
         };
         let error = (prediction - reference).abs();
         let is_equal = error <= self.tolerance || error <= self.relative * reference.abs();
-        Ok(Some(json!([u8::from(is_equal), error])))
+        Ok(Some(json!({ "equal": u8::from(is_equal), "error": error })))
     }
 
     fn tally(&self, seed: u64) -> Box<dyn Tally> {
-        Box::new(NumericTally { equal: ProportionTally::default(), error: MeanTally::new(seed) })
+        Box::new(PartsTally::new(vec![
+            ("", "equal", Box::new(MeanTally::share(seed))),
+            ("error", "error", Box::new(MeanTally::new(seed))),
+        ]))
     }
 
     fn needs_reference(&self) -> bool {
         true
-    }
-}
-
-struct NumericTally {
-    equal: ProportionTally,
-    error: MeanTally,
-}
-
-impl Tally for NumericTally {
-    fn add(&mut self, scores: &[Option<&Value>]) {
-        let part =
-            |index: usize| scores.iter().map(|score| score.and_then(|score| score.get(index))).collect::<Vec<_>>();
-        self.equal.add(&part(0));
-        self.error.add(&part(1));
-    }
-
-    fn finish(&mut self, summary: &mut TallySummary) {
-        self.equal.finish(summary);
-        summary.parts.push(("error".to_owned(), self.error.estimate()));
     }
 }
 
@@ -164,7 +151,9 @@ mod tests {
 
     fn score(settings: Value, prediction: Value, reference: Value) -> Option<Value> {
         let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
-        metric.score(&Scored { prediction: Some(&prediction), reference: Some(&reference), latency: None }).unwrap()
+        metric
+            .score(&Scored { prediction: Some(&prediction), reference: Some(&reference), ..Scored::default() })
+            .unwrap()
     }
 
     #[test]
@@ -191,14 +180,23 @@ mod tests {
 
     #[test]
     fn a_tolerance_allows_a_difference() {
-        assert_eq!(score(json!({}), json!("3.0"), json!(3)), Some(json!([1, 0.0])));
-        assert_eq!(score(json!({"tolerance": 0.5}), json!("2.5"), json!("3")), Some(json!([1, 0.5])));
-        assert_eq!(score(json!({"relative": 0.1}), json!("110"), json!("100")), Some(json!([1, 10.0])));
-        assert_eq!(score(json!({}), json!("three"), json!("3")), Some(json!([0, null])));
+        assert_eq!(score(json!({}), json!("3.0"), json!(3)), Some(json!({ "equal": 1, "error": 0.0 })));
+        assert_eq!(
+            score(json!({"tolerance": 0.5}), json!("2.5"), json!("3")),
+            Some(json!({ "equal": 1, "error": 0.5 }))
+        );
+        assert_eq!(
+            score(json!({"relative": 0.1}), json!("110"), json!("100")),
+            Some(json!({ "equal": 1, "error": 10.0 }))
+        );
+        assert_eq!(score(json!({}), json!("three"), json!("3")), Some(json!({ "equal": 0, "error": null })));
         assert_eq!(score(json!({}), json!("3"), json!("three")), None);
         let answer = json!("First 12, then 1,000.5. So the answer is $1,012.50.");
-        assert_eq!(score(json!({"extract": "last"}), answer.clone(), json!(1012.5)), Some(json!([1, 0.0])));
-        assert_eq!(score(json!({"extract": "first"}), answer, json!("12")), Some(json!([1, 0.0])));
+        assert_eq!(
+            score(json!({"extract": "last"}), answer.clone(), json!(1012.5)),
+            Some(json!({ "equal": 1, "error": 0.0 }))
+        );
+        assert_eq!(score(json!({"extract": "first"}), answer, json!("12")), Some(json!({ "equal": 1, "error": 0.0 })));
         for (text, first, last) in [
             ("The answer is 1,234", 1234.0, 1234.0),
             ("#### 12,345", 12345.0, 12345.0),
@@ -211,7 +209,7 @@ mod tests {
         ] {
             for (extract, expected) in [("first", first), ("last", last)] {
                 let scored = score(json!({ "extract": extract }), json!(text), json!(expected));
-                assert_eq!(scored, Some(json!([1, 0.0])), "{extract} of {text}");
+                assert_eq!(scored, Some(json!({ "equal": 1, "error": 0.0 })), "{extract} of {text}");
             }
         }
         for settings in [json!({"tolerance": -1}), json!({"tolerance": "a"}), json!({"extract": "middle"})] {

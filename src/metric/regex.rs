@@ -9,8 +9,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Entry, Metric, MetricError, ProportionTally, Scored, Setting, Takes, Tally, flag, text};
-use crate::score::Unit;
+use super::{Entry, MeanTally, Metric, MetricError, SHARE, Score, Scored, Setting, Takes, Tally, flag, text};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "regex",
@@ -20,21 +19,26 @@ pub(super) const ENTRY: Entry = Entry {
             name: "pattern",
             takes: Takes::Text,
             example: "pattern: '^(yes|no)\\b'",
+            default: "",
             about: "Regular expression, with look-around and backreferences.",
         },
-        Setting { name: "full", takes: Takes::Flag, example: "full: true", about: "The whole prediction must match." },
+        Setting {
+            name: "full",
+            takes: Takes::Flag,
+            example: "full: true",
+            default: "false",
+            about: "The whole prediction must match.",
+        },
         Setting {
             name: "ignore_case",
             takes: Takes::Flag,
             example: "ignore_case: true",
+            default: "false",
             about: "Does without regard to case.",
         },
     ],
-    parts: &[],
     build,
-    has_part: |_| false,
-    has_value: true,
-    unit: |_| Unit::Fraction,
+    ..SHARE
 };
 
 struct Pattern {
@@ -59,20 +63,19 @@ fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>,
 }
 
 impl Metric for Pattern {
-    fn score(&self, scored: &Scored<'_>) -> Result<Option<Value>, String> {
+    fn score(&self, scored: &Scored<'_>) -> Score {
         let is_match = match scored.prediction {
             None => false,
             Some(prediction) => match self.regex.is_match(&text(prediction)) {
                 Ok(is_match) => is_match,
-                // Too many steps: nobody knows.
-                Err(_) => return Ok(None),
+                Err(_) => return Err("matching takes too many steps".to_owned()),
             },
         };
         Ok(Some(Value::from(u8::from(is_match))))
     }
 
-    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
-        Box::new(ProportionTally::default())
+    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+        Box::new(MeanTally::share(seed))
     }
 }
 
@@ -85,8 +88,8 @@ mod tests {
     fn score(settings: Value, prediction: &str) -> Option<u64> {
         let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
         let prediction = Value::from(prediction);
-        let scored = Scored { prediction: Some(&prediction), reference: None, latency: None };
-        metric.score(&scored).unwrap().map(|score| score.as_u64().unwrap())
+        let scored = Scored { prediction: Some(&prediction), reference: None, ..Scored::default() };
+        metric.score(&scored).ok()?.map(|score| score.as_u64().unwrap())
     }
 
     #[test]

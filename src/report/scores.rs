@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::printable;
-use super::table::{cell, failures_text};
+use super::table::{cell, failures_text, signatures};
 use crate::score::{Estimate, Unit};
 use crate::stage::FileScores;
 
@@ -43,7 +43,9 @@ pub fn scores(scored: &FileScores) -> String {
             out.push(format!("\n{metric} fails: {}", failures_text(table)));
         }
     }
-    out.join("\n")
+    out.push(String::new());
+    out.extend(signatures(scored.summary.signatures.values()));
+    out.join("\n").trim_end().to_owned()
 }
 
 /// Returns the document of `score`.
@@ -57,6 +59,7 @@ pub fn scores_json(scored: &FileScores) -> Value {
         "rows": scored.rows,
         "summary": summary,
         "tables": scored.summary.tables,
+        "signatures": scored.summary.signatures,
         "notes": scored.notes,
     })
 }

@@ -22,6 +22,11 @@ pub fn closing(plan: &Plan, run: &RunSummary, width: Option<usize>) -> String {
         out.push_str(&text);
         out.push_str("\n\n");
     }
+    let signatures = signatures(run.signatures.values().flat_map(|metrics| metrics.values()));
+    if !signatures.is_empty() {
+        out.push_str(&toned(Tone::Dim, &signatures.join("\n")));
+        out.push_str("\n\n");
+    }
     let failures = failures(run);
     if !failures.is_empty() {
         out.push_str(&failures.join("\n"));
@@ -33,6 +38,18 @@ pub fn closing(plan: &Plan, run: &RunSummary, width: Option<usize>) -> String {
     }
     out.push_str(&took(run));
     out
+}
+
+/// Returns the signatures of metrics that have settings, each once.
+pub(super) fn signatures<'a>(all: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let mut shown: Vec<String> = Vec::new();
+    for signature in all.filter(|signature| signature.contains('|')) {
+        let signature = printable(signature);
+        if !shown.contains(&signature) {
+            shown.push(signature);
+        }
+    }
+    shown
 }
 
 /// A line of the table.
@@ -246,6 +263,8 @@ fn number(value: f64, unit: Unit) -> String {
         Unit::Scale => format!("{value:.2}"),
         Unit::Amount => format!("{value:.1}"),
         Unit::Seconds => format!("{value:.3} s"),
+        Unit::Dollars => format!("${value:.6}"),
+        Unit::Points => format!("{value:.2}"),
         Unit::Count => format!("{value:.0}"),
         Unit::Fraction | Unit::Rate => format!("{value:.3}"),
     }
@@ -270,7 +289,7 @@ pub(super) fn cell(estimate: &Estimate, unit: Unit) -> String {
 fn of_ceiling(line: &Line, candidate: usize, ceiling: usize) -> String {
     let value = |index: usize| line.estimates[index].and_then(|estimate| estimate.value);
     match (value(candidate), value(ceiling)) {
-        (Some(mine), Some(top)) if line.unit == Unit::Fraction && top > 0.0 => {
+        (Some(mine), Some(top)) if matches!(line.unit, Unit::Fraction | Unit::Points) && top > 0.0 => {
             format!("{:.0} %", 100.0 * mine / top)
         }
         _ => String::new(),

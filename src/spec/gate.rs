@@ -223,8 +223,9 @@ impl Parser<'_> {
             return self.number();
         }
         if first.is_alphabetic() || first == '_' {
+            // A plus is part of a name where it does not stand alone: `chrf++`, not `a +b`.
             self.at +=
-                self.rest().find(|c: char| !(c.is_alphanumeric() || "_-.".contains(c))).unwrap_or(self.rest().len());
+                self.rest().find(|c: char| !(c.is_alphanumeric() || "_-.+".contains(c))).unwrap_or(self.rest().len());
             let path: Vec<String> = self.text[start..self.at].split('.').map(str::to_owned).collect();
             if path.iter().any(String::is_empty) {
                 self.at = start;

@@ -1,78 +1,170 @@
-//! Classification: what a confusion table says of a classifier.
+//! Classification: what a table of gold against predicted labels says of a classifier.
 //!
-//! Values follow scikit-learn's `classification_report` with `labels` = the known labels: a
-//! prediction outside them counts as wrong for its gold label and is a class of its own nowhere.
+//! Values and text follow scikit-learn 1.9's `classification_report`, `balanced_accuracy_score` and
+//! `matthews_corrcoef`. A row has a set of gold labels and a set of predicted ones, mostly of one
+//! label each; a prediction outside of all labels is wrong and no class.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
 
+use indexmap::{IndexMap, IndexSet};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::interval::{Interval, percentile_interval};
+use super::interval::{Interval, below, percentile_interval};
 
 /// Resamples of the table for the intervals.
 const RESAMPLES: usize = 1_000;
 
-/// Counts of (gold label, predicted label); weights may be fractional.
-///
-/// A prediction of `None` is one outside the labels.
+/// What a prediction outside of all labels is numbered.
+const INVALID: u32 = u32::MAX;
+
+/// A cell of a table, and the weight that something adds to it.
+pub type CellWeight = ((u32, u32), f64);
+
+/// Weights of (gold labels, predicted labels).
 #[derive(Clone, Debug, Default)]
 pub struct Confusion {
-    cells: BTreeMap<(String, Option<String>), f64>,
+    names: IndexSet<String>,
+    /// Sets of labels, each sorted.
+    sets: IndexMap<Box<[u32]>, ()>,
+    cells: HashMap<(u32, u32), f64>,
+    is_multilabel: bool,
+    is_weighted: bool,
 }
 
-/// Precision, recall and F1 of one label, each 0 where its denominator is 0.
+/// Precision, recall and F1 of one label, or averaged over labels. NaN where `zero_division` is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LabelScores {
     pub precision: f64,
     pub recall: f64,
     pub f1: f64,
-    /// Weight of the rows whose gold label this is.
+    /// Weight of the rows whose gold label this is; over all labels for an average.
     pub support: f64,
-}
-
-/// The three averages over labels.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Average {
-    pub precision: f64,
-    pub recall: f64,
-    pub f1: f64,
 }
 
 /// What a confusion table says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     pub labels: Vec<(String, LabelScores)>,
+    /// Weight of the rows whose predicted labels are the gold ones, over all rows.
     pub accuracy: f64,
     /// Unweighted mean over labels.
-    pub macro_avg: Average,
+    pub macro_avg: LabelScores,
     /// Mean over labels weighted by support.
-    pub weighted_avg: Average,
+    pub weighted_avg: LabelScores,
     /// From the sums of true positives, false positives and false negatives.
-    pub micro_avg: Average,
+    pub micro_avg: LabelScores,
+    /// Mean over rows; of rows with sets of labels alone.
+    pub samples_avg: Option<LabelScores>,
+    /// Mean recall of the labels that are gold anywhere; over all labels, not only those asked for.
+    pub balanced_accuracy: f64,
+    /// Matthews' correlation coefficient (Gorodkin 2004 for several classes), over all labels.
+    pub mcc: f64,
+    /// Whether the labels are all there are, so that the micro average is the accuracy.
+    is_complete: bool,
+    /// Whether scikit-learn prints supports as whole numbers.
+    is_whole: bool,
 }
 
 impl Confusion {
-    /// Counts one row.
-    pub fn add(&mut self, gold: &str, predicted: Option<&str>, weight: f64) {
-        *self.cells.entry((gold.to_owned(), predicted.map(str::to_owned))).or_default() += weight;
+    /// Counts one row with one gold label; returns its cell.
+    pub fn add(&mut self, gold: &str, predicted: Option<&str>, weight: f64) -> (u32, u32) {
+        let (gold, predicted) = (self.number(gold), predicted.map_or(INVALID, |label| self.number(label)));
+        let cell = (self.set(&[gold]), self.set(&[predicted]));
+        self.count(cell, weight)
+    }
+
+    /// Counts one row with a set of gold labels and a set of predicted ones, none where it is no set
+    /// of labels; returns its cell.
+    pub fn add_sets<'a>(
+        &mut self,
+        gold: impl IntoIterator<Item = &'a str>,
+        predicted: Option<impl IntoIterator<Item = &'a str>>,
+        weight: f64,
+    ) -> (u32, u32) {
+        let mut sorted = |labels: &mut dyn Iterator<Item = &'a str>| {
+            let mut numbers: Vec<u32> = labels.map(|label| self.number(label)).collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            self.set(&numbers)
+        };
+        let gold = sorted(&mut gold.into_iter());
+        let predicted = match predicted {
+            Some(predicted) => sorted(&mut predicted.into_iter()),
+            None => self.set(&[INVALID]),
+        };
+        self.is_multilabel = true;
+        self.count((gold, predicted), weight)
+    }
+
+    fn count(&mut self, cell: (u32, u32), weight: f64) -> (u32, u32) {
+        self.is_weighted |= weight != 1.0;
+        *self.cells.entry(cell).or_default() += weight;
+        cell
+    }
+
+    fn number(&mut self, label: &str) -> u32 {
+        match self.names.get_index_of(label) {
+            Some(index) => index as u32,
+            None => self.names.insert_full(label.to_owned()).0 as u32,
+        }
+    }
+
+    fn set(&mut self, labels: &[u32]) -> u32 {
+        match self.sets.get_index_of(labels) {
+            Some(index) => index as u32,
+            None => self.sets.insert_full(labels.into(), ()).0 as u32,
+        }
     }
 
     /// Returns the total weight.
     pub fn total(&self) -> f64 {
-        self.cells.values().sum()
+        self.sorted().iter().map(|(_, _, weight)| weight).sum()
     }
 
-    /// Returns the cells: gold label, predicted label, weight.
-    pub fn cells(&self) -> impl Iterator<Item = (&str, Option<&str>, f64)> {
-        self.cells.iter().map(|((gold, predicted), weight)| (gold.as_str(), predicted.as_deref(), *weight))
+    /// Returns the labels that occur, gold or predicted, in their order: numbers by value, else by
+    /// code points.
+    pub fn labels(&self) -> Vec<String> {
+        sorted_labels(self.names.iter().cloned())
     }
 
-    /// Returns the report over `labels`, in that order. None for an empty table.
-    pub fn report(&self, labels: &[String]) -> Option<Report> {
-        let indexed = Indexed::new(self, labels);
-        let weights: Vec<f64> = self.cells.values().copied().collect();
-        indexed.report(labels, &weights)
+    /// Returns how often a row of a gold label (rows) is predicted to be of a label (columns), over
+    /// `labels`, with the predictions outside of them in a last column. Of tables with one label a row.
+    pub fn matrix(&self, labels: &[String]) -> Vec<Vec<f64>> {
+        let places = Places::new(self, labels);
+        let mut matrix = vec![vec![0.0; labels.len() + 1]; labels.len()];
+        for (gold, predicted, weight) in self.sorted() {
+            if let Some(row) = places.of(gold).next() {
+                matrix[row][places.of(predicted).next().unwrap_or(labels.len())] += weight;
+            }
+        }
+        matrix
+    }
+
+    /// Returns the cells in an order that does not depend on that of the rows.
+    fn sorted(&self) -> Vec<(&[u32], &[u32], f64)> {
+        self.keyed().into_iter().map(|(_, cell)| cell).collect()
+    }
+
+    /// Returns the cells in order, with their keys.
+    #[expect(clippy::type_complexity, reason = "a key and what is behind it")]
+    fn keyed(&self) -> Vec<((u32, u32), (&[u32], &[u32], f64))> {
+        let names = |set: &[u32]| -> Vec<Option<&String>> {
+            set.iter().map(|label| self.names.get_index(*label as usize)).collect()
+        };
+        let set = |index: u32| self.sets.get_index(index as usize).map_or(&[][..], |(set, ())| set);
+        let mut cells: Vec<_> =
+            self.cells.iter().map(|((a, b), weight)| ((*a, *b), (set(*a), set(*b), *weight))).collect();
+        cells.sort_by_cached_key(|(_, (gold, predicted, _))| (names(gold), names(predicted)));
+        cells
+    }
+
+    /// Returns the report over `labels`, in that order; `zero_division` (0, 1 or NaN) stands where
+    /// there is nothing to divide by. None for an empty table.
+    pub fn report(&self, labels: &[String], zero_division: f64) -> Option<Report> {
+        let table = Table::new(self, labels);
+        table.report(&table.weights, zero_division, &|_| true)
     }
 
     /// Returns the report's 95 % intervals by a seeded multinomial bootstrap of the table: as many
@@ -80,15 +172,141 @@ impl Confusion {
     ///
     /// A label that a resample happens not to hold, as gold or as prediction, is left out of it: small
     /// classes would else pull the whole distribution below the estimate. `pick` gets NaN for it.
-    pub fn intervals(&self, labels: &[String], seed: u64, pick: impl Fn(&Report) -> Vec<f64>) -> Vec<Option<Interval>> {
-        let indexed = Indexed::new(self, labels);
-        let weights: Vec<f64> = self.cells.values().copied().collect();
-        let total: f64 = weights.iter().sum();
+    pub fn intervals(
+        &self,
+        labels: &[String],
+        zero_division: f64,
+        seed: u64,
+        pick: impl Fn(&Report) -> Vec<f64>,
+    ) -> Vec<Option<Interval>> {
+        let table = Table::new(self, labels);
+        let total: f64 = table.weights.iter().sum();
+        table.bootstrap(zero_division, seed, pick, |random| multinomial(&table.weights, total, random))
+    }
+
+    /// Returns the same by a bootstrap of clusters of rows, each given by the cells that it adds to.
+    pub fn cluster_intervals(
+        &self,
+        clusters: &[&[CellWeight]],
+        labels: &[String],
+        zero_division: f64,
+        seed: u64,
+        pick: impl Fn(&Report) -> Vec<f64>,
+    ) -> Vec<Option<Interval>> {
+        if clusters.len() < 2 {
+            return Vec::new();
+        }
+        let table = Table::new(self, labels);
+        let places: HashMap<(u32, u32), usize> =
+            self.keyed().into_iter().enumerate().map(|(place, (key, _))| (key, place)).collect();
+        // In an order that does not depend on that of the rows.
+        let mut clusters: Vec<Vec<(usize, f64)>> =
+            clusters.iter().map(|cells| cells.iter().map(|(key, weight)| (places[key], *weight)).collect()).collect();
+        clusters.sort_by(|a, b| a.partial_cmp(b).expect("weights are finite"));
+        table.bootstrap(zero_division, seed, pick, |random| {
+            let mut drawn = vec![0.0; table.weights.len()];
+            for _ in 0..clusters.len() {
+                clusters[below(random, clusters.len())].iter().for_each(|(place, weight)| drawn[*place] += weight);
+            }
+            drawn
+        })
+    }
+}
+
+/// Sorts labels: by value where all are whole numbers, else by code points.
+pub fn sorted_labels(labels: impl Iterator<Item = String>) -> Vec<String> {
+    let mut labels: Vec<String> = labels.collect();
+    labels.sort();
+    labels.dedup();
+    let numbers: Option<Vec<i64>> = labels.iter().map(|label| label.parse().ok()).collect();
+    if let Some(numbers) = numbers {
+        let mut paired: Vec<(i64, String)> = numbers.into_iter().zip(labels).collect();
+        paired.sort();
+        return paired.into_iter().map(|(_, label)| label).collect();
+    }
+    labels
+}
+
+/// Where labels stand among those asked for, by their numbers in the table.
+struct Places(Vec<Option<usize>>);
+
+impl Places {
+    fn new(confusion: &Confusion, labels: &[String]) -> Places {
+        let by_name: BTreeMap<&str, usize> = labels.iter().enumerate().map(|(i, label)| (label.as_str(), i)).collect();
+        Places(confusion.names.iter().map(|name| by_name.get(name.as_str()).copied()).collect())
+    }
+
+    fn of(&self, set: &[u32]) -> impl Iterator<Item = usize> {
+        set.iter().filter_map(|label| self.0.get(*label as usize).copied().flatten())
+    }
+}
+
+/// The cells with labels as places, so that a bootstrap does not compare texts.
+struct Table<'a> {
+    labels: &'a [String],
+    cells: Vec<Cell>,
+    weights: Vec<f64>,
+    /// Labels in all.
+    names: usize,
+    is_multilabel: bool,
+    is_complete: bool,
+    is_weighted: bool,
+}
+
+struct Cell {
+    gold: Vec<usize>,
+    predicted: Vec<usize>,
+    /// The labels as numbered in the table, of a row with one of each.
+    single: Option<(u32, u32)>,
+    is_hit: bool,
+}
+
+impl<'a> Table<'a> {
+    fn new(confusion: &Confusion, labels: &'a [String]) -> Table<'a> {
+        let places = Places::new(confusion, labels);
+        let sorted = confusion.sorted();
+        let cells = sorted.iter().map(|(gold, predicted, _)| Cell {
+            gold: places.of(gold).collect(),
+            predicted: places.of(predicted).collect(),
+            single: if let ([gold], [predicted]) = (gold, predicted) { Some((*gold, *predicted)) } else { None },
+            is_hit: gold == predicted,
+        });
+        Table {
+            labels,
+            cells: cells.collect(),
+            weights: sorted.iter().map(|(_, _, weight)| *weight).collect(),
+            names: confusion.names.len(),
+            is_multilabel: confusion.is_multilabel,
+            is_complete: !confusion.is_multilabel
+                && places.0.iter().all(Option::is_some)
+                && sorted.iter().all(|(_, predicted, _)| !predicted.contains(&INVALID)),
+            is_weighted: confusion.is_weighted,
+        }
+    }
+
+    /// Returns which labels occur, as gold or as prediction.
+    fn present(&self, weights: &[f64]) -> Vec<bool> {
+        let mut present = vec![false; self.labels.len()];
+        for (cell, _) in self.cells.iter().zip(weights).filter(|(_, weight)| **weight > 0.0) {
+            cell.gold.iter().chain(&cell.predicted).for_each(|label| present[*label] = true);
+        }
+        present
+    }
+
+    fn bootstrap(
+        &self,
+        zero_division: f64,
+        seed: u64,
+        pick: impl Fn(&Report) -> Vec<f64>,
+        mut draw: impl FnMut(&mut ChaCha8Rng) -> Vec<f64>,
+    ) -> Vec<Option<Interval>> {
+        let had = self.present(&self.weights);
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut columns: Vec<Vec<f64>> = Vec::new();
         for _ in 0..RESAMPLES {
-            let drawn = multinomial(&weights, total, &mut random);
-            let Some(report) = indexed.resampled(labels, &drawn, &weights) else {
+            let drawn = draw(&mut random);
+            let has = self.present(&drawn);
+            let Some(report) = self.report(&drawn, zero_division, &|label| has[label] || !had[label]) else {
                 continue;
             };
             for (index, value) in pick(&report).into_iter().enumerate() {
@@ -102,90 +320,101 @@ impl Confusion {
         }
         columns.iter_mut().map(|column| (!column.is_empty()).then(|| percentile_interval(column))).collect()
     }
-}
 
-/// The table with labels as indices, so that a bootstrap does not compare texts.
-struct Indexed {
-    cells: Vec<(Option<usize>, Option<usize>)>,
-}
-
-impl Indexed {
-    fn new(confusion: &Confusion, labels: &[String]) -> Indexed {
-        let index: BTreeMap<&str, usize> = labels.iter().enumerate().map(|(i, label)| (label.as_str(), i)).collect();
-        let cells = confusion
-            .cells
-            .keys()
-            .map(|(gold, predicted)| {
-                (index.get(gold.as_str()).copied(), predicted.as_deref().and_then(|label| index.get(label).copied()))
-            })
-            .collect();
-        Indexed { cells }
-    }
-
-    /// Returns the report of a resample; labels that it lost are NaN, and left out of the averages.
-    fn resampled(&self, labels: &[String], drawn: &[f64], original: &[f64]) -> Option<Report> {
-        let mut report = self.report(labels, drawn)?;
-        let (had, has) = (self.present(labels, original), self.present(labels, drawn));
-        let mut kept = Vec::new();
-        for (index, (_, scores)) in report.labels.iter_mut().enumerate() {
-            if had[index] && !has[index] {
-                *scores = LabelScores { precision: f64::NAN, recall: f64::NAN, f1: f64::NAN, support: 0.0 };
-            } else {
-                kept.push(*scores);
-            }
-        }
-        report.macro_avg = average(&kept, |_| 1.0);
-        report.weighted_avg = average(&kept, |score| score.support);
-        Some(report)
-    }
-
-    /// Returns which labels occur, as gold or as prediction.
-    fn present(&self, labels: &[String], weights: &[f64]) -> Vec<bool> {
-        let mut present = vec![false; labels.len()];
-        for ((gold, predicted), weight) in self.cells.iter().zip(weights) {
-            for label in [gold, predicted].into_iter().flatten().filter(|_| *weight > 0.0) {
-                present[*label] = true;
-            }
-        }
-        present
-    }
-
-    fn report(&self, labels: &[String], weights: &[f64]) -> Option<Report> {
+    fn report(&self, weights: &[f64], zero_division: f64, is_kept: &dyn Fn(usize) -> bool) -> Option<Report> {
         let total: f64 = weights.iter().sum();
         if total <= 0.0 {
             return None;
         }
-        let mut hits = vec![0.0; labels.len()];
-        let mut gold_sums = vec![0.0; labels.len()];
-        let mut predicted_sums = vec![0.0; labels.len()];
-        for ((gold, predicted), weight) in self.cells.iter().zip(weights) {
-            if let Some(gold) = gold {
-                gold_sums[*gold] += weight;
-                if predicted == &Some(*gold) {
-                    hits[*gold] += weight;
+        let n = self.labels.len();
+        let (mut hits, mut golds, mut predictions) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+        let mut right = 0.0;
+        // Of sets of labels: sums and weights of each number over the rows that have it.
+        let mut samples = [[0.0; 2]; 3];
+        for (cell, weight) in self.cells.iter().zip(weights) {
+            let mut both = 0.0;
+            for label in &cell.gold {
+                golds[*label] += weight;
+                if cell.predicted.contains(label) {
+                    hits[*label] += weight;
+                    both += 1.0;
                 }
             }
-            if let Some(predicted) = predicted {
-                predicted_sums[*predicted] += weight;
+            cell.predicted.iter().for_each(|label| predictions[*label] += weight);
+            if cell.is_hit {
+                right += weight;
+            }
+            if self.is_multilabel {
+                let row = scores(both, cell.predicted.len() as f64, cell.gold.len() as f64, zero_division);
+                for (sums, value) in samples.iter_mut().zip([row.precision, row.recall, row.f1]) {
+                    if !value.is_nan() {
+                        sums[0] += weight * value;
+                        sums[1] += weight;
+                    }
+                }
             }
         }
-        let scores: Vec<LabelScores> =
-            (0..labels.len()).map(|label| label_scores(hits[label], predicted_sums[label], gold_sums[label])).collect();
-        let hit_sum: f64 = hits.iter().sum();
-        let gold_sum: f64 = gold_sums.iter().sum();
-        let micro = label_scores(hit_sum, predicted_sums.iter().sum(), gold_sum);
+        let of_label = |label: usize| {
+            let mut found = scores(hits[label], predictions[label], golds[label], zero_division);
+            if !is_kept(label) {
+                found = LabelScores { precision: f64::NAN, recall: f64::NAN, f1: f64::NAN, ..found };
+            }
+            found
+        };
+        let labels: Vec<LabelScores> = (0..n).map(of_label).collect();
+        let support: f64 = golds.iter().sum();
+        let micro = scores(hits.iter().sum(), predictions.iter().sum(), support, zero_division);
+        let [precision, recall, f1] = samples.map(|[sum, weight]| sum / weight);
+        let samples_avg = self.is_multilabel.then_some(LabelScores { precision, recall, f1, support });
+        let (balanced_accuracy, mcc) = self.overall(weights, total);
+        let has_hit = hits.iter().any(|hit| *hit > 0.0) || self.is_multilabel;
         Some(Report {
-            accuracy: hit_sum / total,
-            macro_avg: average(&scores, |_| 1.0),
-            weighted_avg: average(&scores, |score| score.support),
-            micro_avg: Average { precision: micro.precision, recall: micro.recall, f1: micro.f1 },
-            labels: labels.iter().cloned().zip(scores).collect(),
+            accuracy: right / total,
+            macro_avg: average(&labels, support, |_| 1.0),
+            weighted_avg: average(&labels, support, |scores| scores.support),
+            micro_avg: micro,
+            samples_avg,
+            balanced_accuracy,
+            mcc,
+            is_complete: self.is_complete,
+            is_whole: has_hit && !self.is_weighted,
+            labels: self.labels.iter().cloned().zip(labels).collect(),
         })
+    }
+
+    /// Returns balanced accuracy and Matthews' coefficient over all labels there are. NaN for rows of
+    /// sets.
+    fn overall(&self, weights: &[f64], total: f64) -> (f64, f64) {
+        let (mut hits, mut golds, mut predictions) =
+            (vec![0.0; self.names], vec![0.0; self.names], vec![0.0; self.names]);
+        for (cell, weight) in self.cells.iter().zip(weights) {
+            let Some((gold, predicted)) = cell.single else {
+                return (f64::NAN, f64::NAN);
+            };
+            golds[gold as usize] += weight;
+            if let Some(sum) = predictions.get_mut(predicted as usize) {
+                *sum += weight;
+            }
+            if gold == predicted {
+                hits[gold as usize] += weight;
+            }
+        }
+        let recalls: Vec<f64> =
+            hits.iter().zip(&golds).filter(|(_, gold)| **gold > 0.0).map(|(hit, gold)| hit / gold).collect();
+        let balanced = recalls.iter().sum::<f64>() / recalls.len() as f64;
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let covariance = hits.iter().sum::<f64>() * total - dot(&golds, &predictions);
+        // Predictions outside of all labels are a class of their own here.
+        let invalid = total - predictions.iter().sum::<f64>();
+        let spread_predicted = total * total - dot(&predictions, &predictions) - invalid * invalid;
+        let spread_gold = total * total - dot(&golds, &golds);
+        let spread = spread_predicted * spread_gold;
+        (balanced, if spread > 0.0 { covariance / spread.sqrt() } else { 0.0 })
     }
 }
 
-fn label_scores(hits: f64, predicted: f64, gold: f64) -> LabelScores {
-    let ratio = |top: f64, bottom: f64| if bottom > 0.0 { top / bottom } else { 0.0 };
+fn scores(hits: f64, predicted: f64, gold: f64, zero_division: f64) -> LabelScores {
+    let ratio = |top: f64, bottom: f64| if bottom > 0.0 { top / bottom } else { zero_division };
     LabelScores {
         precision: ratio(hits, predicted),
         recall: ratio(hits, gold),
@@ -194,13 +423,77 @@ fn label_scores(hits: f64, predicted: f64, gold: f64) -> LabelScores {
     }
 }
 
-fn average(scores: &[LabelScores], weight: impl Fn(&LabelScores) -> f64) -> Average {
-    let total: f64 = scores.iter().map(&weight).sum();
-    if total <= 0.0 {
-        return Average::default();
+/// Averages over labels; each number over those that have it. Without any weight all weigh the same.
+fn average(scores: &[LabelScores], support: f64, weight: impl Fn(&LabelScores) -> f64) -> LabelScores {
+    let mean = |value: fn(&LabelScores) -> f64| {
+        let kept = || scores.iter().filter(|scores| !value(scores).is_nan());
+        let total: f64 = kept().map(&weight).sum();
+        if total > 0.0 {
+            kept().map(|scores| weight(scores) * value(scores)).sum::<f64>() / total
+        } else {
+            kept().map(value).sum::<f64>() / kept().count() as f64
+        }
+    };
+    LabelScores { precision: mean(|s| s.precision), recall: mean(|s| s.recall), f1: mean(|s| s.f1), support }
+}
+
+impl Report {
+    /// Returns the named averages in scikit-learn's order; the accuracy stands for the micro average
+    /// where the labels are all there are.
+    pub fn averages(&self) -> Vec<(&'static str, LabelScores)> {
+        let mut averages = Vec::new();
+        if !self.is_complete {
+            averages.push(("micro avg", self.micro_avg));
+        }
+        averages.extend([("macro avg", self.macro_avg), ("weighted avg", self.weighted_avg)]);
+        averages.extend(self.samples_avg.map(|scores| ("samples avg", scores)));
+        averages
     }
-    let mean = |value: fn(&LabelScores) -> f64| scores.iter().map(|s| weight(s) * value(s)).sum::<f64>() / total;
-    Average { precision: mean(|s| s.precision), recall: mean(|s| s.recall), f1: mean(|s| s.f1) }
+
+    /// Returns the accuracy where scikit-learn's report shows it.
+    pub fn shown_accuracy(&self) -> Option<f64> {
+        self.is_complete.then_some(self.accuracy)
+    }
+
+    /// Returns the text that scikit-learn prints; `names` stand for the labels.
+    pub fn text(&self, names: Option<&[String]>, digits: usize) -> String {
+        let names: Vec<&str> = match names {
+            Some(names) => names.iter().map(String::as_str).collect(),
+            None => self.labels.iter().map(|(label, _)| label.as_str()).collect(),
+        };
+        let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        let width = longest.max("weighted avg".len()).max(digits);
+        let support = |value: f64| if self.is_whole { format!("{value:.0}") } else { format!("{value:?}") };
+        let number = |value: f64| if value.is_nan() { "nan".to_owned() } else { format!("{value:.digits$}") };
+        let mut text = format!("{:>width$} ", "");
+        for head in ["precision", "recall", "f1-score", "support"] {
+            _ = write!(text, " {head:>9}");
+        }
+        text.push_str("\n\n");
+        let mut line = |name: &str, scores: &LabelScores| {
+            _ = write!(text, "{name:>width$} ");
+            for value in [scores.precision, scores.recall, scores.f1] {
+                _ = write!(text, " {:>9}", number(value));
+            }
+            _ = writeln!(text, " {:>9}", support(scores.support));
+        };
+        for (name, (_, scores)) in names.iter().zip(&self.labels) {
+            line(name, scores);
+        }
+        text.push('\n');
+        if let Some(accuracy) = self.shown_accuracy() {
+            let (accuracy, support) = (number(accuracy), support(self.macro_avg.support));
+            _ = writeln!(text, "{:>width$}  {:>9} {:>9} {accuracy:>9} {support:>9}", "accuracy", "", "");
+        }
+        for (name, scores) in self.averages() {
+            _ = write!(text, "{name:>width$} ");
+            for value in [scores.precision, scores.recall, scores.f1] {
+                _ = write!(text, " {:>9}", number(value));
+            }
+            _ = writeln!(text, " {:>9}", support(scores.support));
+        }
+        text
+    }
 }
 
 /// Draws `total` (rounded) rows over the cells, each with its weight's probability.
@@ -269,12 +562,21 @@ mod tests {
         confusion.add("a", Some("a"), 1.0);
         confusion.add("a", None, 1.0);
         confusion.add("b", Some("b"), 1.0);
-        let report = confusion.report(&labels(&["a", "b"])).unwrap();
+        let report = confusion.report(&labels(&["a", "b"]), 0.0).unwrap();
         assert_eq!(report.labels[0].1.recall, 0.5);
         assert_eq!(report.labels[0].1.precision, 1.0);
         assert!((report.accuracy - 2.0 / 3.0).abs() < 1e-12);
         assert!((report.macro_avg.f1 - (2.0 / 3.0 + 1.0) / 2.0).abs() < 1e-12);
-        assert!(Confusion::default().report(&labels(&["a"])).is_none());
+        assert!(Confusion::default().report(&labels(&["a"]), 0.0).is_none());
+        assert_eq!(confusion.matrix(&labels(&["a", "b"])), [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]);
+    }
+
+    #[test]
+    fn an_unreadable_set_is_not_the_empty_set() {
+        let mut confusion = Confusion::default();
+        confusion.add_sets([], Some([]), 1.0);
+        confusion.add_sets([], None::<[&str; 0]>, 1.0);
+        assert_eq!(confusion.report(&labels(&["a"]), 0.0).unwrap().accuracy, 0.5);
     }
 
     #[test]
@@ -283,7 +585,8 @@ mod tests {
         confusion.add("a", Some("a"), 80.0);
         confusion.add("a", Some("b"), 20.0);
         confusion.add("b", Some("b"), 100.0);
-        let interval = confusion.intervals(&labels(&["a", "b"]), 3, |report| vec![report.accuracy])[0].unwrap();
+        let pick = |report: &Report| vec![report.accuracy];
+        let interval = confusion.intervals(&labels(&["a", "b"]), 0.0, 3, pick)[0].unwrap();
         assert!(interval.low > 0.84 && interval.low < 0.88, "{interval:?}");
         assert!(interval.high > 0.92 && interval.high < 0.96, "{interval:?}");
     }

@@ -60,6 +60,51 @@ pub fn bootstrap_mean(values: &[f64], seed: u64) -> Option<Interval> {
     Some(percentile_interval(&mut means))
 }
 
+/// Returns the percentile bootstrap 95 % interval of a number made of sums over units, [`RESAMPLES`]
+/// resamples of the units.
+///
+/// `units` holds `width` numbers for each unit, one unit after the other. `statistic` gets their sums
+/// over a resample; resamples for which it is undefined are left out. None below two units, and where
+/// it is undefined for more than half of the resamples.
+pub fn bootstrap_sums(
+    units: &[f64],
+    width: usize,
+    seed: u64,
+    statistic: impl Fn(&[f64]) -> Option<f64>,
+) -> Option<Interval> {
+    let n = units.len() / width.max(1);
+    if n < 2 {
+        return None;
+    }
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut sums = vec![0.0; width];
+    let mut found = Vec::with_capacity(RESAMPLES);
+    for _ in 0..RESAMPLES {
+        sums.fill(0.0);
+        for _ in 0..n {
+            let start = below(&mut random, n) * width;
+            sums.iter_mut().zip(&units[start..]).for_each(|(sum, value)| *sum += value);
+        }
+        found.extend(statistic(&sums).filter(|value| value.is_finite()));
+    }
+    (found.len() > RESAMPLES / 2).then(|| percentile_interval(&mut found))
+}
+
+/// Returns the 95 % interval of a mean over rows in clusters, from the sum and the count of each
+/// cluster: bootstrap of the clusters below 1,000 of them, the normal interval with clustered errors
+/// (Miller 2024, arXiv 2411.00640) from there.
+pub fn clustered_mean(sums: &[f64], seed: u64) -> Option<Interval> {
+    let ratio = |sums: &[f64]| (sums[1] > 0.0).then(|| sums[0] / sums[1]);
+    if sums.len() / 2 < NORMAL_FROM {
+        return bootstrap_sums(sums, 2, seed, ratio);
+    }
+    let total = sums.chunks_exact(2).fold([0.0, 0.0], |total, unit| [total[0] + unit[0], total[1] + unit[1]]);
+    let mean = ratio(&total)?;
+    let squares: f64 = sums.chunks_exact(2).map(|unit| (unit[0] - mean * unit[1]).powi(2)).sum();
+    let half = Z95 * squares.sqrt() / total[1];
+    Some(Interval { low: mean - half, high: mean + half })
+}
+
 /// Rows from which a mean gets a normal interval instead of a bootstrap.
 const NORMAL_FROM: usize = 1_000;
 

@@ -17,13 +17,17 @@
 //! | `multiplicity` | Bonferroni, Holm, Benjamini–Hochberg, Benjamini–Yekutieli |
 //! | `power` | rows needed, detectable effects |
 //! | `classification` | confusion table, precision, recall, F1 and their averages, bootstrap of the table |
+//! | `curve` | what the losses of a training run say |
+//! | `farthest` | points that cover a cloud |
 //! | `distribution` `linear` | tails and quantiles; small linear systems |
 
 mod agreement;
 mod classification;
 mod correction;
 mod correlation;
+mod curve;
 mod distribution;
+mod farthest;
 mod interval;
 mod length;
 mod linear;
@@ -34,11 +38,16 @@ mod proportion;
 mod ranking;
 
 pub use agreement::{Agreement, Level, Weighting, agreement, cross_table, fleiss, krippendorff, weighted_kappa};
-pub use classification::{Average, Confusion, LabelScores, Report};
+pub use classification::{CellWeight, Confusion, LabelScores, Report, sorted_labels};
 pub use correction::{Corrected, JudgedPasses, PredictionPowered, prediction_powered, rogan_gladen};
 pub use correlation::{Correlation, correlation, pearson, ranks};
+pub use curve::{Curve, CurveEvaluation, CurveStatus, Logged, curve, logged};
 pub use distribution::z_of;
-pub use interval::{Interval, bootstrap_mean, mean_interval, normal_mean, quantile, quantile_interval, wilson};
+pub use farthest::{Covering, Distance, farthest_first, least_distance};
+pub use interval::{
+    Interval, bootstrap_mean, bootstrap_sums, clustered_mean, mean_interval, normal_mean, quantile, quantile_interval,
+    wilson,
+};
 pub use length::{Comparison, LengthControl, LengthModel, length_control, length_interval, length_ridge};
 pub use multiplicity::{Adjustment, adjust};
 pub use paired::{

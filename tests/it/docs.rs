@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use etalon::metric::{METRICS, Takes};
+use etalon::metric::{Direction, METRICS, Takes};
 use serde_json::{Value, json};
 
 use super::support::{Workspace, files};
@@ -212,12 +212,28 @@ fn the_reference_of_the_spec_is_what_the_types_say() {
 #[test]
 fn the_page_of_the_metrics_is_what_the_table_says() {
     let mut out = String::from(
-        "# Metrics\n\nGenerated from the table of metrics. Every value has `n`, `missing` and a 95 % interval: Wilson's for shares;\nfor means a bootstrap below 1,000 rows and a normal interval from there; for `classification` a bootstrap of its\nconfusion table. Samples of a row are averaged first: `n`\ncounts rows. A completion from which no prediction can be read is wrong; a completion that is not there is missing.\n\n",
+        "# Metrics\n\nGenerated from the table of metrics. Every value has `n`, `missing` and a 95 % interval: Wilson's for shares;\nfor means a bootstrap below 1,000 rows and a normal interval from there; for `classification` and for corpus scores a\nbootstrap of the rows; with `cluster`, a bootstrap of its values in place of rows. Samples of a row are averaged first:\n`n` counts rows. A completion from which no prediction can be read is wrong; a completion that is not there is missing.\nWhat is below *score* is stored of every completion, for `show --where` and `score --rows`. A reference that is a list\nis several references, where nothing else is said.\n\n| metric | | range | better |\n|---|---|---|---|\n",
     );
+    let better = |direction| match direction {
+        Direction::Higher => "higher",
+        Direction::Lower => "lower",
+        Direction::Neither => "–",
+    };
+    for entry in METRICS {
+        let anchor = entry.name.replace('+', "").to_lowercase();
+        let (about, range) = (entry.about, entry.range);
+        let name = entry.name;
+        out.push_str(&format!("| [`{name}`](#{anchor}) | {about} | {range} | {} |\n", better(entry.direction)));
+    }
+    out.push('\n');
     for entry in METRICS {
         out.push_str(&format!("## `{}`\n\n{}\n\n", entry.name, entry.about));
+        let is_said = |text: &str| !text.is_empty();
+        let source = if is_said(entry.source) { format!(" Source: {}.", entry.source) } else { String::new() };
+        let better = better(entry.direction);
+        out.push_str(&format!("Range: {}; better: {better}. Score: {}.{source}\n\n", entry.range, entry.score));
         if !entry.settings.is_empty() {
-            out.push_str("| setting | takes | |\n|---|---|---|\n");
+            out.push_str("| setting | takes | default | |\n|---|---|---|---|\n");
             for setting in entry.settings {
                 let takes = match setting.takes {
                     Takes::Choice(choices) => {
@@ -225,7 +241,9 @@ fn the_page_of_the_metrics_is_what_the_table_says() {
                     }
                     other => other.words(),
                 };
-                out.push_str(&format!("| `{}` | {takes} | {} |\n", setting.name, setting.about));
+                let default = if is_said(setting.default) { format!("`{}`", setting.default) } else { String::new() };
+                let row = format!("| `{}` | {takes} | {default} | {} |\n", setting.name, setting.about);
+                out.push_str(&row);
             }
             out.push('\n');
         }

@@ -136,7 +136,12 @@ fn a_file_is_scored_without_a_pipeline() {
     assert_eq!((summary["json_valid"]["n"].as_u64(), summary["json_valid"]["missing"].as_u64()), (Some(2), Some(1)));
     assert_eq!(summary["coverage"]["missing"], 2);
     let rows = workspace.etalon(&[&arguments[..], &["--skip-bad-rows", "--rows"]].concat()).code(0).stdout;
-    assert_eq!(rows.lines().last(), Some("{\"line\":4,\"scores\":{\"json_valid\":[0,0],\"numeric\":[1,0.0]}}"));
+    assert_eq!(
+        rows.lines().last(),
+        Some(
+            r#"{"line":4,"scores":{"json_valid":{"duplicate_keys":null,"fenced":0,"strict":0},"numeric":{"equal":1,"error":0.0}}}"#
+        )
+    );
     // Settings with commas, and mistakes.
     let json = workspace
         .etalon(&["score", "p.csv", "--metric", "regex:pattern=^(yes|n{1,2}o)$,ignore_case=true", "--format", "json"])
@@ -145,7 +150,7 @@ fn a_file_is_scored_without_a_pipeline() {
     assert_eq!(json["summary"]["regex"]["value"], 0.6666666666666666);
     for (arguments, message) in [
         (&["--metric", "exact_mach"][..], "did you mean `exact_match`?"),
-        (&["--metric", "exact_match:mode=loose"], "`mode` is strict, trim or casefold"),
+        (&["--metric", "exact_match:mode=loose"], "`mode` is strict, trim, casefold or squad"),
         (&["--metric", "exact_match", "--reference", "glod"], "did you mean `gold`?"),
         (&["--metric", "exact_match", "--by", "language"], "did you mean `lang`?"),
         (&["--metric", "numeric:0.1"], "setting=value"),

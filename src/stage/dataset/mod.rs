@@ -23,13 +23,14 @@ use serde_json::{Map, Value};
 
 use sample::{Drawing, Sample, Split, Strategy};
 use shape::{Required, Shape, Shaped};
-use source::{Opened, Program, Source, is_glob};
+use source::{Opened, Source};
 
 use super::prompt::Prompt;
 use super::{Facts, Input, Job, Produced, Scope, Stage, StageError, coverage};
 use crate::dataset::{self, BadRow, FORMATS, Format, HubDataset, Record, Records, format_of};
 use crate::digest::{Digest, canonical_text};
 use crate::problem::{Place, Problem, suggest};
+use crate::program::{Program, is_glob};
 use crate::score::{Summary, Unit};
 use crate::spec::{OneOrMany, StageSpec, Workspace, decode, one_or_many};
 use crate::store::{ColumnDigests, Counts, Fingerprint, Sorter};

@@ -1,16 +1,14 @@
 //! Where a dataset's records come from: files, the spec itself, a program.
 
-use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value};
 
 use super::StageError;
 use crate::dataset::{BadRow, Format, Hub, HubDataset, Record, Records, format_of};
 use crate::digest::Digest;
+use crate::program::Program;
 use crate::spec::{Pins, Workspace};
 use crate::store::Fingerprint;
 
@@ -33,13 +31,6 @@ pub(super) enum Source {
         format: &'static Format,
         files: Vec<String>,
     },
-}
-
-/// A program with its arguments, or a line for the shell.
-#[derive(Clone, Debug)]
-pub(super) enum Program {
-    Shell(String),
-    Direct(Vec<String>),
 }
 
 /// Bits of a record's number that are its line; above them stands the ordinal of its file.
@@ -68,28 +59,9 @@ pub(super) fn place(names: &[String], number: u64) -> String {
     format!("{name}:{}", number & ((1 << LINE_BITS) - 1))
 }
 
-/// Returns true for a pattern rather than a path.
-pub(super) fn is_glob(path: &str) -> bool {
-    path.contains(['*', '?', '['])
-}
-
 /// Returns the files that a path or a glob names, by their names within the workspace, sorted.
 pub(super) fn files(workspace: &Workspace, pattern: &str) -> Vec<String> {
-    let path = workspace.path(pattern);
-    if path.is_file() || !is_glob(pattern) {
-        return vec![pattern.to_owned()];
-    }
-    let root = glob::Pattern::escape(&workspace.root.to_string_lossy());
-    let whole = if Path::new(pattern).is_absolute() { pattern.to_owned() } else { format!("{root}/{pattern}") };
-    let mut found: Vec<String> = glob::glob(&whole)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|path| path.is_file())
-        .map(|path| path.strip_prefix(&workspace.root).unwrap_or(&path).to_string_lossy().into_owned())
-        .collect();
-    found.sort();
-    found
+    crate::program::files(&workspace.root, pattern)
 }
 
 impl Source {
@@ -261,115 +233,4 @@ fn numbered(file: u64, records: Records) -> Records {
         }
         Err(bad) => Err(BadRow { line: bad.line | base, ..bad }),
     }))
-}
-
-impl Program {
-    /// Returns it as a user would type it.
-    pub fn text(&self) -> String {
-        match self {
-            Program::Shell(line) => line.trim().to_owned(),
-            Program::Direct(words) => words.join(" "),
-        }
-    }
-
-    fn words(&self) -> impl Iterator<Item = String> {
-        match self {
-            Program::Shell(line) => line.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
-            Program::Direct(words) => words.clone(),
-        }
-        .into_iter()
-    }
-
-    /// Returns the program that is missing, where that can be told without running anything.
-    pub fn missing(&self, root: &Path) -> Option<String> {
-        let Program::Direct(words) = self else {
-            return None;
-        };
-        let name = words.first()?;
-        let exists = if name.contains('/') {
-            root.join(name).is_file()
-        } else {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
-        };
-        (!exists).then(|| name.clone())
-    }
-
-    /// Starts it in the workspace.
-    fn start(&self, root: &Path) -> io::Result<Output> {
-        let mut command = match self {
-            Program::Shell(line) => {
-                let mut command = Command::new("sh");
-                command.args(["-c", line]);
-                command
-            }
-            Program::Direct(words) => {
-                let name = words.first().map_or("", String::as_str);
-                // A path is meant from the workspace, wherever etalon was started.
-                let program = if name.contains('/') {
-                    std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned()).join(name)
-                } else {
-                    PathBuf::from(name)
-                };
-                let mut command = Command::new(program);
-                command.args(words.iter().skip(1));
-                command
-            }
-        };
-        command.current_dir(root).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn()?;
-        let said = Arc::new(Mutex::new(VecDeque::new()));
-        let mut errors = child.stderr.take().expect("stderr is piped");
-        let kept = said.clone();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(read @ 1..) = errors.read(&mut buffer) {
-                let mut said = kept.lock().expect("no panic while locked");
-                said.extend(&buffer[..read]);
-                let excess = said.len().saturating_sub(MAX_SAID);
-                said.drain(..excess);
-            }
-        });
-        Ok(Output { child, said })
-    }
-}
-
-/// Bytes kept of what a program says on standard error.
-const MAX_SAID: usize = 2_000;
-
-/// What a program prints; an error at its end where the program failed.
-struct Output {
-    child: Child,
-    said: Arc<Mutex<VecDeque<u8>>>,
-}
-
-impl Read for Output {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = match &mut self.child.stdout {
-            Some(stdout) => stdout.read(buffer)?,
-            None => 0,
-        };
-        if read > 0 || buffer.is_empty() {
-            return Ok(read);
-        }
-        self.child.stdout = None;
-        let status = self.child.wait()?;
-        if status.success() {
-            return Ok(0);
-        }
-        // A child that it leaves behind may hold its standard error open: what is there now is enough.
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        let mut said = self.said.lock().expect("no panic while locked");
-        let text = String::from_utf8_lossy(said.make_contiguous()).trim().to_owned();
-        let text = if text.is_empty() { "it said nothing".to_owned() } else { format!("it said:\n{text}") };
-        Err(io::Error::other(format!("the program ended with {status}; {text}")))
-    }
-}
-
-impl Drop for Output {
-    /// A reader that has enough ends the program.
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -37,6 +37,8 @@ pub struct ScoreFile<'a> {
     pub prediction: Option<&'a str>,
     pub reference: Option<&'a str>,
     pub by: Vec<String>,
+    /// Column whose rows belong together.
+    pub cluster: Option<&'a str>,
     pub skips_bad_rows: bool,
     /// Words of the command line, for messages.
     pub words: &'a str,
@@ -85,6 +87,7 @@ pub fn score_file(
     }
     let Loaded { stage, prediction } = load(workspace, file, &columns)?;
     let mut scoring = Scoring::new(&stage, &IndexMap::new(), None);
+    let (size, mut batch) = (scoring.batch(), Vec::new());
     let (mut number, mut bad_count, mut shown) = (0u64, 0u64, Vec::new());
     for record in open()? {
         let joined = match record.and_then(|record| joined(record, &prediction)) {
@@ -101,12 +104,13 @@ pub fn score_file(
             }
         };
         number += 1;
-        for scores in scoring.add(&joined)? {
-            if !each(scores) {
-                break;
-            }
+        batch.push(joined);
+        if batch.len() == size {
+            scoring.add(&batch)?.into_iter().all(&mut each);
+            batch.clear();
         }
     }
+    scoring.add(&batch)?.into_iter().all(&mut each);
     let mut notes = Vec::new();
     if bad_count > 0 {
         if !file.skips_bad_rows {
@@ -117,7 +121,8 @@ pub fn score_file(
     if number == 0 {
         notes.push(format!("{name} has no rows"));
     }
-    let mut summary = scoring.finish();
+    let (mut summary, said) = scoring.finish();
+    notes.extend(said);
     if let Some(coverage) = summary.values.get_mut("coverage") {
         coverage.n += bad_count;
         coverage.missing += bad_count;
@@ -173,7 +178,8 @@ fn load(workspace: &Workspace, file: &ScoreFile<'_>, columns: &BTreeSet<String>)
     };
     let prediction = template(file.prediction, PREDICTIONS, "--prediction", true);
     let reference = template(file.reference, REFERENCES, "--reference", false);
-    for column in file.by.iter().filter(|column| !is_empty && !columns.contains(*column)) {
+    let named = file.by.iter().map(String::as_str).chain(file.cluster);
+    for column in named.filter(|column| !is_empty && !columns.contains(*column)) {
         let help = suggest(column, "its columns are", columns.iter().map(String::as_str));
         problems.push(
             Problem::error("unknown-column", format!("{} has no column `{column}`", file.path.display()))
@@ -187,7 +193,7 @@ fn load(workspace: &Workspace, file: &ScoreFile<'_>, columns: &BTreeSet<String>)
         (crate::spec::Key { text: name.clone(), place }, settings)
     });
     let metrics = Node { value: NodeValue::Map(entries.collect()), place: whole.clone() };
-    let mut settings = Node::from_json(&json!({ "input": "rows", "by": file.by }), &whole);
+    let mut settings = Node::from_json(&json!({ "input": "rows", "by": file.by, "cluster": file.cluster }), &whole);
     if let NodeValue::Map(entries) = &mut settings.value {
         entries.push((crate::spec::Key { text: "metrics".to_owned(), place: whole.clone() }, metrics));
         if let Some(reference) = reference {

@@ -20,7 +20,7 @@ pub use file::{FileScores, ScoreError, ScoreFile, score_file};
 use scoring::Scoring;
 
 use super::inference::sample_id;
-use super::join::Join;
+use super::join::{Join, Joined};
 use super::prompt::{Prompt, add_columns, add_completions};
 use super::{COMPLETIONS, Facts, Input, Job, Produced, ROWS, Scope, Stage, StageError};
 use crate::metric::{Entry, METRICS, Metric, Takes};
@@ -30,7 +30,7 @@ use crate::spec::{Node, NodeValue, OneOrMany, StageSpec, decode, one_or_many};
 use crate::store::{Counts, Fingerprint};
 use crate::template::Attrs;
 
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 const VARIABLES: &[&str] = &["row", "params", "model", "sample", "completion", "finish_reason"];
 
 /// Scores computed from completions.
@@ -53,6 +53,9 @@ pub(super) struct Settings {
     #[serde(default, deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     by: Vec<String>,
+    /// Column whose rows belong together, such as a conversation or a customer: intervals then resample
+    /// its values instead of rows.
+    cluster: Option<String>,
     /// For readers.
     #[serde(rename = "description")]
     _description: Option<String>,
@@ -64,10 +67,14 @@ fn metrics_schema(_generator: &mut SchemaGenerator) -> Schema {
         Takes::Flag => json!({ "type": "boolean" }),
         Takes::Number => json!({ "type": "number", "minimum": 0 }),
         Takes::Whole => json!({ "type": "integer", "minimum": 0 }),
-        Takes::Text => json!({ "type": "string" }),
+        Takes::Text | Takes::Template => json!({ "type": "string" }),
         Takes::List => json!({ "type": "array" }),
         Takes::Texts => json!({ "type": ["string", "array"], "items": { "type": "string" } }),
-        Takes::Choice(choices) => json!({ "enum": choices }),
+        Takes::Choice(choices) => {
+            // A number may stand for a choice that is one.
+            let numbers = choices.iter().filter_map(|choice| choice.parse::<u64>().ok()).map(Value::from);
+            json!({ "enum": choices.iter().map(|choice| Value::from(*choice)).chain(numbers).collect::<Vec<_>>() })
+        }
         Takes::Any => json!({}),
     };
     let common = || {
@@ -116,6 +123,7 @@ struct MetricStage {
     input_place: Place,
     measures: Vec<Measure>,
     by: Vec<(String, Place)>,
+    cluster: Option<(String, Place)>,
 }
 
 /// What other tools call a metric, with what to write.
@@ -134,6 +142,18 @@ const ALIASES: &[(&str, &str)] = &[
     ("is_json", "it is called `json_valid` here"),
     ("json", "`json_valid`, or `json_schema: { schema: data/reply.schema.json }`"),
     ("schema", "`json_schema: { schema: data/reply.schema.json }`"),
+    ("rouge", "`rouge1`, `rouge2`, `rouge3`, `rougeL` or `rougeLsum`"),
+    ("rouge_l", "it is called `rougeL` here"),
+    ("rouge-l", "it is called `rougeL` here"),
+    ("sacrebleu", "it is called `bleu` here"),
+    ("chrfpp", "it is called `chrf++` here"),
+    ("levenshtein", "it is called `edit_distance` here"),
+    ("similarity", "`embedding_similarity`, or `edit_distance` with its part `.similarity`"),
+    ("bert_score", "it is called `bertscore` here"),
+    ("is-refusal", "it is called `refusal` here"),
+    ("pass@k", "it is called `pass_at_k` here"),
+    ("python", "`command: { command: python3 metrics/mine.py }`"),
+    ("javascript", "`command: { command: node metrics/mine.js }`"),
     ("mae", "`numeric` has `.error`, the mean absolute difference"),
     ("words", "`length: { unit: words }`"),
 ];
@@ -147,6 +167,8 @@ struct Measure {
     settings: Map<String, Value>,
     prediction: Option<Arc<Prompt>>,
     reference: Option<Arc<Prompt>>,
+    /// What `sample_weight` says.
+    weight: Option<Arc<Prompt>>,
 }
 
 pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
@@ -192,7 +214,11 @@ fn stage_of(spec: &StageSpec, scope: &Scope<'_>) -> Result<MetricStage, Vec<Prob
     let by_node = spec.settings.get("by");
     let place_of = |index: usize| by_node.map_or(&spec.place, |node| &node.nearest(&[index.to_string()]).place).clone();
     let by = settings.by.into_iter().enumerate().map(|(index, column)| (column, place_of(index))).collect();
-    Ok(MetricStage { input: settings.input, input_place, measures, by })
+    let cluster = settings.cluster.map(|column| {
+        let place = spec.settings.get("cluster").map_or(&spec.place, |node| &node.place);
+        (column, place.clone())
+    });
+    Ok(MetricStage { input: settings.input, input_place, measures, by, cluster })
 }
 
 /// Returns the metrics as written: name, place, settings.
@@ -247,10 +273,10 @@ fn measure(
     (prediction, reference): (&Option<Arc<Prompt>>, &Option<Arc<Prompt>>),
     has_reference: bool,
 ) -> Result<Measure, Vec<Problem>> {
-    let is_name = name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-') && !name.is_empty();
+    let is_name = name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '+')) && !name.is_empty();
     if !is_name {
         let message = format!("{what}: `{name}` cannot be the name of a metric");
-        return Err(vec![Problem::error("bad-name", message).at(place).help("letters, digits, `_` and `-`")]);
+        return Err(vec![Problem::error("bad-name", message).at(place).help("letters, digits, `_`, `-` and `+`")]);
     }
     if [SLICES, "coverage"].contains(&name) {
         let message = format!("{what}: `{name}` cannot be the name of a metric");
@@ -302,6 +328,11 @@ fn measure(
     };
     let prediction = own("prediction", prediction);
     let reference = own("reference", reference);
+    let weight = entry
+        .settings
+        .iter()
+        .find(|setting| setting.takes == Takes::Template)
+        .and_then(|setting| own(setting.name, &None));
     let Value::Object(settings) = settings.to_json() else { unreachable!("it is a map") };
     let metric = match entry.make(&settings, &scope.workspace.root) {
         Ok(metric) => metric,
@@ -325,14 +356,13 @@ fn measure(
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Measure { name: name.to_owned(), entry, metric, settings, prediction, reference })
+    Ok(Measure { name: name.to_owned(), entry, metric, settings, prediction, reference, weight })
 }
 
 impl Measure {
     fn prompts(&self) -> impl Iterator<Item = &Arc<Prompt>> {
-        [self.prediction.as_ref(), self.reference.as_ref().filter(|_| self.metric.needs_reference())]
-            .into_iter()
-            .flatten()
+        let reference = self.reference.as_ref().filter(|_| self.metric.wants_reference());
+        [self.prediction.as_ref(), reference, self.weight.as_ref()].into_iter().flatten()
     }
 
     /// What identifies it in the key and seeds its bootstrap.
@@ -351,11 +381,16 @@ impl MetricStage {
     }
 
     fn row_reads(&self) -> Attrs {
-        let mut reads = Attrs::Some(self.by.iter().map(|(column, _)| column.clone()).collect());
+        let mut reads = Attrs::Some(self.slicing().map(|(column, _)| column.clone()).collect());
         for prompt in self.prompts() {
             reads.merge(&prompt.template.reads.of("row"));
         }
         reads
+    }
+
+    /// Returns the columns by which rows are put together, with their places.
+    fn slicing(&self) -> impl Iterator<Item = &(String, Place)> {
+        self.by.iter().chain(&self.cluster)
     }
 
     fn needs_meta(&self) -> bool {
@@ -371,20 +406,26 @@ impl MetricStage {
         let rows = job.inputs.get(ROWS).map_or(0, |rows| rows.artifact.rows);
         job.progress.total.store(rows, Ordering::Relaxed);
         let mut scoring = Scoring::new(self, &job.params, job.model.as_deref());
-        for joined in Join::open(&job.store, &job.inputs, self.needs_meta())? {
-            for record in scoring.add(&joined?)? {
+        let size = scoring.batch();
+        let mut joins = Join::open(&job.store, &job.inputs, self.needs_meta())?;
+        loop {
+            let batch: Vec<Joined> = joins.by_ref().take(size).collect::<Result<_, _>>()?;
+            if batch.is_empty() {
+                break;
+            }
+            for record in scoring.add(&batch)? {
                 writer.push(&sample_id(&record.id, record.sample), &record)?;
             }
-            job.progress.count(false);
+            batch.iter().for_each(|_| job.progress.count(false));
             if job.stop.load(Ordering::Relaxed) {
                 return Err(StageError::Interrupted);
             }
         }
         let artifact = writer.finish()?;
         let (all, valid) = (scoring.all, scoring.valid);
-        let summary = scoring.finish();
+        let (summary, notes) = scoring.finish();
         let counts = Counts { rows: all, missing: all - valid, ..Counts::default() };
-        Ok(Produced { artifact, meta: None, counts, summary, notes: Vec::new() })
+        Ok(Produced { artifact, meta: None, counts, summary, notes })
     }
 }
 
@@ -410,7 +451,7 @@ impl Stage for MetricStage {
     }
 
     fn columns(&self) -> Vec<(String, Place)> {
-        self.prompts().flat_map(|prompt| prompt.columns()).chain(self.by.iter().cloned()).collect()
+        self.prompts().flat_map(|prompt| prompt.columns()).chain(self.slicing().cloned()).collect()
     }
 
     fn fingerprint(&self, facts: &Facts<'_>) -> Result<Fingerprint, StageError> {
@@ -426,10 +467,15 @@ impl Stage for MetricStage {
                     fingerprint.files.insert(format!("{}.{name}.{index}", measure.name), digest);
                 }
             }
+            setting.retain(|name, _| !measure.entry.indifferent.contains(&name.as_str()));
             if measure.entry.name != measure.name {
                 setting.insert("metric".to_owned(), measure.entry.name.into());
             }
-            for (field, prompt) in [("prediction", &measure.prediction), ("reference", &measure.reference)] {
+            for (field, prompt) in [
+                ("prediction", &measure.prediction),
+                ("reference", &measure.reference),
+                ("sample_weight", &measure.weight),
+            ] {
                 if let Some(prompt) = prompt {
                     setting.insert(field.to_owned(), prompt.template.name_or(&prompt.label).into());
                 }
@@ -439,12 +485,19 @@ impl Stage for MetricStage {
         for prompt in self.prompts() {
             prompt.add_to(&mut fingerprint, facts, "");
         }
-        if !self.by.is_empty() {
-            let columns: Vec<String> = self.by.iter().map(|(column, _)| column.clone()).collect();
-            add_columns(&mut fingerprint, facts.inputs.get(ROWS), &Attrs::Some(columns.iter().cloned().collect()));
-            fingerprint.setting("by", columns);
+        let columns = || self.slicing().map(|(column, _)| column.clone());
+        if self.slicing().next().is_some() {
+            add_columns(&mut fingerprint, facts.inputs.get(ROWS), &Attrs::Some(columns().collect()));
         }
-        let columns: &[&str] = if self.reads("finish_reason") { &["text", "finish_reason"] } else { &["text"] };
+        if !self.by.is_empty() {
+            fingerprint.setting("by", self.by.iter().map(|(column, _)| column.clone()).collect::<Vec<_>>());
+        }
+        if let Some((column, _)) = &self.cluster {
+            fingerprint.setting("cluster", column.as_str());
+        }
+        let reads_reason = self.measures.iter().any(|measure| measure.metric.needs_finish_reason());
+        let columns: &[&str] =
+            if reads_reason || self.reads("finish_reason") { &["text", "finish_reason"] } else { &["text"] };
         add_completions(&mut fingerprint, COMPLETIONS, facts.inputs.get(COMPLETIONS), columns);
         if self.needs_meta()
             && let Some(completions) = facts.inputs.get(COMPLETIONS)
@@ -496,9 +549,9 @@ impl Stage for MetricStage {
         self.measures.iter().find_map(|measure| {
             let part = value.strip_prefix(measure.name.as_str())?;
             if part.is_empty() {
-                return measure.entry.has_value.then(|| (measure.entry.unit)(""));
+                return measure.entry.main.is_empty().then(|| (measure.entry.unit)(""));
             }
-            let has_part = |part: &&str| (measure.entry.has_part)(part) && measure.metric.has_part(part);
+            let has_part = |part: &&str| measure.entry.has_part(part) && measure.metric.has_part(part);
             let part = part.strip_prefix('.').filter(has_part)?;
             Some((measure.entry.unit)(part))
         })
@@ -508,11 +561,10 @@ impl Stage for MetricStage {
         let mut values: Vec<String> = self
             .measures
             .iter()
-            .map(
-                |measure| {
-                    if measure.entry.has_value { measure.name.clone() } else { format!("{}.f1_macro", measure.name) }
-                },
-            )
+            .map(|measure| match measure.entry.main {
+                "" => measure.name.clone(),
+                main => format!("{}.{main}", measure.name),
+            })
             .collect();
         values.push("coverage".to_owned());
         values

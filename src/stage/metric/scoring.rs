@@ -1,22 +1,33 @@
 //! Scoring: rows with their completions become scores, and a summary over rows and slices.
+//!
+//! ```text
+//! a batch of rows → templates rendered, on all cores → each metric scores all of them → tallies
+//! ```
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use minijinja::Value as TemplateValue;
+use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use super::{Measure, MetricStage};
-use crate::metric::{Scored, Tally, TallySummary};
-use crate::row::{Scores, Status};
+use crate::digest::{Digest, canonical};
+use crate::metric::{RowScores, Score, Scored, Tally, TallySummary};
+use crate::row::{Completion, Scores, Status};
 use crate::score::Summary;
 use crate::stage::join::Joined;
-use crate::stage::prompt::{Variables, params_value};
+use crate::stage::prompt::{Prompt, Variables, params_value};
 use crate::stage::{StageError, coverage, seed_of};
 use crate::template::{Attrs, to_json};
 
 /// Values of a `by` column: beyond that it is no column to slice by.
 const MAX_SLICES: usize = 200;
+/// Different reasons for missing scores that are told.
+const MAX_REASONS: usize = 5;
+/// Share of the completions from which a caution is told.
+const CAUTION: f64 = 0.2;
 
 /// Scores as they come in.
 pub(super) struct Scoring<'a> {
@@ -24,50 +35,116 @@ pub(super) struct Scoring<'a> {
     params: TemplateValue,
     model: &'a str,
     row_reads: Attrs,
+    /// The templates of all metrics, each once.
+    prompts: Vec<Arc<Prompt>>,
+    /// By metric: where its templates stand among those.
+    places: Vec<Places>,
     tallies: Vec<Box<dyn Tally>>,
     /// By `by` column, then by value.
     slices: Vec<BTreeMap<String, Vec<Box<dyn Tally>>>>,
+    /// By metric: why scores are missing, and what makes them doubtful, with how often.
+    reasons: Vec<BTreeMap<String, u64>>,
+    cautions: Vec<BTreeMap<&'static str, u64>>,
     /// Rows × samples.
     pub all: u64,
     /// Those with a completion.
     pub valid: u64,
 }
 
+struct Places {
+    prediction: Option<usize>,
+    reference: Option<usize>,
+    weight: Option<usize>,
+}
+
 impl<'a> Scoring<'a> {
     pub fn new(stage: &'a MetricStage, params: &IndexMap<String, Value>, model: Option<&'a str>) -> Scoring<'a> {
+        let mut prompts: Vec<Arc<Prompt>> = Vec::new();
+        let mut place = |prompt: Option<&Arc<Prompt>>| {
+            let prompt = prompt?;
+            let known = prompts.iter().position(|known| Arc::ptr_eq(known, prompt));
+            Some(known.unwrap_or_else(|| {
+                prompts.push(prompt.clone());
+                prompts.len() - 1
+            }))
+        };
+        let places = stage
+            .measures
+            .iter()
+            .map(|measure| Places {
+                prediction: place(measure.prediction.as_ref()),
+                reference: place(measure.reference.as_ref().filter(|_| measure.metric.wants_reference())),
+                weight: place(measure.weight.as_ref()),
+            })
+            .collect();
         Scoring {
             stage,
             params: params_value(params),
             model: model.unwrap_or("_"),
             row_reads: stage.row_reads(),
+            prompts,
+            places,
             tallies: tallies(stage),
             slices: stage.by.iter().map(|_| BTreeMap::new()).collect(),
+            reasons: vec![BTreeMap::new(); stage.measures.len()],
+            cautions: vec![BTreeMap::new(); stage.measures.len()],
             all: 0,
             valid: 0,
         }
     }
 
-    /// Scores a row; returns the scores of its samples.
-    pub fn add(&mut self, joined: &Joined) -> Result<Vec<Scores>, StageError> {
-        let mut records = Vec::with_capacity(joined.completions.len());
-        // By metric, then by sample.
-        let mut columns: Vec<Vec<Option<Value>>> = vec![Vec::new(); self.stage.measures.len()];
-        for (index, completion) in joined.completions.iter().enumerate() {
-            let scores = self.score(joined, index)?;
-            self.all += 1;
-            self.valid += u64::from(completion.status == Status::Ok);
-            let mut map = Map::new();
-            for ((measure, score), column) in self.stage.measures.iter().zip(scores).zip(&mut columns) {
-                map.insert(measure.name.clone(), score.clone().unwrap_or_default());
-                column.push(score);
-            }
-            map.sort_keys();
-            records.push(Scores { id: completion.id.clone(), sample: completion.sample, scores: map });
+    /// Returns how many rows it likes at once.
+    pub fn batch(&self) -> usize {
+        self.stage.measures.iter().map(|measure| measure.metric.batch()).max().unwrap_or(1)
+    }
+
+    /// Scores rows; returns the scores of their samples.
+    pub fn add(&mut self, batch: &[Joined]) -> Result<Vec<Scores>, StageError> {
+        // By row, then by sample: what each template makes of it; none where the completion failed.
+        let rendered: Vec<Vec<Option<Vec<Value>>>> = batch
+            .par_iter()
+            .with_min_len(16)
+            .map(|joined| joined.completions.iter().map(|completion| self.render(joined, completion)).collect())
+            .collect::<Result<_, StageError>>()?;
+        let mut by_measure = Vec::with_capacity(self.stage.measures.len());
+        for index in 0..self.stage.measures.len() {
+            by_measure.push(self.score_all(index, batch, &rendered)?.into_iter());
         }
+        let mut records = Vec::new();
+        for joined in batch {
+            // By metric, then by sample.
+            let mut columns: Vec<Vec<Option<Value>>> = vec![Vec::new(); self.stage.measures.len()];
+            for completion in &joined.completions {
+                let is_ok = completion.status == Status::Ok && completion.text.is_some();
+                self.all += 1;
+                self.valid += u64::from(completion.status == Status::Ok);
+                let mut map = Map::new();
+                for (index, measure) in self.stage.measures.iter().enumerate() {
+                    let score = if is_ok { by_measure[index].next().flatten() } else { None };
+                    map.insert(measure.name.clone(), score.clone().unwrap_or_default());
+                    columns[index].push(score);
+                }
+                map.sort_keys();
+                records.push(Scores { id: completion.id.clone(), sample: completion.sample, scores: map });
+            }
+            self.sum(joined, &columns)?;
+        }
+        Ok(records)
+    }
+
+    /// Adds a row to the tallies.
+    fn sum(&mut self, joined: &Joined, columns: &[Vec<Option<Value>>]) -> Result<(), StageError> {
+        let cluster = self.stage.cluster.as_ref().map(|(column, _)| {
+            let value = joined.row.columns.get(column).filter(|value| !value.is_null());
+            // A row that belongs to nothing stands for itself.
+            value.map_or_else(|| Digest::of(joined.row.id.as_bytes()), |value| Digest::of(&canonical(value))).seed()
+        });
         let columns: Vec<Vec<Option<&Value>>> =
             columns.iter().map(|column| column.iter().map(Option::as_ref).collect()).collect();
         let add = |tallies: &mut Vec<Box<dyn Tally>>| {
-            tallies.iter_mut().zip(&columns).for_each(|(tally, column)| tally.add(column));
+            for (tally, scores) in tallies.iter_mut().zip(&columns) {
+                tally.add(&RowScores { scores, cluster });
+            }
         };
         add(&mut self.tallies);
         for ((column, _), slices) in self.stage.by.iter().zip(&mut self.slices) {
@@ -79,13 +156,13 @@ impl<'a> Scoring<'a> {
             }
             add(slices.entry(value).or_insert_with(|| tallies(self.stage)));
         }
-        Ok(records)
+        Ok(())
     }
 
-    /// Sums up.
-    pub fn finish(self) -> Summary {
+    /// Sums up; returns the summary, and what there is to say for people.
+    pub fn finish(self) -> (Summary, Vec<String>) {
         let mut summary = Summary::default();
-        sum_up(self.stage, self.tallies, &mut summary);
+        let mut notes = sum_up(self.stage, self.tallies, &mut summary);
         for ((column, _), slices) in self.stage.by.iter().zip(self.slices) {
             let values = summary.slices.entry(column.clone()).or_default();
             for (value, tallies) in slices {
@@ -95,58 +172,105 @@ impl<'a> Scoring<'a> {
             }
         }
         summary.values.insert("coverage".to_owned(), coverage(self.valid, self.all));
-        summary
+        for ((measure, reasons), cautions) in self.stage.measures.iter().zip(self.reasons).zip(self.cautions) {
+            summary.signatures.insert(measure.name.clone(), measure.entry.signature(&measure.settings));
+            let mut reasons: Vec<(String, u64)> = reasons.into_iter().collect();
+            reasons.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            for (reason, count) in reasons.into_iter().take(MAX_REASONS) {
+                notes.push(format!("{}: {count} without a score: {reason}", measure.name));
+            }
+            for (caution, count) in cautions {
+                let share = count as f64 / self.valid.max(1) as f64;
+                if share > CAUTION {
+                    notes.push(format!("{}: of {:.0} % {caution}", measure.name, 100.0 * share));
+                }
+            }
+        }
+        (summary, notes)
     }
 
-    /// Scores one completion by every metric; none where it failed.
-    fn score(&self, joined: &Joined, index: usize) -> Result<Vec<Option<Value>>, StageError> {
-        let completion = &joined.completions[index];
+    /// Renders every template for one completion.
+    fn render(&self, joined: &Joined, completion: &Completion) -> Result<Option<Vec<Value>>, StageError> {
         let Some(text) = completion.text.as_ref().filter(|_| completion.status == Status::Ok) else {
-            return Ok(vec![None; self.stage.measures.len()]);
+            return Ok(None);
         };
+        if self.prompts.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let finish_reason = completion.finish_reason.clone().map_or(TemplateValue::from(()), TemplateValue::from);
         let variables = Variables::new(&self.params)
             .with("model", self.model)
             .with("sample", completion.sample)
             .with("completion", text.as_str())
-            .with(
-                "finish_reason",
-                completion.finish_reason.clone().map_or(TemplateValue::from(()), TemplateValue::from),
-            )
+            .with("finish_reason", finish_reason)
             .with_row(&joined.row, &self.row_reads)
             .value();
-        let plain = Value::from(text.as_str());
-        self.stage
-            .measures
-            .iter()
-            .map(|measure| {
-                let failed = |field: &str, error: &dyn std::fmt::Display| {
-                    StageError::failed(format!(
-                        "row {}: `{field}` of metric {} failed: {error}",
-                        completion.id, measure.name
-                    ))
+        let render = |prompt: &Arc<Prompt>| {
+            let value = prompt.template.evaluate(&variables).map_err(|error| {
+                StageError::failed(format!("row {}: `{}` failed: {error}", completion.id, prompt.label))
+            })?;
+            Ok(if value.is_none() { Value::Null } else { to_json(&value) })
+        };
+        self.prompts.iter().map(render).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Scores all completions of a batch by one metric; failed ones have no score, and none here.
+    fn score_all(
+        &mut self,
+        index: usize,
+        batch: &[Joined],
+        rendered: &[Vec<Option<Vec<Value>>>],
+    ) -> Result<Vec<Option<Value>>, StageError> {
+        let (measure, places) = (&self.stage.measures[index], &self.places[index]);
+        // Where a completion is scored as it is.
+        let plain: Vec<Value> = if places.prediction.is_none() {
+            let texts =
+                batch.iter().zip(rendered).flat_map(|(joined, rendered)| joined.completions.iter().zip(rendered));
+            texts
+                .filter(|(_, rendered)| rendered.is_some())
+                .map(|(completion, _)| Value::from(completion.text.as_deref().unwrap_or_default()))
+                .collect()
+        } else {
+            Vec::new()
+        };
+        let mut scored = Vec::new();
+        for (joined, rendered) in batch.iter().zip(rendered) {
+            for (sample, (completion, values)) in joined.completions.iter().zip(rendered).enumerate() {
+                let Some(values) = values else { continue };
+                let prediction = match places.prediction {
+                    None => Some(&plain[scored.len()]),
+                    Some(place) => Some(&values[place]).filter(|value| !value.is_null()),
                 };
-                let prediction = match &measure.prediction {
-                    None => Some(plain.clone()),
-                    Some(prompt) => {
-                        let value =
-                            prompt.template.evaluate(&variables).map_err(|error| failed("prediction", &error))?;
-                        (!value.is_none()).then(|| to_json(&value))
-                    }
-                };
-                let reference = match measure.reference.as_ref().filter(|_| measure.metric.needs_reference()) {
-                    None => None,
-                    Some(prompt) => Some(to_json(
-                        &prompt.template.evaluate(&variables).map_err(|error| failed("reference", &error))?,
-                    )),
-                };
-                let scored = Scored {
-                    prediction: prediction.as_ref(),
-                    reference: reference.as_ref(),
-                    latency: joined.meta.get(index).and_then(|meta| meta.latency),
-                };
-                measure.metric.score(&scored).map_err(|message| failed("score", &message))
-            })
-            .collect()
+                scored.push(Scored {
+                    prediction,
+                    reference: places.reference.map(|place| &values[place]),
+                    weight: places.weight.map(|place| &values[place]),
+                    finish_reason: completion.finish_reason.as_deref(),
+                    meta: joined.meta.get(sample),
+                    id: &completion.id,
+                    sample: completion.sample,
+                });
+            }
+        }
+        let scores: Vec<Score> = measure
+            .metric
+            .score_all(&scored)
+            .map_err(|message| StageError::failed(format!("metric {}: {message}", measure.name)))?;
+        for caution in scored.iter().filter_map(|scored| measure.metric.caution(scored)) {
+            *self.cautions[index].entry(caution).or_default() += 1;
+        }
+        let mut found = Vec::with_capacity(scores.len());
+        for score in scores {
+            let mut score = score.unwrap_or_else(|reason| {
+                *self.reasons[index].entry(reason).or_default() += 1;
+                None
+            });
+            if let Some(score) = &mut score {
+                score.sort_all_objects();
+            }
+            found.push(score);
+        }
+        Ok(found)
     }
 }
 
@@ -155,12 +279,16 @@ fn tallies(stage: &MetricStage) -> Vec<Box<dyn Tally>> {
     stage.measures.iter().map(|measure| measure.metric.tally(seed(measure))).collect()
 }
 
-fn sum_up(stage: &MetricStage, tallies: Vec<Box<dyn Tally>>, summary: &mut Summary) {
+/// Writes what the tallies say into a summary; returns their notes.
+fn sum_up(stage: &MetricStage, tallies: Vec<Box<dyn Tally>>, summary: &mut Summary) -> Vec<String> {
+    let mut notes = Vec::new();
     for (measure, mut tally) in stage.measures.iter().zip(tallies) {
         let mut parts = TallySummary::default();
         tally.finish(&mut parts);
+        notes.extend(parts.notes.drain(..).map(|note| format!("{}: {note}", measure.name)));
         parts.into_summary(&measure.name, summary);
     }
+    notes
 }
 
 /// Returns the slice that a row belongs to.
@@ -168,6 +296,6 @@ fn slice_of(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "(none)".to_owned(),
         Some(Value::String(text)) => text.clone(),
-        Some(other) => String::from_utf8_lossy(&crate::digest::canonical(other)).into_owned(),
+        Some(other) => String::from_utf8_lossy(&canonical(other)).into_owned(),
     }
 }

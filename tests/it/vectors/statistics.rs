@@ -246,3 +246,97 @@ pub fn power(case: &Case) -> Value {
         }
     }
 }
+
+/// A label as scikit-learn writes it.
+fn label(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+pub fn classification_report(case: &Case) -> Value {
+    let input = case.input;
+    let rows = |name: &str| input[name].as_array().unwrap();
+    let weight = |i: usize| input["sample_weight"].get(i).map_or(1.0, |weight| weight.as_f64().unwrap());
+    let mut confusion = stats::Confusion::default();
+    let is_multilabel = case.category == "multilabel";
+    let mut count = 0;
+    for (i, (gold, predicted)) in rows("y_true").iter().zip(rows("y_pred")).enumerate() {
+        if is_multilabel {
+            // Rows of indicators: the labels are their positions.
+            let set = |row: &Value| -> Vec<String> {
+                count = row.as_array().unwrap().len();
+                let row = row.as_array().unwrap().iter().enumerate();
+                row.filter(|(_, value)| **value == 1).map(|(label, _)| label.to_string()).collect()
+            };
+            let [gold, predicted] = [gold, predicted].map(set);
+            confusion.add_sets(gold.iter().map(String::as_str), Some(predicted.iter().map(String::as_str)), weight(i));
+        } else {
+            confusion.add(&label(gold), Some(&label(predicted)), weight(i));
+        }
+    }
+    let labels: Vec<String> = match input["labels"].as_array() {
+        Some(labels) => labels.iter().map(label).collect(),
+        None if is_multilabel => (0..count).map(|label| label.to_string()).collect(),
+        None => confusion.labels(),
+    };
+    let zero_division = input["zero_division"].as_f64().unwrap_or(f64::NAN);
+    let Some(report) = confusion.report(&labels, zero_division) else {
+        assert_eq!(case.expected["error"], "ValueError");
+        return Value::Null;
+    };
+    let names = input["target_names"].is_array().then(|| super::texts(&input["target_names"]));
+    let scores = |scores: &stats::LabelScores| {
+        json!({
+            "precision": scores.precision, "recall": scores.recall, "f1-score": scores.f1, "support": scores.support,
+        })
+    };
+    let mut dict = serde_json::Map::new();
+    for (i, (label, of_label)) in report.labels.iter().enumerate() {
+        dict.insert(names.as_ref().map_or_else(|| label.clone(), |names| names[i].clone()), scores(of_label));
+    }
+    for (name, average) in report.averages() {
+        dict.insert(name.to_owned(), scores(&average));
+    }
+    if let Some(accuracy) = report.shown_accuracy() {
+        dict.insert("accuracy".to_owned(), json!(accuracy));
+    }
+    let micro = report.micro_avg;
+    let digits = input["digits"].as_u64().unwrap() as usize;
+    let mut matrix = confusion.matrix(&labels);
+    matrix.iter_mut().for_each(|row| _ = row.pop());
+    json!({
+        "report": dict, "text": report.text(names.as_deref(), digits),
+        "micro": { "precision": micro.precision, "recall": micro.recall, "f1": micro.f1 },
+        "accuracy": report.accuracy,
+        // The reference has none of weighted rows.
+        "confusion_matrix": input["sample_weight"].is_null().then_some(matrix),
+        "label_order": labels.iter().map(|label| label.parse::<i64>().map_or_else(|_| json!(label), |n| json!(n))).collect::<Vec<_>>(),
+        "balanced_accuracy": report.balanced_accuracy, "mcc": report.mcc,
+    })
+}
+
+pub fn k_center(case: &Case) -> Value {
+    let vectors = matrix(&case.input["vectors"]);
+    let distance = if case.input["metric"] == "cosine" { stats::Distance::Cosine } else { stats::Distance::Euclidean };
+    let found = stats::farthest_first(&vectors, case.input["k"].as_u64().unwrap() as usize, distance);
+    let chosen: Vec<Vec<f64>> = found.order.iter().map(|i| vectors[*i].clone()).collect();
+    let nearest = stats::least_distance(&chosen, distance);
+    json!({ "order": found.order, "covering_radius": found.radius, "min_pairwise": nearest })
+}
+
+pub fn trainer_state(case: &Case) -> Value {
+    let history = case.input["trainer_state"]["log_history"].as_array().unwrap();
+    let found = stats::curve(&stats::logged(history));
+    let mut out = json!({
+        "n_train_logs": found.training_logs, "n_evals": found.evaluations,
+        "diverged": found.status == stats::CurveStatus::Diverged, "status": found.status.name(),
+    });
+    if let Some(of) = found.evaluation {
+        let more = json!({
+            "best_step": of.best_step, "best_eval_loss": of.best, "last_eval_loss": of.last,
+            "evals_after_best": of.evaluations_after_best, "eval_rise_rel": of.rise,
+            "train_at_best": of.training_at_best, "train_last": of.training_at_last, "gap_last": of.gap,
+        });
+        out.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    }
+    out
+}

@@ -1,0 +1,247 @@
+//! `command`: scores by any program, in any language.
+//!
+//! The program gets a line of JSON per completion on its standard input, `{"id", "sample",
+//! "prediction", "reference"}`, and prints a line of JSON for each, in their order: a number, true or
+//! false, null where there is no score, or a map of numbers, of which `score` is the metric's own value
+//! and the others are its parts. It is started anew for every `batch` completions and reads to the end
+//! of its input, so that it need not flush.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Entry, MeanTally, Metric, MetricError, RowScores, SHARE, Score, Scored, Setting, Takes, Tally, TallySummary, texts,
+};
+use crate::digest::{Digest, canonical};
+use crate::program::{self, Program, is_glob};
+use crate::score::Unit;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "command",
+    about: "Scores by a program of your own: JSON lines in, JSON lines out. One that only prints true and false is a share.",
+    range: "what the program prints",
+    score: "what the program prints",
+    settings: &[
+        Setting {
+            name: "command",
+            takes: Takes::Texts,
+            example: "command: python3 metrics/polite.py",
+            default: "",
+            about: "A line for the shell, or a list of program and arguments. It runs in the workspace; words of it that are files enter the key.",
+        },
+        Setting {
+            name: "files",
+            takes: Takes::Texts,
+            example: "files: metrics/*.py",
+            default: "",
+            about: "Files or globs that the program reads; their content enters the key.",
+        },
+        Setting {
+            name: "batch",
+            takes: Takes::Whole,
+            example: "batch: 100000",
+            default: "1000",
+            about: "Completions that one start of the program gets; no part of the key.",
+        },
+        Setting {
+            name: "timeout",
+            takes: Takes::Number,
+            example: "timeout: 60",
+            default: "600",
+            about: "Seconds that one start may take; no part of the key.",
+        },
+    ],
+    parts: &[("<field>", "each other number of a map that the program prints")],
+    build,
+    more_parts: |_| true,
+    indifferent: &["batch", "timeout"],
+    unit: |_| Unit::Rate,
+    ..SHARE
+};
+
+/// Bytes of a line shown in an error.
+const SHOWN: usize = 120;
+
+struct CommandMetric {
+    program: Program,
+    root: PathBuf,
+    files: Vec<(String, Digest)>,
+    batch: usize,
+    longest: Duration,
+}
+
+fn build(settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, MetricError> {
+    let program = match settings.get("command") {
+        Some(Value::String(line)) if !line.trim().is_empty() => Program::Shell(line.clone()),
+        Some(Value::Array(words)) if !words.is_empty() => Program::Direct(words.iter().map(super::text).collect()),
+        _ => return Err(ENTRY.error("command", "it needs a `command`")),
+    };
+    if let Some(name) = program.missing(root) {
+        return Err(ENTRY.error("command", format!("there is no program `{name}`")));
+    }
+    let mut names: Vec<String> = program.words().filter(|word| root.join(word).is_file()).collect();
+    for pattern in texts(settings.get("files")).unwrap_or_default() {
+        let found = program::files(root, &pattern);
+        if found.is_empty() || !is_glob(&pattern) && !root.join(&pattern).is_file() {
+            return Err(ENTRY.error("files", format!("there is no file {pattern}")));
+        }
+        names.extend(found);
+    }
+    names.sort();
+    names.dedup();
+    let mut files = Vec::new();
+    for name in names {
+        let bytes = std::fs::read(root.join(&name))
+            .map_err(|error| ENTRY.error("files", format!("failed to read {name}: {error}")))?;
+        files.push((name, Digest::of(&bytes)));
+    }
+    let batch = settings.get("batch").and_then(Value::as_u64).unwrap_or(1_000).max(1) as usize;
+    let seconds = settings.get("timeout").and_then(Value::as_f64).unwrap_or(600.0).clamp(0.1, 1e9);
+    Ok(Box::new(CommandMetric {
+        program,
+        root: root.to_owned(),
+        files,
+        batch,
+        longest: Duration::from_secs_f64(seconds),
+    }))
+}
+
+/// Makes a score of a printed line.
+fn score(line: &str) -> Result<Option<Value>, String> {
+    let shown = || line.chars().take(SHOWN).collect::<String>();
+    let number = |value: &Value| match value {
+        Value::Bool(flag) => Some(Value::from(u8::from(*flag))),
+        Value::Number(number) if number.as_f64().is_some_and(f64::is_finite) => Some(value.clone()),
+        _ => None,
+    };
+    match serde_json::from_str(line) {
+        Ok(Value::Null) => Ok(None),
+        Ok(Value::Object(fields)) => {
+            let mut numbers = Map::new();
+            for (name, value) in fields.iter().filter(|(name, _)| *name != "id" && *name != "sample") {
+                let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+                match number(value) {
+                    Some(value) if is_name => _ = numbers.insert(name.clone(), value),
+                    None if value.is_null() => {}
+                    _ => return Err(format!("`{name}` of {} is no number under a plain name", shown())),
+                }
+            }
+            numbers.sort_keys();
+            Ok((!numbers.is_empty()).then_some(Value::Object(numbers)))
+        }
+        Ok(value) => match number(&value) {
+            Some(value) => Ok(Some(value)),
+            None => Err(format!("{} is no number, true, false, null or a map of numbers", shown())),
+        },
+        Err(_) => Err(format!("`{}` is not JSON", shown())),
+    }
+}
+
+impl Metric for CommandMetric {
+    fn score(&self, scored: &Scored<'_>) -> Score {
+        self.score_all(&[*scored]).and_then(|mut scores| scores.pop().unwrap_or(Ok(None)))
+    }
+
+    fn score_all(&self, scored: &[Scored<'_>]) -> Result<Vec<Score>, String> {
+        let mut scores = Vec::with_capacity(scored.len());
+        for batch in scored.chunks(self.batch) {
+            let mut input = Vec::new();
+            for scored in batch {
+                let line = json!({
+                    "id": scored.id, "sample": scored.sample,
+                    "prediction": scored.prediction, "reference": scored.reference,
+                });
+                input.extend(canonical(&line));
+                input.push(b'\n');
+            }
+            let failed = |message: String| -> String { format!("`{}`: {message}", self.program.text()) };
+            let printed =
+                self.program.run(&self.root, input, self.longest).map_err(|error| failed(error.to_string()))?;
+            let printed = String::from_utf8(printed).map_err(|_| failed("it printed no UTF-8".to_owned()))?;
+            let lines: Vec<&str> = printed.lines().filter(|line| !line.trim().is_empty()).collect();
+            if lines.len() != batch.len() {
+                return Err(failed(format!("it got {} lines and printed {}", batch.len(), lines.len())));
+            }
+            for line in lines {
+                scores.push(Ok(score(line).map_err(failed)?));
+            }
+        }
+        Ok(scores)
+    }
+
+    fn batch(&self) -> usize {
+        self.batch
+    }
+
+    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+        Box::new(CommandTally { seed, fields: BTreeMap::new(), rows: 0 })
+    }
+
+    /// What the reference is, if there is one, is passed on.
+    fn wants_reference(&self) -> bool {
+        true
+    }
+
+    fn files(&self) -> Vec<(&'static str, Vec<(String, Digest)>)> {
+        vec![("files", self.files.clone())]
+    }
+}
+
+/// Numbers of one name. Which kind of mean it is shows at the end.
+struct Field {
+    share: MeanTally,
+    mean: MeanTally,
+    is_share: bool,
+}
+
+struct CommandTally {
+    seed: u64,
+    /// By name; the value itself has the empty one.
+    fields: BTreeMap<String, Field>,
+    rows: u64,
+}
+
+impl Tally for CommandTally {
+    fn add(&mut self, row: &RowScores<'_>) {
+        self.rows += 1;
+        let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for score in row.scores.iter().flatten() {
+            match score {
+                Value::Object(fields) => {
+                    for (name, value) in fields {
+                        let name = if name == "score" { "" } else { name };
+                        values.entry(name).or_default().extend(value.as_f64());
+                    }
+                }
+                value => values.entry("").or_default().extend(value.as_f64()),
+            }
+        }
+        for (name, values) in values.into_iter().filter(|(_, values)| !values.is_empty()) {
+            let seed = self.seed;
+            let field = self.fields.entry(name.to_owned()).or_insert_with(|| Field {
+                share: MeanTally::share(seed),
+                mean: MeanTally::new(seed),
+                is_share: true,
+            });
+            field.is_share &= values.iter().all(|value| *value == 0.0 || *value == 1.0);
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            field.share.add_clustered(Some(mean), row.cluster);
+            field.mean.add_clustered(Some(mean), row.cluster);
+        }
+    }
+
+    fn finish(&mut self, summary: &mut TallySummary) {
+        let none = crate::score::Estimate::none(self.rows);
+        if !self.fields.contains_key("") && (self.fields.is_empty() || self.rows == 0) {
+            summary.parts.push((String::new(), none));
+        }
+        for (name, field) in &self.fields {
+            let estimate = if field.is_share { field.share.estimate() } else { field.mean.estimate() };
+            let missing = self.rows - estimate.n;
+            summary.parts.push((name.clone(), crate::score::Estimate { missing, ..estimate }));
+        }
+    }
+}

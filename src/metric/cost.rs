@@ -1,0 +1,68 @@
+//! `cost`: dollars per completion, by the prices of `etalon.toml` when it was bought.
+
+use std::path::Path;
+
+use serde_json::{Map, Number, Value};
+
+use super::{Direction, Entry, MeanTally, Metric, MetricError, RowScores, SHARE, Score, Scored, Tally, TallySummary};
+use crate::score::{Estimate, Unit};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "cost",
+    about: "Dollars per completion, by the prices of the model when it was bought: the mean.",
+    range: "0 and up, dollars",
+    direction: Direction::Lower,
+    score: "dollars",
+    parts: &[
+        ("total", "of all completions that have a price, dollars"),
+        ("per_1k", "of a thousand completions, dollars"),
+    ],
+    build,
+    unit: |_| Unit::Dollars,
+    ..SHARE
+};
+
+struct Cost;
+
+fn build(_settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
+    Ok(Box::new(Cost))
+}
+
+impl Metric for Cost {
+    fn score(&self, scored: &Scored<'_>) -> Score {
+        let cost = scored.meta.and_then(|meta| meta.cost_usd);
+        Ok(cost.and_then(Number::from_f64).map(Value::Number))
+    }
+
+    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+        Box::new(CostTally { mean: MeanTally::new(seed), total: 0.0 })
+    }
+
+    fn needs_meta(&self) -> bool {
+        true
+    }
+}
+
+struct CostTally {
+    mean: MeanTally,
+    total: f64,
+}
+
+impl Tally for CostTally {
+    fn add(&mut self, row: &RowScores<'_>) {
+        self.mean.add(row);
+        self.total += row.scores.iter().flatten().filter_map(|score| score.as_f64()).sum::<f64>();
+    }
+
+    fn finish(&mut self, summary: &mut TallySummary) {
+        let mean = self.mean.estimate();
+        let thousand = |value: Option<f64>| value.map(|value| 1_000.0 * value);
+        summary.parts.push((String::new(), mean));
+        // A sum of all there is has no interval.
+        let total = Estimate { value: mean.value.map(|_| self.total), low: None, high: None, ..mean };
+        summary.parts.push(("total".to_owned(), total));
+        let per_1k =
+            Estimate { value: thousand(mean.value), low: thousand(mean.low), high: thousand(mean.high), ..mean };
+        summary.parts.push(("per_1k".to_owned(), per_1k));
+    }
+}

@@ -1,0 +1,140 @@
+//! `rouge1`, `rouge2`, `rouge3`, `rougeL`, `rougeLsum`: n-grams and subsequences in common with the
+//! reference; of several references that with the highest F counts.
+//!
+//! The value is F1, its parts are precision and recall. Only `[a-z0-9]` counts unless `tokenizer:
+//! unicode` is set, which no other implementation knows: a note warns of text in other scripts.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Entry, MeanTally, Metric, MetricError, PartsTally, SHARE, Score, Scored, Setting, Takes, Tally, borrowed, choice,
+    flag, pair, text,
+};
+use crate::text::{Rouge, RougeKind, latin_share};
+
+const SOURCE: &str = "Lin 2004; equal to Google's rouge-score 0.1.2";
+const SCORE: &str = "`{ f, precision, recall }`";
+const PARTS: &[(&str, &str)] = &[("precision", "share of the prediction"), ("recall", "share of the reference")];
+
+const STEMMER: Setting = Setting {
+    name: "stemmer",
+    takes: Takes::Flag,
+    example: "stemmer: true",
+    default: "false",
+    about: "Compares stems (Porter's, with NLTK's extensions), of words of more than three letters.",
+};
+
+const TOKENIZER: Setting = Setting {
+    name: "tokenizer",
+    takes: Takes::Choice(&["ascii", "unicode"]),
+    example: "tokenizer: unicode",
+    default: "ascii",
+    about: "With unicode, letters of every script count, Chinese and Japanese characters one by one; values then compare with no other tool's.",
+};
+
+const BASE: Entry = Entry { source: SOURCE, score: SCORE, settings: &[STEMMER, TOKENIZER], parts: PARTS, ..SHARE };
+
+pub(super) const ENTRY_1: Entry = Entry {
+    name: "rouge1",
+    about: "F1 over the words that prediction and reference share.",
+    build: |settings, _| build(settings, RougeKind::Ngrams(1)),
+    ..BASE
+};
+pub(super) const ENTRY_2: Entry = Entry {
+    name: "rouge2",
+    about: "F1 over the pairs of words that prediction and reference share.",
+    build: |settings, _| build(settings, RougeKind::Ngrams(2)),
+    ..BASE
+};
+pub(super) const ENTRY_3: Entry = Entry {
+    name: "rouge3",
+    about: "F1 over the runs of three words that prediction and reference share.",
+    build: |settings, _| build(settings, RougeKind::Ngrams(3)),
+    ..BASE
+};
+pub(super) const ENTRY_L: Entry = Entry {
+    name: "rougeL",
+    about: "F1 over the longest common subsequence of words.",
+    build: |settings, _| build(settings, RougeKind::Longest),
+    ..BASE
+};
+pub(super) const ENTRY_LSUM: Entry = Entry {
+    name: "rougeLsum",
+    about: "F1 over the union of the longest common subsequences of lines.",
+    settings: &[
+        STEMMER,
+        TOKENIZER,
+        Setting {
+            name: "split",
+            takes: Takes::Choice(&["newline", "sentence"]),
+            example: "split: sentence",
+            default: "newline",
+            about: "What a line is: what line breaks set apart, or a sentence as well. Papers on summaries split sentences.",
+        },
+    ],
+    build: |settings, _| build(settings, RougeKind::Lines),
+    ..BASE
+};
+
+struct RougeMetric {
+    rouge: Rouge,
+    kind: RougeKind,
+    splits_sentences: bool,
+}
+
+fn build(settings: &Map<String, Value>, kind: RougeKind) -> Result<Box<dyn Metric>, MetricError> {
+    let rouge =
+        Rouge { stems: flag(settings, "stemmer"), is_unicode: choice(settings, "tokenizer") == Some("unicode") };
+    Ok(Box::new(RougeMetric { rouge, kind, splits_sentences: choice(settings, "split") == Some("sentence") }))
+}
+
+/// Breaks lines behind sentences: a mark, white space, and no small letter behind.
+fn sentences(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        out.push(c);
+        let is_end = matches!(c, '.' | '!' | '?' | '。' | '！' | '？' | '।' | '؟');
+        if is_end && characters.peek().is_some_and(|next| next.is_whitespace()) {
+            while characters.peek().is_some_and(|next| next.is_whitespace()) {
+                characters.next();
+            }
+            out.push(if characters.peek().is_some_and(|next| next.is_lowercase()) { ' ' } else { '\n' });
+        }
+    }
+    out
+}
+
+impl Metric for RougeMetric {
+    fn score(&self, scored: &Scored<'_>) -> Score {
+        let Some((mut prediction, mut references)) = pair(scored) else {
+            return Ok(None);
+        };
+        if self.splits_sentences {
+            prediction = sentences(&prediction);
+            references.iter_mut().for_each(|reference| *reference = sentences(reference));
+        }
+        let overlap = self.rouge.best(&prediction, &borrowed(&references), &[self.kind])[0];
+        Ok(Some(json!({ "f": overlap.f, "precision": overlap.precision, "recall": overlap.recall })))
+    }
+
+    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+        let mean = || Box::new(MeanTally::within(seed, 0.0, 1.0)) as Box<dyn Tally>;
+        Box::new(PartsTally::new(vec![
+            ("", "f", mean()),
+            ("precision", "precision", mean()),
+            ("recall", "recall", mean()),
+        ]))
+    }
+
+    fn needs_reference(&self) -> bool {
+        true
+    }
+
+    fn caution(&self, scored: &Scored<'_>) -> Option<&'static str> {
+        let is_foreign = |value: &Value| latin_share(&text(value)).is_some_and(|share| share < 0.8);
+        let is_unseen = !self.rouge.is_unicode && scored.prediction.into_iter().chain(scored.reference).any(is_foreign);
+        is_unseen
+            .then_some("the text is mostly outside of [a-z0-9], all that ROUGE sees: `tokenizer: unicode`, or `chrf`")
+    }
+}

@@ -1,0 +1,52 @@
+//! `tokens`: tokens of completions and prompts, as the server counted them.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::{Direction, Entry, Metric, MetricError, PartsTally, SHARE, Score, Scored, SpreadTally, Tally};
+use crate::score::Unit;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "tokens",
+    about: "Tokens of a completion, as the server counted them: the mean.",
+    range: "0 and up",
+    direction: Direction::Neither,
+    score: "`{ completion, prompt }`",
+    parts: &[
+        ("p50", "median"),
+        ("p95", "95th percentile"),
+        ("prompt", "tokens of the prompt: the mean"),
+        ("prompt.p50", "their median"),
+        ("prompt.p95", "their 95th percentile"),
+    ],
+    build,
+    unit: |_| Unit::Amount,
+    ..SHARE
+};
+
+struct Tokens;
+
+fn build(_settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
+    Ok(Box::new(Tokens))
+}
+
+impl Metric for Tokens {
+    fn score(&self, scored: &Scored<'_>) -> Score {
+        let usage = scored.meta.map(|meta| (meta.completion_tokens, meta.prompt_tokens));
+        Ok(usage
+            .filter(|usage| *usage != (None, None))
+            .map(|(completion, prompt)| json!({ "completion": completion, "prompt": prompt })))
+    }
+
+    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+        Box::new(PartsTally::new(vec![
+            ("", "completion", Box::new(SpreadTally::new(seed))),
+            ("prompt", "prompt", Box::new(SpreadTally::new(seed))),
+        ]))
+    }
+
+    fn needs_meta(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,270 @@
+//! ROUGE (Lin 2004), equal to Google's `rouge-score` 0.1.2.
+//!
+//! Text is lower-cased and cut into runs of `[a-z0-9]`; nothing else counts, so that text in other
+//! scripts scores 0 even against itself: [`latin_share`] tells. With stems, tokens of more than three
+//! letters are stemmed by NLTK's Porter stemmer.
+
+use std::collections::HashMap;
+
+use super::characters::{east_asian_apart, is_mark, is_word};
+use super::{Interner, shared, sorted_ngrams, stem};
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RougeKind {
+    /// n-grams: 1 to 3.
+    Ngrams(usize),
+    /// The longest common subsequence of the whole texts.
+    Longest,
+    /// The union of longest common subsequences of lines (`rougeLsum`).
+    Lines,
+}
+
+/// Precision, recall and their harmonic mean, each 0..=1.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Overlap {
+    pub precision: f64,
+    pub recall: f64,
+    pub f: f64,
+}
+
+impl Overlap {
+    fn new(hits: u64, predicted: usize, reference: usize) -> Overlap {
+        let precision = hits as f64 / predicted.max(1) as f64;
+        let recall = hits as f64 / reference.max(1) as f64;
+        let f = if precision + recall > 0.0 { 2.0 * precision * recall / (precision + recall) } else { 0.0 };
+        Overlap { precision, recall, f }
+    }
+}
+
+/// How text is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rouge {
+    /// Compares stems.
+    pub stems: bool,
+    /// Letters and digits of every script count; as in no other implementation.
+    pub is_unicode: bool,
+}
+
+impl Rouge {
+    /// Returns the overlap of a prediction with a reference, by kind.
+    pub fn overlaps(&self, prediction: &str, reference: &str, kinds: &[RougeKind]) -> Vec<Overlap> {
+        let [prediction, reference] = [prediction, reference].map(|text| self.lines(text));
+        overlaps(&prediction, &reference, kinds)
+    }
+
+    /// Returns, by kind, the overlap with the reference that has the highest F, the first of equals.
+    pub fn best(&self, prediction: &str, references: &[&str], kinds: &[RougeKind]) -> Vec<Overlap> {
+        let prediction = self.lines(prediction);
+        let mut best: Option<Vec<Overlap>> = None;
+        for reference in references {
+            let found = overlaps(&prediction, &self.lines(reference), kinds);
+            match &mut best {
+                None => best = Some(found),
+                Some(best) => {
+                    let better = best.iter_mut().zip(found).filter(|(best, found)| found.f > best.f);
+                    better.for_each(|(best, found)| *best = found);
+                }
+            }
+        }
+        best.unwrap_or_else(|| vec![Overlap::default(); kinds.len()])
+    }
+
+    /// Returns the tokens of each line that has any text.
+    fn lines(&self, text: &str) -> Vec<Vec<String>> {
+        let lower = text.to_lowercase();
+        let lower = if self.is_unicode { east_asian_apart(&lower) } else { lower };
+        let is_kept = |c: char| {
+            if self.is_unicode { is_word(c) || is_mark(c) } else { c.is_ascii_lowercase() || c.is_ascii_digit() }
+        };
+        let of_line = |line: &str| {
+            line.split(|c| !is_kept(c))
+                .filter(|token| !token.is_empty())
+                .map(|token| if self.stems && token.len() > 3 { stem(token) } else { token.to_owned() })
+                .collect()
+        };
+        lower.split('\n').filter(|line| !line.is_empty()).map(of_line).collect()
+    }
+}
+
+fn overlaps(prediction: &[Vec<String>], reference: &[Vec<String>], kinds: &[RougeKind]) -> Vec<Overlap> {
+    let mut interner = Interner::default();
+    let mut number = Vec::new();
+    for text in [prediction, reference] {
+        let lines: Vec<Vec<u32>> =
+            text.iter().map(|line| line.iter().map(|token| interner.number(token)).collect()).collect();
+        number.push(lines);
+    }
+    let (prediction, reference) = (&number[0], &number[1]);
+    let (flat_prediction, flat_reference) = (prediction.concat(), reference.concat());
+    kinds
+        .iter()
+        .map(|kind| match kind {
+            RougeKind::Ngrams(n) => {
+                let (a, b) = (sorted_ngrams(&flat_prediction, *n), sorted_ngrams(&flat_reference, *n));
+                Overlap::new(shared(&a, &b), a.len(), b.len())
+            }
+            RougeKind::Longest => {
+                let hits = longest(&flat_reference, &flat_prediction).len() as u64;
+                Overlap::new(hits, flat_prediction.len(), flat_reference.len())
+            }
+            RougeKind::Lines => {
+                Overlap::new(union_hits(reference, prediction), flat_prediction.len(), flat_reference.len())
+            }
+        })
+        .collect()
+}
+
+/// Returns the share of a text's letters and digits that ROUGE sees; none for a text without any.
+pub fn latin_share(text: &str) -> Option<f64> {
+    let (mut seen, mut all) = (0u64, 0u64);
+    for c in text.chars().filter(|c| c.is_alphanumeric()) {
+        all += 1;
+        seen += u64::from(c.is_ascii());
+    }
+    (all > 0).then(|| seen as f64 / all as f64)
+}
+
+/// Returns how many tokens of the reference's lines are in the union of their longest common
+/// subsequences with the prediction's lines, each token at most as often as either text has it.
+fn union_hits(reference: &[Vec<u32>], prediction: &[Vec<u32>]) -> u64 {
+    let count = |lines: &[Vec<u32>]| {
+        let mut counts: HashMap<u32, u64> = HashMap::new();
+        lines.iter().flatten().for_each(|token| *counts.entry(*token).or_default() += 1);
+        counts
+    };
+    let (mut left_reference, mut left_prediction) = (count(reference), count(prediction));
+    let mut hits = 0;
+    for line in reference {
+        let mut is_in = vec![false; line.len()];
+        for other in prediction {
+            longest(line, other).into_iter().for_each(|i| is_in[i] = true);
+        }
+        for (token, _) in line.iter().zip(is_in).filter(|(_, is_in)| *is_in) {
+            if let (Some(a @ 1..), Some(b @ 1..)) = (left_reference.get_mut(token), left_prediction.get_mut(token)) {
+                *a -= 1;
+                *b -= 1;
+                hits += 1;
+            }
+        }
+    }
+    hits
+}
+
+/// Words of 64 columns kept at a time while a subsequence is read out: 64 MiB.
+const KEPT_WORDS: usize = 8 << 20;
+
+/// Returns where in `rows` one of the longest common subsequences stands, in order: of several, that
+/// which `rouge-score` finds by going up unless the left is strictly longer.
+///
+/// Rows of the table are bit vectors of its steps to the right (Hyyrö 2004), 64 columns a word. Where
+/// all of them would be too much to keep, those of one block are, from the last block to the first.
+fn longest(rows: &[u32], columns: &[u32]) -> Vec<usize> {
+    if rows.is_empty() || columns.is_empty() {
+        return Vec::new();
+    }
+    let words = columns.len().div_ceil(64);
+    let mut positions: HashMap<u32, Vec<usize>> = HashMap::new();
+    columns.iter().enumerate().for_each(|(j, token)| positions.entry(*token).or_default().push(j));
+    let height = (KEPT_WORDS / words).max(1);
+    // The row above each block. A zero bit is a step: the value grows by one in that column.
+    let mut above: Vec<Vec<u64>> = Vec::new();
+    let mut current = vec![u64::MAX; words];
+    let mut matches = vec![0u64; words];
+    let mut advance = |row: &mut Vec<u64>, token: u32| {
+        let Some(places) = positions.get(&token) else {
+            return;
+        };
+        places.iter().for_each(|j| matches[j / 64] |= 1 << (j % 64));
+        let mut carry = false;
+        for (word, mask) in row.iter_mut().zip(&matches) {
+            let (sum, over) = word.overflowing_add(*word & mask);
+            let (sum, again) = sum.overflowing_add(u64::from(carry));
+            carry = over || again;
+            *word = sum | (*word & !mask);
+        }
+        places.iter().for_each(|j| matches[j / 64] = 0);
+    };
+    for (i, token) in rows.iter().enumerate() {
+        if i % height == 0 {
+            above.push(current.clone());
+        }
+        advance(&mut current, *token);
+    }
+    let step = |row: &[u64], j: usize| usize::from(row[j / 64] >> (j % 64) & 1 == 0);
+    // The value of a row in its first j columns.
+    let value = |row: &[u64], j: usize| {
+        let whole: usize = row[..j / 64].iter().map(|word| word.count_zeros() as usize).sum();
+        let rest = j % 64;
+        whole + if rest == 0 { 0 } else { (!row[j / 64] & ((1 << rest) - 1)).count_ones() as usize }
+    };
+    let mut found = Vec::new();
+    let mut j = columns.len();
+    for (block, first) in above.iter().enumerate().rev() {
+        let start = block * height;
+        let mut table = vec![first.clone()];
+        for token in &rows[start..rows.len().min(start + height)] {
+            let mut row = table[table.len() - 1].clone();
+            advance(&mut row, *token);
+            table.push(row);
+        }
+        for i in (1..table.len()).rev() {
+            if j == 0 {
+                break;
+            }
+            let (row, up) = (&table[i], &table[i - 1]);
+            let (mut here, mut over) = (value(row, j), value(up, j));
+            // Leftwards as long as the left is strictly longer than what stands above.
+            while j > 0 && rows[start + i - 1] != columns[j - 1] {
+                let left = here - step(row, j - 1);
+                if left <= over {
+                    break;
+                }
+                over -= step(up, j - 1);
+                here = left;
+                j -= 1;
+            }
+            if j > 0 && rows[start + i - 1] == columns[j - 1] {
+                found.push(start + i - 1);
+                j -= 1;
+            }
+        }
+    }
+    found.reverse();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_of_the_table_agree_with_the_whole() {
+        // 40 rows of one block each must read out what one table does; here by the plain algorithm.
+        let rows: Vec<u32> = (0..200).map(|i| i * i % 7).collect();
+        let columns: Vec<u32> = (0..150).map(|i| i * 3 % 5).collect();
+        let mut table = vec![vec![0; columns.len() + 1]; rows.len() + 1];
+        for i in 1..=rows.len() {
+            for j in 1..=columns.len() {
+                table[i][j] = if rows[i - 1] == columns[j - 1] {
+                    table[i - 1][j - 1] + 1
+                } else {
+                    table[i - 1][j].max(table[i][j - 1])
+                };
+            }
+        }
+        let (mut i, mut j, mut expected) = (rows.len(), columns.len(), Vec::new());
+        while i > 0 && j > 0 {
+            if rows[i - 1] == columns[j - 1] {
+                expected.insert(0, i - 1);
+                i -= 1;
+                j -= 1;
+            } else if table[i][j - 1] > table[i - 1][j] {
+                j -= 1;
+            } else {
+                i -= 1;
+            }
+        }
+        assert_eq!(longest(&rows, &columns), expected);
+    }
+}
