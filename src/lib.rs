@@ -21,7 +21,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`digest`] [`row`] [`score`] [`problem`] | the words everyone uses; no I/O |
-//! | [`stats`] · [`text`] · [`program`] · [`net`] | pure functions on numbers · on texts · programs that are run · HTTP clients |
+//! | [`stats`] · [`text`] · [`encoder`] · [`program`] · [`net`] | pure functions on numbers · on texts · vectors of texts · programs that are run · HTTP clients |
 //! | [`template`] | Jinja: load with closure, know what is read, render |
 //! | [`spec`] | YAML and TOML to a tree with positions to typed values |
 //! | [`dataset`] · [`provider`] · [`metric`] · [`store`] | readers · models · scores · the cache |
@@ -61,6 +61,7 @@
 pub mod cli;
 pub mod dataset;
 pub mod digest;
+pub mod encoder;
 pub mod execute;
 pub mod metric;
 pub mod net;

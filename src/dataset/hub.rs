@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
 use super::format_of;
+use crate::encoder::hub_cache;
 use crate::net::{Connection, client, is_loopback};
 
 /// A dataset of the hub.
@@ -63,14 +64,10 @@ impl Hub {
     /// `HF_HUB_OFFLINE`. `own` is where downloads go.
     pub fn from_environment(own: PathBuf, is_offline: bool) -> Hub {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let home = || {
-            let home = variable("HF_HOME").map(PathBuf::from);
-            home.unwrap_or_else(|| PathBuf::from(variable("HOME").unwrap_or_default()).join(".cache/huggingface"))
-        };
         let is_told =
             variable("HF_HUB_OFFLINE").is_some_and(|flag| ["1", "true", "yes", "on"].contains(&&*flag.to_lowercase()));
         Hub {
-            shared: variable("HF_HUB_CACHE").map_or_else(|| home().join("hub"), PathBuf::from),
+            shared: hub_cache(),
             own,
             endpoint: variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()),
             is_offline: is_offline || is_told,

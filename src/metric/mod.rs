@@ -7,6 +7,7 @@
 //! **Adding a metric:** one file with an `ENTRY`, one line in [`METRICS`], an example in a
 //! pipeline and its tests.
 
+mod bertscore;
 mod bleu;
 mod chrf;
 mod classification;
@@ -15,6 +16,7 @@ mod contains;
 mod cost;
 mod csv_valid;
 mod edit_distance;
+mod embedding_similarity;
 mod exact_match;
 mod json_schema;
 mod json_valid;
@@ -32,7 +34,7 @@ mod ter;
 mod tokens;
 mod truncation;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
@@ -107,6 +109,14 @@ pub trait Metric: Send + Sync {
     fn files(&self) -> Vec<(&'static str, Vec<(String, Digest)>)> {
         Vec::new()
     }
+
+    /// Returns weights that it reads, by their names within the model; the stage digests them.
+    fn weights(&self) -> Vec<(String, PathBuf)> {
+        Vec::new()
+    }
+
+    /// Tells it where it may keep what is costly to compute again.
+    fn keep_in(&mut self, _cache: &Path) {}
 
     /// Returns true if it reads latency and usage, which are no part of the rows.
     fn needs_meta(&self) -> bool {
@@ -286,6 +296,8 @@ pub const METRICS: &[Entry] = &[
     chrf::ENTRY_WORDS,
     ter::ENTRY,
     edit_distance::ENTRY,
+    bertscore::ENTRY,
+    embedding_similarity::ENTRY,
     json_valid::ENTRY,
     json_schema::ENTRY,
     csv_valid::ENTRY,

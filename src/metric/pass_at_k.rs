@@ -3,7 +3,7 @@
 //! Whether a completion passes is told by another metric: `of`, with its settings in `with`, at least
 //! `at_least`. With n samples of which c pass, a row has 1 − C(n − c, k) / C(n, k), which is unbiased.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
@@ -139,6 +139,14 @@ impl Metric for PassAtK {
 
     fn files(&self) -> Vec<(&'static str, Vec<(String, Digest)>)> {
         self.of.files().into_iter().map(|(_, files)| ("with", files)).collect()
+    }
+
+    fn weights(&self) -> Vec<(String, PathBuf)> {
+        self.of.weights()
+    }
+
+    fn keep_in(&mut self, cache: &Path) {
+        self.of.keep_in(cache);
     }
 
     fn needs_meta(&self) -> bool {

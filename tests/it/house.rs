@@ -7,7 +7,7 @@ use super::support::{Ran, Workspace, files};
 /// From the bottom up; siblings that must not know each other share a line.
 const LAYERS: &[&[&str]] = &[
     &["digest", "row", "score", "problem"],
-    &["stats", "text", "program", "net"],
+    &["stats", "text", "encoder", "program", "net"],
     &["template"],
     &["spec"],
     &["dataset", "provider", "metric", "store"],

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::support::{Ran, Workspace, rows};
+use super::support::{Ran, Workspace, rows, set_up};
 
 /// A running proxy; ended when dropped.
 struct Proxy {
@@ -25,8 +25,7 @@ impl Drop for Proxy {
 impl Proxy {
     fn start() -> Proxy {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-        let installed = Command::new("bash").arg(".ci/setup").current_dir(&root).status().unwrap();
-        assert!(installed.success(), ".ci/setup failed");
+        set_up("litellm");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(root.join("target/litellm/bin/litellm"));
         command

@@ -385,3 +385,10 @@ pub fn files(directory: &Path) -> Vec<PathBuf> {
     found.sort();
     found
 }
+
+/// Installs a part of what tests need.
+pub fn set_up(part: &str) {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let installed = Command::new("bash").args([".ci/setup", part]).current_dir(&root).status().unwrap();
+    assert!(installed.success(), ".ci/setup {part} failed");
+}

@@ -335,7 +335,10 @@ fn measure(
         .and_then(|setting| own(setting.name, &None));
     let Value::Object(settings) = settings.to_json() else { unreachable!("it is a map") };
     let metric = match entry.make(&settings, &scope.workspace.root) {
-        Ok(metric) => metric,
+        Ok(mut metric) => {
+            metric.keep_in(&scope.workspace.cache.join("embeddings"));
+            metric
+        }
         Err(error) => {
             let at = error.field.as_ref().and_then(|field| written.entry(field)).map_or(place, |(key, _)| &key.place);
             problems.push(
@@ -466,6 +469,13 @@ impl Stage for MetricStage {
                 for (index, (_, digest)) in files.into_iter().enumerate() {
                     fingerprint.files.insert(format!("{}.{name}.{index}", measure.name), digest);
                 }
+            }
+            for (name, path) in measure.metric.weights() {
+                let digest = (facts.digest_file)(&path)
+                    .map_err(|error| StageError::failed(format!("failed to read {}: {error}", path.display())))?;
+                fingerprint.files.insert(format!("{}.model.{name}", measure.name), digest);
+                // Where the weights lie does not count.
+                setting.shift_remove("model");
             }
             setting.retain(|name, _| !measure.entry.indifferent.contains(&name.as_str()));
             if measure.entry.name != measure.name {

@@ -5,6 +5,8 @@
 //! A family is one function from a case's input to what etalon computes for it, shaped as the
 //! expectation; `differences` compares the two.
 
+#[cfg(feature = "local")]
+mod encoders;
 mod statistics;
 mod texts;
 mod verdicts;
@@ -32,6 +34,8 @@ enum Family {
 }
 
 const FAMILIES: &[(&str, Family)] = &[
+    #[cfg(feature = "local")]
+    ("bertscore", Family::Equal(encoders::bertscore, &[])),
     ("bleu_chrf", Family::Equal(texts::bleu_chrf, &[])),
     ("bradley_terry", Family::Equal(statistics::bradley_terry, &[])),
     ("classification_report", Family::Equal(statistics::classification_report, &["error"])),
@@ -52,6 +56,8 @@ const FAMILIES: &[(&str, Family)] = &[
     ("proportion_ci", Family::Equal(statistics::proportion_ci, &[])),
     ("refusal_labelled", Family::Labelled { decide: texts::refusal, key: "refusal", exact: "" }),
     ("rouge", Family::Equal(texts::rouge, &[])),
+    #[cfg(feature = "local")]
+    ("sentence_embedding", Family::Equal(encoders::sentence_embedding, &[])),
     ("squad_em_f1", Family::Equal(texts::squad_em_f1, &[])),
     ("trainer_state", Family::Equal(statistics::trainer_state, &[])),
     ("truncation_labelled", Family::Labelled { decide: texts::truncation, key: "truncated", exact: "finish_reason" }),
