@@ -60,6 +60,9 @@ struct Norm {
 
 type Result<T> = candle_core::Result<T>;
 
+/// The tokens of a text, and which of them are of the text itself.
+type Tokens = (Vec<u32>, Vec<bool>);
+
 impl Linear {
     fn load(weights: &VarBuilder<'_>, rows: usize, columns: usize) -> Result<Linear> {
         let weight = weights.get((rows, columns), "weight")?.t()?.contiguous()?;
@@ -217,7 +220,7 @@ impl Encoder {
         Ok(counts)
     }
 
-    fn tokenize(&self, texts: &[&str], most: usize) -> std::result::Result<Vec<(Vec<u32>, Vec<bool>)>, String> {
+    fn tokenize(&self, texts: &[&str], most: usize) -> std::result::Result<Vec<Tokens>, String> {
         let mut tokenizer = self.tokenizer.clone();
         tokenizer
             .with_truncation(Some(TruncationParams { max_length: most, ..TruncationParams::default() }))
@@ -233,8 +236,8 @@ impl Encoder {
     /// Encodes texts and makes something of the vectors of each.
     fn encode<T>(
         &self,
-        tokens: &[(Vec<u32>, Vec<bool>)],
-        mut each: impl FnMut(&Tensor, &(Vec<u32>, Vec<bool>)) -> Result<T>,
+        tokens: &[Tokens],
+        mut each: impl FnMut(&Tensor, &Tokens) -> Result<T>,
     ) -> std::result::Result<Vec<T>, String> {
         let mut made = Vec::with_capacity(tokens.len());
         let mut start = 0;
@@ -258,7 +261,7 @@ impl Encoder {
         Ok(made)
     }
 
-    fn forward(&self, batch: &[(Vec<u32>, Vec<bool>)]) -> Result<Tensor> {
+    fn forward(&self, batch: &[Tokens]) -> Result<Tensor> {
         let first = if self.config.is_roberta() { self.config.pad_token_id as u32 + 1 } else { 0 };
         let ids: Vec<u32> = batch.iter().flat_map(|(ids, _)| ids.iter().copied()).collect();
         let positions: Vec<u32> = batch.iter().flat_map(|(ids, _)| (first..).take(ids.len())).collect();

@@ -121,9 +121,11 @@ impl Numeric {
 
 impl Metric for Numeric {
     fn score(&self, scored: &Scored<'_>) -> Score {
-        // A reference without a number can be met by nobody.
-        let Some(reference) = scored.reference.and_then(|reference| self.number(reference, Extract::Whole)) else {
+        let Some(reference) = scored.reference.filter(|reference| !reference.is_null()) else {
             return Ok(None);
+        };
+        let Some(reference) = self.number(reference, Extract::Whole) else {
+            return Err("the reference is no number".to_owned());
         };
         let Some(prediction) = scored.prediction.and_then(|prediction| self.number(prediction, self.extract)) else {
             return Ok(Some(json!({ "equal": 0, "error": null })));
@@ -190,7 +192,6 @@ mod tests {
             Some(json!({ "equal": 1, "error": 10.0 }))
         );
         assert_eq!(score(json!({}), json!("three"), json!("3")), Some(json!({ "equal": 0, "error": null })));
-        assert_eq!(score(json!({}), json!("3"), json!("three")), None);
         let answer = json!("First 12, then 1,000.5. So the answer is $1,012.50.");
         assert_eq!(
             score(json!({"extract": "last"}), answer.clone(), json!(1012.5)),

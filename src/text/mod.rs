@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `rouge` `bleu` `chrf` `ter` `squad` | overlap with references |
 //! | `porter` | stems |
-//! | `shingles` | near-duplicates: sets of shingles, MinHash, longest common runs |
+//! | `shingles` | sets of shingles, MinHash, longest common runs |
+//! | `duplicates` `leakage` | near-duplicates among many texts; texts of training in a held-out set |
 //! | `refusal` `truncation` `repetition` | what is wrong with an answer |
 //! | `json` `csv` | whether a text is JSON, or CSV |
 //! | `characters` | characters as Python sees them |
@@ -17,7 +18,9 @@ mod bleu;
 pub mod characters;
 mod chrf;
 mod csv;
+mod duplicates;
 mod json;
+mod leakage;
 mod porter;
 mod refusal;
 mod repetition;
@@ -31,7 +34,9 @@ pub use bleu::{Bleu, BleuCounts, BleuScore, Smoothing, Tokenizer};
 pub use characters::east_asian_apart;
 pub use chrf::{Chrf, ChrfCounts};
 pub use csv::{CsvShape, csv_shape};
+pub use duplicates::{Distinct, Fingerprinted, SHINGLE, comparison_tokens};
 pub use json::{JsonForm, json_form, quoted_nan, read_json, unfenced};
+pub use leakage::{Leak, LeakIndex, LeakLevel, LeakLimits};
 pub use porter::stem;
 pub use refusal::is_refusal;
 pub use repetition::{Repetition, repetition};

@@ -166,6 +166,17 @@ fn longest(rows: &[u32], columns: &[u32]) -> Vec<usize> {
     let words = columns.len().div_ceil(64);
     let mut positions: HashMap<u32, Vec<usize>> = HashMap::new();
     columns.iter().enumerate().for_each(|(j, token)| positions.entry(*token).or_default().push(j));
+    // A token that stands in more places than a row has words, as at most 64 do, has its mask made once.
+    let mask = |places: &[usize], mask: &mut [u64]| places.iter().for_each(|j| mask[j / 64] |= 1 << (j % 64));
+    let frequent: HashMap<u32, Vec<u64>> = positions
+        .iter()
+        .filter(|(_, places)| places.len() > words)
+        .map(|(token, places)| {
+            let mut made = vec![0; words];
+            mask(places, &mut made);
+            (*token, made)
+        })
+        .collect();
     let height = (KEPT_WORDS / words).max(1);
     // The row above each block. A zero bit is a step: the value grows by one in that column.
     let mut above: Vec<Vec<u64>> = Vec::new();
@@ -175,15 +186,20 @@ fn longest(rows: &[u32], columns: &[u32]) -> Vec<usize> {
         let Some(places) = positions.get(&token) else {
             return;
         };
-        places.iter().for_each(|j| matches[j / 64] |= 1 << (j % 64));
+        let of_token = frequent.get(&token);
+        if of_token.is_none() {
+            mask(places, &mut matches);
+        }
         let mut carry = false;
-        for (word, mask) in row.iter_mut().zip(&matches) {
+        for (word, mask) in row.iter_mut().zip(of_token.unwrap_or(&matches)) {
             let (sum, over) = word.overflowing_add(*word & mask);
             let (sum, again) = sum.overflowing_add(u64::from(carry));
             carry = over || again;
             *word = sum | (*word & !mask);
         }
-        places.iter().for_each(|j| matches[j / 64] = 0);
+        if of_token.is_none() {
+            places.iter().for_each(|j| matches[j / 64] = 0);
+        }
     };
     for (i, token) in rows.iter().enumerate() {
         if i % height == 0 {

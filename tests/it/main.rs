@@ -15,6 +15,8 @@ mod init;
 mod judging;
 mod litellm;
 mod metrics;
+mod properties;
+mod quality;
 mod run;
 mod support;
 mod vectors;

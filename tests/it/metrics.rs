@@ -167,3 +167,176 @@ fn a_file_is_scored_without_a_pipeline() {
     );
     assert!(!workspace.path("cache").exists(), "nothing is left behind");
 }
+
+const OWN: &str = r#"
+import json, sys
+for line in sys.stdin:
+    case = json.loads(line)
+    print(json.dumps({"score": case["prediction"] == case["reference"], "length": len(case["prediction"])}))
+"#;
+
+const COMMAND: &str = r#"
+etalon: 1
+name: p
+models: { m: { } }
+stages:
+  rows: { kind: dataset, path: data/rows.jsonl, id: key }
+  answers: { kind: inference, input: rows, model: m, completions: "{{ row.said }}" }
+  found:
+    kind: metric
+    input: answers
+    reference: "{{ row.gold }}"
+    metrics: { own: { metric: command, command: python3 metrics/own.py, batch: 2 } }
+"#;
+
+/// Six rows; the first is right, of the others every second.
+fn pairs() -> Workspace {
+    let workspace = Workspace::new();
+    let row = |i: usize| {
+        format!(
+            "{{\"key\": {i}, \"said\": \"{}\", \"gold\": \"a\", \"talk\": {}, \"w\": {i}}}\n",
+            ["a", "bb"][i % 2],
+            i / 3
+        )
+    };
+    workspace.write("data/rows.jsonl", (0..6).map(row).collect::<String>()).write("metrics/own.py", OWN);
+    workspace
+}
+
+#[test]
+fn a_program_scores_and_its_content_counts() {
+    let workspace = pairs();
+    workspace.write("pipelines/p.yaml", COMMAND);
+    let run = workspace.run(&[]).code(0).json();
+    let found = &run["summary"]["found"]["m"];
+    assert_eq!((found["own"]["value"].as_f64(), found["own.length"]["value"].as_f64()), (Some(0.5), Some(1.5)));
+    assert!(found["own"]["low"].as_f64().unwrap() > 0.0, "true and false are a share: {found}");
+    workspace.edit("pipelines/p.yaml", "batch: 2", "batch: 100");
+    assert!(workspace.run(&[]).code(0).ran().is_empty(), "how it is called does not count");
+    workspace.edit("metrics/own.py", "== case", "!= case");
+    assert_eq!(workspace.run(&[]).code(0).ran(), ["found.m"]);
+    for (from, to, message) in [
+        ("    print", "    if case[\"id\"] != \"3\": print", "it got 6 lines and printed 5"),
+        ("print(json.dumps", "print(str", "is not JSON"),
+        ("import json", "import jsn", "No module named"),
+    ] {
+        let before = workspace.read("metrics/own.py");
+        workspace.edit("metrics/own.py", from, to);
+        let stderr = workspace.etalon(&["run", "p"]).code(3).stderr;
+        assert!(stderr.contains(message), "{stderr}");
+        workspace.write("metrics/own.py", before);
+    }
+}
+
+#[test]
+fn what_was_sampled_several_times_passes_at_k() {
+    let workspace = Workspace::new();
+    workspace.write(
+        "pipelines/p.yaml",
+        r#"
+etalon: 1
+name: p
+models: { m: { provider: scripted, reply: "{{ 'right' if sample < 2 else 'wrong' }}" } }
+stages:
+  rows: { kind: dataset, rows: [{ q: a }, { q: b }] }
+  answers: { kind: inference, input: rows, model: m, prompt: "{{ row.q }}", samples: 4 }
+  found:
+    kind: metric
+    input: answers
+    reference: right
+    metrics: { pass_at_k: { k: [1, 2, 5] } }
+"#,
+    );
+    let run = workspace.run(&[]).code(0);
+    let found = &run.json()["summary"]["found"]["m"];
+    assert_eq!(found["pass_at_k"]["value"], 0.5);
+    assert!((found["pass_at_k.at_2"]["value"].as_f64().unwrap() - 5.0 / 6.0).abs() < 1e-12);
+    assert_eq!(
+        (&found["pass_at_k.at_5"]["value"], &found["pass_at_k.at_5"]["missing"]),
+        (&serde_json::Value::Null, &2.into())
+    );
+    assert!(run.stderr.contains("pass@5 needs 5 samples"), "{}", run.stderr);
+}
+
+#[test]
+fn rows_that_belong_together_widen_the_interval() {
+    let workspace = Workspace::new();
+    let row = |i: usize| format!("{},{},{}\n", if (i / 10).is_multiple_of(2) { "a" } else { "b" }, "a", i / 10);
+    let rows: String = (0..200).map(row).collect();
+    workspace.write("p.csv", format!("pred,gold,talk\n{rows}"));
+    let score = |cluster: &[&str]| {
+        let metrics = ["score", "p.csv", "--metric", "exact_match", "--metric", "classification", "--metric", "bleu"];
+        workspace.etalon(&[&metrics[..], cluster, &["--format", "json"]].concat()).code(0).json()
+    };
+    let (plain, clustered) = (score(&[]), score(&["--cluster", "talk"]));
+    for metric in ["exact_match", "classification.accuracy", "bleu.brevity_penalty"] {
+        let of = |document: &serde_json::Value| document["summary"][metric].clone();
+        let width =
+            |estimate: &serde_json::Value| estimate["high"].as_f64().unwrap() - estimate["low"].as_f64().unwrap();
+        let (plain, clustered) = (of(&plain), of(&clustered));
+        assert_eq!(plain["value"], clustered["value"], "{metric}");
+        if metric != "bleu.brevity_penalty" {
+            assert!(width(&clustered) > 2.0 * width(&plain), "{metric}: {plain} {clustered}");
+        }
+    }
+    assert_eq!(plain["signatures"]["exact_match"], "exact_match|mode:trim");
+}
+
+#[test]
+fn weights_of_rows_count_and_rouge_warns_of_other_scripts() {
+    let workspace = pairs();
+    workspace.write(
+        "pipelines/p.yaml",
+        COMMAND
+            .replace("own: { metric: command, command: python3 metrics/own.py, batch: 2 }", "classification: { sample_weight: \"{{ row.w }}\" }, rougeL: { prediction: \"Здравствуй, мир\", reference: \"Здравствуй, мир\" }, uni: { metric: rougeL, tokenizer: unicode, prediction: \"Здравствуй, мир\", reference: \"Здравствуй, мир\" }"),
+    );
+    let run = workspace.run(&[]).code(0);
+    let found = &run.json()["summary"]["found"]["m"];
+    assert_eq!(found["classification.accuracy"]["value"], 6.0 / 15.0);
+    assert_eq!((&found["rougeL"]["value"], &found["uni"]["value"]), (&0.0.into(), &1.0.into()));
+    assert!(run.stderr.contains("rougeL: of 100 % the text is mostly outside of [a-z0-9]"), "{}", run.stderr);
+    assert!(!run.stderr.contains("uni: of"), "{}", run.stderr);
+}
+
+#[cfg(feature = "local")]
+#[test]
+fn encoders_run_in_process_and_their_weights_count() {
+    super::support::set_up("weights");
+    let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/models/all-MiniLM-L6-v2");
+    let workspace = pairs();
+    let folder = workspace.path("models/minilm");
+    std::fs::create_dir_all(&folder).unwrap();
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        std::fs::copy(model.join(file), folder.join(file)).unwrap();
+    }
+    let metrics = "bertscore: { model: models/minilm, idf: true }, embedding_similarity: { model: models/minilm }";
+    let spec = COMMAND.replace("own: { metric: command, command: python3 metrics/own.py, batch: 2 }", metrics);
+    workspace.write("pipelines/p.yaml", spec.replace("{{ row.gold }}", "{{ row.gold }} {{ row.key }}"));
+    let found = workspace.run(&[]).code(0).json()["summary"]["found"]["m"].clone();
+    let value = |name: &str| found[name]["value"].as_f64().unwrap();
+    assert!(value("bertscore") > value("bertscore.baseline") - 0.2 && value("bertscore") < 1.0, "{found}");
+    assert!(value("embedding_similarity") > 0.0 && value("embedding_similarity") < 1.0, "{found}");
+    let vectors = std::fs::read_dir(workspace.path("cache/embeddings")).unwrap().count();
+    assert_eq!(vectors, 1);
+    assert!(workspace.run(&[]).code(0).ran().is_empty());
+    // A tokenizer that does otherwise makes other vectors.
+    let tokenizer =
+        workspace.read("models/minilm/tokenizer.json").replace("\"lowercase\": true", "\"lowercase\": false");
+    workspace.write("models/minilm/tokenizer.json", tokenizer);
+    assert_eq!(workspace.run(&[]).code(0).ran(), ["found.m"]);
+    std::fs::remove_file(folder.join("model.safetensors")).unwrap();
+    let stderr = workspace.etalon(&["check"]).code(2).stderr;
+    assert!(stderr.contains("models/minilm has no *.safetensors"), "{stderr}");
+}
+
+#[cfg(not(feature = "local"))]
+#[test]
+fn without_local_a_message_says_how_to_get_it() {
+    let workspace = pairs();
+    let stderr =
+        workspace.etalon(&["score", "data/rows.jsonl", "--metric", "bertscore", "--prediction", "said"]).code(2).stderr;
+    assert!(
+        stderr.contains("this etalon was built without `local`") && stderr.contains("--features local"),
+        "{stderr}"
+    );
+}

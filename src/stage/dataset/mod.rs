@@ -1,11 +1,14 @@
 //! `dataset`: rows with stable ids, from files, from the spec or from a program; sorted by id.
 //!
 //! ```text
-//! source → records → shape (rename, derive, require, where, id, split) → sample → sorted → artifact
+//! source → records → shape (rename, derive, require, where, id, split)
+//!        → dedupe, leakage → sample → sorted → artifact
 //! ```
 //!
 //! Records are parsed and shaped on all cores, a batch at a time, and stay in order.
 
+mod diverse;
+mod quality;
 mod sample;
 mod shape;
 mod source;
@@ -21,7 +24,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use sample::{Drawing, Sample, Split, Strategy};
+pub(super) use quality::LEAKAGE;
+use quality::{Candidate, Dedupe, Leakage, Quality};
+use sample::{Drawing, Sample, Split, Strategy, group};
 use shape::{Required, Shape, Shaped};
 use source::{Opened, Source};
 
@@ -29,6 +34,7 @@ use super::prompt::Prompt;
 use super::{Facts, Input, Job, Produced, Scope, Stage, StageError, coverage};
 use crate::dataset::{self, BadRow, FORMATS, Format, HubDataset, Record, Records, format_of};
 use crate::digest::{Digest, canonical_text};
+use crate::encoder::{self, ModelFolder};
 use crate::problem::{Place, Problem, suggest};
 use crate::program::{Program, is_glob};
 use crate::score::{Summary, Unit};
@@ -92,6 +98,13 @@ pub(super) struct Settings {
     on_bad_row: OnBadRow,
     /// Cuts the dataset into parts, by digest of the ids, and uses one of them.
     split: Option<Split>,
+    /// Leaves rows out that stand there already: a column or a list of them, or a map with `near` for
+    /// near-duplicates.
+    #[serde(default, deserialize_with = "some_dedupe")]
+    #[schemars(with = "Option<DedupeShape>")]
+    dedupe: Option<Dedupe>,
+    /// Looks for rows that stand in training data, and marks or drops them.
+    leakage: Option<Leakage>,
     /// Uses some of the rows.
     sample: Option<Sample>,
     /// For readers.
@@ -132,10 +145,32 @@ fn some_hub<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<
     }
 }
 
+/// The shape of `dedupe`.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes what `some_dedupe` reads")]
+enum DedupeShape {
+    Columns(OneOrMany),
+    Full(Dedupe),
+}
+
+fn some_dedupe<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Dedupe>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        columns @ (Value::String(_) | Value::Array(_)) => {
+            one_or_many(columns).map(|by| Some(Dedupe::of_columns(by))).map_err(serde::de::Error::custom)
+        }
+        other => Dedupe::deserialize(other).map(Some).map_err(serde::de::Error::custom),
+    }
+}
+
 struct Dataset {
     source: Source,
     shape: Shape,
+    quality: Option<Quality>,
     sample: Option<Sample>,
+    /// The encoder of a diverse sample.
+    encoder: Option<ModelFolder>,
     on_bad_row: OnBadRow,
     /// Where the columns that the shape reads by name stand.
     places: Vec<(String, Place)>,
@@ -171,14 +206,35 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
     if let (Some(sample), Some(node)) = (&settings.sample, spec.settings.get("sample")) {
         sample.check(node, &mut problems);
         places.extend(sample.by.iter().map(|column| (column.clone(), node.place_of("by").clone())));
+        places.extend(sample.strata.iter().map(|column| (column.clone(), node.place_of("strata").clone())));
         if sample.strategy == Strategy::Stratified {
             shape.strata = sample.by.clone();
         }
     }
     let (sample, on_bad_row) = (settings.sample.clone(), settings.on_bad_row);
+    let mut encoder = None;
+    if let (Some(sample), Some(node)) = (&sample, spec.settings.get("sample"))
+        && let Some(name) = sample.model.as_ref().filter(|_| sample.strategy == Strategy::Diverse)
+    {
+        let at = node.place_of("model");
+        if !cfg!(feature = "local") {
+            problems.push(Problem::error("missing-feature", encoder::WITHOUT_LOCAL).at(at).help(encoder::LOCAL_HELP));
+        }
+        match ModelFolder::find(name, &scope.workspace.root) {
+            Ok(model) => encoder = Some(model),
+            Err(message) => problems.push(Problem::error("missing-file", message).at(at)),
+        }
+    }
+    let looked_for = (settings.dedupe.clone(), settings.leakage.clone());
+    let quality = Quality::parse(scope, looked_for, &spec.settings, &mut problems);
+    if let Some(quality) = &quality {
+        places.extend(quality.columns(&spec.settings));
+    }
     let source = parse_source(spec, scope, settings, &mut problems);
     match source {
-        Some(source) if problems.is_empty() => Ok(Arc::new(Dataset { source, shape, sample, on_bad_row, places })),
+        Some(source) if problems.is_empty() => {
+            Ok(Arc::new(Dataset { source, shape, quality, sample, encoder, on_bad_row, places }))
+        }
         _ => Err(problems),
     }
 }
@@ -364,6 +420,9 @@ impl Dataset {
         let size = self.sample.as_ref().map_or(u64::MAX, |sample| sample.size);
         let mut drawing =
             self.sample.clone().filter(Sample::is_drawn).map(|sample| Drawing::new(sample, job.store.sorter()));
+        // What compares rows with each other wants all of them, in the order of their ids.
+        let is_diverse = self.sample.as_ref().is_some_and(|sample| sample.strategy == Strategy::Diverse);
+        let mut all = (self.quality.is_some() || is_diverse).then(|| job.store.sorter());
         let mut count = 0u64;
         let mut next = take_batch(&mut records);
         'all: while !next.is_empty() {
@@ -399,6 +458,10 @@ impl Dataset {
                         continue;
                     }
                 };
+                if let Some(all) = &mut all {
+                    all.push(&taken.id, &taken.line)?;
+                    continue;
+                }
                 if let Some(drawing) = &mut drawing {
                     drawing.push(&taken.stratum, &taken.id, &taken.line)?;
                     continue;
@@ -423,6 +486,19 @@ impl Dataset {
             }
             notes.push(left_out.bad.text(" skipped"));
         }
+        let mut summary = Summary::default();
+        if let Some(all) = all {
+            let rows = self.refine(job, all, size.min(limit), &mut summary, notes)?;
+            for row in rows {
+                match &mut drawing {
+                    Some(drawing) => drawing.push(&group(&row.columns(), &self.shape.strata), &row.id, &row.line)?,
+                    None => {
+                        kept.push(&row.id, &row.line)?;
+                        count += 1;
+                    }
+                }
+            }
+        }
         if let Some(drawing) = drawing {
             drawing.finish(limit, |id, line| {
                 count += 1;
@@ -438,13 +514,52 @@ impl Dataset {
         if count == 0 {
             notes.push(format!("{name} has no rows"));
         }
-        Ok(Kept { sorter: kept, names })
+        Ok(Kept { sorter: kept, names, summary })
+    }
+
+    /// Compares the rows with each other and with training data, and takes a sample that is not drawn:
+    /// at most `size` rows.
+    fn refine(
+        &self,
+        job: &Job,
+        all: Sorter<'_>,
+        size: u64,
+        summary: &mut Summary,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Candidate>, StageError> {
+        let (mut lines, mut id, mut line) = (all.finish()?, String::new(), Vec::new());
+        let mut rows = Vec::new();
+        while lines.next_into(&mut id, &mut line)? {
+            rows.push(Candidate { id: id.clone(), line: line.clone() });
+        }
+        if let Some(quality) = &self.quality {
+            rows = quality.refine(&job.workspace, rows, summary, notes)?;
+        }
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        match &self.sample {
+            Some(sample) if sample.strategy == Strategy::Diverse => {
+                let vectors = |texts: &[String]| match &self.encoder {
+                    None => Ok(diverse::counted(texts)),
+                    Some(model) => sentence_vectors(model, &job.workspace, texts),
+                };
+                diverse::choose(sample, size, rows, &vectors, summary, notes)
+            }
+            Some(sample) if sample.is_drawn() => Ok(rows),
+            _ => {
+                // The first of the file.
+                if rows.len() > size {
+                    rows.sort_by(|a, b| a.line[..8].cmp(&b.line[..8]));
+                    rows.truncate(size);
+                }
+                Ok(rows)
+            }
+        }
     }
 
     fn write(&self, job: &Job) -> Result<Produced, StageError> {
         let mut notes = Vec::new();
         let mut left_out = LeftOut::default();
-        let Kept { sorter, names } = self.read(job, &mut notes, &mut left_out)?;
+        let Kept { sorter, names, mut summary } = self.read(job, &mut notes, &mut left_out)?;
         let mut lines = sorter.finish()?;
         let mut writer = job.store.write_artifact()?;
         let (mut id, mut line) = (String::new(), Vec::new());
@@ -492,16 +607,29 @@ impl Dataset {
         let artifact = writer.finish()?;
         let skipped = left_out.bad.count;
         let counts = Counts { rows, missing: skipped, ..Counts::default() };
-        let mut summary = Summary::default();
         summary.values.insert("coverage".to_owned(), coverage(rows, rows + skipped));
         Ok(Produced { artifact, meta: None, counts, summary, notes })
     }
 }
 
-/// Rows that are kept, and the files that they come from.
+/// Rows that are kept, the files that they come from, and what was found on the way.
 struct Kept<'a> {
     sorter: Sorter<'a>,
     names: Vec<String>,
+    summary: Summary,
+}
+
+#[cfg(feature = "local")]
+fn sentence_vectors(model: &ModelFolder, workspace: &Workspace, texts: &[String]) -> Result<Vec<Vec<f64>>, String> {
+    let encoder = encoder::SentenceEncoder::load(model, Some(&workspace.cache.join("embeddings")))?;
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let vectors = encoder.vectors(&texts)?;
+    Ok(vectors.into_iter().map(|vector| vector.into_iter().map(f64::from).collect()).collect())
+}
+
+#[cfg(not(feature = "local"))]
+fn sentence_vectors(_: &ModelFolder, _: &Workspace, _: &[String]) -> Result<Vec<Vec<f64>>, String> {
+    Err(encoder::WITHOUT_LOCAL.to_owned())
 }
 
 /// Takes the records that are parsed side by side.
@@ -662,8 +790,16 @@ impl Stage for Dataset {
         if self.on_bad_row == OnBadRow::Skip {
             fingerprint.setting("on_bad_row", "skip");
         }
+        if let Some(quality) = &self.quality {
+            quality.add_to(&mut fingerprint, facts.workspace, facts.digest_file)?;
+        }
         if let Some(sample) = &self.sample {
             sample.add_to(&mut fingerprint);
+        }
+        for (name, path) in self.encoder.iter().flat_map(ModelFolder::files) {
+            let digest = (facts.digest_file)(&path)
+                .map_err(|error| StageError::failed(format!("failed to read {}: {error}", path.display())))?;
+            fingerprint.files.insert(format!("sample.model.{name}"), digest);
         }
         if let Some(limit) = facts.limit {
             fingerprint.setting("limit", limit);
@@ -680,18 +816,24 @@ impl Stage for Dataset {
     }
 
     fn unit(&self, value: &str) -> Option<Unit> {
-        (value == "coverage").then_some(Unit::Rate)
+        self.values().iter().any(|known| known == value).then_some(Unit::Rate)
     }
 
     fn values(&self) -> Vec<String> {
-        vec!["coverage".to_owned()]
+        let mut values = self.quality.as_ref().map(Quality::values).unwrap_or_default();
+        if self.sample.as_ref().is_some_and(|sample| sample.strategy == Strategy::Diverse) {
+            values.push("covering_radius".to_owned());
+        }
+        values.push("coverage".to_owned());
+        values
     }
 
     fn sources(&self) -> Vec<(String, String)> {
-        self.shape.prompts().flat_map(Prompt::sources).collect()
+        let of_quality = self.quality.iter().flat_map(Quality::sources);
+        self.shape.prompts().flat_map(Prompt::sources).chain(of_quality).collect()
     }
 
     fn file(&self, label: &str) -> Option<String> {
-        self.source.file(label)
+        self.quality.as_ref().and_then(|quality| quality.file(label)).or_else(|| self.source.file(label))
     }
 }

@@ -23,10 +23,18 @@ pub(super) struct Sample {
     /// How they are chosen.
     #[serde(default)]
     pub strategy: Strategy,
-    /// Column, or columns, whose values `stratified` keeps in proportion.
+    /// Column, or columns: those whose values `stratified` keeps in proportion, or whose text `diverse`
+    /// reads.
     #[serde(default, deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     pub by: Vec<String>,
+    /// Column, or columns, whose values `diverse` keeps in proportion, each at least once.
+    #[serde(default, deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
+    pub strata: Vec<String>,
+    /// Sentence encoder whose vectors `diverse` goes by: a folder, or a name in the Hugging Face hub's
+    /// cache. Without it words and runs of letters are counted.
+    pub model: Option<String>,
     /// Another seed draws other rows.
     #[serde(default)]
     pub seed: u64,
@@ -45,6 +53,8 @@ pub(super) enum Strategy {
     Random,
     /// Random within each value of `by`, in the proportions of the dataset.
     Stratified,
+    /// Rows whose texts are as different as can be: always the one that is farthest from those chosen.
+    Diverse,
 }
 
 /// One part of a dataset that is cut into several.
@@ -77,17 +87,30 @@ impl Sample {
                     .at(&node.place)
                     .help("by: category, the column whose shares are kept"),
             ),
+            (Strategy::Diverse, true) => problems.push(
+                Problem::error("missing-field", "`strategy: diverse` needs `by`")
+                    .at(&node.place)
+                    .help("by: question, the column whose texts are to differ"),
+            ),
             (Strategy::First | Strategy::Random, false) => problems.push(
-                Problem::error("conflict", "`by` is read by `strategy: stratified` alone")
+                Problem::error("conflict", "`by` is read by `strategy: stratified` and `diverse` alone")
                     .at(place("by"))
                     .help("strategy: stratified"),
             ),
             _ => {}
         }
+        for field in ["strata", "model"] {
+            if self.strategy != Strategy::Diverse && node.get(field).is_some() {
+                problems.push(
+                    Problem::error("conflict", format!("`{field}` is read by `strategy: diverse` alone"))
+                        .at(place(field)),
+                );
+            }
+        }
     }
 
     pub fn is_drawn(&self) -> bool {
-        self.strategy != Strategy::First
+        matches!(self.strategy, Strategy::Random | Strategy::Stratified)
     }
 
     pub fn add_to(&self, fingerprint: &mut Fingerprint) {
@@ -96,11 +119,15 @@ impl Sample {
             Strategy::First => return,
             Strategy::Random => "random",
             Strategy::Stratified => "stratified",
+            Strategy::Diverse => "diverse",
         };
         fingerprint.setting("sample.strategy", name);
         fingerprint.setting("sample.seed", self.seed);
         if !self.by.is_empty() {
             fingerprint.setting("sample.by", self.by.clone());
+        }
+        if !self.strata.is_empty() {
+            fingerprint.setting("sample.strata", self.strata.clone());
         }
     }
 }
@@ -217,7 +244,7 @@ impl<'a> Drawing<'a> {
 }
 
 /// Shares a size out in proportion, by largest remainders; of equal ones the first name wins.
-fn quotas(strata: &BTreeMap<String, u64>, size: u64) -> BTreeMap<&str, u64> {
+pub(super) fn quotas(strata: &BTreeMap<String, u64>, size: u64) -> BTreeMap<&str, u64> {
     let total: u64 = strata.values().sum();
     let size = size.min(total);
     let mut quotas: BTreeMap<&str, u64> = BTreeMap::new();
@@ -236,7 +263,7 @@ fn quotas(strata: &BTreeMap<String, u64>, size: u64) -> BTreeMap<&str, u64> {
 }
 
 /// Returns where an id stands in a seeded random order.
-fn draw(seed: u64, id: &str) -> String {
+pub(super) fn draw(seed: u64, id: &str) -> String {
     let mut hasher = Hasher::new("etalon.sample");
     hasher.update(&seed.to_be_bytes());
     hasher.update(id.as_bytes());

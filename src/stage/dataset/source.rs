@@ -53,6 +53,11 @@ impl Opened {
     }
 }
 
+/// Returns the number that [`place`] understands.
+pub(super) fn number_of(file: u64, line: u64) -> u64 {
+    file << LINE_BITS | line
+}
+
 /// Returns `file:line`.
 pub(super) fn place(names: &[String], number: u64) -> String {
     let name = names.get((number >> LINE_BITS) as usize).map_or("rows", String::as_str);

@@ -86,7 +86,7 @@ pub fn score_file(
         columns.extend(record.columns().unwrap_or_default().keys().cloned());
     }
     let Loaded { stage, prediction } = load(workspace, file, &columns)?;
-    let mut scoring = Scoring::new(&stage, &IndexMap::new(), None);
+    let mut scoring = Scoring::new(&stage, &IndexMap::new(), None, false);
     let (size, mut batch) = (scoring.batch(), Vec::new());
     let (mut number, mut bad_count, mut shown) = (0u64, 0u64, Vec::new());
     for record in open()? {

@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 pub use file::{FileScores, ScoreError, ScoreFile, score_file};
 use scoring::Scoring;
 
+use super::dataset::LEAKAGE;
 use super::inference::sample_id;
 use super::join::{Join, Joined};
 use super::prompt::{Prompt, add_columns, add_completions};
@@ -27,7 +28,7 @@ use crate::metric::{Entry, METRICS, Metric, Takes};
 use crate::problem::{Place, Problem, suggest};
 use crate::score::{SLICES, Unit};
 use crate::spec::{Node, NodeValue, OneOrMany, StageSpec, decode, one_or_many};
-use crate::store::{Counts, Fingerprint};
+use crate::store::{Counts, Fingerprint, Manifest};
 use crate::template::Attrs;
 
 const REVISION: u32 = 2;
@@ -116,6 +117,13 @@ fn metrics_schema(_generator: &mut SchemaGenerator) -> Schema {
             }
         ]
     })
+}
+
+/// Returns whether the dataset found rows of training among its own.
+fn has_leakage(rows: Option<&Manifest>) -> bool {
+    let is_marked =
+        |rows: &Manifest| rows.artifact.columns.contains_key(LEAKAGE) && rows.summary.values.contains_key("leaked");
+    rows.is_some_and(is_marked)
 }
 
 struct MetricStage {
@@ -408,7 +416,8 @@ impl MetricStage {
         let mut writer = job.store.write_artifact()?;
         let rows = job.inputs.get(ROWS).map_or(0, |rows| rows.artifact.rows);
         job.progress.total.store(rows, Ordering::Relaxed);
-        let mut scoring = Scoring::new(self, &job.params, job.model.as_deref());
+        let has_leakage = has_leakage(job.inputs.get(ROWS));
+        let mut scoring = Scoring::new(self, &job.params, job.model.as_deref(), has_leakage);
         let size = scoring.batch();
         let mut joins = Join::open(&job.store, &job.inputs, self.needs_meta())?;
         loop {
@@ -494,6 +503,10 @@ impl Stage for MetricStage {
         }
         for prompt in self.prompts() {
             prompt.add_to(&mut fingerprint, facts, "");
+        }
+        let rows = facts.inputs.get(ROWS);
+        if has_leakage(rows) {
+            add_columns(&mut fingerprint, rows, &Attrs::Some([LEAKAGE.to_owned()].into()));
         }
         let columns = || self.slicing().map(|(column, _)| column.clone());
         if self.slicing().next().is_some() {

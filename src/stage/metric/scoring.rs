@@ -17,6 +17,7 @@ use crate::digest::{Digest, canonical};
 use crate::metric::{RowScores, Score, Scored, Tally, TallySummary};
 use crate::row::{Completion, Scores, Status};
 use crate::score::Summary;
+use crate::stage::dataset::LEAKAGE;
 use crate::stage::join::Joined;
 use crate::stage::prompt::{Prompt, Variables, params_value};
 use crate::stage::{StageError, coverage, seed_of};
@@ -40,7 +41,9 @@ pub(super) struct Scoring<'a> {
     /// By metric: where its templates stand among those.
     places: Vec<Places>,
     tallies: Vec<Box<dyn Tally>>,
-    /// By `by` column, then by value.
+    /// The columns that are sliced by: those of `by`, and `leakage` where the dataset found some.
+    by: Vec<&'a str>,
+    /// By column, then by value.
     slices: Vec<BTreeMap<String, Vec<Box<dyn Tally>>>>,
     /// By metric: why scores are missing, and what makes them doubtful, with how often.
     reasons: Vec<BTreeMap<String, u64>>,
@@ -58,7 +61,16 @@ struct Places {
 }
 
 impl<'a> Scoring<'a> {
-    pub fn new(stage: &'a MetricStage, params: &IndexMap<String, Value>, model: Option<&'a str>) -> Scoring<'a> {
+    pub fn new(
+        stage: &'a MetricStage,
+        params: &IndexMap<String, Value>,
+        model: Option<&'a str>,
+        has_leakage: bool,
+    ) -> Scoring<'a> {
+        let mut by: Vec<&str> = stage.by.iter().map(|(column, _)| column.as_str()).collect();
+        if has_leakage && !by.contains(&LEAKAGE) {
+            by.push(LEAKAGE);
+        }
         let mut prompts: Vec<Arc<Prompt>> = Vec::new();
         let mut place = |prompt: Option<&Arc<Prompt>>| {
             let prompt = prompt?;
@@ -85,7 +97,8 @@ impl<'a> Scoring<'a> {
             prompts,
             places,
             tallies: tallies(stage),
-            slices: stage.by.iter().map(|_| BTreeMap::new()).collect(),
+            slices: by.iter().map(|_| BTreeMap::new()).collect(),
+            by,
             reasons: vec![BTreeMap::new(); stage.measures.len()],
             cautions: vec![BTreeMap::new(); stage.measures.len()],
             all: 0,
@@ -147,8 +160,12 @@ impl<'a> Scoring<'a> {
             }
         };
         add(&mut self.tallies);
-        for ((column, _), slices) in self.stage.by.iter().zip(&mut self.slices) {
-            let value = slice_of(joined.row.columns.get(column));
+        for (column, slices) in self.by.iter().zip(&mut self.slices) {
+            let value = match (*column, joined.row.columns.get(*column)) {
+                (LEAKAGE, None) => "clean".to_owned(),
+                (LEAKAGE, Some(_)) => "leaked".to_owned(),
+                (_, value) => slice_of(value),
+            };
             if !slices.contains_key(&value) && slices.len() == MAX_SLICES {
                 return Err(StageError::failed(format!(
                     "`by: {column}`: the column has more than {MAX_SLICES} values; derive a coarser one in the dataset"
@@ -163,8 +180,8 @@ impl<'a> Scoring<'a> {
     pub fn finish(self) -> (Summary, Vec<String>) {
         let mut summary = Summary::default();
         let mut notes = sum_up(self.stage, self.tallies, &mut summary);
-        for ((column, _), slices) in self.stage.by.iter().zip(self.slices) {
-            let values = summary.slices.entry(column.clone()).or_default();
+        for (column, slices) in self.by.iter().zip(self.slices) {
+            let values = summary.slices.entry((*column).to_owned()).or_default();
             for (value, tallies) in slices {
                 let mut slice = Summary::default();
                 sum_up(self.stage, tallies, &mut slice);
