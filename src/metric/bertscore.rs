@@ -100,6 +100,9 @@ fn build(settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, 
 }
 
 #[cfg(feature = "local")]
+type Pair<'a> = (std::borrow::Cow<'a, str>, Vec<std::borrow::Cow<'a, str>>);
+
+#[cfg(feature = "local")]
 impl BertScore {
     fn score_texts(&self, scored: &[Scored<'_>]) -> Result<Vec<Score>, String> {
         use std::collections::HashMap;
@@ -110,17 +113,17 @@ impl BertScore {
 
         let encoder = self.encoder.get_or_init(|| Encoder::load(&self.model, Some(self.layer)));
         let encoder = encoder.as_ref().map_err(Clone::clone)?;
-        let pairs: Vec<Option<(String, Vec<String>)>> = scored.iter().map(super::pair).collect();
+        let pairs: Vec<Option<Pair<'_>>> = scored.iter().map(super::pair).collect();
         let mut texts: Vec<&str> = pairs
             .iter()
             .flatten()
             .flat_map(|(prediction, references)| std::iter::once(prediction).chain(references))
-            .map(String::as_str)
+            .map(|text| &**text)
             .collect();
         texts.sort_unstable();
         texts.dedup();
         let vectors: HashMap<&str, TokenVectors> = texts.iter().copied().zip(encoder.token_vectors(&texts)?).collect();
-        let firsts: Vec<&str> = pairs.iter().flatten().map(|(_, references)| references[0].as_str()).collect();
+        let firsts: Vec<&str> = pairs.iter().flatten().map(|(_, references)| &*references[0]).collect();
         let weights = if self.has_weights {
             Some(TokenWeights::new(encoder.document_counts(&firsts)?, firsts.len() as u64))
         } else {
@@ -146,7 +149,7 @@ impl BertScore {
             row += 1;
             let other = firsts[row % firsts.len()];
             let baseline =
-                (!references.iter().any(|own| own == other)).then(|| compare(prediction, other)).transpose()?;
+                (!references.iter().any(|own| *own == other)).then(|| compare(prediction, other)).transpose()?;
             let best = best.unwrap_or_default();
             if best.precision.is_nan() || best.recall.is_nan() {
                 scores.push(Err("no token of it has a weight: `idf` needs several different references".to_owned()));

@@ -51,6 +51,9 @@ fn build(settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, 
 }
 
 #[cfg(feature = "local")]
+type Pair<'a> = (std::borrow::Cow<'a, str>, Vec<std::borrow::Cow<'a, str>>);
+
+#[cfg(feature = "local")]
 impl EmbeddingSimilarity {
     fn score_texts(&self, scored: &[Scored<'_>]) -> Result<Vec<Score>, String> {
         use std::collections::HashMap;
@@ -61,27 +64,27 @@ impl EmbeddingSimilarity {
 
         let encoder = self.encoder.get_or_init(|| SentenceEncoder::load(&self.model, self.cache.as_deref()));
         let encoder = encoder.as_ref().map_err(Clone::clone)?;
-        let pairs: Vec<Option<(String, Vec<String>)>> = scored.iter().map(super::pair).collect();
+        let pairs: Vec<Option<Pair<'_>>> = scored.iter().map(super::pair).collect();
         let mut texts: Vec<&str> = pairs
             .iter()
             .flatten()
             .flat_map(|(prediction, references)| std::iter::once(prediction).chain(references))
-            .map(String::as_str)
+            .map(|text| &**text)
             .collect();
         texts.sort_unstable();
         texts.dedup();
         let vectors: HashMap<&str, Vec<f32>> = texts.iter().copied().zip(encoder.vectors(&texts)?).collect();
-        let firsts: Vec<&str> = pairs.iter().flatten().map(|(_, references)| references[0].as_str()).collect();
+        let firsts: Vec<&str> = pairs.iter().flatten().map(|(_, references)| &*references[0]).collect();
         let mut row = 0;
-        let score = |pair: &Option<(String, Vec<String>)>| {
+        let score = |pair: &Option<Pair<'_>>| {
             let Some((prediction, references)) = pair else {
                 return Ok(None);
             };
-            let to = |other: &str| cosine(&vectors[prediction.as_str()], &vectors[other]);
+            let to = |other: &str| cosine(&vectors[&**prediction], &vectors[other]);
             let best = references.iter().map(|reference| to(reference)).fold(f64::NEG_INFINITY, f64::max);
             row += 1;
             let other = firsts[row % firsts.len()];
-            let baseline = (!references.iter().any(|own| own == other)).then(|| to(other));
+            let baseline = (!references.iter().any(|own| *own == other)).then(|| to(other));
             Ok(Some(json!({ "cosine": best, "baseline": baseline })))
         };
         Ok(pairs.iter().map(score).collect())

@@ -34,6 +34,7 @@ mod ter;
 mod tokens;
 mod truncation;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -428,11 +429,25 @@ fn texts(value: Option<&Value>) -> Option<Vec<String>> {
 
 /// Returns prediction and references as texts; none where there is no reference. A prediction that
 /// could not be read is empty.
-fn pair(scored: &Scored<'_>) -> Option<(String, Vec<String>)> {
-    Some((scored.prediction.map(text).unwrap_or_default(), texts(scored.reference)?))
+fn pair<'a>(scored: &Scored<'a>) -> Option<(Cow<'a, str>, Vec<Cow<'a, str>>)> {
+    let references = match scored.reference? {
+        Value::Null => return None,
+        Value::Array(items) if items.is_empty() => return None,
+        Value::Array(items) => items.iter().map(shown).collect(),
+        other => vec![shown(other)],
+    };
+    Some((scored.prediction.map(shown).unwrap_or_default(), references))
+}
+
+/// Returns text as it is, anything else as JSON.
+fn shown(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::String(text) => Cow::Borrowed(text),
+        other => Cow::Owned(text(other)),
+    }
 }
 
 /// Returns borrowed texts.
-fn borrowed(texts: &[String]) -> Vec<&str> {
-    texts.iter().map(String::as_str).collect()
+fn borrowed<'a>(texts: &'a [Cow<'_, str>]) -> Vec<&'a str> {
+    texts.iter().map(|text| &**text).collect()
 }

@@ -111,8 +111,8 @@ impl Metric for RougeMetric {
             return Ok(None);
         };
         if self.splits_sentences {
-            prediction = sentences(&prediction);
-            references.iter_mut().for_each(|reference| *reference = sentences(reference));
+            prediction = sentences(&prediction).into();
+            references.iter_mut().for_each(|reference| *reference = sentences(reference).into());
         }
         let overlap = self.rouge.best(&prediction, &borrowed(&references), &[self.kind])[0];
         Ok(Some(json!({ "f": overlap.f, "precision": overlap.precision, "recall": overlap.recall })))

@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::{RowScores, Tally, TallySummary};
 use crate::score::Estimate;
 use crate::stats::{
-    Interval, Z95, bootstrap_mean, bootstrap_sums, clustered_mean, normal_mean, quantile, quantile_interval, wilson,
+    Interval, Z95, bootstrap_mean, clustered_mean, normal_mean, quantile, quantile_interval, resampled_sums,
+    sums_interval, wilson,
 };
 
 /// Rows from which only sums are kept.
@@ -201,7 +202,9 @@ impl Tally for SpreadTally {
 }
 
 /// Units of resampling that are kept apart; beyond, rows are put together in turn.
-const UNITS: usize = 2_000;
+const UNITS: usize = 1_000;
+/// Resamples of a corpus, as many as sacreBLEU takes.
+const RESAMPLES: usize = 1_000;
 
 /// Makes a number of the sums over a corpus; none where it is undefined.
 type Statistic = Box<dyn Fn(&[f64]) -> Option<f64> + Send + Sync>;
@@ -266,8 +269,12 @@ impl Tally for SumsTally {
 
     fn finish(&mut self, summary: &mut TallySummary) {
         let sums = self.sums();
+        // One row says nothing about how rows differ.
+        let has_several = self.units.len() > self.width;
+        let resampled =
+            if has_several { resampled_sums(&self.units, self.width, RESAMPLES, self.seed) } else { Vec::new() };
         for (part, statistic) in &self.statistics {
-            let interval = bootstrap_sums(&self.units, self.width, self.seed, statistic);
+            let interval = sums_interval(&resampled, self.width, statistic);
             let estimate = Estimate {
                 value: if self.n > 0 { statistic(&sums) } else { None },
                 low: interval.map(|interval| interval.low),

@@ -53,41 +53,76 @@ pub fn bootstrap_mean(values: &[f64], seed: u64) -> Option<Interval> {
     if values.len() < 2 {
         return None;
     }
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let n = values.len();
-    let mut means: Vec<f64> =
-        (0..RESAMPLES).map(|_| (0..n).map(|_| values[below(&mut random, n)]).sum::<f64>() / n as f64).collect();
-    Some(percentile_interval(&mut means))
+    Some(percentile_interval(&mut resampled_means(values, RESAMPLES, seed)))
 }
 
-/// Returns the percentile bootstrap 95 % interval of a number made of sums over units, [`RESAMPLES`]
-/// resamples of the units.
+/// Resamples that share a stream of random numbers.
+const BLOCK: usize = 32;
+
+/// Returns the means of resamples of values, at least one of them, on all cores; the same for the same
+/// seed on any number of cores.
 ///
-/// `units` holds `width` numbers for each unit, one unit after the other. `statistic` gets their sums
-/// over a resample; resamples for which it is undefined are left out. None below two units, and where
-/// it is undefined for more than half of the resamples.
-pub fn bootstrap_sums(
-    units: &[f64],
-    width: usize,
-    seed: u64,
-    statistic: impl Fn(&[f64]) -> Option<f64>,
-) -> Option<Interval> {
-    let n = units.len() / width.max(1);
-    if n < 2 {
-        return None;
-    }
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut sums = vec![0.0; width];
-    let mut found = Vec::with_capacity(RESAMPLES);
-    for _ in 0..RESAMPLES {
-        sums.fill(0.0);
-        for _ in 0..n {
-            let start = below(&mut random, n) * width;
-            sums.iter_mut().zip(&units[start..]).for_each(|(sum, value)| *sum += value);
+/// A value is drawn with 32 random bits, so one is likelier than another by at most n / 2³².
+pub fn resampled_means(values: &[f64], resamples: usize, seed: u64) -> Vec<f64> {
+    use rayon::prelude::*;
+
+    let n = values.len();
+    let mut means = vec![0.0; resamples];
+    means.par_chunks_mut(BLOCK).enumerate().for_each(|(block, means)| {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        random.set_stream(block as u64);
+        let mut bytes = [0; 2_048];
+        for mean in means {
+            let mut sums = [0.0; 4];
+            let mut left = n;
+            while left > 0 {
+                random.fill_bytes(&mut bytes);
+                let mut draws = bytes.chunks_exact(4).map(|four| {
+                    let draw = u32::from_le_bytes([four[0], four[1], four[2], four[3]]);
+                    values[((u64::from(draw) * n as u64) >> 32) as usize]
+                });
+                let count = left.min(bytes.len() / 4);
+                for _ in 0..count / 4 {
+                    for sum in &mut sums {
+                        *sum += draws.next().unwrap_or_default();
+                    }
+                }
+                sums[0] += draws.take(count % 4).sum::<f64>();
+                left -= count;
+            }
+            *mean = sums.iter().sum::<f64>() / n as f64;
         }
-        found.extend(statistic(&sums).filter(|value| value.is_finite()));
-    }
-    (found.len() > RESAMPLES / 2).then(|| percentile_interval(&mut found))
+    });
+    means
+}
+
+/// Returns the sums over resamples of units, one resample after the other, on all cores.
+///
+/// `units` holds `width` numbers for each unit, one unit after the other, and at least one unit.
+pub fn resampled_sums(units: &[f64], width: usize, resamples: usize, seed: u64) -> Vec<f64> {
+    use rayon::prelude::*;
+
+    let n = units.len() / width;
+    let mut all = vec![0.0; resamples * width];
+    all.par_chunks_mut(BLOCK * width).enumerate().for_each(|(block, sums)| {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        random.set_stream(block as u64);
+        for sums in sums.chunks_exact_mut(width) {
+            for _ in 0..n {
+                let start = below(&mut random, n) * width;
+                sums.iter_mut().zip(&units[start..]).for_each(|(sum, value)| *sum += value);
+            }
+        }
+    });
+    all
+}
+
+/// Returns the percentile 95 % interval of a number made of resampled sums. Resamples for which it is
+/// undefined are left out; none where that is more than half of them.
+pub fn sums_interval(sums: &[f64], width: usize, statistic: impl Fn(&[f64]) -> Option<f64>) -> Option<Interval> {
+    let values = sums.chunks_exact(width).filter_map(statistic).filter(|value| value.is_finite());
+    let mut found: Vec<f64> = values.collect();
+    (found.len() > sums.len() / width / 2).then(|| percentile_interval(&mut found))
 }
 
 /// Returns the 95 % interval of a mean over rows in clusters, from the sum and the count of each
@@ -96,7 +131,8 @@ pub fn bootstrap_sums(
 pub fn clustered_mean(sums: &[f64], seed: u64) -> Option<Interval> {
     let ratio = |sums: &[f64]| (sums[1] > 0.0).then(|| sums[0] / sums[1]);
     if sums.len() / 2 < NORMAL_FROM {
-        return bootstrap_sums(sums, 2, seed, ratio);
+        // One cluster says nothing about how clusters differ.
+        return (sums.len() > 2).then(|| sums_interval(&resampled_sums(sums, 2, RESAMPLES, seed), 2, ratio))?;
     }
     let total = sums.chunks_exact(2).fold([0.0, 0.0], |total, unit| [total[0] + unit[0], total[1] + unit[1]]);
     let mean = ratio(&total)?;

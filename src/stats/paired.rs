@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
-
 use super::Z95;
 use super::correction::mean_variance;
 use super::correlation::ranks;
 use super::distribution::{normal_p, student_p, student_quantile};
-use super::interval::{Interval, below, percentile_interval};
+use super::interval::{Interval, percentile_interval, resampled_means};
 use super::proportion::sign_test;
 
 /// Differences of two models on the same rows, second minus first.
@@ -176,14 +173,7 @@ pub fn exact_bootstrap(a: &[f64], b: &[f64]) -> Option<ExactBootstrap> {
 /// `resamples` times. None below two rows.
 pub fn paired_bootstrap(a: &[f64], b: &[f64], resamples: usize, seed: u64) -> Option<Interval> {
     let differences = differences(a, b);
-    let n = differences.len();
-    if n < 2 {
-        return None;
-    }
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut mean = || (0..n).map(|_| differences[below(&mut random, n)]).sum::<f64>() / n as f64;
-    let mut means: Vec<f64> = (0..resamples).map(|_| mean()).collect();
-    Some(percentile_interval(&mut means))
+    (differences.len() > 1).then(|| percentile_interval(&mut resampled_means(&differences, resamples, seed)))
 }
 
 /// Standard errors of a mean over rows that hang together: turns of one conversation, paraphrases of

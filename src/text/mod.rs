@@ -46,12 +46,17 @@ pub use squad::{Squad, answer_normal, squad_f1, squad_normal};
 pub use ter::{Ter, TerCounts};
 pub use truncation::is_truncated;
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt};
 
 /// Numbers for tokens: equal tokens, equal numbers.
-#[derive(Default)]
 struct Interner<'a> {
     numbers: HashMap<&'a str, u32>,
+}
+
+impl Default for Interner<'_> {
+    fn default() -> Self {
+        Interner { numbers: HashMap::with_capacity(128) }
+    }
 }
 
 impl<'a> Interner<'a> {

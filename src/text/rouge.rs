@@ -4,7 +4,7 @@
 //! scripts scores 0 even against itself: [`latin_share`] tells. With stems, tokens of more than three
 //! letters are stemmed by NLTK's Porter stemmer.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 
 use super::characters::{east_asian_apart, is_mark, is_word};
 use super::{Interner, shared, sorted_ngrams, stem};
@@ -49,16 +49,17 @@ pub struct Rouge {
 impl Rouge {
     /// Returns the overlap of a prediction with a reference, by kind.
     pub fn overlaps(&self, prediction: &str, reference: &str, kinds: &[RougeKind]) -> Vec<Overlap> {
-        let [prediction, reference] = [prediction, reference].map(|text| self.lines(text));
-        overlaps(&prediction, &reference, kinds)
+        self.best(prediction, &[reference], kinds)
     }
 
     /// Returns, by kind, the overlap with the reference that has the highest F, the first of equals.
     pub fn best(&self, prediction: &str, references: &[&str], kinds: &[RougeKind]) -> Vec<Overlap> {
-        let prediction = self.lines(prediction);
+        let prediction = self.lowered(prediction);
+        let prediction = self.lines(&prediction);
         let mut best: Option<Vec<Overlap>> = None;
         for reference in references {
-            let found = overlaps(&prediction, &self.lines(reference), kinds);
+            let reference = self.lowered(reference);
+            let found = overlaps(&prediction, &self.lines(&reference), kinds);
             match &mut best {
                 None => best = Some(found),
                 Some(best) => {
@@ -70,49 +71,60 @@ impl Rouge {
         best.unwrap_or_else(|| vec![Overlap::default(); kinds.len()])
     }
 
-    /// Returns the tokens of each line that has any text.
-    fn lines(&self, text: &str) -> Vec<Vec<String>> {
+    fn lowered(&self, text: &str) -> String {
         let lower = text.to_lowercase();
-        let lower = if self.is_unicode { east_asian_apart(&lower) } else { lower };
+        if self.is_unicode { east_asian_apart(&lower) } else { lower }
+    }
+
+    /// Returns the tokens of each line that has any text.
+    fn lines<'a>(&self, lower: &'a str) -> Vec<Vec<Cow<'a, str>>> {
         let is_kept = |c: char| {
             if self.is_unicode { is_word(c) || is_mark(c) } else { c.is_ascii_lowercase() || c.is_ascii_digit() }
         };
-        let of_line = |line: &str| {
+        let of_line = |line: &'a str| {
             line.split(|c| !is_kept(c))
                 .filter(|token| !token.is_empty())
-                .map(|token| if self.stems && token.len() > 3 { stem(token) } else { token.to_owned() })
+                .map(|token| if self.stems && token.len() > 3 { stem(token).into() } else { token.into() })
                 .collect()
         };
         lower.split('\n').filter(|line| !line.is_empty()).map(of_line).collect()
     }
 }
 
-fn overlaps(prediction: &[Vec<String>], reference: &[Vec<String>], kinds: &[RougeKind]) -> Vec<Overlap> {
+fn overlaps(prediction: &[Vec<Cow<'_, str>>], reference: &[Vec<Cow<'_, str>>], kinds: &[RougeKind]) -> Vec<Overlap> {
     let mut interner = Interner::default();
-    let mut number = Vec::new();
-    for text in [prediction, reference] {
-        let lines: Vec<Vec<u32>> =
-            text.iter().map(|line| line.iter().map(|token| interner.number(token)).collect()).collect();
-        number.push(lines);
-    }
-    let (prediction, reference) = (&number[0], &number[1]);
+    let prediction: Vec<Vec<u32>> =
+        prediction.iter().map(|line| line.iter().map(|token| interner.number(token)).collect()).collect();
+    let reference: Vec<Vec<u32>> =
+        reference.iter().map(|line| line.iter().map(|token| interner.number(token)).collect()).collect();
     let (flat_prediction, flat_reference) = (prediction.concat(), reference.concat());
-    kinds
-        .iter()
-        .map(|kind| match kind {
+    let by_kind = kinds.iter().map(|kind| {
+        let hits = match kind {
+            RougeKind::Ngrams(1) => shared_tokens(&flat_prediction, &flat_reference),
             RougeKind::Ngrams(n) => {
                 let (a, b) = (sorted_ngrams(&flat_prediction, *n), sorted_ngrams(&flat_reference, *n));
-                Overlap::new(shared(&a, &b), a.len(), b.len())
+                return Overlap::new(shared(&a, &b), a.len(), b.len());
             }
-            RougeKind::Longest => {
-                let hits = longest(&flat_reference, &flat_prediction).len() as u64;
-                Overlap::new(hits, flat_prediction.len(), flat_reference.len())
-            }
-            RougeKind::Lines => {
-                Overlap::new(union_hits(reference, prediction), flat_prediction.len(), flat_reference.len())
-            }
-        })
-        .collect()
+            RougeKind::Longest => longest(&flat_reference, &flat_prediction).len() as u64,
+            RougeKind::Lines => union_hits(&reference, &prediction),
+        };
+        Overlap::new(hits, flat_prediction.len(), flat_reference.len())
+    });
+    by_kind.collect()
+}
+
+/// Returns how many tokens both have, each counted as often as both have it.
+fn shared_tokens(first: &[u32], second: &[u32]) -> u64 {
+    let most = first.iter().chain(second).max().map_or(0, |most| *most as usize + 1);
+    let mut counts = vec![0u32; most];
+    first.iter().for_each(|token| counts[*token as usize] += 1);
+    let mut both = 0;
+    for token in second {
+        let count = &mut counts[*token as usize];
+        both += u64::from(*count > 0);
+        *count = count.saturating_sub(1);
+    }
+    both
 }
 
 /// Returns the share of a text's letters and digits that ROUGE sees; none for a text without any.
@@ -128,9 +140,10 @@ pub fn latin_share(text: &str) -> Option<f64> {
 /// Returns how many tokens of the reference's lines are in the union of their longest common
 /// subsequences with the prediction's lines, each token at most as often as either text has it.
 fn union_hits(reference: &[Vec<u32>], prediction: &[Vec<u32>]) -> u64 {
+    let tokens = reference.iter().chain(prediction).flatten().max().map_or(0, |most| *most as usize + 1);
     let count = |lines: &[Vec<u32>]| {
-        let mut counts: HashMap<u32, u64> = HashMap::new();
-        lines.iter().flatten().for_each(|token| *counts.entry(*token).or_default() += 1);
+        let mut counts = vec![0u32; tokens];
+        lines.iter().flatten().for_each(|token| counts[*token as usize] += 1);
         counts
     };
     let (mut left_reference, mut left_prediction) = (count(reference), count(prediction));
@@ -141,7 +154,8 @@ fn union_hits(reference: &[Vec<u32>], prediction: &[Vec<u32>]) -> u64 {
             longest(line, other).into_iter().for_each(|i| is_in[i] = true);
         }
         for (token, _) in line.iter().zip(is_in).filter(|(_, is_in)| *is_in) {
-            if let (Some(a @ 1..), Some(b @ 1..)) = (left_reference.get_mut(token), left_prediction.get_mut(token)) {
+            let (a, b) = (&mut left_reference[*token as usize], &mut left_prediction[*token as usize]);
+            if *a > 0 && *b > 0 {
                 *a -= 1;
                 *b -= 1;
                 hits += 1;
@@ -164,48 +178,20 @@ fn longest(rows: &[u32], columns: &[u32]) -> Vec<usize> {
         return Vec::new();
     }
     let words = columns.len().div_ceil(64);
-    let mut positions: HashMap<u32, Vec<usize>> = HashMap::new();
-    columns.iter().enumerate().for_each(|(j, token)| positions.entry(*token).or_default().push(j));
-    // A token that stands in more places than a row has words, as at most 64 do, has its mask made once.
-    let mask = |places: &[usize], mask: &mut [u64]| places.iter().for_each(|j| mask[j / 64] |= 1 << (j % 64));
-    let frequent: HashMap<u32, Vec<u64>> = positions
-        .iter()
-        .filter(|(_, places)| places.len() > words)
-        .map(|(token, places)| {
-            let mut made = vec![0; words];
-            mask(places, &mut made);
-            (*token, made)
-        })
-        .collect();
+    let mut masks = Masks::new(rows, columns, words);
     let height = (KEPT_WORDS / words).max(1);
     // The row above each block. A zero bit is a step: the value grows by one in that column.
     let mut above: Vec<Vec<u64>> = Vec::new();
     let mut current = vec![u64::MAX; words];
-    let mut matches = vec![0u64; words];
-    let mut advance = |row: &mut Vec<u64>, token: u32| {
-        let Some(places) = positions.get(&token) else {
-            return;
-        };
-        let of_token = frequent.get(&token);
-        if of_token.is_none() {
-            mask(places, &mut matches);
+    if rows.len() > height {
+        for (i, token) in rows.iter().enumerate() {
+            if i % height == 0 {
+                above.push(current.clone());
+            }
+            masks.advance(&mut current, *token);
         }
-        let mut carry = false;
-        for (word, mask) in row.iter_mut().zip(of_token.unwrap_or(&matches)) {
-            let (sum, over) = word.overflowing_add(*word & mask);
-            let (sum, again) = sum.overflowing_add(u64::from(carry));
-            carry = over || again;
-            *word = sum | (*word & !mask);
-        }
-        if of_token.is_none() {
-            places.iter().for_each(|j| matches[j / 64] = 0);
-        }
-    };
-    for (i, token) in rows.iter().enumerate() {
-        if i % height == 0 {
-            above.push(current.clone());
-        }
-        advance(&mut current, *token);
+    } else {
+        above.push(current.clone());
     }
     let step = |row: &[u64], j: usize| usize::from(row[j / 64] >> (j % 64) & 1 == 0);
     // The value of a row in its first j columns.
@@ -216,31 +202,36 @@ fn longest(rows: &[u32], columns: &[u32]) -> Vec<usize> {
     };
     let mut found = Vec::new();
     let mut j = columns.len();
+    let mut table: Vec<u64> = Vec::new();
     for (block, first) in above.iter().enumerate().rev() {
         let start = block * height;
-        let mut table = vec![first.clone()];
+        table.clear();
+        table.extend_from_slice(first);
+        current.copy_from_slice(first);
         for token in &rows[start..rows.len().min(start + height)] {
-            let mut row = table[table.len() - 1].clone();
-            advance(&mut row, *token);
-            table.push(row);
+            masks.advance(&mut current, *token);
+            table.extend_from_slice(&current);
         }
-        for i in (1..table.len()).rev() {
+        for i in (1..table.len() / words).rev() {
             if j == 0 {
                 break;
             }
-            let (row, up) = (&table[i], &table[i - 1]);
-            let (mut here, mut over) = (value(row, j), value(up, j));
-            // Leftwards as long as the left is strictly longer than what stands above.
-            while j > 0 && rows[start + i - 1] != columns[j - 1] {
-                let left = here - step(row, j - 1);
-                if left <= over {
-                    break;
+            let (up, row) = table[(i - 1) * words..(i + 1) * words].split_at(words);
+            let token = rows[start + i - 1];
+            if token != columns[j - 1] {
+                // Leftwards as long as the left is strictly longer than what stands above.
+                let (mut here, mut over) = (value(row, j), value(up, j));
+                while j > 0 && token != columns[j - 1] {
+                    let left = here - step(row, j - 1);
+                    if left <= over {
+                        break;
+                    }
+                    over -= step(up, j - 1);
+                    here = left;
+                    j -= 1;
                 }
-                over -= step(up, j - 1);
-                here = left;
-                j -= 1;
             }
-            if j > 0 && rows[start + i - 1] == columns[j - 1] {
+            if j > 0 && token == columns[j - 1] {
                 found.push(start + i - 1);
                 j -= 1;
             }
@@ -248,6 +239,69 @@ fn longest(rows: &[u32], columns: &[u32]) -> Vec<usize> {
     }
     found.reverse();
     found
+}
+
+/// Masks of the columns in which a token stands.
+struct Masks {
+    words: usize,
+    /// By token: the places of those that have no mask of their own.
+    places: Vec<Vec<usize>>,
+    /// By token: where its mask starts, of those that have one.
+    starts: Vec<Option<usize>>,
+    made: Vec<u64>,
+    scratch: Vec<u64>,
+}
+
+/// Words of masks that are made for all tokens.
+const ALL: usize = 1 << 14;
+
+impl Masks {
+    fn new(rows: &[u32], columns: &[u32], words: usize) -> Masks {
+        let tokens = rows.iter().chain(columns).max().map_or(0, |most| *most as usize + 1);
+        if tokens * words <= ALL {
+            let mut made = vec![0; tokens * words];
+            columns.iter().enumerate().for_each(|(j, token)| made[*token as usize * words + j / 64] |= 1 << (j % 64));
+            let starts = (0..tokens).map(|token| Some(token * words)).collect();
+            return Masks { words, places: Vec::new(), starts, made, scratch: Vec::new() };
+        }
+        let mut places = vec![Vec::new(); tokens];
+        columns.iter().enumerate().for_each(|(j, token)| places[*token as usize].push(j));
+        let mut masks = Masks { words, places, starts: vec![None; tokens], made: Vec::new(), scratch: vec![0; words] };
+        // A token that stands in more places than a row has words, as at most 64 do, has its mask made once.
+        for token in 0..tokens {
+            if masks.places[token].len() > words {
+                let start = masks.made.len();
+                masks.made.resize(start + words, 0);
+                masks.places[token].iter().for_each(|j| masks.made[start + j / 64] |= 1 << (j % 64));
+                masks.starts[token] = Some(start);
+            }
+        }
+        masks
+    }
+
+    /// Makes the next row of the table of a row.
+    fn advance(&mut self, row: &mut [u64], token: u32) {
+        let token = token as usize;
+        if let Some(start) = self.starts[token] {
+            return add(row, &self.made[start..start + self.words]);
+        }
+        if self.places[token].is_empty() {
+            return;
+        }
+        self.places[token].iter().for_each(|j| self.scratch[j / 64] |= 1 << (j % 64));
+        add(row, &self.scratch);
+        self.places[token].iter().for_each(|j| self.scratch[j / 64] = 0);
+    }
+}
+
+fn add(row: &mut [u64], mask: &[u64]) {
+    let mut carry = false;
+    for (word, mask) in row.iter_mut().zip(mask) {
+        let (sum, over) = word.overflowing_add(*word & mask);
+        let (sum, again) = sum.overflowing_add(u64::from(carry));
+        carry = over || again;
+        *word = sum | (*word & !mask);
+    }
 }
 
 #[cfg(test)]

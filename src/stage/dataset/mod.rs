@@ -218,7 +218,7 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
     {
         let at = node.place_of("model");
         if !cfg!(feature = "local") {
-            problems.push(Problem::error("missing-feature", encoder::WITHOUT_LOCAL).at(at).help(encoder::LOCAL_HELP));
+            problems.push(Problem::error("wrong-value", encoder::WITHOUT_LOCAL).at(at).help(encoder::LOCAL_HELP));
         }
         match ModelFolder::find(name, &scope.workspace.root) {
             Ok(model) => encoder = Some(model),
