@@ -139,6 +139,23 @@ impl VerdictStatus {
     }
 }
 
+/// What one judge of a panel said, once of several times.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Vote {
+    /// Where in the panel it stands, from 0.
+    pub judge: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<Option<String>>,
+    pub reason: Option<String>,
+    /// Ordinal among the times that it was asked.
+    pub sample: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Map<String, Value>>,
+    pub status: VerdictStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+}
+
 /// What a judge said of one completion (or of a pair of them), parsed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
@@ -153,9 +170,13 @@ pub struct Judgement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Map<String, Value>>,
     pub status: VerdictStatus,
-    /// Comparison: `win`, `tie` or `loss` for the node's model against the baseline.
+    /// Comparison: `win`, `tie` or `loss` for the node's model against the baseline. Classification: the
+    /// label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
+    /// Who said what, where several were asked or one several times.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub votes: Vec<Vote>,
 }
 
 #[cfg(test)]

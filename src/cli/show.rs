@@ -31,6 +31,7 @@ const VARIABLES: &[&str] = &[
     "scores",
     "verdict",
     "orders",
+    "votes",
     "reason",
     "meta",
 ];

@@ -177,6 +177,9 @@ fn add_result(kind: &str, record: Value, document: &mut Map<String, Value>) {
                     document.insert("verdict".to_owned(), judgement.verdict.into());
                     document.insert("orders".to_owned(), judgement.orders.into());
                 }
+                if !judgement.votes.is_empty() {
+                    document.insert("votes".to_owned(), serde_json::to_value(judgement.votes).unwrap_or_default());
+                }
                 document.insert("reason".to_owned(), judgement.reason.into());
             }
         }

@@ -156,6 +156,12 @@ impl MeanTally {
     }
 }
 
+impl Default for MeanTally {
+    fn default() -> MeanTally {
+        MeanTally::new(0)
+    }
+}
+
 impl Tally for MeanTally {
     fn add(&mut self, row: &RowScores<'_>) {
         self.add_clustered(row.mean(), row.cluster);

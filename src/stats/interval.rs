@@ -71,23 +71,28 @@ pub fn resampled_means(values: &[f64], resamples: usize, seed: u64) -> Vec<f64> 
     means.par_chunks_mut(BLOCK).enumerate().for_each(|(block, means)| {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         random.set_stream(block as u64);
-        let mut bytes = [0; 2_048];
+        let mut bytes = [0; 1_024];
+        let mut used = bytes.len();
         for mean in means {
             let mut sums = [0.0; 4];
             let mut left = n;
             while left > 0 {
-                random.fill_bytes(&mut bytes);
-                let mut draws = bytes.chunks_exact(4).map(|four| {
+                if used == bytes.len() {
+                    random.fill_bytes(&mut bytes);
+                    used = 0;
+                }
+                let count = left.min((bytes.len() - used) / 4);
+                let mut draws = bytes[used..used + 4 * count].chunks_exact(4).map(|four| {
                     let draw = u32::from_le_bytes([four[0], four[1], four[2], four[3]]);
                     values[((u64::from(draw) * n as u64) >> 32) as usize]
                 });
-                let count = left.min(bytes.len() / 4);
                 for _ in 0..count / 4 {
                     for sum in &mut sums {
                         *sum += draws.next().unwrap_or_default();
                     }
                 }
-                sums[0] += draws.take(count % 4).sum::<f64>();
+                sums[0] += draws.sum::<f64>();
+                used += 4 * count;
                 left -= count;
             }
             *mean = sums.iter().sum::<f64>() / n as f64;

@@ -1,8 +1,9 @@
 //! Near-duplicates among many texts: candidates by bands of MinHash signatures, then the exact Jaccard
 //! similarity of their shingles (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3).
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt};
 
+use super::shingles::{BANDS, comparison_digests};
 use super::{MinHash, Shingles, east_asian_apart, tokens};
 
 /// Tokens of a shingle.
@@ -16,13 +17,18 @@ pub fn comparison_tokens(text: &str) -> Vec<String> {
 /// What texts are compared by.
 pub struct Fingerprinted {
     shingles: Shingles,
-    bands: Vec<u64>,
+    /// None where there are no tokens.
+    bands: Option<[u64; BANDS]>,
 }
 
 impl Fingerprinted {
     pub fn new(text: &str) -> Fingerprinted {
-        let shingles = Shingles::of_tokens(&comparison_tokens(text), SHINGLE);
-        let bands = if shingles.is_empty() { Vec::new() } else { MinHash::new(&shingles).bands().collect() };
+        let shingles = Shingles::new(&comparison_digests(text), SHINGLE);
+        let bands = (!shingles.is_empty()).then(|| {
+            let mut bands = [0; BANDS];
+            bands.iter_mut().zip(MinHash::new(&shingles).bands()).for_each(|(band, digest)| *band = digest);
+            bands
+        });
         Fingerprinted { shingles, bands }
     }
 }
@@ -31,21 +37,32 @@ impl Fingerprinted {
 pub struct Distinct {
     threshold: f64,
     kept: Vec<Shingles>,
-    /// Texts by band.
-    bands: HashMap<u64, Vec<u32>>,
+    /// The last text of a band.
+    last: HashMap<u64, u32>,
+    /// By text, then by band: the text before it in the band; `NOBODY` where it is the first.
+    before: Vec<[u32; BANDS]>,
 }
+
+const NOBODY: u32 = u32::MAX;
 
 impl Distinct {
     /// Texts with a Jaccard similarity of `threshold` and more (0..=1) are near-duplicates.
     pub fn new(threshold: f64) -> Distinct {
-        Distinct { threshold, kept: Vec::new(), bands: HashMap::new() }
+        Distinct { threshold, kept: Vec::new(), last: HashMap::new(), before: Vec::new() }
     }
 
     /// Adds a text, unless it is a near-duplicate: then returns which of those added it is most similar
     /// to, and how similar. A text without tokens is like no other.
     pub fn add(&mut self, text: Fingerprinted) -> Option<(usize, f64)> {
-        let mut candidates: Vec<u32> =
-            text.bands.iter().filter_map(|band| self.bands.get(band)).flatten().copied().collect();
+        let heads = text.bands.map(|bands| bands.map(|band| self.last.get(&band).copied().unwrap_or(NOBODY)));
+        let mut candidates: Vec<u32> = Vec::new();
+        for (band, head) in heads.iter().flatten().enumerate() {
+            let mut next = *head;
+            while next != NOBODY {
+                candidates.push(next);
+                next = self.before[next as usize][band];
+            }
+        }
         candidates.sort_unstable();
         candidates.dedup();
         let similar = candidates
@@ -57,9 +74,10 @@ impl Distinct {
             return similar;
         }
         let index = self.kept.len() as u32;
-        for band in text.bands {
-            self.bands.entry(band).or_default().push(index);
+        for band in text.bands.iter().flatten() {
+            self.last.insert(*band, index);
         }
+        self.before.push(heads.unwrap_or([NOBODY; BANDS]));
         self.kept.push(text.shingles);
         None
     }

@@ -11,6 +11,8 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 use icu_properties::CodePointMapData;
 use icu_properties::props::{GeneralCategory, GeneralCategoryGroup};
 
+use super::east_asian_apart;
+
 /// Returns the tokens of a text.
 pub fn tokens(text: &str) -> Vec<String> {
     let kept = GeneralCategoryGroup::Letter.union(GeneralCategoryGroup::Number).union(GeneralCategoryGroup::Mark);
@@ -18,6 +20,16 @@ pub fn tokens(text: &str) -> Vec<String> {
     let is_kept = |c: char| if c.is_ascii() { c.is_ascii_alphanumeric() } else { kept.contains(categories.get(c)) };
     let normal = ComposingNormalizerBorrowed::new_nfkc().normalize(text).to_lowercase();
     normal.split(|c| !is_kept(c)).filter(|token| !token.is_empty()).map(str::to_owned).collect()
+}
+
+/// Returns the digests of the tokens of a text, those of Chinese and Japanese characters one by one.
+pub(super) fn comparison_digests(text: &str) -> Vec<u64> {
+    if !text.is_ascii() {
+        return tokens(&east_asian_apart(text)).iter().map(|token| fnv(token.as_bytes())).collect();
+    }
+    let is_kept = |byte: &u8| byte.is_ascii_alphanumeric();
+    let digest = |run: &[u8]| run.iter().fold(FNV, |digest, byte| step(digest, byte.to_ascii_lowercase()));
+    text.as_bytes().split(|byte| !is_kept(byte)).filter(|run| !run.is_empty()).map(digest).collect()
 }
 
 /// The set of shingles of a text, as sorted digests.
@@ -37,7 +49,7 @@ impl Shingles {
         Shingles::new(&characters, n)
     }
 
-    fn new(units: &[u64], n: usize) -> Shingles {
+    pub(super) fn new(units: &[u64], n: usize) -> Shingles {
         if units.is_empty() {
             return Shingles::default();
         }
@@ -111,6 +123,9 @@ pub const PERMUTATIONS: usize = 128;
 /// one in 7,000 pairs do (1 − (1 − 0.7⁴)³²).
 const ROWS: usize = 4;
 
+/// Bands of a signature.
+pub(super) const BANDS: usize = PERMUTATIONS / ROWS;
+
 /// A MinHash signature (Broder 1997): two agree in a value with the probability of their Jaccard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MinHash([u32; PERMUTATIONS]);
@@ -120,11 +135,10 @@ impl MinHash {
         let mut values = [u32::MAX; PERMUTATIONS];
         for digest in &shingles.0 {
             // Double hashing: two independent halves make all the permutations.
-            let (a, b) = (mix(*digest), mix(digest.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15) | 1);
-            let mut value = a;
-            for smallest in &mut values {
-                value = value.wrapping_add(b);
-                *smallest = (*smallest).min((value >> 32) as u32);
+            let mixed = mix(*digest ^ 0x9e37_79b9_7f4a_7c15);
+            let (a, b) = (mixed as u32, (mixed >> 32) as u32 | 1);
+            for (smallest, i) in values.iter_mut().zip(0u32..) {
+                *smallest = (*smallest).min(a.wrapping_add(b.wrapping_mul(i)));
             }
         }
         MinHash(values)
@@ -144,8 +158,15 @@ impl MinHash {
     }
 }
 
+/// Where the digest of a token starts (Fowler, Noll and Vo's 1a).
+const FNV: u64 = 0xcbf2_9ce4_8422_2325;
+
+fn step(digest: u64, byte: u8) -> u64 {
+    (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+}
+
 fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |digest, byte| (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(FNV, |digest, byte| step(digest, *byte))
 }
 
 /// A bijection that spreads bits (MurmurHash3's finaliser).

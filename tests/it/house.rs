@@ -82,7 +82,7 @@ fn tables_are_complete() {
         ("dataset", &["mod.rs", "hub.rs"][..]),
         ("provider", &["mod.rs", "http.rs", "pool.rs", "probe.rs", "remote.rs"]),
         ("metric", &["mod.rs", "tally.rs"]),
-        ("stage/judge", &["mod.rs", "method.rs", "verdict.rs"]),
+        ("stage/judge", &["mod.rs", "bias.rs", "human.rs", "method.rs", "verdict.rs"]),
     ] {
         let table = std::fs::read_to_string(root().join("src").join(directory).join("mod.rs")).unwrap();
         for file in files(&root().join("src").join(directory)) {

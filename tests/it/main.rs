@@ -15,6 +15,7 @@ mod init;
 mod judging;
 mod litellm;
 mod metrics;
+mod panels;
 mod properties;
 mod quality;
 mod run;

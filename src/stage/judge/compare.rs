@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::method::{Candidates, Method, Question, Reading, Tally, missing};
+use super::bias::{Lengths, Positions};
+use super::method::{Candidates, Gathered, Method, Question, Reading, Tally, Votes, majority, missing};
 use super::verdict::{Verdict, read_pair};
 use crate::digest::Digest;
 use crate::metric::MeanTally;
@@ -37,7 +38,7 @@ pub(super) struct Settings {
     /// What two orders that disagree mean.
     #[serde(default)]
     tie_rule: TieRule,
-    /// 3: A, B or tie; 2: A or B.
+    /// 2: A or B; 3: A, B or tie; 5: also by how much (`A>>B`), of which `strong` is the share.
     #[serde(default = "three")]
     verdicts: u8,
     /// Seed of `order: random`.
@@ -79,17 +80,21 @@ struct Compare {
     baseline: String,
     order: Order,
     tie_rule: TieRule,
-    allow_tie: bool,
+    verdicts: u8,
     seed: u64,
 }
 
 pub(super) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Option<Box<dyn Method>> {
     match decode::<Settings>(node, &format!("{what}: `compare`")) {
         Ok(settings) => {
-            if !matches!(settings.verdicts, 2 | 3) {
+            if !matches!(settings.verdicts, 2 | 3 | 5) {
                 let place = node.get("verdicts").map_or(&node.place, |node| &node.place);
                 problems.push(
-                    Problem::error("wrong-value", format!("{what}: `verdicts` is 2 (A, B) or 3 (A, B, tie)")).at(place),
+                    Problem::error(
+                        "wrong-value",
+                        format!("{what}: `verdicts` is 2 (A, B), 3 (A, B, tie) or 5 (A>>B to B>>A)"),
+                    )
+                    .at(place),
                 );
                 return None;
             }
@@ -97,7 +102,7 @@ pub(super) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opt
                 baseline: settings.baseline,
                 order: settings.order,
                 tie_rule: settings.tie_rule,
-                allow_tie: settings.verdicts == 3,
+                verdicts: settings.verdicts,
                 seed: settings.seed,
             }))
         }
@@ -109,6 +114,10 @@ pub(super) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opt
 }
 
 impl Compare {
+    fn allow_tie(&self) -> bool {
+        self.verdicts > 2
+    }
+
     /// Returns for each order whether the node's model stands first.
     fn orders(&self, id: &str) -> Vec<bool> {
         match self.order {
@@ -121,21 +130,42 @@ impl Compare {
     }
 }
 
-/// What a verdict means for the node's model, as win, tie or loss.
+/// What a verdict means for the node's model: win, tie or loss, with `+` behind where it is by far.
 fn outcome(label: &str, is_first: bool) -> &'static str {
-    match (label.trim_end_matches('+'), is_first) {
+    match (label, is_first) {
         ("A", true) | ("B", false) => "win",
+        ("A+", true) | ("B+", false) => "win+",
         ("A", false) | ("B", true) => "loss",
+        ("A+", false) | ("B+", true) => "loss+",
         _ => "tie",
     }
 }
 
+/// What an outcome or a verdict counts for the node's model, 0 to 1.
 fn points(outcome: &str) -> f64 {
-    match outcome {
+    match outcome.trim_end_matches('+') {
         "win" => 1.0,
         "loss" => 0.0,
+        "half_win" => 0.75,
+        "half_loss" => 0.25,
         _ => 0.5,
     }
+}
+
+/// The verdict that comes nearest to a mean of points.
+fn verdict_of(points: f64) -> &'static str {
+    match points {
+        points if points >= 0.875 => "win",
+        points if points > 0.5 => "half_win",
+        points if points <= 0.125 => "loss",
+        points if points < 0.5 => "half_loss",
+        _ => "tie",
+    }
+}
+
+/// An outcome without how strongly.
+fn side(outcome: &str) -> &str {
+    outcome.trim_end_matches('+')
 }
 
 impl Method for Compare {
@@ -144,7 +174,7 @@ impl Method for Compare {
     }
 
     fn variables(&self) -> &'static [&'static str] {
-        &["row", "params", "a", "b", "prompt", "reference", "tag", "ties"]
+        &["row", "params", "a", "b", "prompt", "reference", "tag", "ties", "verdicts"]
     }
 
     fn baseline(&self) -> Option<&str> {
@@ -161,8 +191,8 @@ impl Method for Compare {
         if self.tie_rule != TieRule::Mtbench {
             settings.insert("compare.tie_rule".to_owned(), format!("{:?}", self.tie_rule).to_lowercase().into());
         }
-        if !self.allow_tie {
-            settings.insert("compare.verdicts".to_owned(), 2.into());
+        if self.verdicts != 3 {
+            settings.insert("compare.verdicts".to_owned(), self.verdicts.into());
         }
         settings
     }
@@ -184,14 +214,17 @@ impl Method for Compare {
         let baseline = candidates.baseline.unwrap_or_default();
         self.orders(candidates.id)
             .into_iter()
-            .map(|is_first| {
+            .enumerate()
+            .map(|(number, is_first)| {
                 let (a, b) =
                     if is_first { (candidates.completion, baseline) } else { (baseline, candidates.completion) };
                 Question {
+                    number,
                     variables: vec![
                         ("a", TemplateValue::from(a)),
                         ("b", TemplateValue::from(b)),
-                        ("ties", TemplateValue::from(self.allow_tie)),
+                        ("ties", TemplateValue::from(self.allow_tie())),
+                        ("verdicts", TemplateValue::from(self.verdicts)),
                     ],
                 }
             })
@@ -202,8 +235,8 @@ impl Method for Compare {
         if self.order == Order::Both { 2 } else { 1 }
     }
 
-    fn read(&self, text: &str, finish_reason: Option<&str>, tag: Option<&str>) -> Reading {
-        let reading = read_pair(text, self.allow_tie, finish_reason, tag);
+    fn read(&self, _question: &Question, text: &str, finish_reason: Option<&str>, tag: Option<&str>) -> Reading {
+        let reading = read_pair(text, self.allow_tie(), finish_reason, tag);
         let error = match reading.status {
             VerdictStatus::Ambiguous => "its last line names two verdicts",
             VerdictStatus::InvalidLabel => "a tie is not allowed here",
@@ -219,12 +252,20 @@ impl Method for Compare {
         }
     }
 
-    fn contract(&self, tag: Option<&str>) -> String {
-        let tie = if self.allow_tie { ", or TIE" } else { "" };
+    fn contract(&self, _question: &Question, tag: Option<&str>) -> String {
+        let tie = if self.allow_tie() { ", or TIE" } else { "" };
+        if self.verdicts == 5 {
+            let labels = ["A>>B", "A>B", "A=B", "B>A", "B>>A"];
+            let written = labels.map(|label| match tag {
+                Some(tag) => format!("`VERDICT-{tag}: {label}`"),
+                None => format!("[[{label}]]"),
+            });
+            return format!("one of the lines {}", written.join(", "));
+        }
         match tag {
             Some(tag) => format!(
                 "one line: `VERDICT-{tag}: A` or `VERDICT-{tag}: B`{}",
-                if self.allow_tie { format!(" or `VERDICT-{tag}: TIE`") } else { String::new() }
+                if self.allow_tie() { format!(" or `VERDICT-{tag}: TIE`") } else { String::new() }
             ),
             None => format!("the verdict in double brackets: [[A]] or [[B]]{}", tie.replace("TIE", "[[TIE]]")),
         }
@@ -252,16 +293,12 @@ impl Method for Compare {
         let mut judgement = missing(candidates, status, reason);
         judgement.orders = said.iter().map(|said| said.map(str::to_owned)).collect();
         judgement.verdict = match said.as_slice() {
-            [Some(only)] => Some((*only).to_owned()),
-            [Some(first), Some(second)] if first == second => Some((*first).to_owned()),
+            [Some(only)] => Some(side(only).to_owned()),
+            [Some(first), Some(second)] if side(first) == side(second) => Some(side(first).to_owned()),
             [Some(first), Some(second)] => match self.tie_rule {
                 TieRule::Mtbench => Some("tie".to_owned()),
                 // The mean of a win and a loss is a tie; half a tie away from it lies between.
-                TieRule::Average => Some(match points(first) + points(second) {
-                    sum if sum > 1.0 => "half_win".to_owned(),
-                    sum if sum < 1.0 => "half_loss".to_owned(),
-                    _ => "tie".to_owned(),
-                }),
+                TieRule::Average => Some(verdict_of((points(first) + points(second)) / 2.0).to_owned()),
                 TieRule::Drop => None,
             },
             _ => None,
@@ -269,21 +306,50 @@ impl Method for Compare {
         judgement
     }
 
+    fn combine(&self, votes: &Votes<'_>, into: &mut Judgement) {
+        // A judge that was asked several times says what it says on average; the panel, what most say.
+        let said: Vec<&str> = votes.by_judge(|own| {
+            let points: Vec<f64> = own.iter().filter_map(|vote| vote.verdict.as_deref()).map(points).collect();
+            (!points.is_empty()).then(|| verdict_of(points.iter().sum::<f64>() / points.len() as f64))
+        });
+        if !votes.is_enough(said.len()) {
+            into.reason = Some(format!("{} of {} judges have a verdict", said.len(), votes.judges));
+            return;
+        }
+        into.status = VerdictStatus::Ok;
+        into.verdict = Some(match (votes.judges, majority(said.iter().copied())) {
+            (1, _) => said[0].to_owned(),
+            (_, most) => most.unwrap_or("tie").to_owned(),
+        });
+    }
+
     fn tally(&self, seed: u64) -> Box<dyn Tally> {
-        Box::new(CompareTally { points: MeanTally::new(seed), ..CompareTally::default() })
+        Box::new(CompareTally {
+            seed,
+            counts_strong: self.verdicts == 5,
+            points: MeanTally::new(seed),
+            ..CompareTally::default()
+        })
     }
 
     fn values(&self) -> Vec<(String, Unit)> {
         let mut values = vec![("win_rate".to_owned(), Unit::Rate), ("decisive_win_rate".to_owned(), Unit::Rate)];
         if self.order == Order::Both {
             values.push(("position_consistency".to_owned(), Unit::Rate));
+            values.push(("primacy".to_owned(), Unit::Rate));
         }
+        if self.verdicts == 5 {
+            values.push(("strong".to_owned(), Unit::Rate));
+        }
+        values.extend(["longer_wins", "length_controlled_win_rate"].map(|name| (name.to_owned(), Unit::Rate)));
         values.extend(["wins", "losses", "ties"].map(|name| (name.to_owned(), Unit::Count)));
         values
     }
 }
 
+#[derive(Default)]
 struct CompareTally {
+    seed: u64,
     points: MeanTally,
     wins: f64,
     losses: f64,
@@ -293,30 +359,39 @@ struct CompareTally {
     /// Rows whose two orders agree, rows with two valid orders.
     consistent: f64,
     swapped: u64,
+    /// Verdicts "by far", and all of those that could say so.
+    counts_strong: bool,
+    strong: u64,
+    asked: u64,
+    positions: Positions,
+    lengths: Lengths,
 }
 
-impl Default for CompareTally {
-    fn default() -> CompareTally {
-        CompareTally {
-            points: MeanTally::new(0),
-            wins: 0.0,
-            losses: 0.0,
-            ties: 0.0,
-            n: 0,
-            missing: 0,
-            consistent: 0.0,
-            swapped: 0,
-        }
+/// Returns the outcomes by order of a judgement, or of each of its votes.
+fn pairs_of(judgement: &Judgement) -> Vec<&[Option<String>]> {
+    if judgement.votes.is_empty() {
+        return vec![judgement.orders.as_slice()];
     }
+    judgement.votes.iter().map(|vote| vote.orders.as_slice()).collect()
 }
 
 impl Tally for CompareTally {
-    fn add(&mut self, judgements: &[Judgement]) {
+    fn add(&mut self, row: &[Gathered<'_>]) {
+        let judgements: Vec<&Judgement> = row.iter().map(|gathered| gathered.judgement).collect();
+        for orders in judgements.iter().flat_map(|judgement| pairs_of(judgement)) {
+            // The node's model is asked about in the second place first.
+            if let [Some(second), Some(first)] = orders {
+                self.positions.add(side(first), side(second));
+                self.strong += [first, second].iter().filter(|outcome| outcome.ends_with('+')).count() as u64;
+                self.asked += 2;
+            }
+        }
         // Samples of a row are averaged first: n counts rows.
         let pairs: Vec<bool> = judgements
             .iter()
-            .filter_map(|judgement| match judgement.orders.as_slice() {
-                [Some(first), Some(second)] => Some(first == second),
+            .flat_map(|judgement| pairs_of(judgement))
+            .filter_map(|orders| match orders {
+                [Some(first), Some(second)] => Some(side(first) == side(second)),
                 _ => None,
             })
             .collect();
@@ -324,16 +399,8 @@ impl Tally for CompareTally {
             self.swapped += 1;
             self.consistent += pairs.iter().filter(|same| **same).count() as f64 / pairs.len() as f64;
         }
-        let verdicts: Vec<f64> = judgements
-            .iter()
-            .filter_map(|judgement| {
-                Some(match judgement.verdict.as_deref()? {
-                    "half_win" => 0.75,
-                    "half_loss" => 0.25,
-                    other => points(other),
-                })
-            })
-            .collect();
+        let verdicts: Vec<f64> =
+            judgements.iter().filter_map(|judgement| judgement.verdict.as_deref().map(points)).collect();
         if verdicts.is_empty() {
             self.missing += 1;
             self.points.add_value(None);
@@ -346,10 +413,14 @@ impl Tally for CompareTally {
         self.wins += share(&|points| points > 0.5);
         self.losses += share(&|points| points < 0.5);
         self.ties += share(&|points| points == 0.5);
-        self.points.add_value(Some(verdicts.iter().sum::<f64>() / verdicts.len() as f64));
+        let mean = verdicts.iter().sum::<f64>() / verdicts.len() as f64;
+        self.points.add_value(Some(mean));
+        let length =
+            |of: &dyn Fn(&Gathered<'_>) -> usize| row.iter().map(of).sum::<usize>() as f64 / row.len().max(1) as f64;
+        self.lengths.add(mean, length(&|gathered| gathered.length), length(&|gathered| gathered.baseline_length));
     }
 
-    fn finish(&mut self, summary: &mut Summary) {
+    fn finish(&mut self, summary: &mut Summary, notes: &mut Vec<String>) {
         let (n, missing) = (self.n, self.missing);
         let proportion = |successes: f64, of: f64, n: u64| {
             let interval = wilson(successes, of, Z95);
@@ -378,6 +449,12 @@ impl Tally for CompareTally {
             };
             summary.values.insert("position_consistency".to_owned(), consistency);
         }
+        if self.asked > 0 && self.counts_strong {
+            let share = proportion(self.strong as f64, self.asked as f64, self.swapped);
+            summary.values.insert("strong".to_owned(), share);
+        }
+        self.positions.finish(summary, notes);
+        self.lengths.finish(self.seed, summary, notes);
         for (name, value) in [("wins", self.wins), ("losses", self.losses), ("ties", self.ties)] {
             summary.values.insert(name.to_owned(), Estimate { value: Some(value), low: None, high: None, n, missing });
         }

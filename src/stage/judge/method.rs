@@ -4,7 +4,7 @@ use minijinja::Value as TemplateValue;
 use serde_json::{Map, Value};
 
 use crate::problem::Problem;
-use crate::row::{Judgement, VerdictStatus};
+use crate::row::{Judgement, VerdictStatus, Vote};
 use crate::score::{Summary, Unit};
 use crate::spec::Node;
 
@@ -20,7 +20,47 @@ pub(super) struct Candidates<'a> {
 
 /// One call: the variables that its prompt gets beside `row`, `params` and `reference`.
 pub(super) struct Question {
+    /// Ordinal among the questions of a row.
+    pub number: usize,
     pub variables: Vec<(&'static str, TemplateValue)>,
+}
+
+/// What the judges of a panel said of one completion, each once or several times.
+pub(super) struct Votes<'a> {
+    /// Judges that were asked.
+    pub judges: u32,
+    pub votes: &'a [Vote],
+}
+
+impl Votes<'_> {
+    /// Returns what each judge says, by `of_judge` over its valid votes; none for a judge without any.
+    pub fn by_judge<T>(&self, of_judge: impl Fn(&[&Vote]) -> Option<T>) -> Vec<T> {
+        let votes = |judge| {
+            let own: Vec<&Vote> = self.votes.iter().filter(|vote| vote.judge == judge).collect();
+            of_judge(&own)
+        };
+        (0..self.judges).filter_map(votes).collect()
+    }
+
+    /// Returns whether so many judges are enough: half of them, rounded up.
+    pub fn is_enough(&self, judges: usize) -> bool {
+        judges > 0 && judges >= (self.judges as usize).div_ceil(2)
+    }
+}
+
+/// Returns what most say; none where nothing is said most often.
+pub(super) fn majority<'a>(said: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for word in said {
+        match counts.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((word, 1)),
+        }
+    }
+    let most = counts.iter().map(|(_, count)| *count).max()?;
+    let mut first = counts.iter().filter(|(_, count)| *count == most);
+    let (word, _) = first.next()?;
+    first.next().is_none().then_some(word)
 }
 
 /// A reply, read.
@@ -59,14 +99,18 @@ pub(super) trait Method: Send + Sync {
     /// Returns how many calls a row takes, for plans.
     fn calls_per_row(&self) -> u64;
 
-    /// Reads a reply; `tag` binds where the prompt held it.
-    fn read(&self, text: &str, finish_reason: Option<&str>, tag: Option<&str>) -> Reading;
+    /// Reads a reply to a question; `tag` binds where the prompt held it.
+    fn read(&self, question: &Question, text: &str, finish_reason: Option<&str>, tag: Option<&str>) -> Reading;
 
     /// Returns what a retry asks for ("reply with only …").
-    fn contract(&self, tag: Option<&str>) -> String;
+    fn contract(&self, question: &Question, tag: Option<&str>) -> String;
 
     /// Combines the readings of a row's questions.
     fn judgement(&self, candidates: &Candidates<'_>, readings: &[Reading]) -> Judgement;
+
+    /// Combines the votes of a panel: what each judge says on average, then what they say together.
+    /// Fewer than half of them are not enough.
+    fn combine(&self, votes: &Votes<'_>, into: &mut Judgement);
 
     /// Sums judgements up.
     fn tally(&self, seed: u64) -> Box<dyn Tally>;
@@ -75,12 +119,21 @@ pub(super) trait Method: Send + Sync {
     fn values(&self) -> Vec<(String, Unit)>;
 }
 
+/// A judgement, with how long what was judged is, in characters.
+#[derive(Clone, Copy)]
+pub(super) struct Gathered<'a> {
+    pub judgement: &'a Judgement,
+    pub length: usize,
+    pub baseline_length: usize,
+}
+
 /// Sums up the judgements of rows.
 pub(super) trait Tally: Send {
     /// Adds the judgements of one row, one per sample.
-    fn add(&mut self, judgements: &[Judgement]);
+    fn add(&mut self, row: &[Gathered<'_>]);
 
-    fn finish(&mut self, summary: &mut Summary);
+    /// Writes the summary; `notes` are for people.
+    fn finish(&mut self, summary: &mut Summary, notes: &mut Vec<String>);
 }
 
 /// Parses a method's settings.
@@ -96,5 +149,6 @@ pub(super) fn missing(candidates: &Candidates<'_>, status: VerdictStatus, reason
         scores: None,
         status,
         verdict: None,
+        votes: Vec::new(),
     }
 }

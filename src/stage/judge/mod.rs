@@ -13,6 +13,8 @@
 //! **Adding a judge method:** one file with a `parse` function, one line in [`METHODS`], its
 //! template, an example and its tests.
 
+mod bias;
+mod classify;
 mod compare;
 mod method;
 mod rubric;
@@ -25,9 +27,9 @@ use futures_util::future::BoxFuture;
 use minijinja::Value as TemplateValue;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use method::{Candidates, Method, Parse, Question, Reading, Tally, missing};
+use method::{Candidates, Gathered, Method, Parse, Question, Reading, Tally, Votes, missing};
 
 use super::desk::Outcome;
 use super::drive::{Sink, drive};
@@ -44,18 +46,23 @@ use super::{
 use crate::digest::Digest;
 use crate::problem::{Place, Problem, suggest};
 use crate::provider::{Message, Request};
-use crate::row::{Completion, Judgement, Status, VerdictStatus};
+use crate::row::{Completion, Judgement, Status, VerdictStatus, Vote};
 use crate::score::{Summary, Unit};
 use crate::spec::{StageSpec, decode};
 use crate::store::{ArtifactWriter, Counts, Fingerprint};
 use crate::template::Attrs;
 
 /// Bumped with the rules of reading verdicts, too.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 const REFERENCE_VARIABLES: &[&str] = &["row", "params"];
 
 /// The methods there are, by the field that holds their settings.
-const METHODS: &[(&str, Parse)] = &[("rubric", rubric::parse), ("compare", compare::parse)];
+const METHODS: &[(&str, Parse)] =
+    &[("rubric", rubric::parse), ("compare", compare::parse), ("classify", classify::parse)];
+
+/// The parts that judges play, by their place in the panel.
+const PARTS: &[&str] =
+    &["judge", "judge.2", "judge.3", "judge.4", "judge.5", "judge.6", "judge.7", "judge.8", "judge.9"];
 
 /// A model that grades completions.
 #[derive(Deserialize, JsonSchema)]
@@ -64,11 +71,17 @@ pub(super) struct Settings {
     /// The inference stage whose completions are graded.
     input: String,
     /// The model that grades.
-    model: String,
+    model: Option<String>,
+    /// Several models that grade, two to nine: what they say together counts.
+    #[serde(default)]
+    panel: Vec<String>,
+    /// How often each judge is asked about each completion.
+    #[serde(default = "one")]
+    samples: u32,
     /// System turn: a template, or the name of one that ends in .j2.
     system: Option<String>,
-    /// User turn: a template, or the name of one. Unless given, judge/rubric.j2 or judge/pairwise.j2,
-    /// which are built in.
+    /// User turn: a template, or the name of one. Unless given, judge/rubric.j2, judge/pairwise.j2 or
+    /// judge/classify.j2, which are built in.
     prompt: Option<String>,
     /// The whole conversation, instead of `system` and `prompt`.
     messages: Option<Vec<MessageSetting>>,
@@ -82,6 +95,10 @@ pub(super) struct Settings {
     #[serde(rename = "compare")]
     #[schemars(with = "Option<compare::Settings>")]
     _compare: Option<Value>,
+    /// Lets the judge pick a label.
+    #[serde(rename = "classify")]
+    #[schemars(with = "Option<classify::Settings>")]
+    _classify: Option<Value>,
     /// Sent with every call, over those of the model; `null` removes one.
     #[serde(default)]
     options: Map<String, Value>,
@@ -110,15 +127,22 @@ struct Judge {
     input_place: Place,
     place: Place,
     baseline_place: Place,
-    model: String,
-    model_place: Place,
+    /// The judges, with their places and the options that are sent to them.
+    judges: Vec<Grader>,
+    samples: u32,
     conversation: Conversation,
     reference: Option<Prompt>,
     method: Box<dyn Method>,
-    options: Arc<Map<String, Value>>,
     retries: u32,
     allow_self: bool,
     max_failures: MaxFailures,
+}
+
+/// A judge of the panel.
+struct Grader {
+    model: String,
+    place: Place,
+    options: Arc<Map<String, Value>>,
 }
 
 pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
@@ -126,7 +150,37 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
     let settings: Settings = decode(&spec.settings, &what)?;
     let place = |field: &str| spec.settings.get(field).map_or(&spec.place, |node| &node.place).clone();
     let mut problems = Vec::new();
-    check_model(scope, &settings.model, &place("model"), true, &mut problems);
+    let mut judges: Vec<(String, Place)> = Vec::new();
+    match (&settings.model, settings.panel.as_slice()) {
+        (Some(model), []) => judges.push((model.clone(), place("model"))),
+        (None, panel @ [_, _, ..]) if panel.len() <= PARTS.len() => {
+            let at = |index: usize| spec.settings.nearest(&["panel".to_owned(), index.to_string()]).place.clone();
+            judges.extend(panel.iter().enumerate().map(|(index, model)| (model.clone(), at(index))));
+        }
+        (None, []) => problems.push(
+            Problem::error("missing-field", format!("{what} needs `model`, or `panel`"))
+                .at(&spec.place)
+                .help("model: grader, a model of `models:`"),
+        ),
+        (None, _) => problems.push(
+            Problem::error("wrong-value", format!("{what}: a `panel` has two to {} judges", PARTS.len()))
+                .at(&place("panel")),
+        ),
+        (Some(_), _) => problems.push(
+            Problem::error("conflict", format!("{what} has `model` and `panel`; one is enough")).at(&place("panel")),
+        ),
+    }
+    for (index, (model, at)) in judges.iter().enumerate() {
+        check_model(scope, model, at, true, &mut problems);
+        if judges[..index].iter().any(|(known, _)| known == model) {
+            let message = format!("{what}: `{model}` stands in the panel twice");
+            let help = "`samples: 2` asks each judge twice";
+            problems.push(Problem::error("conflict", message).at(at).help(help));
+        }
+    }
+    if settings.samples == 0 {
+        problems.push(Problem::error("wrong-value", format!("{what}: `samples` is at least 1")).at(&place("samples")));
+    }
     check_options(&spec.settings, &settings.options, &mut problems);
     let given: Vec<&(&str, Parse)> = METHODS.iter().filter(|(field, _)| spec.settings.get(field).is_some()).collect();
     let method = match given.as_slice() {
@@ -177,15 +231,17 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
     if !problems.is_empty() {
         return Err(problems);
     }
-    let model_options = scope.models.get(&settings.model).map(|model| model.options.clone()).unwrap_or_default();
+    let judges = judges.into_iter().map(|(model, place)| {
+        let own = scope.models.get(&model).map(|model| model.options.clone()).unwrap_or_default();
+        Grader { options: Arc::new(merge_options(&own, &stage_options)), model, place }
+    });
     Ok(Arc::new(Judge {
         input: settings.input,
         input_place: place("input"),
         place: spec.place.clone(),
         baseline_place: spec.settings.nearest(&["compare".to_owned(), "baseline".to_owned()]).place.clone(),
-        model_place: place("model"),
-        options: Arc::new(merge_options(&model_options, &stage_options)),
-        model: settings.model,
+        judges: judges.collect(),
+        samples: settings.samples,
         conversation,
         reference,
         method,
@@ -198,7 +254,8 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
 /// What every row's work shares.
 struct Work {
     judge: Arc<Judge>,
-    account: Arc<Account>,
+    /// By judge.
+    accounts: Vec<Arc<Account>>,
     params: TemplateValue,
     model: String,
     row_reads: Attrs,
@@ -207,10 +264,18 @@ struct Work {
     upstream: Option<(Arc<dyn Stage>, indexmap::IndexMap<String, Value>)>,
 }
 
-/// A judgement, and the message of a call that failed.
+/// A judgement, the message of a call that failed, and how long what was judged is.
 struct Judged {
     judgement: Judgement,
     failure: Option<String>,
+    length: usize,
+    baseline_length: usize,
+}
+
+impl Judged {
+    fn new(judgement: Judgement, failure: Option<String>) -> Judged {
+        Judged { judgement, failure, length: 0, baseline_length: 0 }
+    }
 }
 
 /// Where judgements go, in order.
@@ -220,9 +285,10 @@ struct JudgementSink {
     allowed: u64,
     tally: Box<dyn Tally>,
     /// The judgements of the row that is being gathered, one per sample.
-    of_row: Vec<Judgement>,
+    of_row: Vec<Judged>,
     valid: u64,
-    account: Arc<Account>,
+    votes: VoteCounts,
+    accounts: Vec<Arc<Account>>,
     progress: Arc<Progress>,
 }
 
@@ -232,15 +298,73 @@ impl Sink<Judged> for JudgementSink {
             self.failures.add(message);
         }
         self.progress.count(judged.failure.is_some());
-        let judgement = judged.judgement;
+        let judgement = &judged.judgement;
         self.valid += u64::from(judgement.status.is_valid());
-        self.writer.push(&sample_id(&judgement.id, judgement.sample), &judgement)?;
-        if self.of_row.first().is_some_and(|first| first.id != judgement.id) {
-            self.tally.add(&self.of_row);
+        self.votes.add(judgement);
+        self.writer.push(&sample_id(&judgement.id, judgement.sample), judgement)?;
+        if self.of_row.first().is_some_and(|first| first.judgement.id != judgement.id) {
+            self.tally.add(&gathered(&self.of_row));
             self.of_row.clear();
         }
-        self.of_row.push(judgement);
-        Ok(self.failures.count <= self.allowed && self.account.fatal().is_none())
+        self.of_row.push(judged);
+        let is_fatal = self.accounts.iter().any(|account| account.fatal().is_some());
+        Ok(self.failures.count <= self.allowed && !is_fatal)
+    }
+}
+
+/// Who is asked: a judge of the panel, for the how many-th time, with the reference.
+struct Asking<'a> {
+    judge: usize,
+    ordinal: u32,
+    reference: Option<&'a TemplateValue>,
+}
+
+fn gathered(of_row: &[Judged]) -> Vec<Gathered<'_>> {
+    of_row
+        .iter()
+        .map(|Judged { judgement, length, baseline_length, .. }| Gathered {
+            judgement,
+            length: *length,
+            baseline_length: *baseline_length,
+        })
+        .collect()
+}
+
+/// How many verdicts each judge of a panel has, so that nobody leaves it unseen.
+#[derive(Default)]
+struct VoteCounts {
+    /// By judge: valid votes, all votes.
+    counts: Vec<[u64; 2]>,
+}
+
+impl VoteCounts {
+    fn add(&mut self, judgement: &Judgement) {
+        for vote in &judgement.votes {
+            let judge = vote.judge as usize;
+            if self.counts.len() <= judge {
+                self.counts.resize(judge + 1, [0; 2]);
+            }
+            self.counts[judge][0] += u64::from(vote.status.is_valid());
+            self.counts[judge][1] += 1;
+        }
+    }
+
+    /// Says what each judge has, in the order of the panel.
+    fn finish(&self, judges: &[Grader], summary: &mut Summary, notes: &mut Vec<String>) {
+        if self.counts.is_empty() {
+            return;
+        }
+        let rows = self
+            .counts
+            .iter()
+            .zip(1..)
+            .map(|([valid, all], judge)| json!({ "judge": judge, "valid": valid, "votes": all }));
+        summary.tables.insert("votes".to_owned(), rows.collect());
+        let said =
+            judges.iter().zip(&self.counts).map(|(judge, [valid, all])| format!("{} {valid}/{all}", judge.model));
+        if self.counts.iter().any(|[valid, all]| valid < all) {
+            notes.push(format!("valid votes: {}", said.collect::<Vec<_>>().join(", ")));
+        }
     }
 }
 
@@ -263,6 +387,8 @@ impl Work {
         };
         let mut judged = self.judge_candidates(&joined, completion, baseline, &candidates).await?;
         judged.judgement.sample = completion.sample;
+        judged.length = candidates.completion.chars().count();
+        judged.baseline_length = candidates.baseline.map_or(0, |text| text.chars().count());
         Ok(judged)
     }
 
@@ -278,19 +404,17 @@ impl Work {
             Some(_) => vec![Some(completion.status), baseline.map(|baseline| baseline.status)],
             None => vec![Some(completion.status)],
         };
-        let without = |status, reason: &str| Judged {
-            judgement: missing(candidates, status, Some(reason.to_owned())),
-            failure: None,
-        };
+        let without = |status, reason: &str| Judged::new(missing(candidates, status, Some(reason.to_owned())), None);
         if sides.iter().any(|side| !matches!(side, Some(Status::Ok | Status::Unknown))) {
             return Ok(without(VerdictStatus::Missing, "there is no completion to judge"));
         }
         if sides.contains(&Some(Status::Unknown)) {
-            self.account.expect_calls(method.calls_per_row());
+            let calls = method.calls_per_row() * u64::from(self.judge.samples);
+            self.accounts.iter().for_each(|account| account.expect_calls(calls));
             return Ok(without(VerdictStatus::Unknown, "not bought yet"));
         }
         if let Some(judgement) = method.without_asking(candidates) {
-            return Ok(Judged { judgement, failure: None });
+            return Ok(Judged::new(judgement, None));
         }
         let reference = match &self.judge.reference {
             None => None,
@@ -303,16 +427,60 @@ impl Work {
             Ok(reference) => reference,
             Err(message) => {
                 let judgement = missing(candidates, VerdictStatus::Error, Some(message.clone()));
-                return Ok(Judged { judgement, failure: Some(message) });
+                return Ok(Judged::new(judgement, Some(message)));
             }
         };
+        let questions = method.questions(candidates);
+        let mut votes = Vec::new();
+        let mut failure = None;
+        let mut judgement = None;
+        for judge in 0..self.judge.judges.len() {
+            for ordinal in 0..self.judge.samples {
+                let asking = Asking { judge, ordinal, reference: reference.as_ref() };
+                let (said, failed) = self.vote(joined, completion.sample, candidates, &questions, &asking).await?;
+                failure = failure.or(failed);
+                votes.push(Vote {
+                    judge: judge as u32,
+                    orders: said.orders.clone(),
+                    reason: said.reason.clone(),
+                    sample: ordinal,
+                    scores: said.scores.clone(),
+                    status: said.status,
+                    verdict: said.verdict.clone(),
+                });
+                judgement = Some(said);
+            }
+        }
+        let mut judgement = judgement.unwrap_or_else(|| missing(candidates, VerdictStatus::Missing, None));
+        if votes.len() > 1 {
+            judgement = missing(candidates, VerdictStatus::Missing, None);
+            if votes.iter().any(|vote| vote.status == VerdictStatus::Unknown) {
+                judgement.status = VerdictStatus::Unknown;
+            } else {
+                let panel = Votes { judges: self.judge.judges.len() as u32, votes: &votes };
+                method.combine(&panel, &mut judgement);
+                judgement.votes = votes;
+            }
+        }
+        Ok(Judged::new(judgement, failure))
+    }
+
+    /// Asks one judge everything about a completion, once.
+    async fn vote(
+        &self,
+        joined: &Joined,
+        sample: u32,
+        candidates: &Candidates<'_>,
+        questions: &[Question],
+        asking: &Asking<'_>,
+    ) -> Result<(Judgement, Option<String>), StageError> {
         let mut readings = Vec::new();
-        for question in method.questions(candidates) {
-            match self.ask(joined, completion.sample, &question, reference.as_ref()).await? {
+        for question in questions {
+            match self.ask(joined, sample, question, asking).await? {
                 Asked::Read(reading) => readings.push(reading),
                 Asked::Failed(message) => {
                     let judgement = missing(candidates, VerdictStatus::Error, Some(message.clone()));
-                    return Ok(Judged { judgement, failure: Some(message) });
+                    return Ok((judgement, Some(message)));
                 }
                 Asked::Unknown => readings.push(Reading {
                     status: VerdictStatus::Unknown,
@@ -322,7 +490,7 @@ impl Work {
                 }),
             }
         }
-        Ok(Judged { judgement: method.judgement(candidates, &readings), failure: None })
+        Ok((self.judge.method.judgement(candidates, &readings), None))
     }
 
     /// Asks one question, and once more where the reply cannot be read.
@@ -331,22 +499,22 @@ impl Work {
         joined: &Joined,
         sample: u32,
         question: &Question,
-        reference: Option<&TemplateValue>,
+        asking: &Asking<'_>,
     ) -> Result<Asked, StageError> {
-        let (mut messages, tag) = match self.render(joined, sample, question, reference) {
+        let (mut messages, tag) = match self.render(joined, sample, question, asking.reference) {
             Ok(rendered) => rendered,
             Err(error) => return Ok(Asked::Failed(format!("the prompt failed: {error}"))),
         };
-        let mut options = self.judge.options.clone();
+        let mut options = self.judge.judges[asking.judge].options.clone();
         for attempt in 0.. {
-            let request = Request { messages: messages.clone(), options: options.clone(), sample: 0 };
-            let reply = match self.account.ask(&request).await? {
+            let request = Request { messages: messages.clone(), options: options.clone(), sample: asking.ordinal };
+            let reply = match self.accounts[asking.judge].ask(&request).await? {
                 Outcome::Reply(reply, _) => reply,
                 Outcome::Failed(message) => return Ok(Asked::Failed(message)),
                 Outcome::Unknown => return Ok(Asked::Unknown),
             };
             let finish_reason = reply.finish_reason.as_deref();
-            let mut reading = self.judge.method.read(&reply.text, finish_reason, tag.as_deref());
+            let mut reading = self.judge.method.read(question, &reply.text, finish_reason, tag.as_deref());
             if !reading.status.is_valid() && verdict::is_refusal(finish_reason) {
                 reading.status = VerdictStatus::Refused;
                 reading.error = "the judge refused".to_owned();
@@ -354,7 +522,7 @@ impl Work {
             if reading.status.is_valid() || attempt >= self.judge.retries {
                 return Ok(Asked::Read(reading));
             }
-            let contract = self.judge.method.contract(tag.as_deref());
+            let contract = self.judge.method.contract(question, tag.as_deref());
             if reading.status == VerdictStatus::Truncated
                 && let Some(limit) = options.get("max_tokens").and_then(Value::as_u64)
             {
@@ -426,16 +594,16 @@ impl Work {
 
 impl Judge {
     async fn produce(self: Arc<Self>, job: Job) -> Result<Produced, StageError> {
-        let account = job
-            .accounts
-            .get(&self.model)
-            .cloned()
-            .ok_or_else(|| StageError::failed(format!("the judge {} cannot be asked", self.model)))?;
+        let account_of = |grader: &Grader| {
+            let account = job.accounts.get(&grader.model).cloned();
+            account.ok_or_else(|| StageError::failed(format!("the judge {} cannot be asked", grader.model)))
+        };
+        let accounts: Vec<Arc<Account>> = self.judges.iter().map(account_of).collect::<Result<_, _>>()?;
         let all = job.inputs.get(COMPLETIONS).map_or(0, |completions| completions.artifact.rows);
         job.progress.total.store(all, Ordering::Relaxed);
         let allowed = self.max_failures.of(all);
         let work = Arc::new(Work {
-            account: account.clone(),
+            accounts: accounts.clone(),
             params: params_value(&job.params),
             model: job.model.clone().unwrap_or_default(),
             row_reads: self.conversation.row.clone(),
@@ -462,29 +630,35 @@ impl Judge {
             tally: self.method.tally(seed),
             of_row: Vec::new(),
             valid: 0,
-            account: account.clone(),
+            votes: VoteCounts::default(),
+            accounts: accounts.clone(),
             progress: job.progress.clone(),
         };
         let judge = move |(joined, sample)| -> BoxFuture<'static, _> { Box::pin(work.clone().judge(joined, sample)) };
-        let idle = || account.desk().idle();
-        let (sink, result) = drive(items, judge, account.desk().concurrency(), idle, sink).await;
-        account.sync()?;
-        if let Some(message) = account.fatal() {
+        // A row asks one judge after the other, so that the busiest of them decides how many go on at once.
+        let concurrency = accounts.iter().map(|account| account.desk().concurrency()).max().unwrap_or(1);
+        let idle = || accounts.iter().map(|account| account.desk().idle()).max().unwrap_or(0);
+        let (sink, result) = drive(items, judge, concurrency, idle, sink).await;
+        for account in &accounts {
+            account.sync()?;
+        }
+        if let Some(message) = accounts.iter().find_map(|account| account.fatal()) {
             return Err(StageError::Failed(message));
         }
         result?;
-        let JudgementSink { writer, failures, mut tally, of_row, valid, .. } = sink;
+        let JudgementSink { writer, failures, mut tally, of_row, valid, votes, .. } = sink;
         if failures.count > allowed {
             return Err(failures.error(allowed, all));
         }
         if !of_row.is_empty() {
-            tally.add(&of_row);
+            tally.add(&gathered(&of_row));
         }
         let artifact = writer.finish()?;
         let mut summary = Summary::default();
-        tally.finish(&mut summary);
-        summary.values.insert("coverage".to_owned(), coverage(valid, all));
         let mut notes = Vec::new();
+        tally.finish(&mut summary, &mut notes);
+        votes.finish(&self.judges, &mut summary, &mut notes);
+        summary.values.insert("coverage".to_owned(), coverage(valid, all));
         if failures.count > 0 {
             notes.push(format!("{} of {all} rows failed: {}", failures.count, failures.describe()));
         }
@@ -492,9 +666,9 @@ impl Judge {
             rows: all,
             failed: failures.count,
             missing: all - valid,
-            calls: account.calls(),
-            reused: account.reused(),
-            cost_usd: account.cost_usd(),
+            calls: accounts.iter().map(|account| account.calls()).sum(),
+            reused: accounts.iter().map(|account| account.reused()).sum(),
+            cost_usd: accounts.iter().filter_map(|account| account.cost_usd()).reduce(|a, b| a + b),
             seconds: 0.0,
         };
         Ok(Produced { artifact, meta: None, counts, summary, notes })
@@ -551,10 +725,10 @@ impl Stage for Judge {
                 );
             }
         }
-        if of_input.contains(&self.model) && !self.allow_self {
+        for grader in self.judges.iter().filter(|grader| of_input.contains(&grader.model) && !self.allow_self) {
             problems.push(
-                Problem::error("judge-is-contestant", format!("`{}` judges its own completions", self.model))
-                    .at(&self.model_place)
+                Problem::error("judge-is-contestant", format!("`{}` judges its own completions", grader.model))
+                    .at(&grader.place)
                     .help(
                         "take another judge, or say `allow_self: true` and mind that models prefer their own answers",
                     ),
@@ -571,7 +745,7 @@ impl Stage for Judge {
     }
 
     fn callees(&self, _model: Option<&str>) -> Vec<(&'static str, String)> {
-        vec![("judge", self.model.clone())]
+        PARTS.iter().copied().zip(self.judges.iter().map(|grader| grader.model.clone())).collect()
     }
 
     fn columns(&self) -> Vec<(String, Place)> {
@@ -595,7 +769,12 @@ impl Stage for Judge {
         {
             upstream.add_prompt(&mut fingerprint, facts);
         }
-        add_model(&mut fingerprint, "judge", facts, &self.model, &self.options);
+        if self.samples != 1 {
+            fingerprint.setting("samples", self.samples);
+        }
+        for (part, grader) in PARTS.iter().zip(&self.judges) {
+            add_model(&mut fingerprint, part, facts, &grader.model, &grader.options);
+        }
         let columns: &[&str] =
             if self.conversation.reads("finish_reason") { &["text", "finish_reason"] } else { &["text"] };
         add_completions(&mut fingerprint, COMPLETIONS, facts.inputs.get(COMPLETIONS), columns);

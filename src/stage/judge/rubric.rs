@@ -6,18 +6,19 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Number, Value, json};
 
-use super::method::{Candidates, Method, Question, Reading, Tally, missing};
+use super::bias::Halo;
+use super::method::{Candidates, Gathered, Method, Question, Reading, Tally, Votes, missing};
 use super::verdict::{Scale, read_rubric};
 use crate::metric::MeanTally;
 use crate::problem::Problem;
-use crate::row::{Judgement, VerdictStatus};
+use crate::row::{Judgement, VerdictStatus, Vote};
 use crate::score::{Summary, Unit};
 use crate::spec::{Node, decode};
 use crate::stats::{Z95, wilson};
 use crate::template::from_json;
 
 /// Values of the summary that are no criteria.
-const OWN_VALUES: &[&str] = &["mean", "overall", "coverage"];
+const OWN_VALUES: &[&str] = &["mean", "overall", "coverage", "halo", "agreement", "kappa"];
 
 /// Grades by criteria.
 #[derive(Deserialize, JsonSchema)]
@@ -30,6 +31,9 @@ pub(super) struct Settings {
     /// Scores need not be whole.
     #[serde(default)]
     fractional: bool,
+    /// Whether one call grades all criteria, or each has a call of its own.
+    #[serde(default)]
+    calls: Calls,
     /// Criteria by name: a question, or a question with weight, pass mark and anchors.
     #[schemars(with = "IndexMap<String, CriterionShape>")]
     criteria: Map<String, Value>,
@@ -72,7 +76,20 @@ struct Criterion {
     anchors: Map<String, Value>,
 }
 
+/// How criteria are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[schemars(rename = "calls")]
+#[serde(rename_all = "snake_case")]
+enum Calls {
+    /// All at once: cheap, and scores of one criterion colour those of others.
+    #[default]
+    Joint,
+    /// One by one: as many calls as there are criteria.
+    PerCriterion,
+}
+
 struct Rubric {
+    calls: Calls,
     scale: Scale,
     criteria: Vec<Criterion>,
     names: Vec<String>,
@@ -147,11 +164,16 @@ pub(super) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opt
         return None;
     }
     let names = criteria.iter().map(|criterion| criterion.name.clone()).collect();
-    Some(Box::new(Rubric { scale: Scale { low, high, fractional: settings.fractional }, criteria, names }))
+    Some(Box::new(Rubric {
+        calls: settings.calls,
+        scale: Scale { low, high, fractional: settings.fractional },
+        criteria,
+        names,
+    }))
 }
 
 /// A score as JSON: whole numbers without their `.0`.
-fn number(score: f64) -> Value {
+fn number_of(score: f64) -> Value {
     if score.fract() == 0.0 && score.abs() < 1e15 {
         Value::from(score as i64)
     } else {
@@ -160,9 +182,17 @@ fn number(score: f64) -> Value {
 }
 
 impl Rubric {
+    /// Returns the criteria that a question is about.
+    fn asked(&self, question: &Question) -> &[String] {
+        match self.calls {
+            Calls::Joint => &self.names,
+            Calls::PerCriterion => &self.names[question.number..=question.number],
+        }
+    }
+
     fn scores(&self, score: impl Fn(&str) -> Option<f64>) -> Map<String, Value> {
         let mut scores: Map<String, Value> =
-            self.names.iter().map(|name| (name.clone(), score(name).map_or(Value::Null, number))).collect();
+            self.names.iter().map(|name| (name.clone(), score(name).map_or(Value::Null, number_of))).collect();
         scores.sort_keys();
         scores
     }
@@ -206,6 +236,9 @@ impl Method for Rubric {
             .collect();
         let mut settings = Map::new();
         settings.insert("rubric.scale".to_owned(), json!([self.scale.low, self.scale.high]));
+        if self.calls == Calls::PerCriterion {
+            settings.insert("rubric.calls".to_owned(), "per_criterion".into());
+        }
         if self.scale.fractional {
             settings.insert("rubric.fractional".to_owned(), true.into());
         }
@@ -230,23 +263,32 @@ impl Method for Rubric {
             .map(|criterion| json!({ "name": criterion.name, "ask": criterion.ask, "anchors": criterion.anchors }))
             .collect();
         let finish_reason = candidates.finish_reason.map_or(TemplateValue::from(()), TemplateValue::from);
-        vec![Question {
+        let groups: Vec<Vec<Value>> = match self.calls {
+            Calls::Joint => vec![criteria],
+            Calls::PerCriterion => criteria.into_iter().map(|criterion| vec![criterion]).collect(),
+        };
+        let question = |(number, criteria)| Question {
+            number,
             variables: vec![
                 ("completion", TemplateValue::from(candidates.completion)),
-                ("finish_reason", finish_reason),
+                ("finish_reason", finish_reason.clone()),
                 ("criteria", from_json(&Value::Array(criteria))),
-                ("scale", from_json(&Value::Array(vec![number(self.scale.low), number(self.scale.high)]))),
+                ("scale", from_json(&Value::Array(vec![number_of(self.scale.low), number_of(self.scale.high)]))),
                 ("labels", TemplateValue::from(())),
             ],
-        }]
+        };
+        groups.into_iter().enumerate().map(question).collect()
     }
 
     fn calls_per_row(&self) -> u64 {
-        1
+        match self.calls {
+            Calls::Joint => 1,
+            Calls::PerCriterion => self.criteria.len() as u64,
+        }
     }
 
-    fn read(&self, text: &str, finish_reason: Option<&str>, tag: Option<&str>) -> Reading {
-        let reading = read_rubric(text, &self.names, self.scale, finish_reason, tag);
+    fn read(&self, question: &Question, text: &str, finish_reason: Option<&str>, tag: Option<&str>) -> Reading {
+        let reading = read_rubric(text, self.asked(question), self.scale, finish_reason, tag);
         let error = match reading.status {
             VerdictStatus::Partial => {
                 reading.errors.iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>().join(", ")
@@ -263,8 +305,8 @@ impl Method for Rubric {
         Reading { status: reading.status, said: Value::Object(scores), reason: reading.reason, error }
     }
 
-    fn contract(&self, tag: Option<&str>) -> String {
-        let keys: Vec<String> = self.names.iter().map(|name| format!("\"{name}\"")).collect();
+    fn contract(&self, question: &Question, tag: Option<&str>) -> String {
+        let keys: Vec<String> = self.asked(question).iter().map(|name| format!("\"{name}\"")).collect();
         let kind = if self.scale.fractional { "a number" } else { "a whole number" };
         let tag = tag.map_or_else(String::new, |tag| format!("\"tag\": \"{tag}\" and "));
         format!(
@@ -276,17 +318,47 @@ impl Method for Rubric {
     }
 
     fn judgement(&self, candidates: &Candidates<'_>, readings: &[Reading]) -> Judgement {
-        let Some(reading) = readings.first() else {
-            return missing(candidates, VerdictStatus::Missing, None);
+        let is_read = |reading: &Reading| reading.status.is_valid() || reading.status == VerdictStatus::Partial;
+        let score = |name: &str| {
+            let of_reading = |reading: &Reading| reading.said.get(name)?.as_f64();
+            readings.iter().filter(|reading| is_read(reading)).find_map(of_reading)
         };
-        let is_read = reading.status.is_valid() || reading.status == VerdictStatus::Partial;
-        let reason = if is_read { reading.reason.clone() } else { Some(reading.error.clone()) };
-        let mut judgement = missing(candidates, reading.status, reason);
-        judgement.scores = Some(match (&reading.said, is_read) {
-            (Value::Object(scores), true) => scores.clone(),
-            _ => self.scores(|_| None),
-        });
+        let scores = self.scores(score);
+        // The first that is not whole says what is wrong; with some scores the whole is partial.
+        let wrong = readings.iter().find(|reading| !reading.status.is_valid());
+        let has_some = scores.values().any(|score| !score.is_null());
+        let status = match wrong {
+            None if readings.is_empty() => VerdictStatus::Missing,
+            None if readings.iter().any(|reading| reading.status == VerdictStatus::Repaired) => VerdictStatus::Repaired,
+            None => VerdictStatus::Ok,
+            Some(reading) if reading.status == VerdictStatus::Unknown => VerdictStatus::Unknown,
+            Some(_) if has_some && readings.len() > 1 => VerdictStatus::Partial,
+            Some(reading) => reading.status,
+        };
+        let reasons: Vec<&str> = readings.iter().filter_map(|reading| reading.reason.as_deref()).collect();
+        let reason = match wrong.filter(|reading| !is_read(reading)) {
+            Some(reading) => Some(reading.error.clone()),
+            None => (!reasons.is_empty()).then(|| reasons.join("\n")),
+        };
+        let mut judgement = missing(candidates, status, reason);
+        judgement.scores = Some(scores);
         judgement
+    }
+
+    fn combine(&self, votes: &Votes<'_>, into: &mut Judgement) {
+        let mean = |values: Vec<f64>| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
+        let scores = self.scores(|name| {
+            let of_vote = |vote: &&Vote| vote.scores.as_ref()?.get(name)?.as_f64();
+            let of_judges = votes.by_judge(|own| mean(own.iter().filter_map(of_vote).collect()));
+            if votes.is_enough(of_judges.len()) { mean(of_judges) } else { None }
+        });
+        into.status = match scores.values().filter(|score| !score.is_null()).count() {
+            0 => VerdictStatus::Missing,
+            some if some < scores.len() => VerdictStatus::Partial,
+            _ => VerdictStatus::Ok,
+        };
+        into.reason = votes.votes.iter().find_map(|vote| vote.reason.clone());
+        into.scores = Some(scores);
     }
 
     fn tally(&self, seed: u64) -> Box<dyn Tally> {
@@ -303,6 +375,7 @@ impl Method for Rubric {
                 .collect(),
             mean: mean(n),
             overall: mean(n + 1),
+            halo: Halo::new(self.names.clone()),
         })
     }
 
@@ -313,6 +386,9 @@ impl Method for Rubric {
             if criterion.pass_at.is_some() {
                 values.push((format!("{}.pass_rate", criterion.name), Unit::Fraction));
             }
+        }
+        if self.criteria.len() > 1 {
+            values.push(("halo".to_owned(), Unit::Rate));
         }
         values
     }
@@ -328,10 +404,12 @@ struct RubricTally {
     marks: Vec<(String, f64, Option<f64>)>,
     mean: MeanTally,
     overall: MeanTally,
+    halo: Halo,
 }
 
 impl Tally for RubricTally {
-    fn add(&mut self, judgements: &[Judgement]) {
+    fn add(&mut self, row: &[Gathered<'_>]) {
+        let judgements: Vec<&Judgement> = row.iter().map(|gathered| gathered.judgement).collect();
         let score = |judgement: &Judgement, name: &str| judgement.scores.as_ref()?.get(name)?.as_f64();
         let average = |values: Vec<f64>| {
             if values.is_empty() { None } else { Some(values.iter().sum::<f64>() / values.len() as f64) }
@@ -354,12 +432,18 @@ impl Tally for RubricTally {
                 Some(sum? / weights)
             })
             .collect();
+        let of_row = |(name, _, _): &(String, f64, Option<f64>)| {
+            average(judgements.iter().filter_map(|judgement| score(judgement, name)).collect())
+        };
+        if let Some(scores) = self.marks.iter().map(of_row).collect() {
+            self.halo.add(scores);
+        }
         let mean = average(means);
         self.mean.add_value(mean);
         self.overall.add_value(mean.map(|mean| (mean - self.scale.low) / (self.scale.high - self.scale.low)));
     }
 
-    fn finish(&mut self, summary: &mut Summary) {
+    fn finish(&mut self, summary: &mut Summary, notes: &mut Vec<String>) {
         let range = (self.scale.low, self.scale.high);
         summary.values.insert("mean".to_owned(), self.mean.estimate_within(range));
         summary.values.insert("overall".to_owned(), self.overall.estimate_within((0.0, 1.0)));
@@ -378,5 +462,6 @@ impl Tally for RubricTally {
                 summary.values.insert(format!("{name}.pass_rate"), rate);
             }
         }
+        self.halo.finish(summary, notes);
     }
 }

@@ -215,6 +215,60 @@ fn untagged(body: &str, reading: &mut PairReading) -> Vec<Verdict> {
     verdicts
 }
 
+/// A label, read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelReading {
+    pub status: VerdictStatus,
+    /// As the labels have it.
+    pub label: Option<String>,
+}
+
+/// Reads which of several labels a reply names: in the last line `VERDICT-<tag>: label` where there is a
+/// tag; else in the last double brackets, in a line that says it is the verdict, or alone in the last
+/// line. Case and marks around a label do not count.
+pub fn read_label(text: &str, labels: &[String], finish_reason: Option<&str>, tag: Option<&str>) -> LabelReading {
+    let of = |status, label| LabelReading { status, label };
+    if text.trim().is_empty() {
+        return of(VerdictStatus::Empty, None);
+    }
+    let Some(body) = without_reasoning(text) else {
+        return of(VerdictStatus::Truncated, None);
+    };
+    let plain = |text: &str| {
+        let marks = |c: char| c.is_whitespace() || "*_`\"'[]().!<>".contains(c);
+        text.trim_matches(marks).to_lowercase()
+    };
+    let known = |text: &str| labels.iter().find(|label| plain(label) == plain(text)).cloned();
+    let found = |pattern: &str| -> Vec<String> {
+        let pattern = Regex::new(pattern).expect("a tag is escaped");
+        pattern.captures_iter(body).map(|found| found[1].to_owned()).collect()
+    };
+    let missing = || if is_length(finish_reason) { VerdictStatus::Truncated } else { VerdictStatus::Unparsable };
+    let judged = |said: Option<&String>, status: VerdictStatus| {
+        said.map(|said| match known(said) {
+            Some(label) => of(status, Some(label)),
+            // Two labels where one was asked for, or one that there is not.
+            None if labels.iter().filter(|label| said.to_lowercase().contains(&plain(label))).count() > 1 => {
+                of(VerdictStatus::Ambiguous, None)
+            }
+            None => of(VerdictStatus::InvalidLabel, None),
+        })
+    };
+    if let Some(tag) = tag {
+        let lines = found(&format!(r"(?im)VERDICT-{}\s*[*_]*\s*[:：]\s*(.*?)[ \t\r]*$", regex::escape(tag)));
+        return judged(lines.last(), VerdictStatus::Ok).unwrap_or_else(|| of(missing(), None));
+    }
+    let bracketed = found(r"\[\[\s*([^\[\]\n]+?)\s*\]\]");
+    let labelled = found(
+        r"(?im)^[\s>*#_`-]*(?:my\s+)?(?:final\s+)?(?:verdict|answer|label|class|category|result|decision|choice)\s*(?:is)?\s*[*_]*\s*[:：]\s*(.+?)\s*$",
+    );
+    let last = lines(body).filter(|line| !line.trim().is_empty()).last().map(str::to_owned);
+    judged(bracketed.last(), VerdictStatus::Ok)
+        .or_else(|| judged(labelled.last(), VerdictStatus::Repaired))
+        .or_else(|| last.and_then(|line| known(&line)).map(|label| of(VerdictStatus::Repaired, Some(label))))
+        .unwrap_or_else(|| of(missing(), None))
+}
+
 /// Splits at every line boundary that Unicode knows.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c| {

@@ -1,0 +1,193 @@
+//! What is known to sway judges, measured: the place of a response, its length, one criterion colouring
+//! another.
+//!
+//! Position: how often two orders agree, whether disagreements favour the first place (Shi et al. 2024,
+//! arXiv 2406.07791). Length: how often the longer response wins, and the win rate at equal length
+//! (Dubois et al. 2024, arXiv 2404.04475, in its minimal form). Halo: the correlation of criteria.
+
+use serde_json::{Value, json};
+
+use crate::score::{Estimate, Summary};
+use crate::stats::{Comparison, Z95, length_control, length_interval, pearson, sign_test, wilson};
+
+/// Outcomes in the order of the table of positions.
+const OUTCOMES: [&str; 3] = ["win", "tie", "loss"];
+/// Below this consistency a judge says more about places than about responses.
+const CONSISTENT: f64 = 0.6;
+/// Below this p a preference for a place is taken for real.
+const SIGNIFICANT: f64 = 0.01;
+/// Points between the raw and the length-controlled win rate from which a warning is given.
+const LENGTH_GAP: f64 = 0.10;
+/// Comparisons up to which the length-controlled win rate gets an interval: each resample is a fit.
+const FITTED: usize = 5_000;
+/// Mean correlation of criteria from which they hardly differ.
+const HALO: f64 = 0.9;
+/// Rows from which correlations of criteria are computed; and of which at most.
+const HALO_ROWS: std::ops::RangeInclusive<usize> = 10..=100_000;
+
+/// Outcomes of pairs that were judged in both orders.
+#[derive(Default)]
+pub(super) struct Positions {
+    /// Rows: with the node's model in the first place; columns: in the second.
+    table: [[u64; 3]; 3],
+}
+
+impl Positions {
+    /// Adds a pair: what was said with the node's model in the first and in the second place.
+    pub fn add(&mut self, first: &str, second: &str) {
+        let place = |outcome: &str| OUTCOMES.iter().position(|known| *known == outcome);
+        if let (Some(row), Some(column)) = (place(first), place(second)) {
+            self.table[row][column] += 1;
+        }
+    }
+
+    pub fn finish(&self, summary: &mut Summary, notes: &mut Vec<String>) {
+        let pairs: u64 = self.table.iter().flatten().sum();
+        if pairs == 0 {
+            return;
+        }
+        // Better in the first place than in the second: the place won.
+        let cells = || (0..3).flat_map(|row| (0..3).map(move |column| (row, column)));
+        let sum = |is_meant: &dyn Fn(usize, usize) -> bool| -> u64 {
+            cells().filter(|(row, column)| is_meant(*row, *column)).map(|(row, column)| self.table[row][column]).sum()
+        };
+        let (to_first, to_second) = (sum(&|row, column| row < column), sum(&|row, column| row > column));
+        let flips = to_first + to_second;
+        let p = sign_test(to_first, flips);
+        let share = wilson(to_first as f64, flips as f64, Z95);
+        let of_share = |share: f64| 2.0 * share - 1.0;
+        let primacy = Estimate {
+            value: (flips > 0).then(|| of_share(to_first as f64 / flips as f64)),
+            low: share.map(|share| of_share(share.low)),
+            high: share.map(|share| of_share(share.high)),
+            n: flips,
+            missing: 0,
+        };
+        summary.values.insert("primacy".to_owned(), primacy);
+        summary.tables.insert(
+            "position".to_owned(),
+            json!({
+                "outcomes": OUTCOMES, "counts": self.table,
+                "flips_to_first": to_first, "flips_to_second": to_second, "p": p,
+            }),
+        );
+        let consistent = (pairs - flips) as f64 / pairs as f64;
+        if consistent < CONSISTENT {
+            notes.push(format!(
+                "position: the two orders agree on {:.0} % of {pairs} pairs; the judge says more about places than about responses",
+                100.0 * consistent
+            ));
+        }
+        if p < SIGNIFICANT {
+            let place = if to_first > to_second { "first" } else { "second" };
+            notes.push(format!(
+                "position: where the orders disagree, the {place} place wins {} of {flips} (p = {p:.2e}); `order: both` evens that out",
+                to_first.max(to_second)
+            ));
+        }
+    }
+}
+
+/// Outcomes with the lengths of what was compared.
+#[derive(Default)]
+pub(super) struct Lengths {
+    comparisons: Vec<Comparison>,
+}
+
+impl Lengths {
+    /// Adds a comparison: points of the node's model, and characters of both.
+    pub fn add(&mut self, outcome: f64, length: f64, baseline_length: f64) {
+        self.comparisons.push(Comparison { outcome, length, baseline_length });
+    }
+
+    pub fn finish(&self, seed: u64, summary: &mut Summary, notes: &mut Vec<String>) {
+        let Some(found) = length_control(&self.comparisons) else {
+            return;
+        };
+        let n = self.comparisons.len() as u64;
+        let (longer, decisive) = found.longer_wins;
+        let share = wilson(longer as f64, decisive as f64, Z95);
+        let longer_wins = Estimate {
+            value: (decisive > 0).then(|| longer as f64 / decisive as f64),
+            low: share.map(|share| share.low),
+            high: share.map(|share| share.high),
+            n: decisive,
+            missing: 0,
+        };
+        summary.values.insert("longer_wins".to_owned(), longer_wins);
+        let interval = found
+            .fit
+            .filter(|_| self.comparisons.len() <= FITTED)
+            .and_then(|_| length_interval(&self.comparisons, seed));
+        let controlled = Estimate {
+            value: found.fit.map(|fit| fit.win_rate),
+            low: interval.map(|interval| interval.low),
+            high: interval.map(|interval| interval.high),
+            n,
+            missing: 0,
+        };
+        summary.values.insert("length_controlled_win_rate".to_owned(), controlled);
+        summary.tables.insert(
+            "length".to_owned(),
+            json!({
+                "mean_characters": found.mean_length, "mean_characters_baseline": found.mean_baseline_length,
+                "effect_of_length": found.fit.map(|fit| fit.phi), "p": found.fit.and_then(|fit| fit.phi_p),
+            }),
+        );
+        if let Some(fit) = found.fit {
+            let (raw, even) = (found.win_rate, fit.win_rate);
+            let is_swayed = fit.phi_p.is_some_and(|p| p < SIGNIFICANT);
+            if is_swayed && ((raw - 0.5) * (even - 0.5) < 0.0 || (raw - even).abs() > LENGTH_GAP) {
+                notes.push(format!(
+                    "length: the win rate is {raw:.3}, at equal length {even:.3}: the longer response wins {longer} of {decisive}"
+                ));
+            }
+        }
+    }
+}
+
+/// Scores of rows, by criterion.
+pub(super) struct Halo {
+    names: Vec<String>,
+    rows: Vec<Vec<f64>>,
+}
+
+impl Halo {
+    pub fn new(names: Vec<String>) -> Halo {
+        Halo { names, rows: Vec::new() }
+    }
+
+    /// Adds a row that has a score for every criterion.
+    pub fn add(&mut self, scores: Vec<f64>) {
+        if self.rows.len() < *HALO_ROWS.end() {
+            self.rows.push(scores);
+        }
+    }
+
+    pub fn finish(&self, summary: &mut Summary, notes: &mut Vec<String>) {
+        if self.names.len() < 2 || !HALO_ROWS.contains(&self.rows.len()) {
+            return;
+        }
+        let column = |index: usize| -> Vec<f64> { self.rows.iter().map(|row| row[index]).collect() };
+        let columns: Vec<Vec<f64>> = (0..self.names.len()).map(column).collect();
+        let mut table = Vec::new();
+        let mut all = Vec::new();
+        for a in 0..columns.len() {
+            for b in a + 1..columns.len() {
+                let correlation = pearson(&columns[a], &columns[b]);
+                all.extend(correlation);
+                table.push(json!([self.names[a], self.names[b], correlation]));
+            }
+        }
+        let mean = (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64);
+        let n = self.rows.len() as u64;
+        summary.values.insert("halo".to_owned(), Estimate { value: mean, low: None, high: None, n, missing: 0 });
+        summary.tables.insert("criteria".to_owned(), Value::Array(table));
+        if mean.is_some_and(|mean| mean >= HALO) {
+            notes.push(format!(
+                "halo: the criteria correlate by {:.2} on average; they hardly measure different things: `calls: per_criterion` asks for each alone",
+                mean.unwrap_or_default()
+            ));
+        }
+    }
+}
