@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use candle_core::{D, DType, Device, IndexOp, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::ops::softmax_last_dim;
+use rayon::prelude::*;
 use tokenizers::{Tokenizer, TruncationParams};
 
 use super::{Config, ModelFolder};
 
-/// Tokens that are encoded at once, if not one text has more.
-const BATCH: usize = 2_048;
+/// Tokens that are encoded at once, if not one text has more. Batches go on side by side.
+const BATCH: usize = 1_024;
 
 /// A model in memory.
 pub struct Encoder {
@@ -234,12 +235,12 @@ impl Encoder {
     }
 
     /// Encodes texts and makes something of the vectors of each.
-    fn encode<T>(
+    fn encode<T: Send>(
         &self,
         tokens: &[Tokens],
-        mut each: impl FnMut(&Tensor, &Tokens) -> Result<T>,
+        each: impl Fn(&Tensor, &Tokens) -> Result<T> + Sync,
     ) -> std::result::Result<Vec<T>, String> {
-        let mut made = Vec::with_capacity(tokens.len());
+        let mut batches = Vec::new();
         let mut start = 0;
         while start < tokens.len() {
             let mut end = start;
@@ -248,17 +249,22 @@ impl Encoder {
                 size += tokens[end].0.len();
                 end += 1;
             }
-            let batch = &tokens[start..end];
-            let hidden = self.forward(batch).map_err(|error| error.to_string())?;
-            let mut at = 0;
-            for one in batch {
-                let of_text = hidden.narrow(0, at, one.0.len()).and_then(|hidden| each(&hidden, one));
-                made.push(of_text.map_err(|error| error.to_string())?);
-                at += one.0.len();
-            }
+            batches.push(&tokens[start..end]);
             start = end;
         }
-        Ok(made)
+        let encode = |batch: &[Tokens]| -> Result<Vec<T>> {
+            let hidden = self.forward(batch)?;
+            let mut at = 0;
+            let of_text = |one: &Tokens| {
+                let own = hidden.narrow(0, at, one.0.len())?;
+                at += one.0.len();
+                each(&own, one)
+            };
+            batch.iter().map(of_text).collect()
+        };
+        let made: Vec<Vec<T>> =
+            batches.into_par_iter().map(encode).collect::<Result<_>>().map_err(|error| error.to_string())?;
+        Ok(made.into_iter().flatten().collect())
     }
 
     fn forward(&self, batch: &[Tokens]) -> Result<Tensor> {

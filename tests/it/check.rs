@@ -20,6 +20,8 @@ fn workspace() -> Workspace {
         .write("templates/typo.j2", "{{ row.qestion }}")
         .write("data/bad.jsonl", "{\"a\": 1}\n{\"a\": 2, \"a\": 3}\n")
         .write("data/latin.csv", b"a\n\xe9\n")
+        .write("labels/duel.csv", "row,label\n1,wim\n,tie\n")
+        .write("labels/help.jsonl", "{\"row\": 1, \"criterion\": \"tnoe\", \"label\": 3}\n{\"row\": 1, \"criterion\": \"tone\", \"label\": 8}\n")
         .write("data/notes.txt", "a")
         .write("templates/large.j2", "x".repeat(70_000))
         .write("templates/latin.j2", b"\xe9")

@@ -1,4 +1,5 @@
-//! Panels, repeated verdicts, one call per criterion, labels, five-way verdicts, and what sways judges.
+//! Panels, repeated verdicts, one call per criterion, labels, five-way verdicts, what sways judges, and how
+//! far they agree with people.
 
 use serde_json::{Value, json};
 
@@ -46,9 +47,8 @@ fn rubric(judge: &str) -> Workspace {
     let workspace = workspace(&RUBRIC.replace("JUDGE", judge));
     for score in ["4", "2", "5", "3"] {
         let spec = workspace.read("pipelines/p.yaml");
-        for (from, to) in [(format!("%}}{score}{{%"), format!("%}}{{\\\"help\\\": {score}}}{{%"))] {
-            workspace.write("pipelines/p.yaml", spec.replace(&from, &to));
-        }
+        let (bare, json) = (format!("%}}{score}{{%"), format!("%}}{{\\\"help\\\": {score}}}{{%"));
+        workspace.write("pipelines/p.yaml", spec.replace(&bare, &json));
     }
     workspace
 }
@@ -207,4 +207,93 @@ fn five_verdicts_and_what_sways_a_judge_are_reported() {
     assert_eq!((&longer["ties"]["value"], &longer["losses"]["value"]), (&json!(4.0), &json!(8.0)));
     assert_eq!(longer["strong"]["value"], 0.0);
     assert_eq!(longer["position_consistency"]["value"], 1.0);
+}
+
+/// A judge that finds every third completion worse, held against labels of people.
+fn labelled(labels: &[Value]) -> Workspace {
+    let judge = r#"
+  duel: { kind: judge, input: answers, model: duelist, prompt: "{{ a }}|{{ b }}", human: labels/duel.jsonl, compare: { baseline: base } }
+gates: [duel.tuned.agreement >= 0.8]
+"#;
+    let workspace = workspace(judge);
+    let rows: Vec<String> = (0..30).map(|i| format!("{{ q: {i} }}")).collect();
+    let spec = workspace.read("pipelines/p.yaml");
+    let start = spec.find("rows: [").unwrap();
+    let end = spec[start..].find(']').unwrap() + start;
+    let spec = format!("{}rows: [{}{}", &spec[..start], rows.join(", "), &spec[end..]);
+    let duelist = "models:\n  duelist: { provider: scripted, reply: \"[[{{ 'A' if 'good' in prompt.split('|')[0] else 'B' if 'good' in prompt else 'TIE' }}]]\" }\n";
+    workspace.write("pipelines/p.yaml", spec.replacen("models:\n", duelist, 1));
+    let lines: String = labels.iter().map(|label| format!("{label}\n")).collect();
+    workspace.write("labels/duel.jsonl", lines);
+    workspace
+}
+
+#[test]
+fn a_judge_is_held_against_people() {
+    // The judge says win but for rows 0, 3, 6, …; people say win of all but those, and of rows 1, 2, 4, 5.
+    let label = |row: usize, rater: &str| {
+        let is_win = row % 3 != 0 && row > 5;
+        json!({"row": row, "model": "tuned", "label": if is_win { "win" } else { "tie" }, "rater": rater})
+    };
+    let mut labels: Vec<Value> = (0..20).map(|row| label(row, "ann")).collect();
+    labels.extend((0..10).map(|row| label(row, "bob")));
+    let workspace = labelled(&labels);
+    let run = workspace.run(&[]).code(0);
+    let document = run.json();
+    let found = &document["summary"]["duel"]["tuned"];
+    assert_eq!((&found["agreement"]["value"], &found["agreement"]["n"]), (&json!(0.8), &json!(20)));
+    let low = found["agreement"]["low"].as_f64().unwrap();
+    assert!((low - 0.584).abs() < 0.001, "{low}");
+    assert_eq!(document["gates"][0]["verdict"], "UNPROVEN");
+    let message = "PROVISIONAL: the judge agrees with people on 16 of 20 labels, 80 % [58, 92]; people agree with each other on 100 %";
+    assert!(run.stderr.contains(message), "{}", run.stderr);
+    let table = &document["tables"]["duel"]["tuned"]["calibration"];
+    assert_eq!(table["counts"], json!([[9.0, 0.0, 0.0], [4.0, 7.0, 0.0], [0.0, 0.0, 0.0]]));
+    assert_eq!(table["disagreements"].as_array().unwrap().len(), 4);
+    assert!(
+        found["kappa"]["value"].as_f64().unwrap() > 0.5 && found["kappa"]["low"].as_f64().unwrap() > 0.0,
+        "{found}"
+    );
+    // Other labels rerun the stage and buy nothing.
+    let all: Vec<Value> =
+        (0..30).map(|row| json!({"row": row, "label": if row % 3 == 0 { "tie" } else { "win" }})).collect();
+    workspace.write("labels/duel.jsonl", all.iter().map(|label| format!("{label}\n")).collect::<String>());
+    let run = workspace.run(&[]).code(0);
+    assert_eq!(run.ran(), ["duel.tuned"]);
+    assert!(
+        run.stderr.contains("CALIBRATED: the judge agrees with people on 30 of 30") && !run.stderr.contains("NOT CAL"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.json()["nodes"].as_array().unwrap().iter().all(|node| node["calls"] == 0));
+    workspace.write("labels/duel.jsonl", "{\"row\": 1, \"label\": \"wim\"}\n{\"label\": \"win\"}\nno\n");
+    let stderr = workspace.etalon(&["check", "p"]).code(2).stderr;
+    for message in [
+        "labels/duel.jsonl:1: there is no label `wim`",
+        "labels/duel.jsonl:2: there is no `row`",
+        "labels/duel.jsonl:3:",
+    ] {
+        assert!(stderr.contains(message), "{message}\n{stderr}");
+    }
+}
+
+#[test]
+fn scores_are_held_against_those_of_people() {
+    let workspace = rubric("model: mild\n    human: labels/help.csv");
+    // The judge gives 5 and 3, people 4 and 3; row 99 there is not.
+    let lines: String = (0..12).map(|row| format!("{row},help,{}\n", if row % 3 == 0 { 3 } else { 4 })).collect();
+    workspace.write("labels/help.csv", format!("row,criterion,label\n{lines}99,help,1\n"));
+    let run = workspace.run(&[]).code(0);
+    let document = run.json();
+    let table = &document["tables"]["quality"]["tuned"]["calibration"];
+    assert_eq!(table["criteria"]["help"]["n"], 12);
+    assert!((table["criteria"]["help"]["bias"].as_f64().unwrap() - 8.0 / 12.0).abs() < 1e-12);
+    assert!((table["criteria"]["help"]["spearman"].as_f64().unwrap() - 1.0).abs() < 1e-12);
+    assert_eq!(table["verdict"], "NOT CALIBRATED");
+    assert_eq!(document["summary"]["quality"]["tuned"]["agreement"]["value"], 4.0 / 12.0);
+    workspace.write("labels/help.csv", "row,criterion,label\n1,hlep,3\n2,help,9\n");
+    let stderr = workspace.etalon(&["check", "p"]).code(2).stderr;
+    for message in ["there is no criterion `hlep`", "did you mean `help`?", "`9` is no score from 1 to 5"] {
+        assert!(stderr.contains(message), "{message}\n{stderr}");
+    }
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::human::LabelKind;
 use super::method::{Candidates, Gathered, Method, Question, Reading, Tally, Votes, majority, missing};
 use super::verdict::read_label;
 use crate::metric::MeanTally;
@@ -100,6 +101,10 @@ impl Method for Classify {
 
     fn variables(&self) -> &'static [&'static str] {
         &["row", "params", "model", "sample", "completion", "finish_reason", "prompt", "reference", "labels", "tag"]
+    }
+
+    fn labels(&self) -> LabelKind {
+        LabelKind::Words(self.labels.clone())
     }
 
     fn settings(&self) -> Map<String, Value> {

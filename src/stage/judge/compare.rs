@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::bias::{Lengths, Positions};
+use super::human::LabelKind;
 use super::method::{Candidates, Gathered, Method, Question, Reading, Tally, Votes, majority, missing};
 use super::verdict::{Verdict, read_pair};
 use crate::digest::Digest;
@@ -179,6 +180,10 @@ impl Method for Compare {
 
     fn baseline(&self) -> Option<&str> {
         Some(&self.baseline)
+    }
+
+    fn labels(&self) -> LabelKind {
+        LabelKind::Words(["win", "tie", "loss"].map(str::to_owned).to_vec())
     }
 
     fn settings(&self) -> Map<String, Value> {

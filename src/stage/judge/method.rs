@@ -3,6 +3,7 @@
 use minijinja::Value as TemplateValue;
 use serde_json::{Map, Value};
 
+use super::human::LabelKind;
 use crate::problem::Problem;
 use crate::row::{Judgement, VerdictStatus, Vote};
 use crate::score::{Summary, Unit};
@@ -86,6 +87,9 @@ pub(super) trait Method: Send + Sync {
     fn baseline(&self) -> Option<&str> {
         None
     }
+
+    /// Returns what people's labels may be.
+    fn labels(&self) -> LabelKind;
 
     /// Returns the settings that enter the key, defaults omitted.
     fn settings(&self) -> Map<String, Value>;

@@ -16,6 +16,7 @@
 mod bias;
 mod classify;
 mod compare;
+mod human;
 mod method;
 mod rubric;
 pub mod verdict;
@@ -29,6 +30,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use human::{Calibration, Labels};
 use method::{Candidates, Gathered, Method, Parse, Question, Reading, Tally, Votes, missing};
 
 use super::desk::Outcome;
@@ -60,6 +62,9 @@ const REFERENCE_VARIABLES: &[&str] = &["row", "params"];
 const METHODS: &[(&str, Parse)] =
     &[("rubric", rubric::parse), ("compare", compare::parse), ("classify", classify::parse)];
 
+/// Values that there are where people have labelled, too.
+const HUMAN_VALUES: &[&str] = &["agreement", "kappa"];
+
 /// The parts that judges play, by their place in the panel.
 const PARTS: &[&str] =
     &["judge", "judge.2", "judge.3", "judge.4", "judge.5", "judge.6", "judge.7", "judge.8", "judge.9"];
@@ -87,6 +92,9 @@ pub(super) struct Settings {
     messages: Option<Vec<MessageSetting>>,
     /// What a good answer says, shown to the judge: `"{{ row.gold }}"`.
     reference: Option<String>,
+    /// File of people's labels (JSON lines or CSV with `row`, `label` and, where needed, `model`, `criterion`,
+    /// `rater`): the judge is held against them.
+    human: Option<String>,
     /// Grades each completion by criteria.
     #[serde(rename = "rubric")]
     #[schemars(with = "Option<rubric::Settings>")]
@@ -130,6 +138,8 @@ struct Judge {
     /// The judges, with their places and the options that are sent to them.
     judges: Vec<Grader>,
     samples: u32,
+    /// The file of people's labels, and what it says.
+    human: Option<(String, Labels)>,
     conversation: Conversation,
     reference: Option<Prompt>,
     method: Box<dyn Method>,
@@ -205,6 +215,10 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
     let Some(method) = method else {
         return Err(problems);
     };
+    let human = settings.human.as_ref().and_then(|name| {
+        let labels = Labels::read(scope.workspace, name, &method.labels(), &place("human"), &mut problems)?;
+        Some((name.clone(), labels))
+    });
     if settings.messages.is_some() && (settings.prompt.is_some() || settings.system.is_some()) {
         problems.push(
             Problem::error("conflict", format!("{what} has `messages` beside `system` or `prompt`"))
@@ -242,6 +256,7 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
         baseline_place: spec.settings.nearest(&["compare".to_owned(), "baseline".to_owned()]).place.clone(),
         judges: judges.collect(),
         samples: settings.samples,
+        human,
         conversation,
         reference,
         method,
@@ -288,6 +303,7 @@ struct JudgementSink {
     of_row: Vec<Judged>,
     valid: u64,
     votes: VoteCounts,
+    calibration: Option<Calibration>,
     accounts: Vec<Arc<Account>>,
     progress: Arc<Progress>,
 }
@@ -301,6 +317,9 @@ impl Sink<Judged> for JudgementSink {
         let judgement = &judged.judgement;
         self.valid += u64::from(judgement.status.is_valid());
         self.votes.add(judgement);
+        if let Some(calibration) = &mut self.calibration {
+            calibration.add(judgement);
+        }
         self.writer.push(&sample_id(&judgement.id, judgement.sample), judgement)?;
         if self.of_row.first().is_some_and(|first| first.judgement.id != judgement.id) {
             self.tally.add(&gathered(&self.of_row));
@@ -631,6 +650,9 @@ impl Judge {
             of_row: Vec::new(),
             valid: 0,
             votes: VoteCounts::default(),
+            calibration: self.human.as_ref().map(|(_, labels)| {
+                Calibration::new(labels.clone(), self.method.labels(), job.model.as_deref().unwrap_or_default())
+            }),
             accounts: accounts.clone(),
             progress: job.progress.clone(),
         };
@@ -646,7 +668,7 @@ impl Judge {
             return Err(StageError::Failed(message));
         }
         result?;
-        let JudgementSink { writer, failures, mut tally, of_row, valid, votes, .. } = sink;
+        let JudgementSink { writer, failures, mut tally, of_row, valid, votes, calibration, .. } = sink;
         if failures.count > allowed {
             return Err(failures.error(allowed, all));
         }
@@ -658,6 +680,9 @@ impl Judge {
         let mut notes = Vec::new();
         tally.finish(&mut summary, &mut notes);
         votes.finish(&self.judges, &mut summary, &mut notes);
+        if let Some(calibration) = calibration {
+            calibration.finish(&mut summary, &mut notes);
+        }
         summary.values.insert("coverage".to_owned(), coverage(valid, all));
         if failures.count > 0 {
             notes.push(format!("{} of {all} rows failed: {}", failures.count, failures.describe()));
@@ -772,6 +797,12 @@ impl Stage for Judge {
         if self.samples != 1 {
             fingerprint.setting("samples", self.samples);
         }
+        if let Some((name, _)) = &self.human {
+            let path = facts.workspace.path(name);
+            let digest = (facts.digest_file)(&path)
+                .map_err(|error| StageError::failed(format!("failed to read {name}: {error}")))?;
+            fingerprint.files.insert("human".to_owned(), digest);
+        }
         for (part, grader) in PARTS.iter().zip(&self.judges) {
             add_model(&mut fingerprint, part, facts, &grader.model, &grader.options);
         }
@@ -796,10 +827,19 @@ impl Stage for Judge {
         if value == "coverage" {
             return Some(Unit::Rate);
         }
+        if self.human.is_some() && HUMAN_VALUES.contains(&value) {
+            return Some(Unit::Rate);
+        }
         self.method.values().into_iter().find(|(name, _)| name == value).map(|(_, unit)| unit)
     }
 
+    fn file(&self, label: &str) -> Option<String> {
+        self.human.as_ref().filter(|_| label == "human").map(|(name, _)| name.clone())
+    }
+
     fn values(&self) -> Vec<String> {
-        self.method.values().into_iter().map(|(name, _)| name).chain(["coverage".to_owned()]).collect()
+        let of_people = HUMAN_VALUES.iter().filter(|_| self.human.is_some()).map(|name| (*name).to_owned());
+        let own = self.method.values().into_iter().map(|(name, _)| name);
+        own.chain(of_people).chain(["coverage".to_owned()]).collect()
     }
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Number, Value, json};
 
 use super::bias::Halo;
+use super::human::LabelKind;
 use super::method::{Candidates, Gathered, Method, Question, Reading, Tally, Votes, missing};
 use super::verdict::{Scale, read_rubric};
 use crate::metric::MeanTally;
@@ -218,6 +219,10 @@ impl Method for Rubric {
             "labels",
             "tag",
         ]
+    }
+
+    fn labels(&self) -> LabelKind {
+        LabelKind::Scores { scale: self.scale, criteria: self.names.clone() }
     }
 
     fn settings(&self) -> Map<String, Value> {
