@@ -232,7 +232,7 @@ gates: [duel.tuned.agreement >= 0.8]
 fn a_judge_is_held_against_people() {
     // The judge says win but for rows 0, 3, 6, …; people say win of all but those, and of rows 1, 2, 4, 5.
     let label = |row: usize, rater: &str| {
-        let is_win = row % 3 != 0 && row > 5;
+        let is_win = !row.is_multiple_of(3) && row > 5;
         json!({"row": row, "model": "tuned", "label": if is_win { "win" } else { "tie" }, "rater": rater})
     };
     let mut labels: Vec<Value> = (0..20).map(|row| label(row, "ann")).collect();
