@@ -9,6 +9,7 @@ use candle_nn::ops::softmax_last_dim;
 use rayon::prelude::*;
 use tokenizers::{Tokenizer, TruncationParams};
 
+use super::bias::AddBias;
 use super::{Config, ModelFolder};
 
 /// Tokens that are encoded at once, if not one text has more. Batches go on side by side.
@@ -71,7 +72,12 @@ impl Linear {
     }
 
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        x.matmul(&self.weight)?.broadcast_add(&self.bias)
+        x.matmul(&self.weight)?.apply_op2_no_bwd(&self.bias, &AddBias { activates: false })
+    }
+
+    /// Lets the result through the activation as well.
+    fn activated(&self, x: &Tensor) -> Result<Tensor> {
+        x.matmul(&self.weight)?.apply_op2_no_bwd(&self.bias, &AddBias { activates: true })
     }
 }
 
@@ -125,7 +131,7 @@ impl Layer {
         }
         let attended = self.attention.apply(&Tensor::cat(&attended, 0)?)?;
         let x = self.attention_norm.apply(&(attended + x)?)?;
-        let inner = self.inner.apply(&x)?.gelu_erf()?;
+        let inner = self.inner.activated(&x)?;
         self.norm.apply(&(self.outer.apply(&inner)? + &x)?)
     }
 }

@@ -11,6 +11,8 @@
 mod bert;
 #[cfg(feature = "local")]
 mod bertscore;
+#[cfg(feature = "local")]
+mod bias;
 mod cache;
 #[cfg(feature = "local")]
 mod sentence;

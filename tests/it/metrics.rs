@@ -320,13 +320,45 @@ fn encoders_run_in_process_and_their_weights_count() {
     assert_eq!(vectors, 1);
     assert!(workspace.run(&[]).code(0).ran().is_empty());
     // A tokenizer that does otherwise makes other vectors.
-    let tokenizer =
-        workspace.read("models/minilm/tokenizer.json").replace("\"lowercase\": true", "\"lowercase\": false");
+    let tokenizer = workspace.read("models/minilm/tokenizer.json").replace("\"lowercase\":true", "\"lowercase\":false");
     workspace.write("models/minilm/tokenizer.json", tokenizer);
     assert_eq!(workspace.run(&[]).code(0).ran(), ["found.m"]);
     std::fs::remove_file(folder.join("model.safetensors")).unwrap();
     let stderr = workspace.etalon(&["check"]).code(2).stderr;
     assert!(stderr.contains("models/minilm has no *.safetensors"), "{stderr}");
+}
+
+#[cfg(feature = "local")]
+#[test]
+fn a_vector_depends_on_its_text_alone_and_models_are_found_in_the_hubs_cache() {
+    use etalon::encoder::{Encoder, ModelFolder};
+
+    super::support::set_up("weights");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let encoder = Encoder::load(&ModelFolder::find("target/models/all-MiniLM-L6-v2", root).unwrap(), None).unwrap();
+    let long = "a long text of many words ".repeat(60);
+    let texts = ["short", long.as_str(), "Zoë 東京", "", "short text of several words"];
+    let together = encoder.sentence_vectors(&texts).unwrap();
+    for (text, vector) in texts.iter().zip(&together) {
+        let alone = encoder.sentence_vectors(&[text]).unwrap().remove(0);
+        assert!(alone.iter().zip(vector).all(|(a, b)| (a - b).abs() < 1e-6), "{text}");
+    }
+    let workspace = pairs();
+    let folder = workspace.path("hub/models--org--mini");
+    std::fs::create_dir_all(folder.join("snapshots")).unwrap();
+    std::fs::create_dir_all(folder.join("refs")).unwrap();
+    std::fs::write(folder.join("refs/main"), "0123456789").unwrap();
+    std::os::unix::fs::symlink(root.join("target/models/all-MiniLM-L6-v2"), folder.join("snapshots/0123456789"))
+        .unwrap();
+    let score = |model: &str| {
+        let metric = format!("embedding_similarity:model={model}");
+        let hub = workspace.path("hub");
+        let environment = [("HF_HUB_CACHE", hub.to_str().unwrap())];
+        workspace.etalon_with(&["score", "data/rows.jsonl", "--metric", &metric, "--prediction", "said"], &environment)
+    };
+    assert!(score("org/mini").code(0).stdout.contains("embedding_similarity.baseline"));
+    let stderr = score("org/other").code(2).stderr;
+    assert!(stderr.contains("`hf download org/other` fetches it"), "{stderr}");
 }
 
 #[cfg(not(feature = "local"))]

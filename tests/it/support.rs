@@ -277,6 +277,11 @@ impl Workspace {
         Ran::of(self.command(arguments).output().unwrap())
     }
 
+    #[cfg(feature = "local")]
+    pub fn etalon_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
+        Ran::of(self.command(arguments).envs(environment.iter().copied()).output().unwrap())
+    }
+
     /// Runs `pipelines/p.yaml` and returns its JSON document's run.
     pub fn run(&self, arguments: &[&str]) -> Ran {
         let mut all = vec!["run", "pipelines/p.yaml", "--format", "json"];
