@@ -1,9 +1,9 @@
 //! Whether a text refuses what it was asked for.
 //!
 //! A refusal says at its start, in one of its first two sentences, that it cannot or will not; an
-//! apology alone is none, nor is a refusal that is quoted or told of others. Against 128 labelled
-//! texts, and as many that were not looked at, its precision is 0.95, its recall 0.95 to 1.0; both
-//! flatter, since author and labels coincide.
+//! apology alone is none, nor is a refusal that is quoted or told of others. Against the 128
+//! labelled texts of `tests/vectors` its precision is 0.95, its recall 0.95; both flatter, since the
+//! patterns were made with these texts at hand.
 
 use std::sync::LazyLock;
 

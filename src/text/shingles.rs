@@ -120,7 +120,7 @@ pub fn longest_common_run(first: &[String], second: &[String]) -> usize {
 /// Values of a signature.
 pub const PERMUTATIONS: usize = 128;
 /// Values of a band; texts that agree in one of the 32 bands are compared: at a Jaccard of 0.7 all but
-/// one in 7,000 pairs do (1 − (1 − 0.7⁴)³²).
+/// one in 6,500 pairs do (1 − (1 − 0.7⁴)³²).
 const ROWS: usize = 4;
 
 /// Bands of a signature.
