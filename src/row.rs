@@ -163,6 +163,9 @@ pub struct Judgement {
     /// Comparison: what each order said, for the node's model, in the order they were asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orders: Vec<Option<String>>,
+    /// Comparison of all pairs: which models, by their place among those of the input, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<[u32; 2]>,
     /// The judge's reason, or why there is no verdict.
     pub reason: Option<String>,
     pub sample: u32,

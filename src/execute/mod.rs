@@ -12,12 +12,14 @@
 //! | `run` `forecast` | the two ways through a plan |
 //! | `reason` `why` | why a node is a miss: in words, and down to the line |
 //! | `gates` | verdicts on gates |
+//! | `contrast` | shares of the ceiling; drift of judges |
 //! | `record` | runs as files under `runs/` |
 //! | `rows` | a node's rows with everything that led to them |
 //!
 //! **Invariant:** `plan` and `run` complete a fingerprint by the same function, so what is a hit in
 //! one is a hit in the other.
 
+mod contrast;
 mod forecast;
 mod gates;
 mod reason;
@@ -27,6 +29,7 @@ mod run;
 mod session;
 mod why;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -46,7 +49,7 @@ pub use why::{Difference, Why, why};
 
 use crate::digest::Digest;
 use crate::score::{Estimate, SLICES, Slices};
-use crate::stage::Progress;
+use crate::stage::{Drift, Progress};
 use crate::store::StoreError;
 
 /// What the user asked of a run.
@@ -108,6 +111,10 @@ pub struct NodeRun {
     pub seconds: f64,
     pub key: Option<Digest>,
     pub artifact: Option<Digest>,
+    /// Judges: the digest of everything that decides how it measures. Numbers of different instruments cannot be
+    /// compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instrument: Option<Digest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -149,6 +156,16 @@ impl<'de> Deserialize<'de> for NodeSummary {
     }
 }
 
+/// A node that measured with another instrument than in the run before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeDrift {
+    /// The run before.
+    pub since: String,
+    /// None where nothing was judged by both.
+    #[serde(flatten)]
+    pub drift: Option<Drift>,
+}
+
 /// One execution: what is printed, and what `runs/` keeps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunSummary {
@@ -171,6 +188,9 @@ pub struct RunSummary {
     /// What defines the values of a metric. By stage, metric.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub signatures: IndexMap<String, IndexMap<String, String>>,
+    /// By node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drift: BTreeMap<String, NodeDrift>,
     pub gates: Vec<GateResult>,
 }
 

@@ -10,7 +10,7 @@ use super::session::Session;
 use crate::digest::canonical;
 use crate::plan::Node;
 use crate::row::Row;
-use crate::stage::{BASELINE, COMPLETIONS, ROWS};
+use crate::stage::{BASELINE, CONTESTANTS, ROWS};
 use crate::store::{Change, Fingerprint, Manifest, Store};
 
 /// Returns why a node must run, against the last run that had it.
@@ -79,10 +79,12 @@ pub(super) fn describe(change: &Change, node: &Node, session: &Session) -> Strin
             let model = node.callees.iter().find(|(known, _)| known == part).map_or(part.as_str(), |(_, model)| model);
             format!("{fact} of {model} changed")
         }
-        Change::Input(part, column) if part == COMPLETIONS || part == BASELINE => match column.as_str() {
-            "meta" => format!("latency and usage of {} changed", input(part)),
-            _ => format!("completions of {} changed", input(part)),
-        },
+        Change::Input(part, column) if part == BASELINE || CONTESTANTS.contains(&part.as_str()) => {
+            match column.as_str() {
+                "meta" => format!("latency and usage of {} changed", input(part)),
+                _ => format!("completions of {} changed", input(part)),
+            }
+        }
         Change::Input(part, _) => format!("{} changed", input(part)),
     }
 }

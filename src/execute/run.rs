@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::reason::reason;
 use super::record::{Records, RunId};
 use super::session::Session;
-use super::{Event, ExecuteError, Listener, NodeOutcome, NodeRun, NodeSummary, RunSummary, gates};
+use super::{Event, ExecuteError, Listener, NodeOutcome, NodeRun, NodeSummary, RunSummary, contrast, gates};
 use crate::digest::Digest;
 use crate::score::Summary;
 use crate::stage::{Progress, StageError};
@@ -47,6 +47,9 @@ pub async fn run(session: Arc<Session>, listener: Listener) -> Result<RunSummary
                 let stage = tables.entry(node.stage_name.clone()).or_default();
                 stage.insert(node.column().to_owned(), manifest.summary.tables.clone());
             }
+            if let Some(signature) = judge_signature(&node.stage_name, manifest) {
+                signatures.entry(node.stage_name.clone()).or_default().insert("judge".to_owned(), signature);
+            }
             if !manifest.summary.signatures.is_empty() {
                 signatures.entry(node.stage_name.clone()).or_default().extend(manifest.summary.signatures.clone());
             }
@@ -69,11 +72,32 @@ pub async fn run(session: Arc<Session>, listener: Listener) -> Result<RunSummary
         summary,
         tables,
         signatures,
+        drift: BTreeMap::new(),
         gates: Vec::new(),
     };
+    contrast::add_shares(&session, &scheduler.manifests, &mut summary);
+    summary.drift = contrast::drift(&session, &scheduler.manifests, &summary);
     summary.gates = gates::judge(plan, &summary);
     session.save();
     Ok(summary)
+}
+
+/// Returns what defines the numbers of a judge stage: its judges and the digest of its instrument.
+fn judge_signature(stage: &str, manifest: &Manifest) -> Option<String> {
+    let instrument = manifest.fingerprint.instrument?.to_string();
+    let text = |identity: &serde_json::Map<String, serde_json::Value>, name: &str| {
+        identity.get(name).and_then(serde_json::Value::as_str).map(str::to_owned)
+    };
+    let judges: Vec<String> = manifest
+        .fingerprint
+        .models
+        .values()
+        .map(|identity| text(identity, "model").or(text(identity, "provider")).unwrap_or_default())
+        .collect();
+    let templates: Vec<&str> =
+        manifest.fingerprint.templates.keys().map(String::as_str).filter(|name| name.starts_with("judge/")).collect();
+    let template = if templates.is_empty() { String::new() } else { format!("|prompt:{}", templates.join(",")) };
+    Some(format!("{stage}|judge:{}{template}|instrument:{}", judges.join(","), instrument.get(..12)?))
 }
 
 /// What came of making a node.
@@ -193,6 +217,7 @@ impl<'a> Scheduler<'a> {
                 run.missing = manifest.counts.missing;
                 run.key = Some(manifest.key);
                 run.artifact = Some(manifest.artifact.digest);
+                run.instrument = manifest.fingerprint.instrument;
                 run.notes = manifest.notes.clone();
                 self.finish(index, Some(*manifest), run);
             }
@@ -249,6 +274,7 @@ fn blank(session: &Session, index: usize, outcome: NodeOutcome, reason: String) 
         seconds: 0.0,
         key: None,
         artifact: None,
+        instrument: None,
         error: None,
         notes: Vec::new(),
     }
@@ -410,6 +436,7 @@ async fn make(
         seconds,
         key: Some(key),
         artifact: Some(manifest.artifact.digest),
+        instrument: manifest.fingerprint.instrument,
         notes: manifest.notes.clone(),
         ..blank(session, index, NodeOutcome::Ran, reason)
     };

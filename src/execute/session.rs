@@ -124,6 +124,7 @@ impl Session {
             model: node.model.as_deref(),
             params: &self.plan.spec.params,
             inputs,
+            input_models: &self.input_models(index),
             identities: &identities,
             upstream: self.upstream(index).map(|stage| &**stage),
             limit: self.options.limit,
@@ -159,6 +160,7 @@ impl Session {
             workspace: self.plan.workspace.clone(),
             store: self.store.clone(),
             inputs,
+            input_models: self.input_models(index),
             upstream: self.upstream(index).cloned(),
             accounts,
             progress: progress.clone(),
@@ -189,6 +191,13 @@ impl Session {
             .filter_map(|(_, model)| Some((model, self.desk(model).ok()?.missing_key()?)))
             .map(|(model, message)| format!("model {model}: {message}"))
             .collect()
+    }
+
+    /// Returns the models of what a node reads, by part.
+    fn input_models(&self, index: usize) -> BTreeMap<&'static str, String> {
+        let nodes = &self.plan.nodes;
+        let inputs = nodes[index].inputs.iter();
+        inputs.filter_map(|(part, input)| Some((*part, nodes[*input].model.clone()?))).collect()
     }
 
     /// Returns the stage that a node's `input` names.

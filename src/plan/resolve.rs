@@ -206,7 +206,7 @@ fn fan_out(
             if let Some(root) = root(stages, name) {
                 inputs.extend(by_stage.get(&root).and_then(|models| models.get("_")).map(|index| (ROWS, *index)));
             }
-            for wanted in stage.inputs(model.as_deref()) {
+            for wanted in stage.inputs(model.as_deref(), &of_input) {
                 let column = wanted.model.as_deref().unwrap_or("_");
                 inputs.extend(
                     by_stage

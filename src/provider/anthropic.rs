@@ -83,6 +83,16 @@ fn body(model: &str, request: &Request, out: &mut Vec<u8>) {
     if let Some(most) = fields.remove("max_completion_tokens") {
         fields.entry("max_tokens").or_insert(most);
     }
+    if let Some(format) = fields.remove("response_format") {
+        // The schema stands elsewhere in this API.
+        let schema = format.get("json_schema").and_then(|named| named.get("schema"));
+        if let Some(schema) = schema {
+            let config = serde_json::json!({ "format": { "type": "json_schema", "schema": schema } });
+            fields.entry("output_config").or_insert(Cow::Owned(config));
+        } else {
+            fields.insert("response_format", format);
+        }
+    }
     fields.entry("max_tokens").or_insert_with(|| Cow::Owned(MAX_TOKENS.into()));
     if let Some(system) = system {
         fields.insert("system", Cow::Owned(system));
@@ -165,6 +175,14 @@ mod tests {
                 "stop_sequences": ["x"], "system": "a\n\nc", "temperature": 0, "top_k": 3
             })
         );
+        let schema = json!({"type": "object", "properties": {"reason": {"type": "string"}, "a": {"type": "integer"}}});
+        let format = json!({"type": "json_schema", "json_schema": {"name": "verdict", "schema": schema}});
+        let body_of = body(vec![Message::new("user", "b")], json!({"response_format": format}));
+        assert_eq!(body_of["output_config"], json!({"format": {"type": "json_schema", "schema": schema}}));
+        let written: Vec<&String> =
+            body_of["output_config"]["format"]["schema"]["properties"].as_object().unwrap().keys().collect();
+        assert_eq!(written, ["reason", "a"], "the judge writes its reason first");
+        assert_eq!(body_of.get("response_format"), None);
         let one = body(vec![Message::new("user", "b")], json!({"max_completion_tokens": 7}));
         assert_eq!(one, json!({"max_tokens": 7, "messages": [{"content": "b", "role": "user"}], "model": "m"}));
     }

@@ -141,6 +141,7 @@ pub(super) fn option_fields(options: &Map<String, Value>) -> Fields<'_> {
 pub(super) fn chat_body(model: &str, messages: &[Message], fields: &Fields<'_>, out: &mut Vec<u8>) {
     const MESSAGES: &str = "messages";
     const MODEL: &str = "model";
+    const SCHEMAS: &[&str] = &["response_format", "output_config"];
     let mut names: Vec<&str> = fields.keys().copied().filter(|name| ![MESSAGES, MODEL].contains(name)).collect();
     names.extend([MESSAGES, MODEL]);
     names.sort_unstable();
@@ -151,6 +152,10 @@ pub(super) fn chat_body(model: &str, messages: &[Message], fields: &Fields<'_>, 
         match name {
             MESSAGES => messages_into(messages, out),
             MODEL => canonical_text(model, out),
+            // Servers write the properties of a schema in the order in which it has them.
+            name if SCHEMAS.contains(&name) => {
+                serde_json::to_writer(&mut *out, &fields[name]).expect("JSON serialises to memory")
+            }
             _ => canonical_into(&fields[name], out),
         }
     }

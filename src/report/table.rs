@@ -32,6 +32,11 @@ pub fn closing(plan: &Plan, run: &RunSummary, width: Option<usize>) -> String {
         out.push_str(&failures.join("\n"));
         out.push_str("\n\n");
     }
+    let drifts = drifts(run);
+    if !drifts.is_empty() {
+        out.push_str(&drifts.join("\n"));
+        out.push_str("\n\n");
+    }
     if !run.gates.is_empty() {
         out.push_str(&gates(&run.gates));
         out.push('\n');
@@ -58,6 +63,8 @@ struct Line {
     unit: Unit,
     /// By model, in the order of the columns.
     estimates: Vec<Option<Estimate>>,
+    /// What share of the ceiling it is, with its interval, where that is known; by model.
+    shares: Vec<Option<Estimate>>,
 }
 
 /// Returns the models that have numbers, in the order of the columns.
@@ -183,7 +190,12 @@ fn slices(plan: &Plan, run: &RunSummary, models: &[&str], width: Option<usize>) 
                         models.iter().map(|model| of_model(model)?.get(*value)?.get(metric).copied()).collect();
                     intervals += estimates.iter().flatten().filter(|estimate| estimate.low.is_some()).count();
                     let unit = stage.unit(metric).unwrap_or(Unit::Rate);
-                    lines.push(Line { name: format!("{name}.{metric} · {value}"), unit, estimates });
+                    lines.push(Line {
+                        name: format!("{name}.{metric} · {value}"),
+                        unit,
+                        estimates,
+                        shares: Vec::new(),
+                    });
                 }
             }
             if let Some(mut text) = table(plan, models, &format!("by {column}"), &lines, width) {
@@ -226,6 +238,29 @@ fn failures(run: &RunSummary) -> Vec<String> {
     out
 }
 
+/// Says which judges are not those of the run before, and how they differ.
+fn drifts(run: &RunSummary) -> Vec<String> {
+    let of = |(node, found): (&String, &crate::execute::NodeDrift)| {
+        let since = &found.since;
+        let Some(drift) = &found.drift else {
+            return format!(
+                "{node}: another instrument than in {since}, and nothing that both judged: their numbers cannot be compared. Labels with their texts (`etalon labels`) or `canaries` make a golden set."
+            );
+        };
+        let shift = cell(&drift.shift, Unit::Rate);
+        let verdict = if drift.is_alarm {
+            toned(Tone::Bad, "do not compare its numbers with earlier ones")
+        } else {
+            "no drift shown".to_owned()
+        };
+        format!(
+            "{node}: another instrument than in {since}; on {} of {} it shifts by {shift} of the scale, {} of {} flip (p = {:.3}): {verdict}",
+            drift.compared, drift.basis, drift.flips, drift.compared, drift.p
+        )
+    };
+    run.drift.iter().map(of).collect()
+}
+
 fn lines(plan: &Plan, run: &RunSummary, models: &[&str]) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut stages: Vec<&str> = Vec::new();
@@ -243,16 +278,38 @@ fn lines(plan: &Plan, run: &RunSummary, models: &[&str]) -> Vec<Line> {
         };
         for value in stage.values() {
             let unit = stage.unit(&value).unwrap_or(Unit::Rate);
-            let estimates: Vec<Option<Estimate>> = models
-                .iter()
-                .map(|model| summaries.get(*model).and_then(|summary| summary.values.get(&value)).copied())
-                .collect();
-            // Coverage stands beside every number as what is missing; it has a line where it matters.
-            let is_full = value == "coverage" && estimates.iter().flatten().all(|estimate| estimate.missing == 0);
+            let of = |value: &str| -> Vec<Option<Estimate>> {
+                models
+                    .iter()
+                    .map(|model| {
+                        let own = summaries.get(*model).and_then(|summary| summary.values.get(value));
+                        // A node over all models has their values under their names.
+                        let of_all = || summaries.get("_")?.values.get(&format!("{model}.{value}"));
+                        own.or_else(of_all).copied()
+                    })
+                    .collect()
+            };
+            let mut estimates = of(&value);
+            // What a node over all models says of them together stands in the first column.
+            if let (Some(first), Some(whole)) = (
+                estimates.first_mut().filter(|first| first.is_none()),
+                summaries.get("_").and_then(|all| all.values.get(&value)),
+            ) {
+                *first = Some(*whole);
+            }
+            // Coverage stands beside every number as what is missing; it has a line where it matters. So do bounds.
+            let is_bound = value.ends_with(".worst") || value.ends_with(".best");
+            let is_whole = || {
+                let raw = value.rsplit_once('.').map_or(value.as_str(), |(raw, _)| raw);
+                of(raw).iter().flatten().all(|estimate| estimate.missing == 0)
+            };
+            let is_full = value == "coverage" && estimates.iter().flatten().all(|estimate| estimate.missing == 0)
+                || is_bound && is_whole();
             if estimates.iter().all(Option::is_none) || unit == Unit::Count || is_full {
                 continue;
             }
-            lines.push(Line { name: format!("{name}.{value}"), unit, estimates });
+            let shares = of(&format!("{value}.of_ceiling"));
+            lines.push(Line { name: format!("{name}.{value}"), unit, estimates, shares });
         }
     }
     lines
@@ -287,6 +344,10 @@ pub(super) fn cell(estimate: &Estimate, unit: Unit) -> String {
 
 /// The share of the ceiling, on a scale that starts at 0: scores on 1–5 have it in `overall`.
 fn of_ceiling(line: &Line, candidate: usize, ceiling: usize) -> String {
+    if let Some(Estimate { value: Some(value), low, high, .. }) = line.shares.get(candidate).copied().flatten() {
+        let interval = low.zip(high).map(|(low, high)| format!(" [{:.0}, {:.0}]", 100.0 * low, 100.0 * high));
+        return format!("{:.0} %{}", 100.0 * value, interval.unwrap_or_default());
+    }
     let value = |index: usize| line.estimates[index].and_then(|estimate| estimate.value);
     match (value(candidate), value(ceiling)) {
         (Some(mine), Some(top)) if matches!(line.unit, Unit::Fraction | Unit::Points) && top > 0.0 => {

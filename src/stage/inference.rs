@@ -464,7 +464,7 @@ impl Stage for Inference {
         Some(self.models.clone())
     }
 
-    fn inputs(&self, _model: Option<&str>) -> Vec<Input> {
+    fn inputs(&self, _model: Option<&str>, _of_input: &[String]) -> Vec<Input> {
         Vec::new()
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 
-use super::{BASELINE, COMPLETIONS, ROWS, StageError};
+use super::{BASELINE, COMPLETIONS, CONTESTANTS, ROWS, StageError};
 use crate::row::{Completion, Meta, Row};
 use crate::store::{ArtifactReader, Manifest, Store};
 
@@ -15,16 +15,16 @@ pub(super) struct Joined {
     pub completions: Vec<Completion>,
     /// By sample; empty unless asked for.
     pub meta: Vec<Meta>,
-    /// By sample; empty unless there is a baseline.
-    pub baseline: Vec<Completion>,
+    /// Of the baseline, or of each further model; by sample.
+    pub others: Vec<Vec<Completion>>,
 }
 
-/// Rows of the root dataset with the completions of one or two models.
+/// Rows of the root dataset with the completions of one or more models.
 pub(super) struct Join {
     rows: ArtifactReader<Row>,
     completions: Peekable<ArtifactReader<Completion>>,
     meta: Option<Peekable<ArtifactReader<Meta>>>,
-    baseline: Option<Peekable<ArtifactReader<Completion>>>,
+    others: Vec<Peekable<ArtifactReader<Completion>>>,
     is_done: bool,
 }
 
@@ -38,15 +38,16 @@ impl Join {
             (Some(meta), true) => Some(store.read_artifact(meta)?.peekable()),
             _ => None,
         };
-        let baseline = match inputs.get(BASELINE) {
-            Some(baseline) => Some(store.read_artifact(&baseline.artifact)?.peekable()),
-            None => None,
-        };
+        let others = [BASELINE].into_iter().chain(CONTESTANTS[1..].iter().copied());
+        let others = others
+            .filter_map(|part| inputs.get(part))
+            .map(|other| Ok(store.read_artifact(&other.artifact)?.peekable()))
+            .collect::<Result<_, StageError>>()?;
         Ok(Join {
             rows: store.read_artifact(&input(ROWS)?.artifact)?,
             completions: store.read_artifact(&completions.artifact)?.peekable(),
             meta,
-            baseline,
+            others,
             is_done: false,
         })
     }
@@ -55,8 +56,8 @@ impl Join {
         let Some(row) = self.rows.next().transpose()? else {
             // Read to the end, so that the digests are verified.
             self.completions.by_ref().try_for_each(|completion| completion.map(drop))?;
-            if let Some(baseline) = &mut self.baseline {
-                baseline.by_ref().try_for_each(|completion| completion.map(drop))?;
+            for other in &mut self.others {
+                other.by_ref().try_for_each(|completion| completion.map(drop))?;
             }
             return Ok(None);
         };
@@ -65,11 +66,9 @@ impl Join {
             Some(meta) => take(meta, &row.id, |meta| &meta.id)?,
             None => Vec::new(),
         };
-        let baseline = match &mut self.baseline {
-            Some(baseline) => take(baseline, &row.id, |completion| &completion.id)?,
-            None => Vec::new(),
-        };
-        Ok(Some(Joined { row, completions, meta, baseline }))
+        let others = self.others.iter_mut().map(|other| take(other, &row.id, |completion| &completion.id));
+        let others = others.collect::<Result<_, StageError>>()?;
+        Ok(Some(Joined { row, completions, meta, others }))
     }
 }
 

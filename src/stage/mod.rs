@@ -33,6 +33,7 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use desk::{Account, Desk, Mode, Preflight};
@@ -123,6 +124,21 @@ pub const ROWS: &str = "rows";
 pub const COMPLETIONS: &str = "completions";
 /// The part that the completions compared with play.
 pub const BASELINE: &str = "baseline";
+/// The parts that the completions of all models play where each is compared with each.
+pub const CONTESTANTS: &[&str] = &[
+    COMPLETIONS,
+    "completions.2",
+    "completions.3",
+    "completions.4",
+    "completions.5",
+    "completions.6",
+    "completions.7",
+    "completions.8",
+    "completions.9",
+    "completions.10",
+    "completions.11",
+    "completions.12",
+];
 
 /// What a key is made of, beside the settings.
 pub struct Facts<'a> {
@@ -130,6 +146,8 @@ pub struct Facts<'a> {
     pub params: &'a IndexMap<String, Value>,
     /// Upstream results by part.
     pub inputs: &'a BTreeMap<&'static str, Manifest>,
+    /// The models of upstream results, by part.
+    pub input_models: &'a BTreeMap<&'static str, String>,
     /// Identities of models by name.
     pub identities: &'a BTreeMap<String, Map<String, Value>>,
     /// The stage that `input` names.
@@ -149,6 +167,8 @@ pub struct Job {
     pub store: Arc<Store>,
     /// Upstream results by part.
     pub inputs: BTreeMap<&'static str, Manifest>,
+    /// The models of upstream results, by part.
+    pub input_models: BTreeMap<&'static str, String>,
     /// The stage that `input` names.
     pub upstream: Option<Arc<dyn Stage>>,
     /// By model name.
@@ -239,8 +259,9 @@ pub trait Stage: Send + Sync {
         Vec::new()
     }
 
-    /// Returns what a node reads, but for the rows at the root, which the plan adds.
-    fn inputs(&self, model: Option<&str>) -> Vec<Input>;
+    /// Returns what a node reads, but for the rows at the root, which the plan adds; `of_input` are the
+    /// models of its input.
+    fn inputs(&self, model: Option<&str>, of_input: &[String]) -> Vec<Input>;
 
     /// Returns the models that a node calls, by their part in the fingerprint.
     fn callees(&self, model: Option<&str>) -> Vec<(&'static str, String)>;
@@ -265,6 +286,26 @@ pub trait Stage: Send + Sync {
 
     /// Makes a node's rows.
     fn run(self: Arc<Self>, job: Job) -> BoxFuture<'static, Result<Produced, StageError>>;
+
+    /// Returns true if its nodes can be held against each other.
+    fn has_contrasts(&self) -> bool {
+        false
+    }
+
+    /// Returns what a node says beside that of the ceiling, by flat name: `overall.of_ceiling`.
+    fn of_ceiling(
+        &self,
+        _store: &Store,
+        _own: &Manifest,
+        _ceiling: &Manifest,
+    ) -> Result<IndexMap<String, Estimate>, StageError> {
+        Ok(IndexMap::new())
+    }
+
+    /// Returns how a node measures otherwise than before, where the instrument has changed.
+    fn drift(&self, _store: &Store, _before: &Manifest, _now: &Manifest) -> Result<Option<Drift>, StageError> {
+        Ok(None)
+    }
 
     /// Returns how a value of its summary reads; none if there is no such value.
     fn unit(&self, value: &str) -> Option<Unit>;
@@ -295,6 +336,22 @@ pub trait Stage: Send + Sync {
 
     /// Adds to the key of a stage behind it what its prompts depend on.
     fn add_prompt(&self, _fingerprint: &mut Fingerprint, _facts: &Facts<'_>) {}
+}
+
+/// How another judge judges what was judged before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    /// What both judged.
+    pub basis: String,
+    pub compared: u64,
+    /// Verdicts that changed sides: from good (a win, the upper half of the scale) to bad or back.
+    pub flips: u64,
+    /// McNemar's p of the flips.
+    pub p: f64,
+    /// New less old, on 0 to 1, paired.
+    pub shift: Estimate,
+    /// The shift is real, or more than a tenth flipped: old and new numbers cannot be compared.
+    pub is_alarm: bool,
 }
 
 /// A row to be shown with what was asked for it.

@@ -39,6 +39,9 @@ pub struct Fingerprint {
     /// By their part in the node: `model`, `judge`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub models: BTreeMap<String, Map<String, Value>>,
+    /// Judges: the digest of everything that decides how it measures, inputs left out. It follows from the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instrument: Option<Digest>,
     /// By their part in the node (`rows`, `completions`, `baseline`), then by column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, BTreeMap<String, Option<Digest>>>,

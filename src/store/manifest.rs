@@ -108,6 +108,27 @@ impl Store {
         fs::read_to_string(self.sharded("sources", digest, ".txt")).ok()
     }
 
+    /// Keeps what two artifacts say of each other.
+    pub fn keep_contrast(&self, key: &Digest, said: &Value) -> Result<(), StoreError> {
+        let bytes = canonical(said);
+        let mut out = format!("{{\"checksum\":\"{}\",\"contrast\":", Digest::of(&bytes)).into_bytes();
+        out.extend_from_slice(&bytes);
+        out.extend_from_slice(b"}\n");
+        self.publish_bytes(&self.sharded("contrasts", key, ".json"), &out)
+    }
+
+    /// Returns what two artifacts say of each other, where it is whole.
+    pub fn contrast(&self, key: &Digest) -> Option<Value> {
+        #[derive(Deserialize)]
+        struct Kept {
+            checksum: Digest,
+            contrast: Value,
+        }
+        let bytes = fs::read(self.sharded("contrasts", key, ".json")).ok()?;
+        let kept: Kept = serde_json::from_slice(&bytes).ok()?;
+        (Digest::of(&canonical(&kept.contrast)) == kept.checksum).then_some(kept.contrast)
+    }
+
     /// Returns a manifest without looking at its artifacts: for what a node was, not for reuse.
     pub fn recall(&self, key: &Digest) -> Option<Manifest> {
         read(&fs::read(self.manifest_path(key)).ok()?, key).ok()

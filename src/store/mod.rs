@@ -4,6 +4,7 @@
 //! cache/
 //!   artifacts/ab/<digest>.jsonl.zst   rows, addressed by the digest of their uncompressed bytes
 //!   manifests/ab/<key>.json           what a node's key led to: artifacts, counts, summary
+//!   contrasts/ab/<key>.json           what two nodes say of each other: shares of the ceiling
 //!   completions/<model>/*.jsonl       every paid completion, append-only, one writer per file
 //!   locks/  tmp/  memo.json           OS locks, unfinished files, digests of files by their stat
 //! ```

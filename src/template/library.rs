@@ -8,6 +8,7 @@ use crate::problem::Source;
 /// The templates of `templates/judge/`, built in. A workspace file of the same name wins.
 const BUILT_IN: &[(&str, &str)] = &[
     ("judge/rubric.j2", include_str!("../../templates/judge/rubric.j2")),
+    ("judge/reference.j2", include_str!("../../templates/judge/reference.j2")),
     ("judge/classify.j2", include_str!("../../templates/judge/classify.j2")),
     ("judge/pairwise.j2", include_str!("../../templates/judge/pairwise.j2")),
 ];

@@ -11,8 +11,8 @@ const GOLDEN: &[(&str, u64, &str, &str)] = &[
     ("dataset", 1, "rows", "73f963f9fb26dc415b0dfb114fac9769dc465ca5ad9a66e977e0ceb52f050ee4"),
     ("inference", 1, "answers.tuned", "58db932c8f404639658ef2ba489c85f65cc1b02d66184a5769887e7e19bb07df"),
     ("metric", 2, "scores.tuned", "d22cc2393a5a267363e39a7d1ed06a7b92a42a3e4a53500e54cc776cc28a95ed"),
-    ("judge", 2, "quality.tuned", "6729c85cad23b2d1359570b920381310366499746563109af553d5697f55fbc2"),
-    ("judge", 2, "duel.tuned", "0cdb8bc9659df9d0637fd12c6d1a76d3e971be9f51b16b399336655f42037678"),
+    ("judge", 3, "quality.tuned", "6729c85cad23b2d1359570b920381310366499746563109af553d5697f55fbc2"),
+    ("judge", 3, "duel.tuned", "0cdb8bc9659df9d0637fd12c6d1a76d3e971be9f51b16b399336655f42037678"),
 ];
 
 const SPEC: &str = r#"

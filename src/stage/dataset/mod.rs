@@ -700,7 +700,7 @@ impl Stage for Dataset {
         None
     }
 
-    fn inputs(&self, _model: Option<&str>) -> Vec<Input> {
+    fn inputs(&self, _model: Option<&str>, _of_input: &[String]) -> Vec<Input> {
         Vec::new()
     }
 

@@ -7,6 +7,8 @@
 
 use serde_json::{Value, json};
 
+use super::compare::side;
+use crate::row::Judgement;
 use crate::score::{Estimate, Summary};
 use crate::stats::{Comparison, Z95, length_control, length_interval, pearson, sign_test, wilson};
 
@@ -30,22 +32,59 @@ const HALO_ROWS: std::ops::RangeInclusive<usize> = 10..=100_000;
 pub(super) struct Positions {
     /// Rows: with the node's model in the first place; columns: in the second.
     table: [[u64; 3]; 3],
+    /// Rows whose orders agree (of several samples or votes, their share), and rows with both orders.
+    consistent: f64,
+    rows: u64,
+}
+
+/// Returns the outcomes by order of a judgement, or of each of its votes.
+pub(super) fn orders_of(judgement: &Judgement) -> Vec<&[Option<String>]> {
+    if judgement.votes.is_empty() {
+        return vec![judgement.orders.as_slice()];
+    }
+    judgement.votes.iter().map(|vote| vote.orders.as_slice()).collect()
 }
 
 impl Positions {
+    /// Adds the judgements of a row (of a pair), one per sample.
+    pub fn add_row<'a>(&mut self, judgements: impl Iterator<Item = &'a Judgement>) {
+        let mut same = Vec::new();
+        for orders in judgements.flat_map(orders_of) {
+            // The node's model is asked about in the second place first.
+            if let [Some(second), Some(first)] = orders {
+                self.add(side(first), side(second));
+                same.push(side(first) == side(second));
+            }
+        }
+        if !same.is_empty() {
+            self.rows += 1;
+            self.consistent += same.iter().filter(|same| **same).count() as f64 / same.len() as f64;
+        }
+    }
+
     /// Adds a pair: what was said with the node's model in the first and in the second place.
-    pub fn add(&mut self, first: &str, second: &str) {
+    fn add(&mut self, first: &str, second: &str) {
         let place = |outcome: &str| OUTCOMES.iter().position(|known| *known == outcome);
         if let (Some(row), Some(column)) = (place(first), place(second)) {
             self.table[row][column] += 1;
         }
     }
 
-    pub fn finish(&self, summary: &mut Summary, notes: &mut Vec<String>) {
+    /// Writes the report; `all` are the rows that there are.
+    pub fn finish(&self, all: u64, summary: &mut Summary, notes: &mut Vec<String>) {
         let pairs: u64 = self.table.iter().flatten().sum();
         if pairs == 0 {
             return;
         }
+        let interval = wilson(self.consistent, self.rows as f64, Z95);
+        let consistency = Estimate {
+            value: Some(self.consistent / self.rows as f64),
+            low: interval.map(|interval| interval.low),
+            high: interval.map(|interval| interval.high),
+            n: self.rows,
+            missing: all.saturating_sub(self.rows),
+        };
+        summary.values.insert("position_consistency".to_owned(), consistency);
         // Better in the first place than in the second: the place won.
         let cells = || (0..3).flat_map(|row| (0..3).map(move |column| (row, column)));
         let sum = |is_meant: &dyn Fn(usize, usize) -> bool| -> u64 {
@@ -100,21 +139,21 @@ impl Lengths {
         self.comparisons.push(Comparison { outcome, length, baseline_length });
     }
 
+    /// Writes how often the longer one wins, of whichever pairs there are.
+    pub fn finish_longer(&self, summary: &mut Summary) {
+        if let Some(found) = length_control(&self.comparisons) {
+            let (longer, decisive) = found.longer_wins;
+            summary.values.insert("longer_wins".to_owned(), longer_wins(longer, decisive));
+        }
+    }
+
     pub fn finish(&self, seed: u64, summary: &mut Summary, notes: &mut Vec<String>) {
         let Some(found) = length_control(&self.comparisons) else {
             return;
         };
         let n = self.comparisons.len() as u64;
         let (longer, decisive) = found.longer_wins;
-        let share = wilson(longer as f64, decisive as f64, Z95);
-        let longer_wins = Estimate {
-            value: (decisive > 0).then(|| longer as f64 / decisive as f64),
-            low: share.map(|share| share.low),
-            high: share.map(|share| share.high),
-            n: decisive,
-            missing: 0,
-        };
-        summary.values.insert("longer_wins".to_owned(), longer_wins);
+        summary.values.insert("longer_wins".to_owned(), longer_wins(longer, decisive));
         let interval = found
             .fit
             .filter(|_| self.comparisons.len() <= FITTED)
@@ -143,6 +182,17 @@ impl Lengths {
                 ));
             }
         }
+    }
+}
+
+fn longer_wins(longer: u64, decisive: u64) -> Estimate {
+    let share = wilson(longer as f64, decisive as f64, Z95);
+    Estimate {
+        value: (decisive > 0).then(|| longer as f64 / decisive as f64),
+        low: share.map(|share| share.low),
+        high: share.map(|share| share.high),
+        n: decisive,
+        missing: 0,
     }
 }
 

@@ -6,8 +6,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::human::LabelKind;
-use super::method::{Candidates, Gathered, Method, Question, Reading, Tally, Votes, majority, missing};
+use super::labels::LabelKind;
+use super::method::{
+    Candidates, Gathered, Method, Question, Reading, Said, Tally, Votes, add_bounds, majority, missing,
+};
 use super::verdict::read_label;
 use crate::metric::MeanTally;
 use crate::problem::Problem;
@@ -94,6 +96,16 @@ pub(super) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opt
     Some(Box::new(Classify { labels: names, scores: has_scores.then_some(scores) }))
 }
 
+impl Classify {
+    /// Returns the lowest and the highest score; none where all are the same.
+    fn range(&self) -> Option<(f64, f64)> {
+        let scores = self.scores.as_ref()?;
+        let low = scores.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        (low < high).then_some((low, high))
+    }
+}
+
 impl Method for Classify {
     fn default_prompt(&self) -> &'static str {
         "judge/classify.j2"
@@ -105,6 +117,16 @@ impl Method for Classify {
 
     fn labels(&self) -> LabelKind {
         LabelKind::Words(self.labels.clone())
+    }
+
+    fn worth(&self, said: &Said<'_>) -> Option<f64> {
+        let (low, high) = self.range()?;
+        let place = self.labels.iter().position(|label| Some(label.as_str()) == said.verdict)?;
+        Some((self.scores.as_ref()?[place] - low) / (high - low))
+    }
+
+    fn headline(&self) -> Option<(&'static str, (f64, f64))> {
+        self.range().map(|range| ("score", range))
     }
 
     fn settings(&self) -> Map<String, Value> {
@@ -193,10 +215,11 @@ impl Method for Classify {
         }
     }
 
-    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+    fn tally(&self, seed: u64, _contestants: &[String]) -> Box<dyn Tally> {
         Box::new(ClassifyTally {
             labels: self.labels.clone(),
             scores: self.scores.clone(),
+            range: self.range(),
             shares: self.labels.iter().map(|_| MeanTally::share(seed)).collect(),
             score: MeanTally::new(seed),
         })
@@ -207,14 +230,17 @@ impl Method for Classify {
             let is_fraction = scores.iter().all(|score| (0.0..=1.0).contains(score));
             if is_fraction { Unit::Fraction } else { Unit::Scale }
         });
-        let score = range.map(|unit| ("score".to_owned(), unit));
-        score.into_iter().chain(self.labels.iter().map(|label| (format!("share.{label}"), Unit::Rate))).collect()
+        let score = range
+            .into_iter()
+            .flat_map(|unit| ["score", "score.worst", "score.best"].map(|name| (name.to_owned(), unit)));
+        score.chain(self.labels.iter().map(|label| (format!("share.{label}"), Unit::Rate))).collect()
     }
 }
 
 struct ClassifyTally {
     labels: Vec<String>,
     scores: Option<Vec<f64>>,
+    range: Option<(f64, f64)>,
     shares: Vec<MeanTally>,
     score: MeanTally,
 }
@@ -235,12 +261,13 @@ impl Tally for ClassifyTally {
         }
     }
 
-    fn finish(&mut self, summary: &mut Summary, _notes: &mut Vec<String>) {
-        if let Some(scores) = &self.scores {
-            let low = scores.iter().copied().fold(f64::INFINITY, f64::min);
-            let high = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let estimate = if low < high { self.score.estimate_within((low, high)) } else { self.score.estimate() };
+    fn finish(&mut self, summary: &mut Summary, notes: &mut Vec<String>) {
+        if self.scores.is_some() {
+            let estimate = self.range.map_or_else(|| self.score.estimate(), |range| self.score.estimate_within(range));
             summary.values.insert("score".to_owned(), estimate);
+        }
+        if let Some(range) = self.range {
+            add_bounds("score", range, summary, notes);
         }
         for (label, share) in self.labels.iter().zip(&self.shares) {
             summary.values.insert(format!("share.{label}"), share.estimate());

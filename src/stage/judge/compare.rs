@@ -1,4 +1,4 @@
-//! `compare`: which of two responses is better, against a baseline.
+//! `compare`: which of two responses is better, against a baseline or of all pairs of models.
 //!
 //! `order: both` asks twice with the places swapped; `order: random` asks once, placed by a digest of
 //! the row, so that neither the clock nor the order of rows decides. The names of the models are
@@ -9,9 +9,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::bias::{Lengths, Positions};
-use super::human::LabelKind;
-use super::method::{Candidates, Gathered, Method, Question, Reading, Tally, Votes, majority, missing};
+use super::bias::{Lengths, Positions, orders_of};
+use super::labels::LabelKind;
+use super::method::{
+    Candidates, Gathered, Method, Question, Reading, Said, Tally, Votes, add_bounds, majority, missing,
+};
+use super::pairs::PairsTally;
 use super::verdict::{Verdict, read_pair};
 use crate::digest::Digest;
 use crate::metric::MeanTally;
@@ -19,20 +22,25 @@ use crate::problem::Problem;
 use crate::row::{Judgement, VerdictStatus};
 use crate::score::{Estimate, Summary, Unit};
 use crate::spec::{Node, decode};
-use crate::stats::{Z95, wilson};
+use crate::stats::{Z95, sign_test, wilson};
 
 /// Rows from which the win rate's interval is a bootstrap; Wilson below, and at 0 and 1.
 const BOOTSTRAP_FROM: u64 = 30;
 /// Characters of a judge's reply that are kept as its reason.
 const MAX_REASON: usize = 2_000;
 
-/// Compares with a baseline.
+/// Rows below which placing each once at random leaves too much to chance.
+const FEW_RANDOM: u64 = 200;
+
+/// Compares with a baseline, or each model with each.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "compare")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Settings {
     /// The model compared with.
-    baseline: String,
+    baseline: Option<String>,
+    /// Instead of `baseline`: each model is compared with each, and ranked.
+    pairs: Option<PairsOf>,
     /// Which candidate is shown first.
     #[serde(default)]
     order: Order,
@@ -45,6 +53,36 @@ pub(super) struct Settings {
     /// Seed of `order: random`.
     #[serde(default)]
     seed: u64,
+    /// Rows of which the judge is also shown the same response twice: anything but a tie is made up.
+    #[serde(default)]
+    identity_pairs: u64,
+    /// The judge first answers the request itself: better on hard questions, and it favours its own kind.
+    #[serde(default)]
+    answer_first: bool,
+    /// How the built-in template has verdicts written.
+    #[serde(default)]
+    verdict_style: VerdictStyle,
+}
+
+/// Which pairs are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[schemars(rename = "pairs")]
+#[serde(rename_all = "lowercase")]
+enum PairsOf {
+    /// Each model with each.
+    All,
+}
+
+/// How verdicts are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[schemars(rename = "verdict_style")]
+#[serde(rename_all = "lowercase")]
+enum VerdictStyle {
+    /// `VERDICT-<tag>: A`: what a candidate quotes cannot vote.
+    #[default]
+    Tag,
+    /// `[[A]]`, as MT-Bench has it.
+    Bracket,
 }
 
 fn three() -> u8 {
@@ -78,7 +116,11 @@ enum TieRule {
 }
 
 struct Compare {
-    baseline: String,
+    /// None: all pairs.
+    baseline: Option<String>,
+    identity_pairs: u64,
+    answer_first: bool,
+    verdict_style: VerdictStyle,
     order: Order,
     tie_rule: TieRule,
     verdicts: u8,
@@ -99,8 +141,20 @@ pub(super) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opt
                 );
                 return None;
             }
+            if settings.baseline.is_some() == settings.pairs.is_some() {
+                let message = format!("{what}: `compare` needs either `baseline` or `pairs: all`");
+                problems.push(
+                    Problem::error("missing-field", message)
+                        .at(&node.place)
+                        .help("compare: { baseline: base }, or { pairs: all } for a ranking"),
+                );
+                return None;
+            }
             Some(Box::new(Compare {
                 baseline: settings.baseline,
+                identity_pairs: settings.identity_pairs,
+                answer_first: settings.answer_first,
+                verdict_style: settings.verdict_style,
                 order: settings.order,
                 tie_rule: settings.tie_rule,
                 verdicts: settings.verdicts,
@@ -120,11 +174,15 @@ impl Compare {
     }
 
     /// Returns for each order whether the node's model stands first.
-    fn orders(&self, id: &str) -> Vec<bool> {
+    fn orders(&self, candidates: &Candidates<'_>) -> Vec<bool> {
         match self.order {
             Order::Both => vec![false, true],
             Order::Random => {
-                let digest = Digest::of_json("etalon.order", &json!([self.seed, id]));
+                let row = match candidates.pair {
+                    Some(pair) => json!([self.seed, candidates.id, pair]),
+                    None => json!([self.seed, candidates.id]),
+                };
+                let digest = Digest::of_json("etalon.order", &row);
                 vec![digest.seed().is_multiple_of(2)]
             }
         }
@@ -165,7 +223,7 @@ fn verdict_of(points: f64) -> &'static str {
 }
 
 /// An outcome without how strongly.
-fn side(outcome: &str) -> &str {
+pub(super) fn side(outcome: &str) -> &str {
     outcome.trim_end_matches('+')
 }
 
@@ -175,11 +233,31 @@ impl Method for Compare {
     }
 
     fn variables(&self) -> &'static [&'static str] {
-        &["row", "params", "a", "b", "prompt", "reference", "tag", "ties", "verdicts"]
+        &["row", "params", "a", "b", "prompt", "reference", "tag", "ties", "verdicts", "answer_first", "verdict_style"]
     }
 
     fn baseline(&self) -> Option<&str> {
-        Some(&self.baseline)
+        self.baseline.as_deref()
+    }
+
+    fn is_all_pairs(&self) -> bool {
+        self.baseline.is_none()
+    }
+
+    fn identity_pairs(&self) -> u64 {
+        self.identity_pairs
+    }
+
+    fn binds_tag(&self) -> bool {
+        self.verdict_style == VerdictStyle::Tag
+    }
+
+    fn worth(&self, said: &Said<'_>) -> Option<f64> {
+        said.verdict.map(points)
+    }
+
+    fn headline(&self) -> Option<(&'static str, (f64, f64))> {
+        self.baseline.as_ref().map(|_| ("win_rate", (0.0, 1.0)))
     }
 
     fn labels(&self) -> LabelKind {
@@ -195,6 +273,18 @@ impl Method for Compare {
         }
         if self.tie_rule != TieRule::Mtbench {
             settings.insert("compare.tie_rule".to_owned(), format!("{:?}", self.tie_rule).to_lowercase().into());
+        }
+        if self.is_all_pairs() {
+            settings.insert("compare.pairs".to_owned(), "all".into());
+        }
+        if self.identity_pairs > 0 {
+            settings.insert("compare.identity_pairs".to_owned(), self.identity_pairs.into());
+        }
+        if self.answer_first {
+            settings.insert("compare.answer_first".to_owned(), true.into());
+        }
+        if self.verdict_style == VerdictStyle::Bracket {
+            settings.insert("compare.verdict_style".to_owned(), "bracket".into());
         }
         if self.verdicts != 3 {
             settings.insert("compare.verdicts".to_owned(), self.verdicts.into());
@@ -217,7 +307,7 @@ impl Method for Compare {
 
     fn questions(&self, candidates: &Candidates<'_>) -> Vec<Question> {
         let baseline = candidates.baseline.unwrap_or_default();
-        self.orders(candidates.id)
+        self.orders(candidates)
             .into_iter()
             .enumerate()
             .map(|(number, is_first)| {
@@ -230,6 +320,8 @@ impl Method for Compare {
                         ("b", TemplateValue::from(b)),
                         ("ties", TemplateValue::from(self.allow_tie())),
                         ("verdicts", TemplateValue::from(self.verdicts)),
+                        ("answer_first", TemplateValue::from(self.answer_first)),
+                        ("verdict_style", TemplateValue::from(if self.binds_tag() { "tag" } else { "bracket" })),
                     ],
                 }
             })
@@ -277,7 +369,7 @@ impl Method for Compare {
     }
 
     fn judgement(&self, candidates: &Candidates<'_>, readings: &[Reading]) -> Judgement {
-        let orders = self.orders(candidates.id);
+        let orders = self.orders(candidates);
         let said: Vec<Option<&'static str>> = readings
             .iter()
             .zip(&orders)
@@ -328,25 +420,37 @@ impl Method for Compare {
         });
     }
 
-    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+    fn tally(&self, seed: u64, contestants: &[String]) -> Box<dyn Tally> {
+        if self.is_all_pairs() {
+            return Box::new(PairsTally::new(contestants, seed, points));
+        }
         Box::new(CompareTally {
             seed,
             counts_strong: self.verdicts == 5,
+            is_random: self.order == Order::Random,
             points: MeanTally::new(seed),
             ..CompareTally::default()
         })
     }
 
     fn values(&self) -> Vec<(String, Unit)> {
-        let mut values = vec![("win_rate".to_owned(), Unit::Rate), ("decisive_win_rate".to_owned(), Unit::Rate)];
-        if self.order == Order::Both {
-            values.push(("position_consistency".to_owned(), Unit::Rate));
-            values.push(("primacy".to_owned(), Unit::Rate));
+        let rates = |names: &[&str]| -> Vec<(String, Unit)> {
+            names.iter().map(|name| ((*name).to_owned(), Unit::Rate)).collect()
+        };
+        let positions = if self.order == Order::Both { &["position_consistency", "primacy"][..] } else { &[] };
+        if self.is_all_pairs() {
+            let mut values = rates(&["win_rate"]);
+            values.push(("elo".to_owned(), Unit::Amount));
+            values.extend(rates(positions));
+            values.extend(rates(&["longer_wins"]));
+            return values;
         }
+        let mut values = rates(&["win_rate", "win_rate.worst", "win_rate.best", "decisive_win_rate", "net", "sign_p"]);
+        values.extend(rates(positions));
         if self.verdicts == 5 {
-            values.push(("strong".to_owned(), Unit::Rate));
+            values.extend(rates(&["strong"]));
         }
-        values.extend(["longer_wins", "length_controlled_win_rate"].map(|name| (name.to_owned(), Unit::Rate)));
+        values.extend(rates(&["longer_wins", "length_controlled_win_rate"]));
         values.extend(["wins", "losses", "ties"].map(|name| (name.to_owned(), Unit::Count)));
         values
     }
@@ -361,9 +465,7 @@ struct CompareTally {
     ties: f64,
     n: u64,
     missing: u64,
-    /// Rows whose two orders agree, rows with two valid orders.
-    consistent: f64,
-    swapped: u64,
+    is_random: bool,
     /// Verdicts "by far", and all of those that could say so.
     counts_strong: bool,
     strong: u64,
@@ -372,38 +474,17 @@ struct CompareTally {
     lengths: Lengths,
 }
 
-/// Returns the outcomes by order of a judgement, or of each of its votes.
-fn pairs_of(judgement: &Judgement) -> Vec<&[Option<String>]> {
-    if judgement.votes.is_empty() {
-        return vec![judgement.orders.as_slice()];
-    }
-    judgement.votes.iter().map(|vote| vote.orders.as_slice()).collect()
-}
-
 impl Tally for CompareTally {
     fn add(&mut self, row: &[Gathered<'_>]) {
         let judgements: Vec<&Judgement> = row.iter().map(|gathered| gathered.judgement).collect();
-        for orders in judgements.iter().flat_map(|judgement| pairs_of(judgement)) {
-            // The node's model is asked about in the second place first.
-            if let [Some(second), Some(first)] = orders {
-                self.positions.add(side(first), side(second));
+        self.positions.add_row(judgements.iter().copied());
+        for orders in judgements.iter().flat_map(|judgement| orders_of(judgement)) {
+            if let [Some(first), Some(second)] = orders {
                 self.strong += [first, second].iter().filter(|outcome| outcome.ends_with('+')).count() as u64;
                 self.asked += 2;
             }
         }
         // Samples of a row are averaged first: n counts rows.
-        let pairs: Vec<bool> = judgements
-            .iter()
-            .flat_map(|judgement| pairs_of(judgement))
-            .filter_map(|orders| match orders {
-                [Some(first), Some(second)] => Some(side(first) == side(second)),
-                _ => None,
-            })
-            .collect();
-        if !pairs.is_empty() {
-            self.swapped += 1;
-            self.consistent += pairs.iter().filter(|same| **same).count() as f64 / pairs.len() as f64;
-        }
         let verdicts: Vec<f64> =
             judgements.iter().filter_map(|judgement| judgement.verdict.as_deref().map(points)).collect();
         if verdicts.is_empty() {
@@ -447,18 +528,27 @@ impl Tally for CompareTally {
         summary.values.insert("win_rate".to_owned(), win_rate);
         let decided = self.wins + self.losses;
         summary.values.insert("decisive_win_rate".to_owned(), proportion(self.wins, decided, decided.round() as u64));
-        if self.swapped > 0 {
-            let consistency = Estimate {
-                missing: n + missing - self.swapped,
-                ..proportion(self.consistent, self.swapped as f64, self.swapped)
-            };
-            summary.values.insert("position_consistency".to_owned(), consistency);
+        add_bounds("win_rate", (0.0, 1.0), summary, notes);
+        let net = |rate: Option<f64>| rate.map(|rate| 2.0 * rate - 1.0);
+        let Estimate { value, low, high, .. } = summary.values["win_rate"];
+        let net = Estimate { value: net(value), low: net(low), high: net(high), n, missing };
+        summary.values.insert("net".to_owned(), net);
+        // Ties say nothing of the sign.
+        let (wins, losses) = (self.wins.round() as u64, self.losses.round() as u64);
+        let sign_p = (n > 0).then(|| sign_test(wins, wins + losses));
+        summary
+            .values
+            .insert("sign_p".to_owned(), Estimate { value: sign_p, low: None, high: None, n: wins + losses, missing });
+        if self.is_random && n < FEW_RANDOM && n > 0 {
+            notes.push(format!(
+                "position: {n} rows were each placed once at random; below {FEW_RANDOM} chance decides too much: `order: both`"
+            ));
         }
         if self.asked > 0 && self.counts_strong {
-            let share = proportion(self.strong as f64, self.asked as f64, self.swapped);
+            let share = proportion(self.strong as f64, self.asked as f64, self.asked / 2);
             summary.values.insert("strong".to_owned(), share);
         }
-        self.positions.finish(summary, notes);
+        self.positions.finish(n + missing, summary, notes);
         self.lengths.finish(self.seed, summary, notes);
         for (name, value) in [("wins", self.wins), ("losses", self.losses), ("ties", self.ties)] {
             summary.values.insert(name.to_owned(), Estimate { value: Some(value), low: None, high: None, n, missing });

@@ -1,197 +1,159 @@
-//! `human`: what people said of the same completions, and how far the judge agrees with them.
+//! `human`: how far the judge agrees with people, and what its numbers are once that is taken into account.
 //!
-//! A file of labels has the columns `row` (the id), `label`, and, where they tell anything apart, `model`,
-//! `criterion` (of a rubric) and `rater`. Of several raters the majority counts; of scores the mean. The
-//! judge's verdict on a row's first sample is held against it.
+//! Of several raters the majority counts; of scores the mean. The judge's verdict on a row's first sample is
+//! held against it.
 //!
 //! | agreement | verdict |
 //! |---|---|
 //! | its 95 % interval lies at 0.80 or above | CALIBRATED |
-//! | 0.80 or more on 20 rows or more | PROVISIONAL |
+//! | 0.80 or more on 20 labels or more | PROVISIONAL |
 //! | anything else | NOT CALIBRATED |
+//!
+//! From 20 labels on, estimates are corrected: means by what people say beyond the judge (prediction-powered,
+//! Angelopoulos et al. 2023), pass rates by the judge's hits and misses (Rogan & Gladen 1978, interval of Lee et
+//! al. 2025, arXiv 2511.21140).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::method::majority;
-use super::verdict::Scale;
-use crate::dataset::format_of;
-use crate::problem::{Place, Problem, suggest};
+use super::labels::{Label, LabelKind, Labels, Sides};
+use super::method::{Method, Said, majority};
+use crate::digest::Digest;
 use crate::row::Judgement;
 use crate::score::{Estimate, Summary};
-use crate::spec::Workspace;
-use crate::stats::{Z95, agreement, correlation, cross_table, wilson};
+use crate::stats::{JudgedPasses, Z95, agreement, correlation, cross_table, prediction_powered, rogan_gladen, wilson};
 
 /// From which agreement on a judge may stand for people.
 const WANTED: f64 = 0.80;
-/// Rows from which a point estimate counts for anything.
+/// Labels from which a point estimate counts for anything.
 const FEW: u64 = 20;
 /// Disagreements that are listed.
 const LISTED: usize = 20;
-/// Bad lines that are told.
-const TOLD: usize = 10;
-
-/// What labels may be.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum LabelKind {
-    /// One of several words.
-    Words(Vec<String>),
-    /// A score per criterion.
-    Scores { scale: Scale, criteria: Vec<String> },
-}
-
-/// What one rater said.
-#[derive(Clone, Debug, PartialEq)]
-struct Label {
-    rater: String,
-    word: String,
-    score: Option<f64>,
-}
-
-/// Labels of people, by row, criterion (empty where there are none) and model (empty: of any).
-#[derive(Clone, Debug, Default)]
-pub(super) struct Labels {
-    by: BTreeMap<(String, String), Vec<(String, Label)>>,
-}
-
-impl Labels {
-    /// Reads a file of the workspace; every bad line is a problem.
-    pub fn read(
-        workspace: &Workspace,
-        name: &str,
-        kind: &LabelKind,
-        at: &Place,
-        problems: &mut Vec<Problem>,
-    ) -> Option<Labels> {
-        let before = problems.len();
-        let mut wrong = |message: String, help: Option<String>| {
-            if problems.len() < before + TOLD {
-                problems.push(Problem::error("wrong-label", message).at(at).maybe_help(help));
-            }
-        };
-        let Some(format) = format_of(name) else {
-            wrong(format!("{name} has no extension that tells what it is"), Some("labels/duel.jsonl".to_owned()));
-            return None;
-        };
-        let records = match format.open(&workspace.path(name)) {
-            Ok(records) => records,
-            Err(error) => {
-                wrong(format!("failed to read {name}: {error}"), None);
-                return None;
-            }
-        };
-        let mut labels = Labels::default();
-        for record in records {
-            let (line, columns) = match record.and_then(|record| Ok((record.line, record.columns()?))) {
-                Ok(read) => read,
-                Err(bad) => {
-                    wrong(format!("{name}:{}: {}", bad.line, bad.message), None);
-                    continue;
-                }
-            };
-            let text = |column: &str| match columns.get(column) {
-                None | Some(Value::Null) => String::new(),
-                Some(Value::String(text)) => text.trim().to_owned(),
-                Some(other) => other.to_string(),
-            };
-            let (row, word, criterion) = (text("row"), text("label"), text("criterion"));
-            if row.is_empty() {
-                let help = "each line has `row` (the id of the row) and `label`".to_owned();
-                wrong(format!("{name}:{line}: there is no `row`"), Some(help));
-                continue;
-            }
-            let label = match kind {
-                LabelKind::Words(words) => {
-                    let Some(known) = words.iter().find(|known| known.eq_ignore_ascii_case(&word)) else {
-                        let help = suggest(&word, "labels there are", words.iter().map(String::as_str));
-                        wrong(format!("{name}:{line}: there is no label `{word}`"), help);
-                        continue;
-                    };
-                    Label { rater: text("rater"), word: known.clone(), score: None }
-                }
-                LabelKind::Scores { scale, criteria } => {
-                    if !criteria.contains(&criterion) {
-                        let help = suggest(&criterion, "criteria there are", criteria.iter().map(String::as_str));
-                        wrong(format!("{name}:{line}: there is no criterion `{criterion}`"), help);
-                        continue;
-                    }
-                    let score = word.parse().ok().filter(|score: &f64| (scale.low..=scale.high).contains(score));
-                    if score.is_none() {
-                        let message =
-                            format!("{name}:{line}: `{word}` is no score from {} to {}", scale.low, scale.high);
-                        wrong(message, None);
-                        continue;
-                    }
-                    Label { rater: text("rater"), word, score }
-                }
-            };
-            labels.by.entry((row, criterion)).or_default().push((text("model"), label));
-        }
-        (problems.len() == before).then_some(labels)
-    }
-
-    fn of(&self, row: &str, criterion: &str, model: &str) -> Vec<&Label> {
-        let all = self.by.get(&(row.to_owned(), criterion.to_owned())).into_iter().flatten();
-        all.filter(|(of, _)| of.is_empty() || of == model).map(|(_, label)| label).collect()
-    }
-}
+/// Share of one label from which kappa says little.
+const SKEWED: f64 = 0.8;
+/// Specificity and sensitivity below whose sum a correction is noise.
+const SKILL: f64 = 1.1;
+const ALPHA: f64 = 0.05;
 
 /// Holds a judge's verdicts against labels.
 pub(super) struct Calibration {
     labels: Labels,
     kind: LabelKind,
-    model: String,
+    /// Of the node, as people call it.
+    name: String,
     /// Judge's and people's words.
     words: Vec<(String, String)>,
+    /// What judge and people say is worth, 0 to 1, row by row.
+    worths: Vec<(f64, f64)>,
     /// By criterion: people's and the judge's scores.
     scores: BTreeMap<String, Vec<(f64, f64)>>,
+    /// What the judge says of rows now, and of those of them that have no label: by criterion, or under "".
+    all: BTreeMap<String, Vec<f64>>,
+    unlabelled: BTreeMap<String, Vec<f64>>,
     /// Pairs of raters that agree, and all of them.
     raters: (u64, u64),
     disagreements: Vec<(f64, Value)>,
     unjudged: u64,
+    seen: BTreeSet<String>,
+    expected: BTreeSet<String>,
+    /// What the judge said of labelled texts, by row and digest.
+    golden: Vec<(String, Option<f64>)>,
+}
+
+/// A judgement with what it is about.
+pub(super) struct Labelled<'a> {
+    pub judgement: &'a Judgement,
+    pub sides: Sides<'a>,
+    /// Of the texts that were judged.
+    pub texts: Option<Digest>,
+    /// The texts are what the models say now.
+    pub is_current: bool,
 }
 
 impl Calibration {
-    pub fn new(labels: Labels, kind: LabelKind, model: &str) -> Calibration {
+    pub fn new(labels: Labels, kind: LabelKind, name: &str, sides: &[Sides<'_>]) -> Calibration {
+        let expected = sides.iter().flat_map(|sides| labels.rows(*sides)).map(str::to_owned).collect();
         Calibration {
             labels,
             kind,
-            model: model.to_owned(),
+            name: name.to_owned(),
             words: Vec::new(),
+            worths: Vec::new(),
             scores: BTreeMap::new(),
+            all: BTreeMap::new(),
+            unlabelled: BTreeMap::new(),
             raters: (0, 0),
             disagreements: Vec::new(),
             unjudged: 0,
+            seen: BTreeSet::new(),
+            expected,
+            golden: Vec::new(),
         }
     }
 
-    pub fn add(&mut self, judgement: &Judgement) {
+    pub fn add(&mut self, labelled: &Labelled<'_>, method: &dyn Method) {
+        let judgement = labelled.judgement;
         if judgement.sample != 0 {
             return;
         }
+        let is_meant = |label: &Label| match &label.texts {
+            Some(texts) => labelled.texts == Some(texts.digest()),
+            None => labelled.is_current,
+        };
+        let own: Vec<Label> = self.labels.about(&judgement.id, labelled.sides).into_iter().filter(is_meant).collect();
+        let worth = method.worth(&Said::of(judgement)).filter(|_| judgement.status.is_valid());
+        if !own.is_empty() {
+            self.seen.insert(judgement.id.clone());
+            let texts = labelled.texts.map_or_else(String::new, |texts| texts.short());
+            self.golden.push((format!("{} {texts}", judgement.id), worth));
+        }
         match self.kind.clone() {
-            LabelKind::Words(_) => self.add_word(judgement),
+            LabelKind::Words(words) => {
+                self.note_current(labelled, "", worth, !own.is_empty());
+                self.add_word(judgement, &own, &words, worth, method);
+            }
             LabelKind::Scores { criteria, .. } => {
-                criteria.iter().for_each(|criterion| self.add_score(judgement, criterion));
+                for criterion in &criteria {
+                    let of: Vec<&Label> = own.iter().filter(|label| label.criterion == *criterion).collect();
+                    let score = judgement.scores.as_ref().and_then(|scores| scores.get(criterion)?.as_f64());
+                    self.note_current(labelled, criterion, score, !of.is_empty());
+                    self.add_score(judgement, criterion, &of, score);
+                }
             }
         }
     }
 
-    fn add_word(&mut self, judgement: &Judgement) {
-        let own = self.labels.of(&judgement.id, "", &self.model);
-        let words: Vec<String> = own.iter().map(|label| label.word.clone()).collect();
-        if words.is_empty() {
+    fn note_current(&mut self, labelled: &Labelled<'_>, name: &str, value: Option<f64>, is_labelled: bool) {
+        let Some(value) = value.filter(|_| labelled.is_current) else { return };
+        self.all.entry(name.to_owned()).or_default().push(value);
+        if !is_labelled {
+            self.unlabelled.entry(name.to_owned()).or_default().push(value);
+        }
+    }
+
+    fn count_raters(&mut self, own: &[&Label], agree: impl Fn(&Label, &Label) -> bool) {
+        for (a, b) in pairs(own.len()).filter(|(a, b)| own[*a].rater != own[*b].rater) {
+            self.raters.1 += 1;
+            self.raters.0 += u64::from(agree(own[a], own[b]));
+        }
+    }
+
+    fn add_word(
+        &mut self,
+        judgement: &Judgement,
+        own: &[Label],
+        known: &[String],
+        worth: Option<f64>,
+        method: &dyn Method,
+    ) {
+        if own.is_empty() {
             return;
         }
-        let agree = |a: usize, b: usize| words[a] == words[b];
-        let pairs: Vec<bool> =
-            pairs(own.len()).filter(|(a, b)| own[*a].rater != own[*b].rater).map(|(a, b)| agree(a, b)).collect();
-        self.raters.0 += pairs.iter().filter(|same| **same).count() as u64;
-        self.raters.1 += pairs.len() as u64;
+        self.count_raters(&own.iter().collect::<Vec<_>>(), |a, b| a.word == b.word);
         // Torn people say nothing of which is better.
-        let torn = matches!(&self.kind, LabelKind::Words(known) if known.iter().any(|word| word == "tie"));
-        let Some(human) = majority(words.iter().map(String::as_str)).or(torn.then_some("tie")) else {
+        let torn = known.iter().any(|word| word == "tie").then_some("tie");
+        let Some(human) = majority(own.iter().map(|label| label.word.as_str())).or(torn) else {
             return;
         };
         let Some(verdict) = judgement.verdict.as_deref() else {
@@ -203,38 +165,48 @@ impl Calibration {
             "half_loss" => "loss",
             other => other,
         };
+        let of_people = method.worth(&Said { scores: None, verdict: Some(human) });
+        if let (Some(worth), Some(of_people)) = (worth, of_people) {
+            self.worths.push((worth, of_people));
+        }
         if said != human {
-            let row = json!({ "row": judgement.id, "judge": said, "people": human, "reason": judgement.reason });
-            self.disagreements.push((1.0, row));
+            let far = worth.zip(of_people).map_or(1.0, |(a, b)| (a - b).abs());
+            let row = json!({
+                "row": judgement.id, "judge": said, "people": human,
+                "reason": judgement.reason, "reason_of_people": reasons(own.iter()),
+            });
+            self.disagreements.push((far, row));
         }
         self.words.push((said.to_owned(), human.to_owned()));
     }
 
-    fn add_score(&mut self, judgement: &Judgement, criterion: &str) {
-        let own = self.labels.of(&judgement.id, criterion, &self.model);
+    fn add_score(&mut self, judgement: &Judgement, criterion: &str, own: &[&Label], score: Option<f64>) {
         let said: Vec<f64> = own.iter().filter_map(|label| label.score).collect();
         if said.is_empty() {
             return;
         }
-        for (a, b) in pairs(own.len()).filter(|(a, b)| own[*a].rater != own[*b].rater) {
-            self.raters.1 += 1;
-            self.raters.0 += u64::from(own[a].score == own[b].score);
-        }
+        self.count_raters(own, |a, b| a.score == b.score);
         let human = said.iter().sum::<f64>() / said.len() as f64;
-        let Some(score) = judgement.scores.as_ref().and_then(|scores| scores.get(criterion)?.as_f64()) else {
+        let Some(score) = score else {
             self.unjudged += 1;
             return;
         };
         if score.round() != human.round() {
             let row = json!({
-                "row": judgement.id, "criterion": criterion, "judge": score, "people": human, "reason": judgement.reason,
+                "row": judgement.id, "criterion": criterion, "judge": score, "people": human,
+                "reason": judgement.reason, "reason_of_people": reasons(own.iter().copied()),
             });
             self.disagreements.push(((score - human).abs(), row));
         }
         self.scores.entry(criterion.to_owned()).or_default().push((human, score));
     }
 
-    pub fn finish(mut self, summary: &mut Summary, notes: &mut Vec<String>) {
+    /// Returns what the judge said of labelled texts, for drift.
+    pub fn golden(&self) -> impl Iterator<Item = (String, Option<f64>)> {
+        self.golden.iter().cloned()
+    }
+
+    pub fn finish(&mut self, method: &dyn Method, summary: &mut Summary, notes: &mut Vec<String>) {
         let mut table = json!({});
         let (agreed, n) = match &self.kind {
             LabelKind::Words(words) => {
@@ -286,8 +258,15 @@ impl Calibration {
             missing: self.unjudged,
         };
         summary.values.insert("agreement".to_owned(), estimate);
+        let unseen = self.expected.difference(&self.seen).count();
+        if unseen > 0 {
+            notes.push(format!(
+                "calibration: labels of {unseen} of {} rows are not used: these rows are not in this run",
+                self.expected.len()
+            ));
+        }
         let (Some(value), Some(interval)) = (value, interval) else {
-            notes.push(format!("calibration: no label is of a row that {} was judged on", self.model));
+            notes.push(format!("calibration: no label is of a row that {} was judged on", self.name));
             return;
         };
         let verdict = if interval.low >= WANTED {
@@ -301,8 +280,9 @@ impl Calibration {
         table["verdict"] = verdict.into();
         table["agreement_of_raters"] = json!((pairs > 0).then(|| same as f64 / pairs as f64));
         self.disagreements.sort_by(|a, b| b.0.total_cmp(&a.0));
-        table["disagreements"] = self.disagreements.into_iter().take(LISTED).map(|(_, row)| row).collect();
+        table["disagreements"] = self.disagreements.iter().take(LISTED).map(|(_, row)| row.clone()).collect();
         let needed = needed(value);
+        table["labels_needed"] = json!(needed);
         let more = match needed {
             Some(needed) if interval.low < WANTED => format!("; {needed} labels at this rate would show 80 %"),
             _ => String::new(),
@@ -318,7 +298,118 @@ impl Calibration {
             100.0 * interval.low,
             100.0 * interval.high
         ));
+        self.note_skew(&table, notes);
         summary.tables.insert("calibration".to_owned(), table);
+        self.correct(method, summary, notes);
+    }
+
+    /// Where nearly all labels are the same, kappa is low however good the judge.
+    fn note_skew(&self, table: &Value, notes: &mut Vec<String>) {
+        let counts: Vec<Vec<f64>> =
+            serde_json::from_value(table.get("counts").cloned().unwrap_or_default()).unwrap_or_default();
+        let all: f64 = counts.iter().flatten().sum();
+        let most = counts.iter().map(|row| row.iter().sum::<f64>()).fold(0.0, f64::max);
+        if all > 0.0
+            && most / all > SKEWED
+            && let Some(ac1) = table["gwet_ac1"].as_f64()
+        {
+            notes.push(format!(
+                "calibration: {:.0} % of people's labels are the same, so kappa says little; Gwet's AC1 is {ac1:.2}",
+                100.0 * most / all
+            ));
+        }
+    }
+
+    /// Adds estimates that count the judge's errors, beside the raw ones.
+    fn correct(&self, method: &dyn Method, summary: &mut Summary, notes: &mut Vec<String>) {
+        let mut said = Vec::new();
+        let mut why_not = BTreeSet::new();
+        let mut mean = |name: &str, unlabelled: &[f64], pairs: &[(f64, f64)], (low, high): (f64, f64)| {
+            if (pairs.len() as u64) < FEW {
+                why_not.insert(format!("{} labels are fewer than {FEW}", pairs.len()));
+                return;
+            }
+            let Some(found) = prediction_powered(unlabelled, pairs, ALPHA) else {
+                why_not.insert("every row has a label: what people say stands for itself".to_owned());
+                return;
+            };
+            let place = |value: f64| low + (high - low) * value.clamp(0.0, 1.0);
+            let estimate = Estimate {
+                value: Some(place(found.corrected)),
+                low: Some(place(found.interval.low)),
+                high: Some(place(found.interval.high)),
+                n: (unlabelled.len() + pairs.len()) as u64,
+                missing: 0,
+            };
+            said.push((name.to_owned(), estimate));
+        };
+        let of = |map: &BTreeMap<String, Vec<f64>>, name: &str| map.get(name).cloned().unwrap_or_default();
+        match &self.kind {
+            LabelKind::Words(_) => {
+                if let Some((name, range)) = method.headline() {
+                    mean(name, &of(&self.unlabelled, ""), &self.worths, range);
+                }
+            }
+            LabelKind::Scores { scale, criteria } => {
+                let fraction = |score: f64| (score - scale.low) / (scale.high - scale.low);
+                for criterion in criteria {
+                    let pairs: Vec<(f64, f64)> = self
+                        .scores
+                        .get(criterion)
+                        .into_iter()
+                        .flatten()
+                        .map(|(human, judge)| (fraction(*judge), fraction(*human)))
+                        .collect();
+                    if pairs.is_empty() {
+                        continue;
+                    }
+                    let unlabelled: Vec<f64> = of(&self.unlabelled, criterion).into_iter().map(fraction).collect();
+                    mean(criterion, &unlabelled, &pairs, (scale.low, scale.high));
+                }
+            }
+        }
+        // Shares: what passes, or the first of two labels.
+        let two_words = match &self.kind {
+            LabelKind::Words(words) if words.len() == 2 => Some(words[0].clone()),
+            _ => None,
+        };
+        if let Some(first) = two_words {
+            let n = self.all.get("").map_or(self.words.len(), Vec::len) as f64;
+            let share = summary.values.get(&format!("share.{first}")).and_then(|estimate| estimate.value);
+            let pairs: Vec<(bool, bool)> =
+                self.words.iter().map(|(judge, human)| (*judge == first, *human == first)).collect();
+            if let Some(share) = share {
+                corrected_share(&format!("share.{first}"), share, n, &pairs, &mut said, &mut why_not);
+            }
+        }
+        for (criterion, pass_at) in method.pass_marks() {
+            let pairs: Vec<(bool, bool)> = self
+                .scores
+                .get(&criterion)
+                .into_iter()
+                .flatten()
+                .map(|(human, judge)| (*judge >= pass_at, *human >= pass_at))
+                .collect();
+            let all = of(&self.all, &criterion);
+            if pairs.is_empty() || all.is_empty() {
+                continue;
+            }
+            let share = all.iter().filter(|score| **score >= pass_at).count() as f64 / all.len() as f64;
+            let name = format!("{criterion}.pass_rate");
+            corrected_share(&name, share, all.len() as f64, &pairs, &mut said, &mut why_not);
+        }
+        for (name, estimate) in said {
+            if let (Some(value), Some(low), Some(high)) = (estimate.value, estimate.low, estimate.high) {
+                let raw = summary.values.get(&name).and_then(|raw| raw.value);
+                let raw = raw.map_or_else(String::new, |raw| format!(" (raw {raw:.3})"));
+                notes.push(format!("corrected by people's labels: {name} {value:.3} [{low:.3}, {high:.3}]{raw}"));
+            }
+            summary.values.insert(format!("{name}.corrected"), estimate);
+        }
+        if !why_not.is_empty() {
+            let why_not: Vec<String> = why_not.into_iter().collect();
+            notes.push(format!("no corrected estimate: {}", why_not.join("; ")));
+        }
     }
 
     fn kappa(&self, counts: &[Vec<f64>], is_ordinal: bool, summary: &mut Summary, table: &mut Value) {
@@ -337,6 +428,56 @@ impl Calibration {
         table["gwet_ac1"] = json!(found.as_ref().and_then(|found| found.gwet_ac1));
         table["max_kappa"] = json!(found.and_then(|found| found.max_kappa));
     }
+}
+
+/// Corrects a share by what people say of (judge, people) pairs.
+fn corrected_share(
+    name: &str,
+    share: f64,
+    n: f64,
+    pairs: &[(bool, bool)],
+    said: &mut Vec<(String, Estimate)>,
+    why_not: &mut BTreeSet<String>,
+) {
+    if (pairs.len() as u64) < FEW {
+        why_not.insert(format!("{} labels are fewer than {FEW}", pairs.len()));
+        return;
+    }
+    let count = |judge: bool, human: bool| pairs.iter().filter(|pair| **pair == (judge, human)).count() as f64;
+    let (true_fails, true_passes) = (count(false, false) + count(true, false), count(true, true) + count(false, true));
+    let judged = JudgedPasses {
+        passes: share * n,
+        n,
+        true_fails,
+        true_fails_failed: count(false, false),
+        true_passes,
+        true_passes_passed: count(true, true),
+    };
+    let found = rogan_gladen(&judged, ALPHA);
+    let skill = found.as_ref().and_then(|found| Some(found.specificity? + found.sensitivity?));
+    match (found, skill) {
+        (Some(found), Some(skill)) if skill > SKILL => {
+            let estimate = Estimate {
+                value: found.corrected,
+                low: found.interval.map(|interval| interval.low),
+                high: found.interval.map(|interval| interval.high),
+                n: n as u64,
+                missing: 0,
+            };
+            said.push((name.to_owned(), estimate));
+        }
+        (_, None) => {
+            why_not.insert(format!("{name}: people's labels are all passes or all fails"));
+        }
+        _ => {
+            why_not.insert(format!("{name}: the judge hardly tells passes from fails"));
+        }
+    }
+}
+
+fn reasons<'a>(labels: impl Iterator<Item = &'a Label>) -> Option<String> {
+    let said: Vec<&str> = labels.map(|label| label.reason.as_str()).filter(|reason| !reason.is_empty()).collect();
+    (!said.is_empty()).then(|| said.join("\n"))
 }
 
 /// Returns how many labels at a rate of agreement show that it is 80 % or more; none where no number of

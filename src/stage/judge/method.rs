@@ -3,10 +3,10 @@
 use minijinja::Value as TemplateValue;
 use serde_json::{Map, Value};
 
-use super::human::LabelKind;
+use super::labels::LabelKind;
 use crate::problem::Problem;
 use crate::row::{Judgement, VerdictStatus, Vote};
-use crate::score::{Summary, Unit};
+use crate::score::{Estimate, Summary, Unit};
 use crate::spec::Node;
 
 /// What the candidates are.
@@ -15,8 +15,10 @@ pub(super) struct Candidates<'a> {
     /// The node's model.
     pub completion: &'a str,
     pub finish_reason: Option<&'a str>,
-    /// The baseline's completion, for comparisons.
+    /// The other completion, for comparisons.
     pub baseline: Option<&'a str>,
+    /// Of all pairs: which.
+    pub pair: Option<[u32; 2]>,
 }
 
 /// One call: the variables that its prompt gets beside `row`, `params` and `reference`.
@@ -64,6 +66,23 @@ pub(super) fn majority<'a>(said: impl IntoIterator<Item = &'a str>) -> Option<&'
     first.next().is_none().then_some(word)
 }
 
+/// What was said of one completion or pair, by whoever said it.
+#[derive(Clone, Copy)]
+pub(super) struct Said<'a> {
+    pub scores: Option<&'a Map<String, Value>>,
+    pub verdict: Option<&'a str>,
+}
+
+impl Said<'_> {
+    pub fn of(judgement: &Judgement) -> Said<'_> {
+        Said { scores: judgement.scores.as_ref(), verdict: judgement.verdict.as_deref() }
+    }
+
+    pub fn of_vote(vote: &Vote) -> Said<'_> {
+        Said { scores: vote.scores.as_ref(), verdict: vote.verdict.as_deref() }
+    }
+}
+
 /// A reply, read.
 #[derive(Clone, Debug)]
 pub(super) struct Reading {
@@ -86,6 +105,42 @@ pub(super) trait Method: Send + Sync {
     /// Returns the model compared with, if any.
     fn baseline(&self) -> Option<&str> {
         None
+    }
+
+    /// Returns true where each model is compared with each.
+    fn is_all_pairs(&self) -> bool {
+        false
+    }
+
+    /// Returns true where two completions are judged at once.
+    fn is_pair(&self) -> bool {
+        self.is_all_pairs() || self.baseline().is_some()
+    }
+
+    /// Returns of how many rows the same text is shown twice.
+    fn identity_pairs(&self) -> u64 {
+        0
+    }
+
+    /// Returns whether a tag that the prompt shows binds the verdict.
+    fn binds_tag(&self) -> bool {
+        true
+    }
+
+    /// Returns the JSON Schema of the reply to a question; none where the reply is no JSON.
+    fn schema(&self, _question: &Question, _tag: Option<&str>) -> Option<Value> {
+        None
+    }
+
+    /// Returns what was said as a number from 0 (worst) to 1 (best); none where that is undefined.
+    fn worth(&self, said: &Said<'_>) -> Option<f64>;
+
+    /// Returns the value that sums everything up, with what its 0 and 1 stand for.
+    fn headline(&self) -> Option<(&'static str, (f64, f64))>;
+
+    /// Returns the pass marks of criteria.
+    fn pass_marks(&self) -> Vec<(String, f64)> {
+        Vec::new()
     }
 
     /// Returns what people's labels may be.
@@ -116,8 +171,8 @@ pub(super) trait Method: Send + Sync {
     /// Fewer than half of them are not enough.
     fn combine(&self, votes: &Votes<'_>, into: &mut Judgement);
 
-    /// Sums judgements up.
-    fn tally(&self, seed: u64) -> Box<dyn Tally>;
+    /// Sums judgements up; `contestants` are the models that are compared with each other.
+    fn tally(&self, seed: u64, contestants: &[String]) -> Box<dyn Tally>;
 
     /// Returns the values of the summary and how they read.
     fn values(&self) -> Vec<(String, Unit)>;
@@ -129,6 +184,40 @@ pub(super) struct Gathered<'a> {
     pub judgement: &'a Judgement,
     pub length: usize,
     pub baseline_length: usize,
+}
+
+/// Returns what an estimate would be if everything that is missing were worst, and if it were best.
+pub(super) fn bounds(estimate: &Estimate, (low, high): (f64, f64)) -> Option<(Estimate, Estimate)> {
+    let (n, missing) = (estimate.n as f64, estimate.missing as f64);
+    let sum = estimate.value.map_or(0.0, |value| value * n);
+    (n + missing > 0.0).then(|| {
+        let at = |end: f64| Estimate {
+            value: Some((sum + end * missing) / (n + missing)),
+            low: None,
+            high: None,
+            n: estimate.n + estimate.missing,
+            missing: 0,
+        };
+        (at(low), at(high))
+    })
+}
+
+/// Adds the bounds of a value, and says them where something is missing.
+pub(super) fn add_bounds(name: &str, range: (f64, f64), summary: &mut Summary, notes: &mut Vec<String>) {
+    let Some(estimate) = summary.values.get(name).copied() else { return };
+    let Some((worst, best)) = bounds(&estimate, range) else { return };
+    if estimate.missing > 0
+        && estimate.n > 0
+        && let (Some(low), Some(high)) = (worst.value, best.value)
+    {
+        notes.push(format!(
+            "coverage: {} of {} rows have no verdict; whatever they would be, {name} lies between {low:.3} and {high:.3}",
+            estimate.missing,
+            estimate.n + estimate.missing
+        ));
+    }
+    summary.values.insert(format!("{name}.worst"), worst);
+    summary.values.insert(format!("{name}.best"), best);
 }
 
 /// Sums up the judgements of rows.
@@ -143,11 +232,21 @@ pub(super) trait Tally: Send {
 /// Parses a method's settings.
 pub(super) type Parse = fn(&Node, &str, &mut Vec<Problem>) -> Option<Box<dyn Method>>;
 
+/// Returns a judgement of a row without a verdict.
+pub(super) fn missing_of(id: &str) -> Judgement {
+    missing(
+        &Candidates { id, completion: "", finish_reason: None, baseline: None, pair: None },
+        VerdictStatus::Missing,
+        None,
+    )
+}
+
 /// Returns a judgement without a verdict.
 pub(super) fn missing(candidates: &Candidates<'_>, status: VerdictStatus, reason: Option<String>) -> Judgement {
     Judgement {
         id: candidates.id.to_owned(),
         orders: Vec::new(),
+        pair: None,
         reason,
         sample: 0,
         scores: None,

@@ -6,6 +6,16 @@
 //!             → judgement → tally
 //! ```
 //!
+//! | file | holds |
+//! |---|---|
+//! | `rubric` `compare` `classify` | the methods; `pairs` sums up all pairs |
+//! | `verdict` | what a reply says |
+//! | `work` | asking: prompts, retries, votes |
+//! | `produce` | rows, labelled texts and canaries through the work, into rows and a summary |
+//! | `bias` `panel` `canary` `lineage` | what is known to sway judges, measured |
+//! | `labels` `human` | people's labels, and the judge held against them |
+//! | `contrast` | shares of the ceiling; drift |
+//!
 //! The tag is the first eight hex digits of the digest of the request without it: the same on every
 //! run, unknown to a candidate. Raw replies are in the completion log, so that reading them anew
 //! costs nothing. **Invariant:** what cannot be read is missing, never a score.
@@ -14,53 +24,59 @@
 //! template, an example and its tests.
 
 mod bias;
+mod canary;
 mod classify;
 mod compare;
+mod contrast;
 mod human;
+mod labels;
+mod lineage;
 mod method;
+mod pairs;
+mod panel;
+mod produce;
 mod rubric;
+mod truncate;
 pub mod verdict;
+mod work;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
-use minijinja::Value as TemplateValue;
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use human::{Calibration, Labels};
-use method::{Candidates, Gathered, Method, Parse, Question, Reading, Tally, Votes, missing};
+use labels::{LabelKind, Labels};
+use lineage::Lineage;
+use method::{Method, Parse};
+use panel::Kin;
+use truncate::Truncate;
+use verdict::Scale;
+use work::JSON_SCHEMA;
 
-use super::desk::Outcome;
-use super::drive::{Sink, drive};
-use super::inference::{check_model, check_options, sample_id};
-use super::join::{Join, Joined};
+use super::inference::{check_model, check_options};
 use super::prompt::{
-    Conversation, CountOrShare, Failures, MaxFailures, MessageSetting, Prompt, Variables, add_completions, add_model,
-    max_failures, merge_options, params_value,
+    Conversation, CountOrShare, MaxFailures, MessageSetting, Prompt, add_completions, add_model, max_failures,
+    merge_options,
 };
-use super::{
-    Account, BASELINE, COMPLETIONS, Facts, Input, Job, Produced, Progress, Scope, Shown, Stage, StageError, coverage,
-    seed_of,
-};
-use crate::digest::Digest;
+use super::{BASELINE, COMPLETIONS, CONTESTANTS, Drift, Facts, Input, Job, Produced, Scope, Stage, StageError};
 use crate::problem::{Place, Problem, suggest};
-use crate::provider::{Message, Request};
-use crate::row::{Completion, Judgement, Status, VerdictStatus, Vote};
-use crate::score::{Summary, Unit};
+use crate::score::{Estimate, Unit};
 use crate::spec::{StageSpec, decode};
-use crate::store::{ArtifactWriter, Counts, Fingerprint};
-use crate::template::Attrs;
+use crate::store::{Fingerprint, Manifest, Store};
 
 /// Bumped with the rules of reading verdicts, too.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 const REFERENCE_VARIABLES: &[&str] = &["row", "params"];
 
 /// The methods there are, by the field that holds their settings.
 const METHODS: &[(&str, Parse)] =
     &[("rubric", rubric::parse), ("compare", compare::parse), ("classify", classify::parse)];
+
+/// Rows that canaries are made of where nothing else is said.
+const CANARY_ROWS: u64 = 5;
 
 /// Values that there are where people have labelled, too.
 const HUMAN_VALUES: &[&str] = &["agreement", "kappa"];
@@ -92,9 +108,16 @@ pub(super) struct Settings {
     messages: Option<Vec<MessageSetting>>,
     /// What a good answer says, shown to the judge: `"{{ row.gold }}"`.
     reference: Option<String>,
-    /// File of people's labels (JSON lines or CSV with `row`, `label` and, where needed, `model`, `criterion`,
-    /// `rater`): the judge is held against them.
+    /// File of people's labels (JSON lines or CSV with `row`, `label` and, where needed, `model`, `pair`,
+    /// `criterion`, `rater`; `completion` and `baseline` hold the texts that were labelled): the judge is held
+    /// against them. `etalon labels` makes one.
     human: Option<String>,
+    /// Rows of which the judge is also shown answers whose worth is known (nothing, a refusal, an order to give
+    /// the best score, the answer to another prompt, the reference, the answer twice); `true` means 5.
+    #[schemars(with = "Option<CanariesShape>")]
+    canaries: Option<Value>,
+    /// Cuts candidates that are longer, with a mark; both sides alike.
+    truncate_candidates: Option<Truncate>,
     /// Grades each completion by criteria.
     #[serde(rename = "rubric")]
     #[schemars(with = "Option<rubric::Settings>")]
@@ -110,7 +133,8 @@ pub(super) struct Settings {
     /// Sent with every call, over those of the model; `null` removes one.
     #[serde(default)]
     options: Map<String, Value>,
-    /// Sent as the option of that name.
+    /// Sent as the option of that name. `json_schema`, for a rubric, stands for the schema of its scores: servers
+    /// that know it let the judge write nothing else.
     response_format: Option<Value>,
     /// How often an unreadable verdict is asked for again.
     #[serde(default = "one")]
@@ -126,6 +150,15 @@ pub(super) struct Settings {
     _description: Option<String>,
 }
 
+/// The shape of `canaries`.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes what `parse` reads")]
+enum CanariesShape {
+    Wanted(bool),
+    Rows(u64),
+}
+
 fn one() -> u32 {
     1
 }
@@ -135,6 +168,12 @@ struct Judge {
     input_place: Place,
     place: Place,
     baseline_place: Place,
+    samples_place: Place,
+    lineage: Lineage,
+    /// Names of the models that the spec has.
+    model_names: Vec<String>,
+    canaries: u64,
+    truncate: Option<Truncate>,
     /// The judges, with their places and the options that are sent to them.
     judges: Vec<Grader>,
     samples: u32,
@@ -237,6 +276,44 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
             }
         }
     });
+    let canaries = match &settings.canaries {
+        None | Some(Value::Bool(false)) => 0,
+        Some(Value::Bool(true)) => CANARY_ROWS,
+        Some(other) => other.as_u64().unwrap_or_else(|| {
+            problems.push(
+                Problem::error("wrong-type", format!("{what}: `canaries` is a number of rows, or true"))
+                    .at(&place("canaries"))
+                    .help("canaries: 5"),
+            );
+            0
+        }),
+    };
+    if canaries > 0 && method.headline().is_none() {
+        let (message, help) = if method.is_all_pairs() {
+            ("needs a `baseline`", "put the canaries into a stage that compares with a baseline, by the same judge")
+        } else {
+            ("needs labels that carry scores", "labels: { correct: 1, partly: 0.5, wrong: 0 }")
+        };
+        problems.push(
+            Problem::error("conflict", format!("{what}: `canaries` {message}")).at(&place("canaries")).help(help),
+        );
+    }
+    if settings.truncate_candidates.as_ref().is_some_and(|truncate| truncate.max_chars < 100) {
+        problems.push(
+            Problem::error("wrong-value", format!("{what}: `max_chars` of `truncate_candidates` is at least 100"))
+                .at(&place("truncate_candidates")),
+        );
+    }
+    let wants_schema = settings.response_format.as_ref().is_some_and(|format| format == JSON_SCHEMA);
+    if wants_schema && spec.settings.get("rubric").is_none() {
+        problems.push(
+            Problem::error(
+                "conflict",
+                format!("{what}: `response_format: json_schema` is for a rubric; the verdict here is a line"),
+            )
+            .at(&place("response_format")),
+        );
+    }
     let max_failures = max_failures(&spec.settings, &settings.max_failures, &mut problems);
     let mut stage_options = settings.options;
     if let Some(format) = settings.response_format {
@@ -254,6 +331,11 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
         input_place: place("input"),
         place: spec.place.clone(),
         baseline_place: spec.settings.nearest(&["compare".to_owned(), "baseline".to_owned()]).place.clone(),
+        samples_place: place("samples"),
+        lineage: Lineage::new(scope.models),
+        model_names: scope.models.keys().cloned().collect(),
+        canaries,
+        truncate: settings.truncate_candidates,
         judges: judges.collect(),
         samples: settings.samples,
         human,
@@ -266,440 +348,6 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
     }))
 }
 
-/// What every row's work shares.
-struct Work {
-    judge: Arc<Judge>,
-    /// By judge.
-    accounts: Vec<Arc<Account>>,
-    params: TemplateValue,
-    model: String,
-    row_reads: Attrs,
-    reference_reads: Attrs,
-    /// The stage whose prompts the judge's template shows, and the params that they read.
-    upstream: Option<(Arc<dyn Stage>, indexmap::IndexMap<String, Value>)>,
-}
-
-/// A judgement, the message of a call that failed, and how long what was judged is.
-struct Judged {
-    judgement: Judgement,
-    failure: Option<String>,
-    length: usize,
-    baseline_length: usize,
-}
-
-impl Judged {
-    fn new(judgement: Judgement, failure: Option<String>) -> Judged {
-        Judged { judgement, failure, length: 0, baseline_length: 0 }
-    }
-}
-
-/// Where judgements go, in order.
-struct JudgementSink {
-    writer: ArtifactWriter,
-    failures: Failures,
-    allowed: u64,
-    tally: Box<dyn Tally>,
-    /// The judgements of the row that is being gathered, one per sample.
-    of_row: Vec<Judged>,
-    valid: u64,
-    votes: VoteCounts,
-    calibration: Option<Calibration>,
-    accounts: Vec<Arc<Account>>,
-    progress: Arc<Progress>,
-}
-
-impl Sink<Judged> for JudgementSink {
-    fn take(&mut self, judged: Judged) -> Result<bool, StageError> {
-        if let Some(message) = &judged.failure {
-            self.failures.add(message);
-        }
-        self.progress.count(judged.failure.is_some());
-        let judgement = &judged.judgement;
-        self.valid += u64::from(judgement.status.is_valid());
-        self.votes.add(judgement);
-        if let Some(calibration) = &mut self.calibration {
-            calibration.add(judgement);
-        }
-        self.writer.push(&sample_id(&judgement.id, judgement.sample), judgement)?;
-        if self.of_row.first().is_some_and(|first| first.judgement.id != judgement.id) {
-            self.tally.add(&gathered(&self.of_row));
-            self.of_row.clear();
-        }
-        self.of_row.push(judged);
-        let is_fatal = self.accounts.iter().any(|account| account.fatal().is_some());
-        Ok(self.failures.count <= self.allowed && !is_fatal)
-    }
-}
-
-/// Who is asked: a judge of the panel, for the how many-th time, with the reference.
-struct Asking<'a> {
-    judge: usize,
-    ordinal: u32,
-    reference: Option<&'a TemplateValue>,
-}
-
-fn gathered(of_row: &[Judged]) -> Vec<Gathered<'_>> {
-    of_row
-        .iter()
-        .map(|Judged { judgement, length, baseline_length, .. }| Gathered {
-            judgement,
-            length: *length,
-            baseline_length: *baseline_length,
-        })
-        .collect()
-}
-
-/// How many verdicts each judge of a panel has, so that nobody leaves it unseen.
-#[derive(Default)]
-struct VoteCounts {
-    /// By judge: valid votes, all votes.
-    counts: Vec<[u64; 2]>,
-}
-
-impl VoteCounts {
-    fn add(&mut self, judgement: &Judgement) {
-        for vote in &judgement.votes {
-            let judge = vote.judge as usize;
-            if self.counts.len() <= judge {
-                self.counts.resize(judge + 1, [0; 2]);
-            }
-            self.counts[judge][0] += u64::from(vote.status.is_valid());
-            self.counts[judge][1] += 1;
-        }
-    }
-
-    /// Says what each judge has, in the order of the panel.
-    fn finish(&self, judges: &[Grader], summary: &mut Summary, notes: &mut Vec<String>) {
-        if self.counts.is_empty() {
-            return;
-        }
-        let rows = self
-            .counts
-            .iter()
-            .zip(1..)
-            .map(|([valid, all], judge)| json!({ "judge": judge, "valid": valid, "votes": all }));
-        summary.tables.insert("votes".to_owned(), rows.collect());
-        let said =
-            judges.iter().zip(&self.counts).map(|(judge, [valid, all])| format!("{} {valid}/{all}", judge.model));
-        if self.counts.iter().any(|[valid, all]| valid < all) {
-            notes.push(format!("valid votes: {}", said.collect::<Vec<_>>().join(", ")));
-        }
-    }
-}
-
-/// What came of one question.
-enum Asked {
-    Read(Reading),
-    Failed(String),
-    Unknown,
-}
-
-impl Work {
-    async fn judge(self: Arc<Self>, joined: Arc<Joined>, sample: usize) -> Result<Judged, StageError> {
-        let completion = &joined.completions[sample];
-        let baseline = joined.baseline.get(sample).or(joined.baseline.first());
-        let candidates = Candidates {
-            id: &joined.row.id,
-            completion: completion.text.as_deref().unwrap_or_default(),
-            finish_reason: completion.finish_reason.as_deref(),
-            baseline: baseline.and_then(|baseline| baseline.text.as_deref()),
-        };
-        let mut judged = self.judge_candidates(&joined, completion, baseline, &candidates).await?;
-        judged.judgement.sample = completion.sample;
-        judged.length = candidates.completion.chars().count();
-        judged.baseline_length = candidates.baseline.map_or(0, |text| text.chars().count());
-        Ok(judged)
-    }
-
-    async fn judge_candidates(
-        &self,
-        joined: &Joined,
-        completion: &Completion,
-        baseline: Option<&Completion>,
-        candidates: &Candidates<'_>,
-    ) -> Result<Judged, StageError> {
-        let method = &*self.judge.method;
-        let sides: Vec<Option<Status>> = match method.baseline() {
-            Some(_) => vec![Some(completion.status), baseline.map(|baseline| baseline.status)],
-            None => vec![Some(completion.status)],
-        };
-        let without = |status, reason: &str| Judged::new(missing(candidates, status, Some(reason.to_owned())), None);
-        if sides.iter().any(|side| !matches!(side, Some(Status::Ok | Status::Unknown))) {
-            return Ok(without(VerdictStatus::Missing, "there is no completion to judge"));
-        }
-        if sides.contains(&Some(Status::Unknown)) {
-            let calls = method.calls_per_row() * u64::from(self.judge.samples);
-            self.accounts.iter().for_each(|account| account.expect_calls(calls));
-            return Ok(without(VerdictStatus::Unknown, "not bought yet"));
-        }
-        if let Some(judgement) = method.without_asking(candidates) {
-            return Ok(Judged::new(judgement, None));
-        }
-        let reference = match &self.judge.reference {
-            None => None,
-            Some(prompt) => {
-                let variables = Variables::new(&self.params).with_row(&joined.row, &self.reference_reads).value();
-                Some(prompt.template.evaluate(&variables).map_err(|error| format!("`reference` failed: {error}")))
-            }
-        };
-        let reference = match reference.transpose() {
-            Ok(reference) => reference,
-            Err(message) => {
-                let judgement = missing(candidates, VerdictStatus::Error, Some(message.clone()));
-                return Ok(Judged::new(judgement, Some(message)));
-            }
-        };
-        let questions = method.questions(candidates);
-        let mut votes = Vec::new();
-        let mut failure = None;
-        let mut judgement = None;
-        for judge in 0..self.judge.judges.len() {
-            for ordinal in 0..self.judge.samples {
-                let asking = Asking { judge, ordinal, reference: reference.as_ref() };
-                let (said, failed) = self.vote(joined, completion.sample, candidates, &questions, &asking).await?;
-                failure = failure.or(failed);
-                votes.push(Vote {
-                    judge: judge as u32,
-                    orders: said.orders.clone(),
-                    reason: said.reason.clone(),
-                    sample: ordinal,
-                    scores: said.scores.clone(),
-                    status: said.status,
-                    verdict: said.verdict.clone(),
-                });
-                judgement = Some(said);
-            }
-        }
-        let mut judgement = judgement.unwrap_or_else(|| missing(candidates, VerdictStatus::Missing, None));
-        if votes.len() > 1 {
-            judgement = missing(candidates, VerdictStatus::Missing, None);
-            if votes.iter().any(|vote| vote.status == VerdictStatus::Unknown) {
-                judgement.status = VerdictStatus::Unknown;
-            } else {
-                let panel = Votes { judges: self.judge.judges.len() as u32, votes: &votes };
-                method.combine(&panel, &mut judgement);
-                judgement.votes = votes;
-            }
-        }
-        Ok(Judged::new(judgement, failure))
-    }
-
-    /// Asks one judge everything about a completion, once.
-    async fn vote(
-        &self,
-        joined: &Joined,
-        sample: u32,
-        candidates: &Candidates<'_>,
-        questions: &[Question],
-        asking: &Asking<'_>,
-    ) -> Result<(Judgement, Option<String>), StageError> {
-        let mut readings = Vec::new();
-        for question in questions {
-            match self.ask(joined, sample, question, asking).await? {
-                Asked::Read(reading) => readings.push(reading),
-                Asked::Failed(message) => {
-                    let judgement = missing(candidates, VerdictStatus::Error, Some(message.clone()));
-                    return Ok((judgement, Some(message)));
-                }
-                Asked::Unknown => readings.push(Reading {
-                    status: VerdictStatus::Unknown,
-                    said: Value::Null,
-                    reason: None,
-                    error: "not bought yet".to_owned(),
-                }),
-            }
-        }
-        Ok((self.judge.method.judgement(candidates, &readings), None))
-    }
-
-    /// Asks one question, and once more where the reply cannot be read.
-    async fn ask(
-        &self,
-        joined: &Joined,
-        sample: u32,
-        question: &Question,
-        asking: &Asking<'_>,
-    ) -> Result<Asked, StageError> {
-        let (mut messages, tag) = match self.render(joined, sample, question, asking.reference) {
-            Ok(rendered) => rendered,
-            Err(error) => return Ok(Asked::Failed(format!("the prompt failed: {error}"))),
-        };
-        let mut options = self.judge.judges[asking.judge].options.clone();
-        for attempt in 0.. {
-            let request = Request { messages: messages.clone(), options: options.clone(), sample: asking.ordinal };
-            let reply = match self.accounts[asking.judge].ask(&request).await? {
-                Outcome::Reply(reply, _) => reply,
-                Outcome::Failed(message) => return Ok(Asked::Failed(message)),
-                Outcome::Unknown => return Ok(Asked::Unknown),
-            };
-            let finish_reason = reply.finish_reason.as_deref();
-            let mut reading = self.judge.method.read(question, &reply.text, finish_reason, tag.as_deref());
-            if !reading.status.is_valid() && verdict::is_refusal(finish_reason) {
-                reading.status = VerdictStatus::Refused;
-                reading.error = "the judge refused".to_owned();
-            }
-            if reading.status.is_valid() || attempt >= self.judge.retries {
-                return Ok(Asked::Read(reading));
-            }
-            let contract = self.judge.method.contract(question, tag.as_deref());
-            if reading.status == VerdictStatus::Truncated
-                && let Some(limit) = options.get("max_tokens").and_then(Value::as_u64)
-            {
-                Arc::make_mut(&mut options).insert("max_tokens".to_owned(), (limit * 2).into());
-            }
-            messages.push(Message::new("assistant", reply.text));
-            messages.push(Message::new(
-                "user",
-                format!("Your reply could not be read: {}. Reply with only {contract}.", reading.error),
-            ));
-        }
-        unreachable!("the last attempt returns")
-    }
-
-    fn render(
-        &self,
-        joined: &Joined,
-        sample: u32,
-        question: &Question,
-        reference: Option<&TemplateValue>,
-    ) -> Result<(Vec<Message>, Option<String>), crate::template::TemplateError> {
-        let conversation = &self.judge.conversation;
-        let prompt = self.prompt(joined, sample);
-        let render = |tag: &str| {
-            let mut variables = Variables::new(&self.params)
-                .with("model", self.model.as_str())
-                .with("sample", sample)
-                .with("tag", tag)
-                .with("prompt", prompt.clone())
-                .with("reference", reference.cloned().unwrap_or(TemplateValue::from(())))
-                .with_row(&joined.row, &self.row_reads);
-            for (name, value) in &question.variables {
-                variables = variables.with(name, value.clone());
-            }
-            conversation.render(&variables.value())
-        };
-        let messages = render("")?;
-        if !conversation.reads("tag") {
-            return Ok((messages, None));
-        }
-        let request = serde_json::to_value(&messages).expect("messages are JSON");
-        let tag = Digest::of_json("etalon.tag", &request).short();
-        let messages = render(&tag)?;
-        let is_shown = messages.iter().any(|message| message.text().contains(&tag));
-        Ok((messages, is_shown.then_some(tag)))
-    }
-}
-
-impl Work {
-    /// Returns what the judged model was asked, without its system message.
-    fn prompt(&self, joined: &Joined, sample: u32) -> TemplateValue {
-        let Some((stage, params)) = &self.upstream else {
-            return TemplateValue::from(());
-        };
-        let shown = Shown { model: Some(&self.model), params, row: &joined.row, sample };
-        let messages = stage.asked(&shown).unwrap_or_default();
-        let turns: Vec<&Message> = messages.iter().filter(|message| message.role != "system").collect();
-        match turns.as_slice() {
-            [one] => TemplateValue::from(one.text()),
-            several => several
-                .iter()
-                .map(|turn| format!("{}: {}", turn.role, turn.text()))
-                .collect::<Vec<_>>()
-                .join("\n\n")
-                .into(),
-        }
-    }
-}
-
-impl Judge {
-    async fn produce(self: Arc<Self>, job: Job) -> Result<Produced, StageError> {
-        let account_of = |grader: &Grader| {
-            let account = job.accounts.get(&grader.model).cloned();
-            account.ok_or_else(|| StageError::failed(format!("the judge {} cannot be asked", grader.model)))
-        };
-        let accounts: Vec<Arc<Account>> = self.judges.iter().map(account_of).collect::<Result<_, _>>()?;
-        let all = job.inputs.get(COMPLETIONS).map_or(0, |completions| completions.artifact.rows);
-        job.progress.total.store(all, Ordering::Relaxed);
-        let allowed = self.max_failures.of(all);
-        let work = Arc::new(Work {
-            accounts: accounts.clone(),
-            params: params_value(&job.params),
-            model: job.model.clone().unwrap_or_default(),
-            row_reads: self.conversation.row.clone(),
-            upstream: job
-                .upstream
-                .clone()
-                .filter(|_| self.conversation.reads("prompt"))
-                .map(|stage| (stage, job.params.clone())),
-            reference_reads: self.reference.as_ref().map(|prompt| prompt.template.reads.of("row")).unwrap_or_default(),
-            judge: self.clone(),
-        });
-        let items = Join::open(&job.store, &job.inputs, false)?.flat_map(|joined| match joined {
-            Ok(joined) => {
-                let joined = Arc::new(joined);
-                (0..joined.completions.len()).map(|sample| Ok((joined.clone(), sample))).collect::<Vec<_>>()
-            }
-            Err(error) => vec![Err(error)],
-        });
-        let seed = seed_of("judge", &Value::Object(self.method.settings()));
-        let sink = JudgementSink {
-            writer: job.store.write_artifact()?,
-            failures: Failures::default(),
-            allowed,
-            tally: self.method.tally(seed),
-            of_row: Vec::new(),
-            valid: 0,
-            votes: VoteCounts::default(),
-            calibration: self.human.as_ref().map(|(_, labels)| {
-                Calibration::new(labels.clone(), self.method.labels(), job.model.as_deref().unwrap_or_default())
-            }),
-            accounts: accounts.clone(),
-            progress: job.progress.clone(),
-        };
-        let judge = move |(joined, sample)| -> BoxFuture<'static, _> { Box::pin(work.clone().judge(joined, sample)) };
-        // A row asks one judge after the other, so that the busiest of them decides how many go on at once.
-        let concurrency = accounts.iter().map(|account| account.desk().concurrency()).max().unwrap_or(1);
-        let idle = || accounts.iter().map(|account| account.desk().idle()).max().unwrap_or(0);
-        let (sink, result) = drive(items, judge, concurrency, idle, sink).await;
-        for account in &accounts {
-            account.sync()?;
-        }
-        if let Some(message) = accounts.iter().find_map(|account| account.fatal()) {
-            return Err(StageError::Failed(message));
-        }
-        result?;
-        let JudgementSink { writer, failures, mut tally, of_row, valid, votes, calibration, .. } = sink;
-        if failures.count > allowed {
-            return Err(failures.error(allowed, all));
-        }
-        if !of_row.is_empty() {
-            tally.add(&gathered(&of_row));
-        }
-        let artifact = writer.finish()?;
-        let mut summary = Summary::default();
-        let mut notes = Vec::new();
-        tally.finish(&mut summary, &mut notes);
-        votes.finish(&self.judges, &mut summary, &mut notes);
-        if let Some(calibration) = calibration {
-            calibration.finish(&mut summary, &mut notes);
-        }
-        summary.values.insert("coverage".to_owned(), coverage(valid, all));
-        if failures.count > 0 {
-            notes.push(format!("{} of {all} rows failed: {}", failures.count, failures.describe()));
-        }
-        let counts = Counts {
-            rows: all,
-            failed: failures.count,
-            missing: all - valid,
-            calls: accounts.iter().map(|account| account.calls()).sum(),
-            reused: accounts.iter().map(|account| account.reused()).sum(),
-            cost_usd: accounts.iter().filter_map(|account| account.cost_usd()).reduce(|a, b| a + b),
-            seconds: 0.0,
-        };
-        Ok(Produced { artifact, meta: None, counts, summary, notes })
-    }
-}
-
 impl Stage for Judge {
     fn kind(&self) -> &'static str {
         "judge"
@@ -710,6 +358,9 @@ impl Stage for Judge {
     }
 
     fn models(&self, of_input: &[String]) -> Option<Vec<String>> {
+        if self.method.is_all_pairs() {
+            return None;
+        }
         let baseline = self.method.baseline();
         Some(of_input.iter().filter(|model| Some(model.as_str()) != baseline).cloned().collect())
     }
@@ -750,20 +401,50 @@ impl Stage for Judge {
                 );
             }
         }
-        for grader in self.judges.iter().filter(|grader| of_input.contains(&grader.model) && !self.allow_self) {
-            problems.push(
-                Problem::error("judge-is-contestant", format!("`{}` judges its own completions", grader.model))
-                    .at(&grader.place)
-                    .help(
-                        "take another judge, or say `allow_self: true` and mind that models prefer their own answers",
-                    ),
-            );
+        let limits = 2..=CONTESTANTS.len();
+        if self.method.is_all_pairs() && !limits.contains(&of_input.len()) {
+            let message =
+                format!("all pairs need 2 to {} models, and `{}` has {}", limits.end(), self.input, of_input.len());
+            problems.push(Problem::error("missing-model", message).at(&self.place));
+        }
+        for grader in &self.judges {
+            for model in of_input {
+                for relation in self.lineage.relation(&grader.model, model) {
+                    let problem = match relation.code {
+                        "J-SELF" if self.allow_self => continue,
+                        code @ "J-SELF" => Problem::error(code, relation.message),
+                        code => Problem::warning(code, relation.message),
+                    };
+                    problems.push(problem.at(&grader.place).help(relation.help));
+                }
+            }
         }
     }
 
-    fn inputs(&self, model: Option<&str>) -> Vec<Input> {
+    fn warnings(&self) -> Vec<Problem> {
+        let is_cold = |grader: &&Grader| grader.options.get("temperature").and_then(Value::as_f64) == Some(0.0);
+        let cold = self.judges.iter().find(is_cold).filter(|_| self.samples > 1);
+        cold.map(|grader| {
+            Problem::warning(
+                "cold-samples",
+                format!(
+                    "`{}` is asked {} times at temperature 0: it says nearly the same each time, and each is paid",
+                    grader.model, self.samples
+                ),
+            )
+            .at(&self.samples_place)
+            .help("a temperature above 0, or `samples: 1`")
+        })
+        .into_iter()
+        .collect()
+    }
+
+    fn inputs(&self, model: Option<&str>, of_input: &[String]) -> Vec<Input> {
         let input =
             |part, model: Option<&str>| Input { part, stage: self.input.clone(), model: model.map(str::to_owned) };
+        if self.method.is_all_pairs() {
+            return CONTESTANTS.iter().zip(of_input).map(|(part, model)| input(part, Some(model))).collect();
+        }
         let mut inputs = vec![input(COMPLETIONS, model)];
         inputs.extend(self.method.baseline().map(|baseline| input(BASELINE, Some(baseline))));
         inputs
@@ -785,32 +466,53 @@ impl Stage for Judge {
         if self.retries != 1 {
             fingerprint.setting("retries", self.retries);
         }
+        if let Some(truncate) = &self.truncate {
+            fingerprint.setting("truncate_candidates", serde_json::to_value(truncate).expect("settings serialise"));
+        }
+        if self.samples != 1 {
+            fingerprint.setting("samples", self.samples);
+        }
         self.conversation.add_to(&mut fingerprint, facts);
         if let Some(reference) = &self.reference {
             reference.add_to(&mut fingerprint, facts, "");
+        }
+        for (part, grader) in PARTS.iter().zip(&self.judges) {
+            add_model(&mut fingerprint, part, facts, &grader.model, &grader.options);
+        }
+        // What was measured by another instrument is another number.
+        let instrument = Fingerprint { inputs: Default::default(), ..fingerprint.clone() };
+        fingerprint.instrument = Some(instrument.key());
+        if self.canaries > 0 {
+            fingerprint.setting("canaries", self.canaries);
+        }
+        let kin = self.kin(facts.model);
+        if kin.len() > 1 && kin.iter().any(|kin| *kin != Kin::None) {
+            fingerprint.setting("kin", kin.iter().map(|kin| format!("{kin:?}").to_lowercase()).collect::<Vec<_>>());
+        }
+        if self.method.is_all_pairs() {
+            let models = CONTESTANTS.iter().filter_map(|part| facts.input_models.get(part));
+            fingerprint.setting("contestants", models.cloned().collect::<Vec<_>>());
         }
         if self.conversation.reads("prompt")
             && let Some(upstream) = facts.upstream
         {
             upstream.add_prompt(&mut fingerprint, facts);
         }
-        if self.samples != 1 {
-            fingerprint.setting("samples", self.samples);
-        }
         if let Some((name, _)) = &self.human {
             let path = facts.workspace.path(name);
             let digest = (facts.digest_file)(&path)
                 .map_err(|error| StageError::failed(format!("failed to read {name}: {error}")))?;
             fingerprint.files.insert("human".to_owned(), digest);
-        }
-        for (part, grader) in PARTS.iter().zip(&self.judges) {
-            add_model(&mut fingerprint, part, facts, &grader.model, &grader.options);
+            // Labels are about models by their names.
+            fingerprint.setting("labelled_model", facts.model.unwrap_or("_"));
+            if let Some(baseline) = self.method.baseline() {
+                fingerprint.setting("labelled_baseline", baseline);
+            }
         }
         let columns: &[&str] =
             if self.conversation.reads("finish_reason") { &["text", "finish_reason"] } else { &["text"] };
-        add_completions(&mut fingerprint, COMPLETIONS, facts.inputs.get(COMPLETIONS), columns);
-        if self.method.baseline().is_some() {
-            add_completions(&mut fingerprint, BASELINE, facts.inputs.get(BASELINE), columns);
+        for part in [BASELINE].iter().chain(CONTESTANTS) {
+            add_completions(&mut fingerprint, part, facts.inputs.get(part), columns);
         }
         Ok(fingerprint)
     }
@@ -823,14 +525,57 @@ impl Stage for Judge {
         self.conversation.prompts().chain(&self.reference).flat_map(Prompt::sources).collect()
     }
 
+    fn has_contrasts(&self) -> bool {
+        self.lineage.has_ceiling() && self.method.headline().is_some() && !self.method.is_pair()
+    }
+
+    fn of_ceiling(
+        &self,
+        store: &Store,
+        own: &Manifest,
+        ceiling: &Manifest,
+    ) -> Result<IndexMap<String, Estimate>, StageError> {
+        contrast::of_ceiling(store, own, ceiling, &*self.method, self.scale())
+    }
+
+    fn drift(&self, store: &Store, before: &Manifest, now: &Manifest) -> Result<Option<Drift>, StageError> {
+        if before.fingerprint.instrument == now.fingerprint.instrument {
+            return Ok(None);
+        }
+        contrast::drift(store, before, now, &*self.method)
+    }
+
     fn unit(&self, value: &str) -> Option<Unit> {
-        if value == "coverage" {
-            return Some(Unit::Rate);
+        let known =
+            |value: &str| self.method.values().into_iter().find(|(name, _)| name == value).map(|(_, unit)| unit);
+        match value {
+            "coverage" => return Some(Unit::Rate),
+            "canaries" => return (self.canaries > 0).then_some(Unit::Rate),
+            "identity_ties" => return (self.method.identity_pairs() > 0).then_some(Unit::Rate),
+            "self_preference" => return (self.judges.len() > 1).then_some(Unit::Rate),
+            _ => {}
         }
-        if self.human.is_some() && HUMAN_VALUES.contains(&value) {
-            return Some(Unit::Rate);
+        if self.human.is_some() {
+            if HUMAN_VALUES.contains(&value) {
+                return Some(Unit::Rate);
+            }
+            if let Some(raw) = value.strip_suffix(".corrected") {
+                return known(raw);
+            }
         }
-        self.method.values().into_iter().find(|(name, _)| name == value).map(|(_, unit)| unit)
+        if let Some(raw) = value.strip_suffix(".of_ceiling").filter(|_| self.has_contrasts()) {
+            return known(raw).map(|_| Unit::Rate);
+        }
+        if self.method.is_all_pairs()
+            && let Some((model, own)) = value.split_once('.')
+            && self.model_names.iter().any(|name| name == model)
+        {
+            let is_other = |own: &str| {
+                own.strip_prefix("beats.").is_some_and(|other| self.model_names.iter().any(|name| name == other))
+            };
+            return if is_other(own) { Some(Unit::Rate) } else { known(own) };
+        }
+        known(value)
     }
 
     fn file(&self, label: &str) -> Option<String> {
@@ -838,8 +583,48 @@ impl Stage for Judge {
     }
 
     fn values(&self) -> Vec<String> {
-        let of_people = HUMAN_VALUES.iter().filter(|_| self.human.is_some()).map(|name| (*name).to_owned());
-        let own = self.method.values().into_iter().map(|(name, _)| name);
-        own.chain(of_people).chain(["coverage".to_owned()]).collect()
+        let mut values: Vec<String> = Vec::new();
+        for (name, _) in self.method.values() {
+            values.push(name.clone());
+            if self.human.is_some() {
+                values.push(format!("{name}.corrected"));
+            }
+        }
+        if self.method.is_all_pairs() {
+            values.extend(self.model_names.iter().map(|name| format!("beats.{name}")));
+        }
+        values.extend(HUMAN_VALUES.iter().filter(|_| self.human.is_some()).map(|name| (*name).to_owned()));
+        for (name, is_there) in [
+            ("self_preference", self.judges.len() > 1),
+            ("canaries", self.canaries > 0),
+            ("identity_ties", self.method.identity_pairs() > 0),
+            ("coverage", true),
+        ] {
+            values.extend(is_there.then(|| name.to_owned()));
+        }
+        values
+    }
+}
+
+impl Judge {
+    /// Returns whose side each judge could be on.
+    fn kin(&self, model: Option<&str>) -> Vec<Kin> {
+        let of = |judge: &Grader| {
+            let is_kin = |other: Option<&str>| other.is_some_and(|other| self.lineage.is_kin(&judge.model, other));
+            match (is_kin(model), is_kin(self.method.baseline())) {
+                (true, false) if self.method.is_pair() => Kin::Own,
+                (false, true) => Kin::Other,
+                _ => Kin::None,
+            }
+        };
+        self.judges.iter().map(of).collect()
+    }
+
+    /// Returns the scale of a rubric.
+    fn scale(&self) -> Option<Scale> {
+        match self.method.labels() {
+            LabelKind::Scores { scale, .. } => Some(scale),
+            LabelKind::Words(_) => None,
+        }
     }
 }

@@ -7,9 +7,10 @@ use serde::Deserialize;
 use serde_json::{Map, Number, Value, json};
 
 use super::bias::Halo;
-use super::human::LabelKind;
-use super::method::{Candidates, Gathered, Method, Question, Reading, Tally, Votes, missing};
+use super::labels::LabelKind;
+use super::method::{Candidates, Gathered, Method, Question, Reading, Said, Tally, Votes, add_bounds, missing};
 use super::verdict::{Scale, read_rubric};
+use crate::digest::Digest;
 use crate::metric::MeanTally;
 use crate::problem::Problem;
 use crate::row::{Judgement, VerdictStatus, Vote};
@@ -19,7 +20,8 @@ use crate::stats::{Z95, wilson};
 use crate::template::from_json;
 
 /// Values of the summary that are no criteria.
-const OWN_VALUES: &[&str] = &["mean", "overall", "coverage", "halo", "agreement", "kappa"];
+const OWN_VALUES: &[&str] =
+    &["mean", "overall", "coverage", "halo", "agreement", "kappa", "canaries", "self_preference"];
 
 /// Grades by criteria.
 #[derive(Deserialize, JsonSchema)]
@@ -35,6 +37,9 @@ pub(super) struct Settings {
     /// Whether one call grades all criteria, or each has a call of its own.
     #[serde(default)]
     calls: Calls,
+    /// Shows the criteria in another order for each row (by its digest), so that none is always asked first.
+    #[serde(default)]
+    shuffle_criteria: bool,
     /// Criteria by name: a question, or a question with weight, pass mark and anchors.
     #[schemars(with = "IndexMap<String, CriterionShape>")]
     criteria: Map<String, Value>,
@@ -91,6 +96,7 @@ enum Calls {
 
 struct Rubric {
     calls: Calls,
+    shuffle_criteria: bool,
     scale: Scale,
     criteria: Vec<Criterion>,
     names: Vec<String>,
@@ -167,6 +173,7 @@ pub(super) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opt
     let names = criteria.iter().map(|criterion| criterion.name.clone()).collect();
     Some(Box::new(Rubric {
         calls: settings.calls,
+        shuffle_criteria: settings.shuffle_criteria,
         scale: Scale { low, high, fractional: settings.fractional },
         criteria,
         names,
@@ -225,6 +232,45 @@ impl Method for Rubric {
         LabelKind::Scores { scale: self.scale, criteria: self.names.clone() }
     }
 
+    fn worth(&self, said: &Said<'_>) -> Option<f64> {
+        // A missing criterion makes the whole missing: no re-weighting.
+        let sum: Option<f64> = self
+            .criteria
+            .iter()
+            .map(|criterion| Some(criterion.weight * said.scores?.get(&criterion.name)?.as_f64()?))
+            .sum();
+        let weights: f64 = self.criteria.iter().map(|criterion| criterion.weight).sum();
+        Some((sum? / weights - self.scale.low) / (self.scale.high - self.scale.low))
+    }
+
+    fn headline(&self) -> Option<(&'static str, (f64, f64))> {
+        Some(("overall", (0.0, 1.0)))
+    }
+
+    fn pass_marks(&self) -> Vec<(String, f64)> {
+        self.criteria.iter().filter_map(|criterion| Some((criterion.name.clone(), criterion.pass_at?))).collect()
+    }
+
+    fn schema(&self, question: &Question, tag: Option<&str>) -> Option<Value> {
+        let (low, high) = (number_of(self.scale.low), number_of(self.scale.high));
+        let score = if self.scale.fractional {
+            json!({ "type": "number", "minimum": low, "maximum": high })
+        } else {
+            json!({ "type": "integer", "enum": (self.scale.low.ceil() as i64..=self.scale.high.floor() as i64).collect::<Vec<_>>() })
+        };
+        // Reason first, scores last: the order of the properties is that in which they are written.
+        let mut properties = Map::new();
+        if let Some(tag) = tag {
+            properties.insert("tag".to_owned(), json!({ "type": "string", "enum": [tag] }));
+        }
+        properties.insert("reason".to_owned(), json!({ "type": "string" }));
+        properties.extend(self.asked(question).iter().map(|name| (name.clone(), score.clone())));
+        let required: Vec<&String> = properties.keys().collect();
+        Some(json!({
+            "type": "object", "required": required, "additionalProperties": false, "properties": properties,
+        }))
+    }
+
     fn settings(&self) -> Map<String, Value> {
         let criteria: Vec<Value> = self
             .criteria
@@ -244,6 +290,9 @@ impl Method for Rubric {
         if self.calls == Calls::PerCriterion {
             settings.insert("rubric.calls".to_owned(), "per_criterion".into());
         }
+        if self.shuffle_criteria {
+            settings.insert("rubric.shuffle_criteria".to_owned(), true.into());
+        }
         if self.scale.fractional {
             settings.insert("rubric.fractional".to_owned(), true.into());
         }
@@ -262,9 +311,14 @@ impl Method for Rubric {
 
     fn questions(&self, candidates: &Candidates<'_>) -> Vec<Question> {
         // Weights and pass marks stay here: changing them must not change what is asked.
-        let criteria: Vec<Value> = self
-            .criteria
-            .iter()
+        let mut shown: Vec<&Criterion> = self.criteria.iter().collect();
+        if self.shuffle_criteria && self.calls == Calls::Joint {
+            shown.sort_by_cached_key(|criterion| {
+                Digest::of_json("etalon.criteria", &json!([candidates.id, criterion.name])).to_string()
+            });
+        }
+        let criteria: Vec<Value> = shown
+            .into_iter()
             .map(|criterion| json!({ "name": criterion.name, "ask": criterion.ask, "anchors": criterion.anchors }))
             .collect();
         let finish_reason = candidates.finish_reason.map_or(TemplateValue::from(()), TemplateValue::from);
@@ -366,7 +420,7 @@ impl Method for Rubric {
         into.scores = Some(scores);
     }
 
-    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+    fn tally(&self, seed: u64, _contestants: &[String]) -> Box<dyn Tally> {
         let mean = |offset: u64| MeanTally::new(seed.wrapping_add(offset));
         let n = self.criteria.len() as u64;
         Box::new(RubricTally {
@@ -385,7 +439,8 @@ impl Method for Rubric {
     }
 
     fn values(&self) -> Vec<(String, Unit)> {
-        let mut values = vec![("mean".to_owned(), Unit::Scale), ("overall".to_owned(), Unit::Fraction)];
+        let mut values = vec![("mean".to_owned(), Unit::Scale)];
+        values.extend(["overall", "overall.worst", "overall.best"].map(|name| (name.to_owned(), Unit::Fraction)));
         for criterion in &self.criteria {
             values.push((criterion.name.clone(), Unit::Scale));
             if criterion.pass_at.is_some() {
@@ -452,6 +507,7 @@ impl Tally for RubricTally {
         let range = (self.scale.low, self.scale.high);
         summary.values.insert("mean".to_owned(), self.mean.estimate_within(range));
         summary.values.insert("overall".to_owned(), self.overall.estimate_within((0.0, 1.0)));
+        add_bounds("overall", (0.0, 1.0), summary, notes);
         for (index, (name, _, pass_at)) in self.marks.iter().enumerate() {
             let estimate = self.criteria[index].estimate_within(range);
             summary.values.insert(name.clone(), estimate);

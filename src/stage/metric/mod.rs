@@ -454,7 +454,7 @@ impl Stage for MetricStage {
         Some(of_input.to_vec())
     }
 
-    fn inputs(&self, model: Option<&str>) -> Vec<Input> {
+    fn inputs(&self, model: Option<&str>, _of_input: &[String]) -> Vec<Input> {
         vec![Input { part: COMPLETIONS, stage: self.input.clone(), model: model.map(str::to_owned) }]
     }
 

@@ -1,0 +1,160 @@
+//! What two nodes of a judge stage say of each other, and what a judge says that it did not say before.
+//!
+//! A share of the ceiling is a ratio of means over the same rows, on a scale that starts at 0 (on 1 to 5 a score
+//! of 1 would count as 20 % otherwise); its interval is a percentile bootstrap over rows, of both together.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::method::{Method, Said};
+use super::verdict::Scale;
+use crate::row::Judgement;
+use crate::score::Estimate;
+use crate::stage::{Drift, StageError};
+use crate::stats::{Interval, Z95, mcnemar, paired, resampled_sums, sums_interval};
+use crate::store::{Manifest, Store};
+
+/// Resamples of a ratio.
+const RESAMPLES: usize = 2_000;
+/// Rows up to which a ratio is resampled; beyond, the delta method serves.
+const RESAMPLED: usize = 5_000;
+/// Flipped verdicts from which a judge is another one.
+const FLIPPED: f64 = 0.10;
+/// From here on what is said is good, on 0 to 1.
+const GOOD: f64 = 0.5;
+
+/// What a node says of its rows, by value and row: on 0 to 1.
+type Values = BTreeMap<String, BTreeMap<String, f64>>;
+
+/// Reads what a node says of its rows, averaged over samples.
+fn values(store: &Store, manifest: &Manifest, method: &dyn Method, scale: Option<Scale>) -> Result<Values, StageError> {
+    let mut sums: BTreeMap<String, BTreeMap<String, (f64, f64)>> = BTreeMap::new();
+    let headline = method.headline().map_or("overall", |(name, _)| name);
+    for judgement in store.read_artifact::<Judgement>(&manifest.artifact)? {
+        let judgement = judgement?;
+        let mut add = |name: &str, value: f64| {
+            let of_row = sums.entry(name.to_owned()).or_default().entry(judgement.id.clone()).or_default();
+            *of_row = (of_row.0 + value, of_row.1 + 1.0);
+        };
+        if let Some(worth) = method.worth(&Said::of(&judgement)) {
+            add(headline, worth);
+        }
+        if let (Some(scale), Some(scores)) = (scale, &judgement.scores) {
+            for (name, score) in scores.iter().filter_map(|(name, score)| Some((name, score.as_f64()?))) {
+                add(name, (score - scale.low) / (scale.high - scale.low));
+            }
+        }
+    }
+    let means = |rows: BTreeMap<String, (f64, f64)>| rows.into_iter().map(|(id, (sum, n))| (id, sum / n)).collect();
+    Ok(sums.into_iter().map(|(name, rows)| (name, means(rows))).collect())
+}
+
+/// Returns what share of the ceiling each value reaches: `overall.of_ceiling`, `accuracy.of_ceiling`.
+pub(super) fn of_ceiling(
+    store: &Store,
+    own: &Manifest,
+    ceiling: &Manifest,
+    method: &dyn Method,
+    scale: Option<Scale>,
+) -> Result<IndexMap<String, Estimate>, StageError> {
+    let (own, ceiling) = (values(store, own, method, scale)?, values(store, ceiling, method, scale)?);
+    let mut found = IndexMap::new();
+    for (name, rows) in &own {
+        let Some(tops) = ceiling.get(name) else { continue };
+        let pairs: Vec<[f64; 2]> = rows.iter().filter_map(|(id, mine)| Some([*mine, *tops.get(id)?])).collect();
+        let seed = crate::stage::seed_of("of_ceiling", &name.as_str().into());
+        if let Some(estimate) = ratio(&pairs, seed) {
+            let missing = (rows.len().max(tops.len()) - pairs.len()) as u64;
+            found.insert(format!("{name}.of_ceiling"), Estimate { missing, ..estimate });
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the ratio of two means with its interval; none where the second is 0.
+fn ratio(pairs: &[[f64; 2]], seed: u64) -> Option<Estimate> {
+    let n = pairs.len() as f64;
+    let mean = |of: &dyn Fn(&[f64; 2]) -> f64| pairs.iter().map(of).sum::<f64>() / n;
+    let (mine, top) = (mean(&|pair| pair[0]), mean(&|pair| pair[1]));
+    if pairs.is_empty() || top <= 0.0 {
+        return None;
+    }
+    let value = mine / top;
+    let interval = if pairs.len() <= RESAMPLED {
+        let units: Vec<f64> = pairs.iter().flatten().copied().collect();
+        let sums = resampled_sums(&units, 2, RESAMPLES, seed);
+        sums_interval(&sums, 2, |sums| (sums[1] > 0.0).then(|| sums[0] / sums[1]))
+    } else {
+        // Delta method: the ratio moves as mine − value · top does, over the mean of the top.
+        let variance = mean(&|pair| (pair[0] - value * pair[1]).powi(2)) / (n - 1.0);
+        let half = Z95 * variance.sqrt() / top;
+        Some(Interval { low: value - half, high: value + half })
+    };
+    let interval = interval.filter(|_| pairs.len() > 1);
+    Some(Estimate {
+        value: Some(value),
+        low: interval.map(|interval| interval.low),
+        high: interval.map(|interval| interval.high),
+        n: pairs.len() as u64,
+        missing: 0,
+    })
+}
+
+/// Returns how another judge judges what was judged before: the same rows where nothing else changed, else the
+/// labelled texts and canaries of both. None where there is nothing to hold one against the other.
+pub(super) fn drift(
+    store: &Store,
+    before: &Manifest,
+    now: &Manifest,
+    method: &dyn Method,
+) -> Result<Option<Drift>, StageError> {
+    let completions = |manifest: &Manifest| -> Vec<_> {
+        let inputs = manifest.fingerprint.inputs.clone().into_iter();
+        inputs.filter(|(part, _)| part != crate::stage::ROWS).collect()
+    };
+    let is_same_input = completions(before) == completions(now);
+    let headline = method.headline().map_or("overall", |(name, _)| name);
+    let of_rows = |manifest| -> Result<BTreeMap<String, f64>, StageError> {
+        Ok(values(store, manifest, method, None)?.remove(headline).unwrap_or_default())
+    };
+    let golden = |manifest: &Manifest| -> BTreeMap<String, f64> {
+        let entries = manifest.summary.tables.get("golden").and_then(Value::as_array).into_iter().flatten();
+        entries.filter_map(|entry| Some((entry["item"].as_str()?.to_owned(), entry["worth"].as_f64()?))).collect()
+    };
+    let (basis, then, since) = if is_same_input {
+        ("the same completions", of_rows(before)?, of_rows(now)?)
+    } else {
+        ("the golden set", golden(before), golden(now))
+    };
+    let both: Vec<(f64, f64)> = then.iter().filter_map(|(id, then)| Some((*then, *since.get(id)?))).collect();
+    let (a, b): (Vec<f64>, Vec<f64>) = both.iter().copied().unzip();
+    if both.is_empty() {
+        return Ok(None);
+    }
+    let (up, down) = (
+        both.iter().filter(|(a, b)| *a < GOOD && *b >= GOOD).count() as u64,
+        both.iter().filter(|(a, b)| *a >= GOOD && *b < GOOD).count() as u64,
+    );
+    let n = both.len() as u64;
+    let found = paired(&a, &b);
+    let shift = both.iter().map(|(a, b)| b - a).sum::<f64>() / n as f64;
+    let interval = found.map(|found| found.t_interval);
+    let excludes_zero = interval.is_some_and(|interval| interval.low > 0.0 || interval.high < 0.0);
+    let flips = up + down;
+    Ok(Some(Drift {
+        basis: basis.to_owned(),
+        compared: n,
+        flips,
+        p: mcnemar(up, down, n).map_or(1.0, |found| found.p(flips)),
+        shift: Estimate {
+            value: Some(shift),
+            low: interval.map(|interval| interval.low),
+            high: interval.map(|interval| interval.high),
+            n,
+            missing: 0,
+        },
+        is_alarm: excludes_zero || flips as f64 > FLIPPED * n as f64,
+    }))
+}

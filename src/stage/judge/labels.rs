@@ -1,0 +1,237 @@
+//! Files of people's labels.
+//!
+//! | column | holds |
+//! |---|---|
+//! | `row` | the id of the row |
+//! | `label` | `win`, `tie` or `loss` of a comparison; a label of a classification; a score of a rubric |
+//! | `model` | whose completion it is about; unless said, that of any model |
+//! | `pair` | of a comparison: `tuned/base`, the model that the label is about and the other |
+//! | `criterion` | of a rubric |
+//! | `rater` `reason` | who said it, and why |
+//! | `completion` `baseline` | the very texts that were labelled |
+//!
+//! A label with its texts stays true when the models say something else: the judge is then asked about the
+//! texts that people saw. One without is about whatever the model says now.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::verdict::Scale;
+use crate::dataset::format_of;
+use crate::digest::Digest;
+use crate::problem::{Place, Problem, suggest};
+use crate::spec::Workspace;
+
+/// Bad lines that are told.
+const TOLD: usize = 10;
+
+/// What labels may be.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum LabelKind {
+    /// One of several words.
+    Words(Vec<String>),
+    /// A score per criterion.
+    Scores { scale: Scale, criteria: Vec<String> },
+}
+
+/// What a judgement is about: a model, and the one that it is compared with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sides<'a> {
+    pub model: &'a str,
+    pub against: Option<&'a str>,
+}
+
+/// Texts as people saw them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Texts {
+    pub completion: String,
+    pub baseline: Option<String>,
+}
+
+impl Texts {
+    pub fn digest(&self) -> Digest {
+        texts_digest(&self.completion, self.baseline.as_deref())
+    }
+}
+
+/// Returns what tells one pair of texts from another.
+pub(super) fn texts_digest(completion: &str, baseline: Option<&str>) -> Digest {
+    Digest::of_json("etalon.texts", &json!([completion, baseline]))
+}
+
+/// What one rater said.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Label {
+    pub criterion: String,
+    /// Empty: of any model.
+    model: String,
+    pair: Option<(String, String)>,
+    pub rater: String,
+    pub word: String,
+    pub score: Option<f64>,
+    pub reason: String,
+    pub texts: Option<Texts>,
+}
+
+impl Label {
+    /// Returns the label as it is about one side; none where it is about other models.
+    fn about(&self, sides: Sides<'_>) -> Option<Label> {
+        let Some((first, second)) = &self.pair else {
+            return (self.model.is_empty() || self.model == sides.model).then(|| self.clone());
+        };
+        let against = sides.against?;
+        if (first.as_str(), second.as_str()) == (sides.model, against) {
+            return Some(self.clone());
+        }
+        if (second.as_str(), first.as_str()) != (sides.model, against) {
+            return None;
+        }
+        let mut turned = self.clone();
+        turned.word = match self.word.as_str() {
+            "win" => "loss".to_owned(),
+            "loss" => "win".to_owned(),
+            other => other.to_owned(),
+        };
+        if let Some(Texts { completion, baseline: Some(baseline) }) = &self.texts {
+            turned.texts = Some(Texts { completion: baseline.clone(), baseline: Some(completion.clone()) });
+        }
+        Some(turned)
+    }
+}
+
+/// Labels of people, by row.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Labels {
+    by: BTreeMap<String, Vec<Label>>,
+}
+
+impl Labels {
+    /// Reads a file of the workspace; every bad line is a problem.
+    pub fn read(
+        workspace: &Workspace,
+        name: &str,
+        kind: &LabelKind,
+        at: &Place,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Labels> {
+        let before = problems.len();
+        let mut wrong = |message: String, help: Option<String>| {
+            if problems.len() < before + TOLD {
+                problems.push(Problem::error("wrong-label", message).at(at).maybe_help(help));
+            }
+        };
+        let Some(format) = format_of(name) else {
+            wrong(format!("{name} has no extension that tells what it is"), Some("labels/duel.jsonl".to_owned()));
+            return None;
+        };
+        let records = match format.open(&workspace.path(name)) {
+            Ok(records) => records,
+            Err(error) => {
+                wrong(
+                    format!("failed to read {name}: {error}"),
+                    Some(
+                        "`etalon labels export` writes a sheet to fill in, `etalon labels import` reads it".to_owned(),
+                    ),
+                );
+                return None;
+            }
+        };
+        let mut labels = Labels::default();
+        for record in records {
+            let (line, columns) = match record.and_then(|record| Ok((record.line, record.columns()?))) {
+                Ok(read) => read,
+                Err(bad) => {
+                    wrong(format!("{name}:{}: {}", bad.line, bad.message), None);
+                    continue;
+                }
+            };
+            let row = text_of(columns.get("row"));
+            if row.is_empty() {
+                let help = "each line has `row` (the id of the row) and `label`".to_owned();
+                wrong(format!("{name}:{line}: there is no `row`"), Some(help));
+                continue;
+            }
+            match label(&columns, kind) {
+                Ok(label) => labels.by.entry(row).or_default().push(label),
+                Err((message, help)) => wrong(format!("{name}:{line}: {message}"), help),
+            }
+        }
+        (problems.len() == before).then_some(labels)
+    }
+
+    pub fn has(&self, row: &str) -> bool {
+        self.by.contains_key(row)
+    }
+
+    /// Returns the labels of a row that are about a model.
+    pub fn about(&self, row: &str, sides: Sides<'_>) -> Vec<Label> {
+        self.by.get(row).into_iter().flatten().filter_map(|label| label.about(sides)).collect()
+    }
+
+    /// Returns the texts of a row that people saw of a model, each once.
+    pub fn texts(&self, row: &str, sides: Sides<'_>) -> Vec<Texts> {
+        let mut texts: Vec<Texts> = self.about(row, sides).into_iter().filter_map(|label| label.texts).collect();
+        texts.sort();
+        texts.dedup();
+        texts
+    }
+
+    /// Returns the rows that have labels about a model.
+    pub fn rows(&self, sides: Sides<'_>) -> impl Iterator<Item = &str> {
+        let is_about = move |labels: &Vec<Label>| labels.iter().any(|label| label.about(sides).is_some());
+        self.by.iter().filter(move |(_, labels)| is_about(labels)).map(|(row, _)| row.as_str())
+    }
+}
+
+fn text_of(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.trim().to_owned(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// Reads one line; the error is a message with a hint.
+fn label(columns: &serde_json::Map<String, Value>, kind: &LabelKind) -> Result<Label, (String, Option<String>)> {
+    let text = |column: &str| text_of(columns.get(column));
+    let (word, criterion) = (text("label"), text("criterion"));
+    let raw = |column: &str| columns.get(column).and_then(Value::as_str).map(str::to_owned);
+    let texts = raw("completion").map(|completion| Texts { completion, baseline: raw("baseline") });
+    let pair = match text("pair") {
+        pair if pair.is_empty() => None,
+        pair => match pair.split_once('/') {
+            Some((first, second)) => Some((first.trim().to_owned(), second.trim().to_owned())),
+            None => return Err((format!("`{pair}` is no pair"), Some("pair: tuned/base".to_owned()))),
+        },
+    };
+    let label = |word: String, score| Label {
+        criterion: criterion.clone(),
+        model: text("model"),
+        pair: pair.clone(),
+        rater: text("rater"),
+        word,
+        score,
+        reason: text("reason"),
+        texts: texts.clone(),
+    };
+    match kind {
+        LabelKind::Words(words) => match words.iter().find(|known| known.eq_ignore_ascii_case(&word)) {
+            Some(known) => Ok(Label { criterion: String::new(), ..label(known.clone(), None) }),
+            None => {
+                let help = suggest(&word, "labels there are", words.iter().map(String::as_str));
+                Err((format!("there is no label `{word}`"), help))
+            }
+        },
+        LabelKind::Scores { scale, criteria } => {
+            if !criteria.contains(&criterion) {
+                let help = suggest(&criterion, "criteria there are", criteria.iter().map(String::as_str));
+                return Err((format!("there is no criterion `{criterion}`"), help));
+            }
+            match word.parse().ok().filter(|score: &f64| (scale.low..=scale.high).contains(score)) {
+                Some(score) => Ok(label(word, Some(score))),
+                None => Err((format!("`{word}` is no score from {} to {}", scale.low, scale.high), None)),
+            }
+        }
+    }
+}

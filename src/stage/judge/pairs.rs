@@ -1,0 +1,175 @@
+//! Each model against each: win rates, and a ranking by Bradley–Terry strengths.
+//!
+//! Rows are what is resampled, never single verdicts: verdicts on one row go together. Ties count half a win
+//! for each (Bradley & Terry 1952; intervals by percentile bootstrap over rows).
+
+use serde_json::json;
+
+use super::bias::{Lengths, Positions};
+use super::method::{Gathered, Tally};
+use crate::score::{Estimate, Summary};
+use crate::stats::{Interval, Z95, bradley_terry, resampled_sums, sums_interval, wilson};
+
+/// Resamples of a ranking: each is a fit.
+const RESAMPLES: usize = 1_000;
+/// Rows up to which a ranking is resampled; beyond, its errors are those of the fit.
+const RESAMPLED: usize = 5_000;
+/// Points of 400 for odds of ten to one.
+const ELO: f64 = 400.0 / std::f64::consts::LN_10;
+
+/// Sums up the games of all pairs.
+pub(super) struct PairsTally {
+    models: Vec<String>,
+    seed: u64,
+    points: fn(&str) -> f64,
+    /// By row: how much `i` won of `j`, at `i * models + j`.
+    games: Vec<f64>,
+    /// Pairs that are missing in some row.
+    missing: u64,
+    positions: Positions,
+    lengths: Lengths,
+}
+
+impl PairsTally {
+    pub fn new(models: &[String], seed: u64, points: fn(&str) -> f64) -> PairsTally {
+        PairsTally {
+            models: models.to_vec(),
+            seed,
+            points,
+            games: Vec::new(),
+            missing: 0,
+            positions: Positions::default(),
+            lengths: Lengths::default(),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.games.len() / (self.models.len() * self.models.len()).max(1)
+    }
+}
+
+fn matrix(sums: &[f64], n: usize) -> Vec<Vec<f64>> {
+    sums.chunks(n).map(<[f64]>::to_vec).collect()
+}
+
+/// Returns the share of its games that a model wins; none where it played none.
+fn win_rate(sums: &[f64], n: usize, model: usize) -> Option<f64> {
+    let won: f64 = (0..n).map(|other| sums[model * n + other]).sum();
+    let lost: f64 = (0..n).map(|other| sums[other * n + model]).sum();
+    (won + lost > 0.0).then(|| won / (won + lost))
+}
+
+impl Tally for PairsTally {
+    fn add(&mut self, row: &[Gathered<'_>]) {
+        let n = self.models.len();
+        let mut games = vec![0.0; n * n];
+        for i in 0..n {
+            for j in i + 1..n {
+                let own: Vec<&Gathered<'_>> =
+                    row.iter().filter(|one| one.judgement.pair == Some([i as u32, j as u32])).collect();
+                self.positions.add_row(own.iter().map(|one| one.judgement));
+                let said: Vec<f64> =
+                    own.iter().filter_map(|one| one.judgement.verdict.as_deref()).map(self.points).collect();
+                if said.is_empty() {
+                    self.missing += 1;
+                    continue;
+                }
+                // Samples of a pair are averaged first.
+                let mean = said.iter().sum::<f64>() / said.len() as f64;
+                games[i * n + j] = mean;
+                games[j * n + i] = 1.0 - mean;
+                let length = |of: fn(&Gathered<'_>) -> usize| {
+                    own.iter().map(|one| of(one)).sum::<usize>() as f64 / own.len() as f64
+                };
+                self.lengths.add(mean, length(|one| one.length), length(|one| one.baseline_length));
+            }
+        }
+        self.games.extend(games);
+    }
+
+    fn finish(&mut self, summary: &mut Summary, notes: &mut Vec<String>) {
+        let (n, rows) = (self.models.len(), self.rows());
+        let width = n * n;
+        let mut sums = vec![0.0; width];
+        for row in self.games.chunks(width.max(1)) {
+            sums.iter_mut().zip(row).for_each(|(sum, game)| *sum += game);
+        }
+        let resamples = if (2..=RESAMPLED).contains(&rows) {
+            resampled_sums(&self.games, width, RESAMPLES, self.seed)
+        } else {
+            Vec::new()
+        };
+        let (seed_rows, missing) = (rows as u64, self.missing);
+        let estimate = |value: Option<f64>, interval: Option<Interval>, n: u64| Estimate {
+            value,
+            low: interval.map(|interval| interval.low),
+            high: interval.map(|interval| interval.high),
+            n,
+            missing,
+        };
+        let share = |value: Option<f64>, of: &dyn Fn(&[f64]) -> Option<f64>| {
+            let resampled = sums_interval(&resamples, width, of).filter(|interval| interval.high > interval.low);
+            // Where every row came out alike there is nothing to resample.
+            let interval = resampled.or_else(|| wilson(value? * rows as f64, rows as f64, Z95));
+            estimate(value, interval, seed_rows)
+        };
+        for (i, model) in self.models.iter().enumerate() {
+            let of = |sums: &[f64]| win_rate(sums, n, i);
+            summary.values.insert(format!("{model}.win_rate"), share(of(&sums), &of));
+        }
+        let ranking = bradley_terry(&matrix(&sums, n)).filter(|_| rows > 0);
+        let mut shown = Vec::new();
+        if let Some(ranking) = &ranking {
+            // All models' points of each resample, so that a fit serves them all.
+            let fits: Vec<f64> = resamples
+                .chunks(width.max(1))
+                .filter_map(|sums| bradley_terry(&matrix(sums, n)))
+                .flat_map(|fit| fit.elo())
+                .collect();
+            let elo = ranking.elo();
+            for (i, model) in self.models.iter().enumerate() {
+                let of_fit = ranking.errors.as_ref().map(|errors| {
+                    let half = Z95 * errors[i] * ELO;
+                    Interval { low: elo[i] - half, high: elo[i] + half }
+                });
+                let interval = if fits.is_empty() { of_fit } else { sums_interval(&fits, n, |fit| Some(fit[i])) };
+                let estimate = estimate(Some(elo[i]), interval, seed_rows);
+                summary.values.insert(format!("{model}.elo"), estimate);
+                shown.push((
+                    elo[i],
+                    json!({
+                        "model": model, "strength": ranking.strengths[i], "elo": elo[i],
+                        "low": estimate.low, "high": estimate.high, "win_rate": win_rate(&sums, n, i),
+                    }),
+                ));
+            }
+            if ranking.is_separated {
+                notes.push(
+                    "ranking: separated; some model never lost to the others, so that only a bound on its strength is known (ridge estimate)".to_owned(),
+                );
+            }
+        }
+        for i in 0..n {
+            for j in (0..n).filter(|j| *j != i) {
+                let of = |sums: &[f64]| {
+                    let (won, lost) = (sums[i * n + j], sums[j * n + i]);
+                    (won + lost > 0.0).then(|| won / (won + lost))
+                };
+                let name = format!("{}.beats.{}", self.models[i], self.models[j]);
+                summary.values.insert(name, share(of(&sums), &of));
+            }
+        }
+        shown.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let wins: Vec<Vec<f64>> = matrix(&sums, n);
+        summary.tables.insert(
+            "ranking".to_owned(),
+            json!({
+                "models": shown.into_iter().map(|(_, row)| row).collect::<Vec<_>>(),
+                "contestants": self.models, "wins": wins,
+                "separated": ranking.is_some_and(|ranking| ranking.is_separated),
+            }),
+        );
+        self.positions.finish((rows * n * n.saturating_sub(1) / 2) as u64, summary, notes);
+        self.lengths.finish_longer(summary);
+    }
+}

@@ -1,0 +1,208 @@
+//! Panels: who voted how often, how far the judges agree, what the number is without each of them, and whether
+//! a judge prefers the models of its own family.
+
+use serde_json::{Value, json};
+
+use super::method::{Method, Said, Votes, majority, missing_of};
+use crate::metric::MeanTally;
+use crate::row::{Judgement, Vote};
+use crate::score::Summary;
+use crate::stats::{agreement, cross_table};
+
+/// From this range on, of 0 to 1, scores disagree: 2 of 1 to 5.
+const FAR: f64 = 0.5;
+/// Rows that are listed for people to look at.
+const LISTED: usize = 20;
+/// Kappa below which judges hardly measure the same.
+const POOR: f64 = 0.2;
+
+/// Whose side a judge could be on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kin {
+    /// Of the judged model's family, and not of the other's.
+    Own,
+    /// Of the family of the model compared with.
+    Other,
+    None,
+}
+
+/// What the judges of a panel said.
+pub(super) struct Panel {
+    /// Valid votes and all votes, by judge.
+    counts: Vec<[u64; 2]>,
+    /// By judge, for every row (and criterion): what it says, as a category.
+    said: Vec<Vec<Option<String>>>,
+    /// Without each judge: sum and count of what rows are worth.
+    without: Vec<(f64, u64)>,
+    kin: Vec<Kin>,
+    preference: MeanTally,
+    rows: u64,
+    split: u64,
+    listed: Vec<(f64, Value)>,
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+impl Panel {
+    pub fn new(kin: Vec<Kin>, seed: u64) -> Panel {
+        let judges = kin.len();
+        Panel {
+            counts: vec![[0; 2]; judges],
+            said: vec![Vec::new(); judges],
+            without: vec![(0.0, 0); judges],
+            kin,
+            preference: MeanTally::new(seed),
+            rows: 0,
+            split: 0,
+            listed: Vec::new(),
+        }
+    }
+
+    pub fn add(&mut self, judgement: &Judgement, method: &dyn Method) {
+        if judgement.votes.is_empty() {
+            return;
+        }
+        for vote in &judgement.votes {
+            let counts = &mut self.counts[vote.judge as usize];
+            counts[0] += u64::from(vote.status.is_valid());
+            counts[1] += 1;
+        }
+        let judges = self.counts.len();
+        if judges < 2 {
+            return;
+        }
+        self.rows += 1;
+        let of = |judge: usize| -> Vec<&Vote> {
+            judgement.votes.iter().filter(|vote| vote.judge as usize == judge).collect()
+        };
+        let worth = |judge: usize| {
+            let worths: Vec<f64> = of(judge).iter().filter_map(|vote| method.worth(&Said::of_vote(vote))).collect();
+            mean(&worths)
+        };
+        let worths: Vec<Option<f64>> = (0..judges).map(worth).collect();
+        let valid: Vec<f64> = worths.iter().flatten().copied().collect();
+        let range = valid.iter().copied().fold(f64::MIN, f64::max) - valid.iter().copied().fold(f64::MAX, f64::min);
+        let verdict =
+            |judge: usize| majority(of(judge).iter().filter_map(|vote| vote.verdict.as_deref())).map(str::to_owned);
+        let verdicts: Vec<Option<String>> = (0..judges).map(verdict).collect();
+        let is_split = verdicts.iter().flatten().any(|verdict| verdicts.iter().flatten().any(|other| other != verdict));
+        if is_split || range >= FAR {
+            self.split += 1;
+            if self.listed.len() < LISTED {
+                let said = if is_split { json!(verdicts) } else { json!(worths) };
+                self.listed.push((range, json!({ "row": judgement.id, "said": said })));
+            }
+        }
+        match judgement.votes.iter().find_map(|vote| vote.scores.as_ref()) {
+            Some(scores) if verdicts.iter().all(Option::is_none) => {
+                for criterion in scores.keys() {
+                    for judge in 0..judges {
+                        let score = |vote: &&Vote| vote.scores.as_ref()?.get(criterion)?.as_f64();
+                        let scores: Vec<f64> = of(judge).iter().filter_map(score).collect();
+                        self.said[judge].push(mean(&scores).map(|score| format!("{:+06}", score.round())));
+                    }
+                }
+            }
+            _ => verdicts.iter().enumerate().for_each(|(judge, verdict)| self.said[judge].push(verdict.clone())),
+        }
+        for judge in 0..judges {
+            let votes: Vec<Vote> = judgement
+                .votes
+                .iter()
+                .filter(|vote| vote.judge as usize != judge)
+                .map(|vote| Vote { judge: vote.judge - u32::from(vote.judge as usize > judge), ..vote.clone() })
+                .collect();
+            let mut rest = missing_of(&judgement.id);
+            method.combine(&Votes { judges: judges as u32 - 1, votes: &votes }, &mut rest);
+            if let Some(worth) = method.worth(&Said::of(&rest)) {
+                self.without[judge].0 += worth;
+                self.without[judge].1 += 1;
+            }
+        }
+        // How much more a judge gives its own kin than those do that are kin of neither.
+        let of_kin = |wanted: Kin| -> Vec<f64> {
+            worths.iter().zip(&self.kin).filter(|(_, kin)| **kin == wanted).filter_map(|(worth, _)| *worth).collect()
+        };
+        if let Some(rest) = mean(&of_kin(Kin::None)) {
+            let own = of_kin(Kin::Own).into_iter().map(|worth| worth - rest);
+            let other = of_kin(Kin::Other).into_iter().map(|worth| rest - worth);
+            if let Some(more) = mean(&own.chain(other).collect::<Vec<_>>()) {
+                self.preference.add_value(Some(more));
+            }
+        }
+    }
+
+    /// Says what each judge has, in the order of the panel.
+    pub fn finish(&mut self, judges: &[&str], method: &dyn Method, summary: &mut Summary, notes: &mut Vec<String>) {
+        if self.counts.iter().all(|[_, all]| *all == 0) {
+            return;
+        }
+        let rows = self
+            .counts
+            .iter()
+            .zip(1..)
+            .map(|([valid, all], judge)| json!({ "judge": judge, "valid": valid, "votes": all }));
+        summary.tables.insert("votes".to_owned(), rows.collect());
+        if self.counts.iter().any(|[valid, all]| valid < all) {
+            let said = judges.iter().zip(&self.counts).map(|(judge, [valid, all])| format!("{judge} {valid}/{all}"));
+            notes.push(format!("valid votes: {}", said.collect::<Vec<_>>().join(", ")));
+        }
+        if self.rows == 0 {
+            return;
+        }
+        let mut kappas = Vec::new();
+        for a in 0..self.said.len() {
+            for b in a + 1..self.said.len() {
+                let both: Vec<(String, String)> = self.said[a]
+                    .iter()
+                    .zip(&self.said[b])
+                    .filter_map(|(a, b)| Some((a.clone()?, b.clone()?)))
+                    .collect();
+                let mut categories: Vec<String> = both.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
+                categories.sort();
+                categories.dedup();
+                let n = both.len();
+                let found = agreement(&cross_table(&categories, both.into_iter()));
+                let kappa = found.as_ref().and_then(|found| found.kappa);
+                if n >= LISTED && kappa.is_some_and(|kappa| kappa < POOR) {
+                    notes.push(format!(
+                        "panel: {} and {} hardly agree (kappa {:.2} on {n}); look at the rows they differ on before counting both",
+                        judges[a], judges[b], kappa.unwrap_or_default()
+                    ));
+                }
+                kappas.push(json!({ "judges": [a + 1, b + 1], "n": n, "kappa": kappa }));
+            }
+        }
+        let (low, high) = method.headline().map_or((0.0, 1.0), |(_, range)| range);
+        let without: Vec<Value> = self
+            .without
+            .iter()
+            .zip(1..)
+            .map(|((sum, n), judge)| {
+                json!({ "judge": judge, "value": (*n > 0).then(|| low + (high - low) * sum / *n as f64), "n": n })
+            })
+            .collect();
+        self.listed.sort_by(|a, b| b.0.total_cmp(&a.0));
+        summary.tables.insert(
+            "panel".to_owned(),
+            json!({
+                "kappa": kappas, "without": without, "rows": self.rows, "split": self.split,
+                "disagreements": self.listed.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>(),
+            }),
+        );
+        if self.kin.iter().any(|kin| *kin != Kin::None) {
+            let estimate = self.preference.estimate();
+            if estimate.low.is_some_and(|low| low > 0.0) {
+                notes.push(format!(
+                    "self-preference: judges give models of their own family {:.2} [{:.2}, {:.2}] of the scale more than the other judges do",
+                    estimate.value.unwrap_or_default(),
+                    estimate.low.unwrap_or_default(),
+                    estimate.high.unwrap_or_default()
+                ));
+            }
+            summary.values.insert("self_preference".to_owned(), estimate);
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! A node's judgements: rows, labelled texts and canaries through the work, then into rows and a summary.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+
+use super::Judge;
+use super::canary::{Canaries, Chosen};
+use super::human::{Calibration, Labelled};
+use super::labels::{Sides, texts_digest};
+use super::method::{Gathered, Tally};
+use super::panel::Panel;
+use super::work::{Judged, Purpose, Task, Text, Work};
+use crate::score::Summary;
+use crate::stage::drive::{Sink, drive};
+use crate::stage::inference::sample_id;
+use crate::stage::join::{Join, Joined};
+use crate::stage::prompt::{Failures, params_value};
+use crate::stage::{Account, COMPLETIONS, CONTESTANTS, Job, Produced, Progress, StageError, coverage, seed_of};
+use crate::store::{ArtifactWriter, Counts};
+
+/// What is to be judged, in order: each row, with texts of it that people labelled; then canaries.
+struct Tasks {
+    join: Join,
+    work: Arc<Work>,
+    pairs: Vec<Option<[u32; 2]>>,
+    chosen: Chosen,
+    queue: VecDeque<Task>,
+    is_done: bool,
+}
+
+impl Tasks {
+    fn add(&mut self, joined: Arc<Joined>) {
+        let judge = &self.work.judge;
+        let is_pair = judge.method.is_pair();
+        for (place, completion) in joined.completions.iter().enumerate() {
+            for pair in &self.pairs {
+                let [first, second] = pair.map_or([0, 1], |pair| pair.map(|index| index as usize));
+                self.queue.push_back(Task {
+                    joined: joined.clone(),
+                    first: Text::Of { contestant: first, sample: place },
+                    second: is_pair.then_some(Text::Of { contestant: second, sample: place }),
+                    sample: completion.sample,
+                    pair: *pair,
+                    purpose: Purpose::Row,
+                });
+            }
+        }
+        if let Some((_, labels)) = judge.human.as_ref().filter(|(_, labels)| labels.has(&joined.row.id)) {
+            for pair in &self.pairs {
+                let [first, second] = pair.map_or([0, 1], |pair| pair.map(|index| index as usize));
+                let text = |contestant: usize| {
+                    let completions =
+                        contestant.checked_sub(1).map_or(Some(&joined.completions), |index| joined.others.get(index));
+                    completions.and_then(|all| all.first()?.text.clone()).unwrap_or_default()
+                };
+                let other = is_pair.then(|| text(second));
+                let now = texts_digest(&text(first), other.as_deref());
+                for texts in labels.texts(&joined.row.id, self.work.sides(*pair)) {
+                    if texts.digest() != now {
+                        let other = texts.baseline.map_or(Text::Of { contestant: second, sample: 0 }, Text::Own);
+                        self.queue.push_back(Task {
+                            joined: joined.clone(),
+                            first: Text::Own(texts.completion),
+                            second: is_pair.then_some(other),
+                            sample: 0,
+                            pair: *pair,
+                            purpose: Purpose::Labelled,
+                        });
+                    }
+                }
+            }
+        }
+        self.chosen.add(&joined);
+    }
+}
+
+impl Iterator for Tasks {
+    type Item = Result<Task, StageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(task) = self.queue.pop_front() {
+                return Some(Ok(task));
+            }
+            if self.is_done {
+                return None;
+            }
+            match self.join.next() {
+                Some(Ok(joined)) => self.add(Arc::new(joined)),
+                Some(Err(error)) => return Some(Err(error)),
+                None => {
+                    self.is_done = true;
+                    let judge = &self.work.judge;
+                    let (is_pair, has_reference) = (judge.method.is_pair(), judge.reference.is_some());
+                    let identical = judge.method.identity_pairs();
+                    self.queue.extend(self.chosen.tasks(judge.canaries, identical, is_pair, has_reference));
+                }
+            }
+        }
+    }
+}
+
+/// Where judgements go, in order.
+struct JudgementSink {
+    work: Arc<Work>,
+    writer: ArtifactWriter,
+    failures: Failures,
+    allowed: u64,
+    tally: Box<dyn Tally>,
+    /// The judgements of the row that is being gathered, one per sample and pair.
+    of_row: Vec<Judged>,
+    valid: u64,
+    cut: u64,
+    panel: Panel,
+    canaries: Canaries,
+    calibration: Option<Calibration>,
+    progress: Arc<Progress>,
+}
+
+impl Sink<Judged> for JudgementSink {
+    fn take(&mut self, judged: Judged) -> Result<bool, StageError> {
+        if let Some(message) = &judged.failure {
+            self.failures.add(message);
+        }
+        let method = &*self.work.judge.method;
+        let judgement = &judged.judgement;
+        if let (Some(calibration), Purpose::Row | Purpose::Labelled) = (&mut self.calibration, &judged.purpose) {
+            let labelled = Labelled {
+                judgement,
+                sides: self.work.sides(judgement.pair),
+                texts: judged.texts,
+                is_current: judged.purpose == Purpose::Row,
+            };
+            calibration.add(&labelled, method);
+        }
+        match &judged.purpose {
+            Purpose::Row => {
+                self.progress.count(judged.failure.is_some());
+                self.valid += u64::from(judgement.status.is_valid());
+                self.cut += u64::from(judged.is_cut);
+                self.panel.add(judgement, method);
+                self.writer.push(&sample_id(&judgement.id, judgement.sample), judgement)?;
+                if self.of_row.first().is_some_and(|first| first.judgement.id != judgement.id) {
+                    self.tally.add(&gathered(&self.of_row));
+                    self.of_row.clear();
+                }
+                self.of_row.push(judged);
+            }
+            Purpose::Labelled => {}
+            Purpose::Canary(canary) => self.canaries.add(*canary, judgement, method),
+        }
+        let is_fatal = self.work.accounts.iter().any(|account| account.fatal().is_some());
+        Ok(self.failures.count <= self.allowed && !is_fatal)
+    }
+}
+
+fn gathered(of_row: &[Judged]) -> Vec<Gathered<'_>> {
+    of_row
+        .iter()
+        .map(|Judged { judgement, length, baseline_length, .. }| Gathered {
+            judgement,
+            length: *length,
+            baseline_length: *baseline_length,
+        })
+        .collect()
+}
+
+impl Judge {
+    pub(super) async fn produce(self: Arc<Self>, job: Job) -> Result<Produced, StageError> {
+        let account_of = |grader: &super::Grader| {
+            let account = job.accounts.get(&grader.model).cloned();
+            account.ok_or_else(|| StageError::failed(format!("the judge {} cannot be asked", grader.model)))
+        };
+        let accounts: Vec<Arc<Account>> = self.judges.iter().map(account_of).collect::<Result<_, _>>()?;
+        let contestants: Vec<String> = if self.method.is_all_pairs() {
+            CONTESTANTS.iter().filter_map(|part| job.input_models.get(part).cloned()).collect()
+        } else {
+            vec![job.model.clone().unwrap_or_default()]
+        };
+        let n = contestants.len() as u32;
+        let pairs: Vec<Option<[u32; 2]>> = if self.method.is_all_pairs() {
+            (0..n).flat_map(|i| (i + 1..n).map(move |j| Some([i, j]))).collect()
+        } else {
+            vec![None]
+        };
+        let completions = job.inputs.get(COMPLETIONS).map_or(0, |completions| completions.artifact.rows);
+        let all = completions * pairs.len() as u64;
+        job.progress.total.store(all, Ordering::Relaxed);
+        let allowed = self.max_failures.of(all);
+        let work = Arc::new(Work {
+            accounts: accounts.clone(),
+            params: params_value(&job.params),
+            contestants,
+            row_reads: self.conversation.row.clone(),
+            upstream: job
+                .upstream
+                .clone()
+                .filter(|_| self.conversation.reads("prompt"))
+                .map(|stage| (stage, job.params.clone())),
+            reference_reads: self.reference.as_ref().map(|prompt| prompt.template.reads.of("row")).unwrap_or_default(),
+            judge: self.clone(),
+        });
+        let seed = seed_of("judge", &Value::Object(self.method.settings()));
+        let all_sides: Vec<Sides<'_>> = pairs.iter().map(|pair| work.sides(*pair)).collect();
+        let calibration = self
+            .human
+            .as_ref()
+            .map(|(_, labels)| Calibration::new(labels.clone(), self.method.labels(), &job.node, &all_sides));
+        let items = Tasks {
+            join: Join::open(&job.store, &job.inputs, false)?,
+            work: work.clone(),
+            pairs,
+            chosen: Chosen::new(self.canaries.max(self.method.identity_pairs())),
+            queue: VecDeque::new(),
+            is_done: false,
+        };
+        let sink = JudgementSink {
+            writer: job.store.write_artifact()?,
+            failures: Failures::default(),
+            allowed,
+            tally: self.method.tally(seed, &work.contestants),
+            of_row: Vec::new(),
+            valid: 0,
+            cut: 0,
+            panel: Panel::new(self.kin(job.model.as_deref()), seed),
+            canaries: Canaries::default(),
+            calibration,
+            progress: job.progress.clone(),
+            work: work.clone(),
+        };
+        let judge = move |task| -> BoxFuture<'static, _> { Box::pin(work.clone().judge(task)) };
+        // A row asks one judge after the other, so that the busiest of them decides how many go on at once.
+        let concurrency = accounts.iter().map(|account| account.desk().concurrency()).max().unwrap_or(1);
+        let idle = || accounts.iter().map(|account| account.desk().idle()).max().unwrap_or(0);
+        let (sink, result) = drive(items, judge, concurrency, idle, sink).await;
+        for account in &accounts {
+            account.sync()?;
+        }
+        if let Some(message) = accounts.iter().find_map(|account| account.fatal()) {
+            return Err(StageError::Failed(message));
+        }
+        result?;
+        self.summed_up(sink, &accounts, all)
+    }
+
+    fn summed_up(&self, sink: JudgementSink, accounts: &[Arc<Account>], all: u64) -> Result<Produced, StageError> {
+        let JudgementSink {
+            writer,
+            failures,
+            allowed,
+            mut tally,
+            of_row,
+            valid,
+            cut,
+            mut panel,
+            canaries,
+            calibration,
+            ..
+        } = sink;
+        let method = &*self.method;
+        if failures.count > allowed {
+            return Err(failures.error(allowed, all));
+        }
+        if !of_row.is_empty() {
+            tally.add(&gathered(&of_row));
+        }
+        let artifact = writer.finish()?;
+        let mut summary = Summary::default();
+        let mut notes = Vec::new();
+        tally.finish(&mut summary, &mut notes);
+        let judges: Vec<&str> = self.judges.iter().map(|judge| judge.model.as_str()).collect();
+        panel.finish(&judges, method, &mut summary, &mut notes);
+        canaries.finish(method.is_pair(), &mut summary, &mut notes);
+        let mut golden: Vec<(String, Option<f64>)> = canaries.golden(method.is_pair()).collect();
+        if let Some(mut calibration) = calibration {
+            calibration.finish(method, &mut summary, &mut notes);
+            golden.extend(calibration.golden());
+        }
+        if !golden.is_empty() {
+            let rows = golden.into_iter().map(|(item, worth)| json!({ "item": item, "worth": worth }));
+            summary.tables.insert("golden".to_owned(), rows.collect());
+        }
+        summary.values.insert("coverage".to_owned(), coverage(valid, all));
+        if cut > 0 {
+            notes.push(format!("{cut} of {all} candidates were cut to what `truncate_candidates` allows"));
+        }
+        if failures.count > 0 {
+            notes.push(format!("{} of {all} rows failed: {}", failures.count, failures.describe()));
+        }
+        let counts = Counts {
+            rows: all,
+            failed: failures.count,
+            missing: all - valid,
+            calls: accounts.iter().map(|account| account.calls()).sum(),
+            reused: accounts.iter().map(|account| account.reused()).sum(),
+            cost_usd: accounts.iter().filter_map(|account| account.cost_usd()).reduce(|a, b| a + b),
+            seconds: 0.0,
+        };
+        Ok(Produced { artifact, meta: None, counts, summary, notes })
+    }
+}
