@@ -8,6 +8,7 @@ mod exit;
 mod export;
 mod graph;
 mod init;
+mod labels;
 mod open;
 mod plan;
 mod progress;
@@ -105,6 +106,8 @@ enum Command {
     Graph(graph::GraphArgs),
     /// Write the rows of a stage as JSON lines, CSV or Parquet
     Export(export::ExportArgs),
+    /// Let people label judged rows, and hold the judge against them
+    Labels(labels::LabelsArgs),
     /// Score a file of predictions and references, without a pipeline
     Score(score::ScoreArgs),
     /// Print the JSON Schema of pipelines, for editors
@@ -170,6 +173,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Exit> {
         Command::Why(arguments) => why::run(&cli.global, arguments),
         Command::Graph(arguments) => graph::run(&cli.global, arguments),
         Command::Export(arguments) => export::run(&cli.global, arguments),
+        Command::Labels(arguments) => labels::run(&cli.global, arguments),
         Command::Score(arguments) => score::run(&cli.global, arguments),
         Command::Schema => schema::run(),
     }

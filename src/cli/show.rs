@@ -29,6 +29,7 @@ const VARIABLES: &[&str] = &[
     "finish_reason",
     "error",
     "scores",
+    "pair",
     "verdict",
     "orders",
     "votes",

@@ -14,6 +14,7 @@
 //! | `gates` | verdicts on gates |
 //! | `contrast` | shares of the ceiling; drift of judges |
 //! | `record` | runs as files under `runs/` |
+//! | `labels` | rows for people to label, and what they say |
 //! | `rows` | a node's rows with everything that led to them |
 //!
 //! **Invariant:** `plan` and `run` complete a fingerprint by the same function, so what is a hit in
@@ -22,6 +23,7 @@
 mod contrast;
 mod forecast;
 mod gates;
+mod labels;
 mod reason;
 mod record;
 mod rows;
@@ -40,6 +42,9 @@ use serde_json::Value;
 
 pub use forecast::{Forecast, State, forecast};
 pub use gates::{GateResult, Verdict};
+pub use labels::{
+    Item as LabelItem, Key, LabelLine, Stratum, identity_of as label_identity, items as label_items, labels_of,
+};
 pub use reason::Ids;
 pub use record::{Records, RunId};
 pub use rows::{Found, each_row, find_rows, is_failed};

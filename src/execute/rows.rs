@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::record::Records;
 use super::session::Session;
 use crate::row::{Completion, Judgement, Meta, Row, Scores};
-use crate::stage::{BASELINE, COMPLETIONS, ROWS, Shown, StageError};
+use crate::stage::{BASELINE, COMPLETIONS, CONTESTANTS, ROWS, Shown, StageError};
 use crate::store::{ArtifactReader, Lookup, Manifest};
 
 /// The manifests of a node and what it reads.
@@ -77,30 +77,49 @@ pub fn each_row(
         "inference" => Some(&found.manifest),
         _ => found.inputs.get(COMPLETIONS),
     };
+    // The node's own completions, then those that they are compared with.
+    let others = [BASELINE].into_iter().chain(CONTESTANTS[1..].iter().copied());
     let mut texts = completions
-        .map(|manifest| store.read_artifact::<Completion>(&manifest.artifact))
-        .transpose()?
-        .map(Iterator::peekable);
+        .into_iter()
+        .chain(others.filter_map(|part| found.inputs.get(part)))
+        .map(|manifest| Ok(store.read_artifact::<Completion>(&manifest.artifact)?.peekable()))
+        .collect::<Result<Vec<_>, StageError>>()?;
+    let models: Vec<&str> = CONTESTANTS
+        .iter()
+        .filter_map(|part| node.inputs.iter().find(|(known, _)| known == part))
+        .filter_map(|(_, input)| session.plan.nodes[*input].model.as_deref())
+        .collect();
     let meta = completions.and_then(|manifest| manifest.meta.as_ref());
     let mut meta = meta.map(|meta| store.read_artifact::<Meta>(meta)).transpose()?.map(Iterator::peekable);
-    let baseline = found.inputs.get(BASELINE);
-    let mut baseline = baseline
-        .map(|manifest| store.read_artifact::<Completion>(&manifest.artifact))
-        .transpose()?
-        .map(Iterator::peekable);
     for row in store.read_artifact::<Row>(&rows_manifest.artifact)? {
         let row = row?;
+        let texts: Vec<Vec<Completion>> = texts
+            .iter_mut()
+            .map(|texts| of_row(texts, &row.id, |completion| &completion.id))
+            .collect::<Result<_, _>>()?;
+        let meta: Vec<Meta> = match &mut meta {
+            Some(meta) => of_row(meta, &row.id, |meta| &meta.id)?,
+            None => Vec::new(),
+        };
         while let Some(record) = records.next_if(|record| id_of(record).is_none_or(|id| id <= row.id.as_str())) {
             let record = record?;
             let sample = record.get("sample").and_then(Value::as_u64).unwrap_or(0) as u32;
-            let at = (row.id.as_str(), sample);
-            let completion = record_at(&mut texts, |completion| (&completion.id, completion.sample), at)?;
-            let meta = record_at(&mut meta, |meta| (&meta.id, meta.sample), at)?;
-            let other = record_at(&mut baseline, |completion| (&completion.id, completion.sample), at)?;
+            let pair: Option<[usize; 2]> =
+                record.get("pair").and_then(|pair| serde_json::from_value(pair.clone()).ok());
+            let text = |contestant: usize| {
+                texts.get(contestant)?.iter().find(|completion| completion.sample == sample).cloned()
+            };
+            let [first, second] = pair.unwrap_or([0, 1]);
+            let (completion, other) = (text(first), text(second));
+            let meta = meta.iter().find(|meta| meta.sample == sample);
             let mut document = Map::new();
             document.insert("id".to_owned(), row.id.clone().into());
             if let Some(model) = &node.model {
                 document.insert("model".to_owned(), model.clone().into());
+                document.insert("sample".to_owned(), sample.into());
+            }
+            if let Some([first, second]) = pair.map(|pair| pair.map(|place| models.get(place).copied())) {
+                document.insert("pair".to_owned(), json!([first, second]));
                 document.insert("sample".to_owned(), sample.into());
             }
             document.insert("row".to_owned(), Value::Object(row.columns.clone()));
@@ -146,20 +165,20 @@ fn id_of(record: &Result<Value, crate::store::StoreError>) -> Option<&str> {
     record.as_ref().ok()?.get("id")?.as_str()
 }
 
-/// Returns the record of a row and sample, if there are records at all; those before it are passed over.
-fn record_at<T: serde::de::DeserializeOwned>(
-    records: &mut Option<Peekable<ArtifactReader<T>>>,
-    place: impl Fn(&T) -> (&str, u32),
-    at: (&str, u32),
-) -> Result<Option<T>, StageError> {
-    let Some(records) = records else { return Ok(None) };
-    while let Some(record) = records.next_if(|record| record.as_ref().map_or(true, |record| place(record) <= at)) {
+/// Takes the records of a row; those before it belong to rows that are not there.
+fn of_row<T: serde::de::DeserializeOwned>(
+    records: &mut Peekable<ArtifactReader<T>>,
+    id: &str,
+    id_of: impl Fn(&T) -> &str,
+) -> Result<Vec<T>, StageError> {
+    let mut taken = Vec::new();
+    while let Some(record) = records.next_if(|record| record.as_ref().map_or(true, |record| id_of(record) <= id)) {
         let record = record?;
-        if place(&record) == at {
-            return Ok(Some(record));
+        if id_of(&record) == id {
+            taken.push(record);
         }
     }
-    Ok(None)
+    Ok(taken)
 }
 
 fn add_result(kind: &str, record: Value, document: &mut Map<String, Value>) {

@@ -10,6 +10,7 @@
 //! | `forecast` `why` `graph` | what a plan says, why, and its picture |
 //! | `export` | rows as JSON lines, CSV, Parquet |
 //! | `rows` `scores` | the rows of a node; the scores of a file |
+//! | `sheet` | rows for people to label |
 
 mod export;
 mod forecast;
@@ -18,6 +19,7 @@ mod problems;
 mod progress;
 mod rows;
 mod scores;
+mod sheet;
 mod table;
 mod why;
 
@@ -30,6 +32,7 @@ pub use problems::{problems, problems_json};
 pub use progress::{line, progress};
 pub use rows::row;
 pub use scores::{scores, scores_json};
+pub use sheet::{sheet, sheet_answers};
 pub use table::closing;
 pub use why::why;
 

@@ -36,6 +36,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use dataset::quotas;
 pub use desk::{Account, Desk, Mode, Preflight};
 pub use judge::verdict;
 pub use metric::{FileScores, ScoreError, ScoreFile, score_file};
@@ -287,6 +288,11 @@ pub trait Stage: Send + Sync {
     /// Makes a node's rows.
     fn run(self: Arc<Self>, job: Job) -> BoxFuture<'static, Result<Produced, StageError>>;
 
+    /// Returns what people are asked where they label its rows; none where there is nothing to label.
+    fn sheet(&self) -> Option<Sheet> {
+        None
+    }
+
     /// Returns true if its nodes can be held against each other.
     fn has_contrasts(&self) -> bool {
         false
@@ -336,6 +342,17 @@ pub trait Stage: Send + Sync {
 
     /// Adds to the key of a stage behind it what its prompts depend on.
     fn add_prompt(&self, _fingerprint: &mut Fingerprint, _facts: &Facts<'_>) {}
+}
+
+/// What people are asked about a judged row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sheet {
+    /// Which of two is better.
+    Pair,
+    /// One of these.
+    Words(Vec<String>),
+    /// A score per criterion: its name and what is asked.
+    Scores { criteria: Vec<(String, String)>, low: f64, high: f64 },
 }
 
 /// How another judge judges what was judged before.

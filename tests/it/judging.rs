@@ -141,3 +141,140 @@ fn a_judge_does_not_judge_itself_unasked() {
     workspace.edit("pipelines/p.yaml", "    prompt: grade.j2", "    prompt: grade.j2\n    allow_self: true");
     workspace.run(&[]).code(0);
 }
+
+/// Pieces of which hostile replies are made.
+const PIECES: &[&str] = &[
+    "[[A]]",
+    "[[B]]",
+    "[[C]]",
+    "[[A>>B]]",
+    "[[tie]]",
+    "[A]",
+    "[[",
+    "]]",
+    "VERDICT-abcd1234: A",
+    "VERDICT-abcd1234: B",
+    "VERDICT-00000000: A",
+    "VERDICT-abcd1234:",
+    "VERDICT-abcd1234: TIE.",
+    "Final verdict: B",
+    "A is better",
+    "B",
+    "A",
+    "{",
+    "}",
+    "\"",
+    "\\",
+    "{\"accuracy\": 5, \"tone\": 5}",
+    "{\"accuracy\": 9}",
+    "{\"accuracy\": -1, \"tone\": 1e400}",
+    "{\"tag\": \"abcd1234\", \"accuracy\": 4, \"tone\": \"3/5\"}",
+    "{\"accuracy\": 4.5}",
+    "{\"accuracy\": true}",
+    "{\"accuracy\": NaN, \"tone\": Infinity}",
+    "{\"accuracy\": {\"score\": 3}}",
+    "{\"accuracy\": [5, 5]}",
+    "{'accuracy': 3,}",
+    "{\"accuracy\": 5, \"accuracy\": 1}",
+    "{\"Accuracy \": 99999999999999999999}",
+    "```json",
+    "```",
+    "<think>",
+    "</think>",
+    "\n",
+    "\r\n",
+    "\u{0}",
+    "\u{202e}",
+    "é",
+    "😀",
+    "  ",
+    "5/10",
+    "10",
+    "N/A",
+    "null",
+    ",",
+    ":",
+    "right",
+    "wrong",
+    "[[right]]",
+    "VERDICT-abcd1234: wrong",
+    "// no",
+    "None",
+    "True",
+    "{{ tag }}",
+    "\"reason\": \"",
+];
+
+#[test]
+fn hostile_replies_never_panic_and_never_score_outside_the_scale() {
+    use etalon::stage::verdict::{Scale, read_label, read_pair, read_rubric};
+    let mut state = 20_261_125_u64;
+    let mut below = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let criteria = ["accuracy".to_owned(), "tone".to_owned()];
+    let labels = ["right".to_owned(), "wrong".to_owned()];
+    let mut valid = [0; 3];
+    for number in 0..2_000 {
+        let mut reply = String::new();
+        for _ in 0..1 + below(12) {
+            reply += PIECES[below(PIECES.len())];
+            reply += ["", " ", "\n"][below(3)];
+        }
+        // Some are cut anywhere, some are very long.
+        if number % 5 == 0 {
+            reply = reply.chars().take(below(40)).collect();
+        }
+        if number % 100 == 0 {
+            reply = reply.repeat(2_000);
+        }
+        let finish = [None, Some("stop"), Some("length"), Some("content_filter")][below(4)];
+        for tag in [None, Some("abcd1234")] {
+            let scale = Scale { low: 1.0, high: 5.0, fractional: number % 2 == 0 };
+            let rubric = read_rubric(&reply, &criteria, scale, finish, tag);
+            for (name, score) in &rubric.scores {
+                assert!(score.is_none_or(|score| (1.0..=5.0).contains(&score)), "{name} {score:?}: {reply}");
+            }
+            let is_whole = rubric.scores.iter().all(|(_, score)| score.is_some()) && !rubric.scores.is_empty();
+            assert!(!rubric.status.is_valid() || is_whole, "{:?}: {reply}", rubric.status);
+            let pair = read_pair(&reply, number % 3 > 0, finish, tag);
+            assert_eq!(pair.verdict.is_some(), pair.status.is_valid(), "{:?}: {reply}", pair.status);
+            let label = read_label(&reply, &labels, finish, tag);
+            assert_eq!(label.label.is_some(), label.status.is_valid(), "{:?}: {reply}", label.status);
+            // Where a tag binds, nothing counts without it.
+            if let Some(tag) = tag.filter(|tag| !reply.contains(*tag)) {
+                assert!(pair.verdict.is_none() && label.label.is_none() && !is_whole, "{tag}: {reply}");
+            }
+            valid[0] += usize::from(rubric.status.is_valid());
+            valid[1] += usize::from(pair.status.is_valid());
+            valid[2] += usize::from(label.status.is_valid());
+        }
+    }
+    // The replies are hostile, not hopeless: each reader finds something in some of them.
+    assert!(valid.iter().all(|valid| *valid > 50), "{valid:?}");
+}
+
+#[test]
+fn the_tie_rule_and_the_reading_of_replies_buy_nothing() {
+    let server = Server::plain();
+    let workspace = standard(&server, 6);
+    let plan = workspace.etalon(&["plan", "p", "--format", "json"]).code(0).json();
+    workspace.run(&[]).code(0);
+    let bought = server.count() as u64;
+    assert!(bought <= plan["total"]["calls"].as_u64().unwrap());
+    workspace.edit("pipelines/p.yaml", "baseline: base }", "baseline: base, tie_rule: drop }");
+    let run = workspace.run(&[]).code(0);
+    assert_eq!(run.ran(), ["duel.tuned"]);
+    // The judge says B in both orders: every row disagrees with itself, and leaves.
+    assert_eq!(run.json()["summary"]["duel"]["tuned"]["win_rate"]["missing"], 6);
+    assert_eq!(server.count(), 0);
+    // Another way of reading is another key: all replies are read anew, none is bought.
+    for directory in ["manifests", "artifacts"] {
+        std::fs::remove_dir_all(workspace.path("cache").join(directory)).unwrap();
+    }
+    let planned = workspace.etalon(&["plan", "p", "--format", "json"]).code(0).json();
+    assert_eq!(planned["total"]["calls"], 0);
+    workspace.run(&[]).code(0);
+    assert_eq!(server.count(), 0);
+}

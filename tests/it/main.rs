@@ -5,6 +5,7 @@
 mod cache;
 mod check;
 mod data;
+mod defended;
 mod docs;
 mod explain;
 mod faults;
@@ -19,5 +20,6 @@ mod panels;
 mod properties;
 mod quality;
 mod run;
+mod simulated;
 mod support;
 mod vectors;

@@ -26,6 +26,7 @@ use serde_json::{Map, Value};
 
 pub(super) use quality::LEAKAGE;
 use quality::{Candidate, Dedupe, Leakage, Quality};
+pub use sample::quotas;
 use sample::{Drawing, Sample, Split, Strategy, group};
 use shape::{Required, Shape, Shaped};
 use source::{Opened, Source};

@@ -244,7 +244,7 @@ impl<'a> Drawing<'a> {
 }
 
 /// Shares a size out in proportion, by largest remainders; of equal ones the first name wins.
-pub(super) fn quotas(strata: &BTreeMap<String, u64>, size: u64) -> BTreeMap<&str, u64> {
+pub fn quotas(strata: &BTreeMap<String, u64>, size: u64) -> BTreeMap<&str, u64> {
     let total: u64 = strata.values().sum();
     let size = size.min(total);
     let mut quotas: BTreeMap<&str, u64> = BTreeMap::new();

@@ -16,6 +16,7 @@ use crate::problem::Problem;
 use crate::row::{Judgement, VerdictStatus};
 use crate::score::{Summary, Unit};
 use crate::spec::{Node, NodeValue, decode};
+use crate::stage::Sheet;
 
 /// Characters of a judge's reply that are kept as its reason.
 const MAX_REASON: usize = 2_000;
@@ -113,6 +114,10 @@ impl Method for Classify {
 
     fn variables(&self) -> &'static [&'static str] {
         &["row", "params", "model", "sample", "completion", "finish_reason", "prompt", "reference", "labels", "tag"]
+    }
+
+    fn sheet(&self) -> Sheet {
+        Sheet::Words(self.labels.clone())
     }
 
     fn labels(&self) -> LabelKind {

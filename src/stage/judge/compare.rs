@@ -22,6 +22,7 @@ use crate::problem::Problem;
 use crate::row::{Judgement, VerdictStatus};
 use crate::score::{Estimate, Summary, Unit};
 use crate::spec::{Node, decode};
+use crate::stage::Sheet;
 use crate::stats::{Z95, sign_test, wilson};
 
 /// Rows from which the win rate's interval is a bootstrap; Wilson below, and at 0 and 1.
@@ -258,6 +259,10 @@ impl Method for Compare {
 
     fn headline(&self) -> Option<(&'static str, (f64, f64))> {
         self.baseline.as_ref().map(|_| ("win_rate", (0.0, 1.0)))
+    }
+
+    fn sheet(&self) -> Sheet {
+        Sheet::Pair
     }
 
     fn labels(&self) -> LabelKind {
@@ -552,6 +557,55 @@ impl Tally for CompareTally {
         self.lengths.finish(self.seed, summary, notes);
         for (name, value) in [("wins", self.wins), ("losses", self.losses), ("ties", self.ties)] {
             summary.values.insert(name.to_owned(), Estimate { value: Some(value), low: None, high: None, n, missing });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
+
+    use super::*;
+    use crate::stage::judge::method::missing_of;
+
+    /// Sums up `n` rows, won with probability `win` and tied with `tie`; returns the win rate.
+    fn trial(n: u64, win: f64, tie: f64, seed: u64) -> Estimate {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut tally = CompareTally { seed, points: MeanTally::new(seed), ..CompareTally::default() };
+        for row in 0..n {
+            let drawn = random.next_u64() as f64 / u64::MAX as f64;
+            let verdict = if drawn < win {
+                "win"
+            } else if drawn < win + tie {
+                "tie"
+            } else {
+                "loss"
+            };
+            let mut judgement = missing_of(&row.to_string());
+            judgement.status = VerdictStatus::Ok;
+            judgement.verdict = Some(verdict.to_owned());
+            tally.add(&[Gathered { judgement: &judgement, length: 1, baseline_length: 1 }]);
+        }
+        let mut summary = Summary::default();
+        tally.finish(&mut summary, &mut Vec::new());
+        summary.values["win_rate"]
+    }
+
+    #[test]
+    fn intervals_of_win_rates_cover_the_truth() {
+        for (n, win, tie) in [(25, 0.7, 0.1), (50, 0.6, 0.2), (80, 0.5, 0.0)] {
+            let trials: u64 = 2_000;
+            let covered = (0..trials)
+                .filter(|seed| {
+                    let found = trial(n, win, tie, *seed);
+                    let truth = win + tie / 2.0;
+                    found.low.is_some_and(|low| low <= truth) && found.high.is_some_and(|high| high >= truth)
+                })
+                .count();
+            let share = covered as f64 / trials as f64;
+            assert!((0.93..=0.97).contains(&share), "{share} of {trials} intervals over {n} rows");
         }
     }
 }

@@ -104,6 +104,8 @@ impl Label {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Labels {
     by: BTreeMap<String, Vec<Label>>,
+    /// There is no file.
+    pub is_missing: bool,
 }
 
 impl Labels {
@@ -127,13 +129,12 @@ impl Labels {
         };
         let records = match format.open(&workspace.path(name)) {
             Ok(records) => records,
+            // Labels come after the first run: until then there are none.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Some(Labels { by: BTreeMap::new(), is_missing: true });
+            }
             Err(error) => {
-                wrong(
-                    format!("failed to read {name}: {error}"),
-                    Some(
-                        "`etalon labels export` writes a sheet to fill in, `etalon labels import` reads it".to_owned(),
-                    ),
-                );
+                wrong(format!("failed to read {name}: {error}"), None);
                 return None;
             }
         };

@@ -8,6 +8,7 @@ use crate::problem::Problem;
 use crate::row::{Judgement, VerdictStatus, Vote};
 use crate::score::{Estimate, Summary, Unit};
 use crate::spec::Node;
+use crate::stage::Sheet;
 
 /// What the candidates are.
 pub(super) struct Candidates<'a> {
@@ -142,6 +143,9 @@ pub(super) trait Method: Send + Sync {
     fn pass_marks(&self) -> Vec<(String, f64)> {
         Vec::new()
     }
+
+    /// Returns what people are asked.
+    fn sheet(&self) -> Sheet;
 
     /// Returns what people's labels may be.
     fn labels(&self) -> LabelKind;

@@ -61,7 +61,7 @@ use super::prompt::{
     Conversation, CountOrShare, MaxFailures, MessageSetting, Prompt, add_completions, add_model, max_failures,
     merge_options,
 };
-use super::{BASELINE, COMPLETIONS, CONTESTANTS, Drift, Facts, Input, Job, Produced, Scope, Stage, StageError};
+use super::{BASELINE, COMPLETIONS, CONTESTANTS, Drift, Facts, Input, Job, Produced, Scope, Sheet, Stage, StageError};
 use crate::problem::{Place, Problem, suggest};
 use crate::score::{Estimate, Unit};
 use crate::spec::{StageSpec, decode};
@@ -169,6 +169,7 @@ struct Judge {
     place: Place,
     baseline_place: Place,
     samples_place: Place,
+    human_place: Place,
     lineage: Lineage,
     /// Names of the models that the spec has.
     model_names: Vec<String>,
@@ -332,6 +333,7 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
         place: spec.place.clone(),
         baseline_place: spec.settings.nearest(&["compare".to_owned(), "baseline".to_owned()]).place.clone(),
         samples_place: place("samples"),
+        human_place: place("human"),
         lineage: Lineage::new(scope.models),
         model_names: scope.models.keys().cloned().collect(),
         canaries,
@@ -423,20 +425,28 @@ impl Stage for Judge {
 
     fn warnings(&self) -> Vec<Problem> {
         let is_cold = |grader: &&Grader| grader.options.get("temperature").and_then(Value::as_f64) == Some(0.0);
-        let cold = self.judges.iter().find(is_cold).filter(|_| self.samples > 1);
-        cold.map(|grader| {
-            Problem::warning(
-                "cold-samples",
-                format!(
-                    "`{}` is asked {} times at temperature 0: it says nearly the same each time, and each is paid",
-                    grader.model, self.samples
-                ),
-            )
-            .at(&self.samples_place)
-            .help("a temperature above 0, or `samples: 1`")
-        })
-        .into_iter()
-        .collect()
+        let mut problems = Vec::new();
+        if let Some(grader) = self.judges.iter().find(is_cold).filter(|_| self.samples > 1) {
+            let message = format!(
+                "`{}` is asked {} times at temperature 0: it says nearly the same each time, and each is paid",
+                grader.model, self.samples
+            );
+            problems.push(
+                Problem::warning("cold-samples", message)
+                    .at(&self.samples_place)
+                    .help("a temperature above 0, or `samples: 1`"),
+            );
+        }
+        if let Some((name, _)) = self.human.as_ref().filter(|(_, labels)| labels.is_missing) {
+            let help =
+                "`etalon labels export` writes a sheet of judged rows to fill in, `etalon labels import` reads it";
+            problems.push(
+                Problem::warning("no-labels", format!("there is no {name} yet: the judge is not held against people"))
+                    .at(&self.human_place)
+                    .help(help),
+            );
+        }
+        problems
     }
 
     fn inputs(&self, model: Option<&str>, of_input: &[String]) -> Vec<Input> {
@@ -498,7 +508,7 @@ impl Stage for Judge {
         {
             upstream.add_prompt(&mut fingerprint, facts);
         }
-        if let Some((name, _)) = &self.human {
+        if let Some((name, _)) = self.human.as_ref().filter(|(_, labels)| !labels.is_missing) {
             let path = facts.workspace.path(name);
             let digest = (facts.digest_file)(&path)
                 .map_err(|error| StageError::failed(format!("failed to read {name}: {error}")))?;
@@ -523,6 +533,10 @@ impl Stage for Judge {
 
     fn sources(&self) -> Vec<(String, String)> {
         self.conversation.prompts().chain(&self.reference).flat_map(Prompt::sources).collect()
+    }
+
+    fn sheet(&self) -> Option<Sheet> {
+        Some(self.method.sheet())
     }
 
     fn has_contrasts(&self) -> bool {

@@ -209,6 +209,7 @@ impl Judge {
         let calibration = self
             .human
             .as_ref()
+            .filter(|(_, labels)| !labels.is_missing)
             .map(|(_, labels)| Calibration::new(labels.clone(), self.method.labels(), &job.node, &all_sides));
         let items = Tasks {
             join: Join::open(&job.store, &job.inputs, false)?,

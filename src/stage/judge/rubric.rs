@@ -16,6 +16,7 @@ use crate::problem::Problem;
 use crate::row::{Judgement, VerdictStatus, Vote};
 use crate::score::{Summary, Unit};
 use crate::spec::{Node, decode};
+use crate::stage::Sheet;
 use crate::stats::{Z95, wilson};
 use crate::template::from_json;
 
@@ -226,6 +227,14 @@ impl Method for Rubric {
             "labels",
             "tag",
         ]
+    }
+
+    fn sheet(&self) -> Sheet {
+        Sheet::Scores {
+            criteria: self.criteria.iter().map(|criterion| (criterion.name.clone(), criterion.ask.clone())).collect(),
+            low: self.scale.low,
+            high: self.scale.high,
+        }
     }
 
     fn labels(&self) -> LabelKind {
