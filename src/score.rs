@@ -55,6 +55,8 @@ pub enum Unit {
     Fraction,
     /// 0 to 1, and no share of the ceiling: win rates, consistency, coverage.
     Rate,
+    /// A probability under chance alone, 0 to 1.
+    PValue,
     /// 0 to 100, more is better: can be put as a share of the ceiling.
     Points,
     /// In units of a rubric's scale, more is better.

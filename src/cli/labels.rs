@@ -186,7 +186,13 @@ fn export(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
         .collect();
     let key_path = key_path(&path);
     let mut keys = read_keys(&key_path)?;
-    let known: BTreeSet<String> = keys.keys().cloned().collect();
+    let mut known: BTreeSet<String> = keys.keys().cloned().collect();
+    // What has a label needs no other.
+    let node = plan.nodes.iter().find(|node| node.stage_name == stage);
+    if let Some(name) = node.and_then(|node| node.stage.file("human")).filter(|name| name.ends_with(".jsonl")) {
+        let labels = read_labels(&plan.workspace.path(&name), &name)?;
+        known.extend(labels.iter().filter_map(execute::item_of));
+    }
     let items = execute::label_items(&session, &found, &by, arguments.n as usize, &known)?;
     if items.is_empty() {
         talk("there is no row left to label");
@@ -203,17 +209,17 @@ fn export(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
     // The key first: a sheet without one is of no use.
     write_whole(&key_path, lines.as_bytes())?;
     write_whole(&path, &bytes)?;
-    let (count, path) = (items.len(), path.display());
+    let root = &plan.workspace.root;
+    let near = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+    let (count, key_path, path) = (items.len(), near(&key_path), near(&path));
     match global.format {
         Format::Text => talk(&format!(
             "{count} rows → {path}\nFill in {}. What stands for which model is in {}: do not look before you are done.\nThen: etalon labels import {} {stage} {path}",
             report::sheet_answers(&sheet),
-            key_path.display(),
+            key_path,
             arguments.pipeline,
         )),
-        Format::Json => {
-            print(&json!({ "etalon": 1, "rows": count, "sheet": path.to_string(), "key": key_path }).to_string())
-        }
+        Format::Json => print(&json!({ "etalon": 1, "rows": count, "sheet": path, "key": key_path }).to_string()),
     }
     Ok(exit::OK)
 }
@@ -241,13 +247,7 @@ fn import(global: &Global, arguments: &ImportArgs) -> Result<u8, Exit> {
         ));
     }
     let (lines, blank) = read_sheet(&path, &keys, &sheet, arguments.rater.as_deref())?;
-    let mut known: Vec<LabelLine> = Vec::new();
-    let before = fs::read_to_string(&target).unwrap_or_default();
-    for (line, number) in before.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty()) {
-        let read = serde_json::from_str(line)
-            .map_err(|error| Exit::usage(format!("{target_name}:{number}: {error}"), None))?;
-        known.push(read);
-    }
+    let mut known = read_labels(&target, &target_name)?;
     let mut places: BTreeMap<String, usize> =
         known.iter().enumerate().map(|(place, line)| (execute::label_identity(line), place)).collect();
     let (mut added, mut same, mut replaced, mut problems) = (0, 0, 0, Vec::new());
@@ -307,6 +307,21 @@ fn import(global: &Global, arguments: &ImportArgs) -> Result<u8, Exit> {
         }
     }
     Ok(exit::OK)
+}
+
+/// Reads the labels that there are; none where there is no file.
+fn read_labels(path: &Path, name: &str) -> Result<Vec<LabelLine>, Exit> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(Exit::usage(format!("failed to read {name}: {error}"), None)),
+    };
+    let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+    lines
+        .map(|(line, number)| {
+            serde_json::from_str(line).map_err(|error| Exit::usage(format!("{name}:{number}: {error}"), None))
+        })
+        .collect()
 }
 
 /// Reads a filled-in sheet: labels with their lines, and how many rows are blank. All mistakes come together.

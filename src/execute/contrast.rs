@@ -18,7 +18,7 @@ use crate::stage::StageError;
 use crate::store::Manifest;
 
 /// Bumped when what is kept changes meaning.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// Adds to the nodes of a run what share of the ceiling they reach.
 pub(super) fn add_shares(session: &Session, manifests: &[Option<Manifest>], run: &mut RunSummary) {

@@ -129,7 +129,7 @@ fn item(document: &Map<String, Value>, model: Option<&str>, baseline: Option<&st
     if completion.trim().is_empty() || against.is_some() && other.as_ref().is_none_or(|other| other.trim().is_empty()) {
         return None;
     }
-    let digest = Digest::of_json("etalon.label", &json!([row, model, against, completion, other]));
+    let digest = item_digest(&row, &model, against.as_deref(), &completion, other.as_deref());
     let mut strata = Vec::new();
     for stratum in by {
         strata.push(match stratum {
@@ -148,6 +148,25 @@ fn item(document: &Map<String, Value>, model: Option<&str>, baseline: Option<&st
     };
     let columns = document.get("row").and_then(Value::as_object).cloned().unwrap_or_default();
     Some(Item { key, prompt: String::new(), row: columns, stratum: strata.join(" ") })
+}
+
+fn item_digest(row: &str, model: &str, against: Option<&str>, completion: &str, baseline: Option<&str>) -> Digest {
+    Digest::of_json("etalon.label", &json!([row, model, against, completion, baseline]))
+}
+
+/// Returns the item that a label is of, where it has its texts.
+pub fn item_of(line: &LabelLine) -> Option<String> {
+    let text = |name: &str| line.get(name).and_then(Value::as_str);
+    let (model, against) = match text("pair").and_then(|pair| pair.split_once('/')) {
+        Some((model, against)) => (model, Some(against)),
+        None => (text("model")?, None),
+    };
+    let row = match line.get("row")? {
+        Value::String(row) => row.clone(),
+        other => other.to_string(),
+    };
+    let digest = item_digest(&row, model, against, text("completion")?, text("baseline"));
+    Some(digest.to_string()[..12].to_owned())
 }
 
 /// Returns what the judge said, as a word: its verdict, or its mean score, rounded.

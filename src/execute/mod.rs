@@ -43,7 +43,7 @@ use serde_json::Value;
 pub use forecast::{Forecast, State, forecast};
 pub use gates::{GateResult, Verdict};
 pub use labels::{
-    Item as LabelItem, Key, LabelLine, Stratum, identity_of as label_identity, items as label_items, labels_of,
+    Item as LabelItem, Key, LabelLine, Stratum, identity_of as label_identity, item_of, items as label_items, labels_of,
 };
 pub use reason::Ids;
 pub use record::{Records, RunId};

@@ -323,6 +323,8 @@ fn number(value: f64, unit: Unit) -> String {
         Unit::Dollars => format!("${value:.6}"),
         Unit::Points => format!("{value:.2}"),
         Unit::Count => format!("{value:.0}"),
+        Unit::PValue if value < 0.0005 => "< 0.001".to_owned(),
+        Unit::PValue => format!("{value:.3}"),
         Unit::Fraction | Unit::Rate => format!("{value:.3}"),
     }
 }

@@ -8,17 +8,19 @@
 //! | `order` | a text that orders the judge to give the best verdict | worst |
 //! | `other_prompt` | the answer to another row | worst |
 //! | `reference` | the reference itself | best |
-//! | `padded` | the answer, twice | no better than the answer once |
+//! | `padded` | the answer, twice | no better than the answer once (by half a point of 1 to 5) |
 //! | `identity` | the same text on both sides | a tie |
 //!
 //! In a comparison the canary stands against the row's own answer, the reference against a refusal.
-//! "Worst" is the lowest quarter of the scale: 2 on 1 to 5.
+//! "Worst" is the lowest quarter of the scale: 2 on 1 to 5. Of a rubric with several criteria it is the lower half:
+//! a refusal may be polite, and an answer to another prompt well formed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::json;
 
+use super::labels::LabelKind;
 use super::method::{Method, Said};
 use super::work::{Purpose, Task, Text};
 use crate::digest::Digest;
@@ -29,6 +31,10 @@ use crate::stats::{Z95, wilson};
 
 /// Up to here an answer counts as bad, from 1 less it as good: on 0 to 1.
 const BAD: f64 = 0.25;
+/// Below here it does where several criteria are weighed.
+const BAD_OF_SEVERAL: f64 = 0.5;
+/// What a text written twice may gain by chance.
+const GAIN: f64 = 0.125;
 /// Below this share of ties for identical texts a judge makes differences up.
 const IDENTICAL: f64 = 0.8;
 const REFUSAL: &str = "I'm sorry, but I can't help with that request.";
@@ -167,7 +173,9 @@ impl Canaries {
         self.said.push((canary, judgement.id.clone(), worth));
     }
 
-    pub fn finish(&self, is_pair: bool, summary: &mut Summary, notes: &mut Vec<String>) {
+    pub fn finish(&self, method: &dyn Method, summary: &mut Summary, notes: &mut Vec<String>) {
+        let is_pair = method.is_pair();
+        let is_manifold = matches!(method.labels(), LabelKind::Scores { criteria, .. } if criteria.len() > 1);
         let originals: BTreeMap<&str, f64> = self
             .said
             .iter()
@@ -175,11 +183,11 @@ impl Canaries {
             .filter_map(|(_, id, worth)| Some((id.as_str(), (*worth)?)))
             .collect();
         let is_sound = |canary: Canary, id: &str, worth: f64| match canary {
-            Canary::Reference => worth >= 1.0 - BAD,
+            Canary::Reference => worth >= 1.0 - BAD || is_manifold && worth > BAD_OF_SEVERAL,
             Canary::Padded if is_pair => worth <= 0.5,
-            Canary::Padded => originals.get(id).is_none_or(|original| worth <= *original),
+            Canary::Padded => originals.get(id).is_none_or(|original| worth <= original + GAIN),
             Canary::Identity => worth == 0.5,
-            _ => worth <= BAD,
+            _ => worth <= BAD || is_manifold && worth < BAD_OF_SEVERAL,
         };
         // By canary: sound, with a verdict, all; and the rows that it went wrong on.
         let mut by: BTreeMap<Canary, ([u64; 3], Vec<&str>)> = BTreeMap::new();
@@ -229,8 +237,13 @@ impl Canaries {
                     Canary::OtherPrompt => "the answer to another prompt is found good",
                     _ => "an answer that says nothing is found good",
                 };
+                let advice = if 2 * sound <= *judged {
+                    "do not trust this judge before that is mended"
+                } else {
+                    "look at what it says there"
+                };
                 notes.push(format!(
-                    "canary {}: {what} on {} of {judged} rows ({}); do not trust this judge before that is mended",
+                    "canary {}: {what} on {} of {judged} rows ({}); {advice}",
                     canary.name(),
                     judged - sound,
                     wrong.iter().take(3).copied().collect::<Vec<_>>().join(", ")

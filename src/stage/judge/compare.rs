@@ -450,7 +450,8 @@ impl Method for Compare {
             values.extend(rates(&["longer_wins"]));
             return values;
         }
-        let mut values = rates(&["win_rate", "win_rate.worst", "win_rate.best", "decisive_win_rate", "net", "sign_p"]);
+        let mut values = rates(&["win_rate", "win_rate.worst", "win_rate.best", "decisive_win_rate", "net"]);
+        values.push(("sign_p".to_owned(), Unit::PValue));
         values.extend(rates(positions));
         if self.verdicts == 5 {
             values.extend(rates(&["strong"]));

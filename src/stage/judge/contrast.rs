@@ -13,7 +13,7 @@ use super::verdict::Scale;
 use crate::row::Judgement;
 use crate::score::Estimate;
 use crate::stage::{Drift, StageError};
-use crate::stats::{Interval, Z95, mcnemar, paired, resampled_sums, sums_interval};
+use crate::stats::{Interval, Z95, mcnemar, paired, resampled_sums, sums_interval, wilson};
 use crate::store::{Manifest, Store};
 
 /// Resamples of a ratio.
@@ -44,6 +44,11 @@ fn values(store: &Store, manifest: &Manifest, method: &dyn Method, scale: Option
         if let (Some(scale), Some(scores)) = (scale, &judgement.scores) {
             for (name, score) in scores.iter().filter_map(|(name, score)| Some((name, score.as_f64()?))) {
                 add(name, (score - scale.low) / (scale.high - scale.low));
+            }
+            for (name, pass_at) in method.pass_marks() {
+                if let Some(score) = scores.get(&name).and_then(Value::as_f64) {
+                    add(&format!("{name}.pass_rate"), f64::from(u8::from(score >= pass_at)));
+                }
             }
         }
     }
@@ -85,7 +90,13 @@ fn ratio(pairs: &[[f64; 2]], seed: u64) -> Option<Estimate> {
     let interval = if pairs.len() <= RESAMPLED {
         let units: Vec<f64> = pairs.iter().flatten().copied().collect();
         let sums = resampled_sums(&units, 2, RESAMPLES, seed);
-        sums_interval(&sums, 2, |sums| (sums[1] > 0.0).then(|| sums[0] / sums[1]))
+        let resampled = sums_interval(&sums, 2, |sums| (sums[1] > 0.0).then(|| sums[0] / sums[1]));
+        // Where all rows are alike there is nothing to resample, and yet other rows could have come out otherwise.
+        resampled.filter(|interval| interval.high > interval.low).or_else(|| {
+            let (of_mine, of_top) = (wilson(mine * n, n, Z95)?, wilson(top * n, n, Z95)?);
+            let high = if of_top.low > 0.0 { mine / of_top.low } else { value };
+            Some(Interval { low: of_mine.low / top, high: high.max(value) })
+        })
     } else {
         // Delta method: the ratio moves as mine − value · top does, over the mean of the top.
         let variance = mean(&|pair| (pair[0] - value * pair[1]).powi(2)) / (n - 1.0);

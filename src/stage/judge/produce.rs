@@ -275,7 +275,7 @@ impl Judge {
         tally.finish(&mut summary, &mut notes);
         let judges: Vec<&str> = self.judges.iter().map(|judge| judge.model.as_str()).collect();
         panel.finish(&judges, method, &mut summary, &mut notes);
-        canaries.finish(method.is_pair(), &mut summary, &mut notes);
+        canaries.finish(method, &mut summary, &mut notes);
         let mut golden: Vec<(String, Option<f64>)> = canaries.golden(method.is_pair()).collect();
         if let Some(mut calibration) = calibration {
             calibration.finish(method, &mut summary, &mut notes);
