@@ -263,13 +263,78 @@ fn the_reference_of_the_commands_is_their_help() {
     let workspace = Workspace::new();
     let help = workspace.etalon(&["--help"]).code(0).stdout;
     let mut out = format!("# Commands\n\nGenerated from their help.\n\n```text\n{}\n```\n", help.trim_end());
-    let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
-    for command in commands.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   ")) {
-        let name = command.split_whitespace().next().unwrap();
-        if name != "help" {
-            let help = workspace.etalon(&[name, "--help"]).code(0).stdout;
-            out.push_str(&format!("\n## `etalon {name}`\n\n```text\n{}\n```\n", help.trim_end()));
+    let names = |help: &str| -> Vec<String> {
+        let commands = help.split("Commands:").nth(1).unwrap_or_default().split("Options:").next().unwrap();
+        let lines = commands.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+        lines.map(|line| line.split_whitespace().next().unwrap().to_owned()).filter(|name| name != "help").collect()
+    };
+    for name in names(&help) {
+        let help = workspace.etalon(&[&name, "--help"]).code(0).stdout;
+        out.push_str(&format!("\n## `etalon {name}`\n\n```text\n{}\n```\n", help.trim_end()));
+        for below in names(&help) {
+            let help = workspace.etalon(&[&name, &below, "--help"]).code(0).stdout;
+            out.push_str(&format!("\n## `etalon {name} {below}`\n\n```text\n{}\n```\n", help.trim_end()));
         }
     }
     is_committed("docs/commands.md", &out);
+}
+
+/// Runs the commands of a guide in a copy of this repository's workspace, in order; every line of output that it
+/// shows must come. `…` stands for anything.
+fn follow(guide: &str) {
+    let root = root();
+    let workspace = Workspace::new();
+    for directory in ["pipelines", "templates", "data", "labels"] {
+        for file in files(&root.join(directory)) {
+            workspace.write(file.strip_prefix(&root).unwrap().to_str().unwrap(), std::fs::read(&file).unwrap());
+        }
+    }
+    workspace.write("etalon.toml", std::fs::read(root.join("etalon.toml")).unwrap());
+    let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = std::fs::read_to_string(root.join(guide)).unwrap();
+    let (mut is_console, mut said, mut commands) = (false, Vec::<String>::new(), 0);
+    for (line, number) in text.lines().zip(1..) {
+        if let Some(step) = line.strip_prefix("<!-- test: ") {
+            let step = step.trim_end_matches(" -->");
+            if let Some(file) = step.strip_prefix("git ") {
+                workspace.write(file, std::fs::read(root.join(file)).unwrap());
+            } else if let Some(edit) = step.strip_prefix("edit ") {
+                let parts: Vec<&str> = edit.split(" | ").collect();
+                workspace.edit(parts[0], parts[1], parts[2]);
+            }
+        } else if line.starts_with("```") {
+            is_console = line == "```console";
+        } else if let Some(command) = line.strip_prefix("$ etalon ").filter(|_| is_console) {
+            // What stands in quotes is one word.
+            let quoted = command.split('\'').enumerate();
+            let arguments: Vec<&str> = quoted
+                .flat_map(|(at, part)| if at % 2 == 1 { vec![part] } else { part.split_whitespace().collect() })
+                .collect();
+            // People fill the sheet in.
+            if arguments.starts_with(&["labels", "import"]) {
+                let sheet = workspace.read(arguments[4]);
+                let filled: String = sheet.lines().map(|line| line.replace(",,,", ",A,,") + "\n").collect();
+                workspace.write(arguments[4], filled);
+            }
+            let ran = workspace.etalon(&arguments).code(0);
+            said = ran.stdout.lines().chain(ran.stderr.lines()).map(squeeze).collect();
+            commands += 1;
+        } else if is_console && line != "…" {
+            let wanted: Vec<String> = line.split('…').map(squeeze).collect();
+            let fits = |said: &String| {
+                let mut rest = said.as_str();
+                wanted.iter().enumerate().all(|(place, part)| {
+                    let found = rest.find(part.as_str()).filter(|at| place > 0 || *at == 0);
+                    found.map(|at| rest = &rest[at + part.len()..]).is_some()
+                })
+            };
+            assert!(said.iter().any(fits), "{guide}:{number}: nobody says\n{line}\nbut\n{}", said.join("\n"));
+        }
+    }
+    assert!(commands > 5);
+}
+
+#[test]
+fn the_guide_to_judging_says_what_is_said() {
+    follow("docs/judging.md");
 }

@@ -137,7 +137,7 @@ fn copy(from: &Path, to: &Path) {
 /// A copy of the repository's own workspace.
 fn shipped() -> Workspace {
     let workspace = Workspace::new();
-    for directory in ["pipelines", "templates", "data"] {
+    for directory in ["pipelines", "templates", "data", "labels"] {
         copy(&root().join(directory), &workspace.path(directory));
     }
     workspace.write("etalon.toml", std::fs::read(root().join("etalon.toml")).unwrap());
