@@ -1,6 +1,6 @@
-//! What nodes say of each other: shares of the ceiling, and drift since the last run.
+//! What nodes say of each other: shares of the ceiling, preferences of judges, and drift since the last run.
 //!
-//! Shares are kept in the cache under the digests of both nodes, so that a run with nothing to do touches no row.
+//! The former are kept in the cache under the digests of both nodes, so that a run with nothing to do touches no row.
 //! Drift depends on which run came before, and belongs to the run alone.
 
 use std::collections::BTreeMap;
@@ -14,48 +14,61 @@ use super::{NodeDrift, NodeOutcome, RunSummary};
 use crate::digest::Digest;
 use crate::score::Estimate;
 use crate::spec::Role;
-use crate::stage::StageError;
+use crate::stage::{Contrast, StageError};
 use crate::store::Manifest;
 
 /// Bumped when what is kept changes meaning.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
-/// Adds to the nodes of a run what share of the ceiling they reach.
-pub(super) fn add_shares(session: &Session, manifests: &[Option<Manifest>], run: &mut RunSummary) {
+/// Adds to the nodes of a run what they say beside the ceiling and the baseline of their stage.
+pub(super) fn add_contrasts(session: &Session, manifests: &[Option<Manifest>], run: &mut RunSummary) {
     let plan = &session.plan;
     for (index, node) in plan.nodes.iter().enumerate().filter(|(_, node)| node.stage.has_contrasts()) {
-        let is_ceiling = |name: &str| plan.role(name) == Some(Role::Ceiling);
-        let (Some(own), false) = (&manifests[index], node.model.as_deref().is_none_or(is_ceiling)) else {
-            continue;
+        let (Some(own), Some(model)) = (&manifests[index], node.model.as_deref()) else { continue };
+        let of_role = |role: Role| {
+            let is_meant = |other: &crate::plan::Node| {
+                let is_other = other.stage_name == node.stage_name && other.name != node.name;
+                is_other && other.model.as_deref().is_some_and(|model| plan.role(model) == Some(role))
+            };
+            let found = plan.nodes.iter().position(is_meant)?;
+            Some((plan.nodes[found].model.as_deref()?, manifests[found].as_ref()?))
         };
-        let ceiling = plan
-            .nodes
-            .iter()
-            .position(|other| other.stage_name == node.stage_name && other.model.as_deref().is_some_and(is_ceiling));
-        let Some(ceiling) = ceiling.and_then(|ceiling| manifests[ceiling].as_ref()) else { continue };
-        let Ok(shares) = shares(session, index, own, ceiling) else { continue };
-        let values = run.summary.get_mut(&node.stage_name).and_then(|stage| stage.get_mut(node.column()));
-        if let Some(values) = values {
-            values.values.extend(shares);
+        for role in [Role::Ceiling, Role::Baseline] {
+            let Some((other_model, other)) = of_role(role) else { continue };
+            let contrast = Contrast { model, own, other_model, other, is_ceiling: role == Role::Ceiling };
+            let Ok(said) = contrasted(session, index, &contrast) else { continue };
+            let values = run.summary.get_mut(&node.stage_name).and_then(|stage| stage.get_mut(node.column()));
+            if let Some(values) = values {
+                values.values.extend(said);
+            }
         }
     }
 }
 
-fn shares(
+fn contrasted(
     session: &Session,
     index: usize,
-    own: &Manifest,
-    ceiling: &Manifest,
+    contrast: &Contrast<'_>,
 ) -> Result<IndexMap<String, Estimate>, StageError> {
-    let facts = json!([REVISION, own.key, own.artifact.digest, ceiling.key, ceiling.artifact.digest]);
+    let stage = &session.plan.nodes[index].stage;
+    let Contrast { own, other, is_ceiling, .. } = contrast;
+    let facts = json!([
+        REVISION,
+        own.key,
+        own.artifact.digest,
+        other.key,
+        other.artifact.digest,
+        is_ceiling,
+        stage.contrast_facts(contrast),
+    ]);
     let key = Digest::of_json("etalon.contrast", &facts);
     if let Some(kept) = session.store.contrast(&key).and_then(|kept| serde_json::from_value(kept).ok()) {
         return Ok(kept);
     }
-    let shares = session.plan.nodes[index].stage.of_ceiling(&session.store, own, ceiling)?;
+    let said = stage.contrast(&session.store, contrast)?;
     // Without it the next run computes them again.
-    let _ = session.store.keep_contrast(&key, &serde_json::to_value(&shares).expect("estimates serialise"));
-    Ok(shares)
+    let _ = session.store.keep_contrast(&key, &serde_json::to_value(&said).expect("estimates serialise"));
+    Ok(said)
 }
 
 /// Returns, by node, how those measure that had another instrument in the last run.

@@ -75,7 +75,7 @@ pub async fn run(session: Arc<Session>, listener: Listener) -> Result<RunSummary
         drift: BTreeMap::new(),
         gates: Vec::new(),
     };
-    contrast::add_shares(&session, &scheduler.manifests, &mut summary);
+    contrast::add_contrasts(&session, &scheduler.manifests, &mut summary);
     summary.drift = contrast::drift(&session, &scheduler.manifests, &summary);
     summary.gates = gates::judge(plan, &summary);
     session.save();

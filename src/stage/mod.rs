@@ -298,13 +298,13 @@ pub trait Stage: Send + Sync {
         false
     }
 
-    /// Returns what a node says beside that of the ceiling, by flat name: `overall.of_ceiling`.
-    fn of_ceiling(
-        &self,
-        _store: &Store,
-        _own: &Manifest,
-        _ceiling: &Manifest,
-    ) -> Result<IndexMap<String, Estimate>, StageError> {
+    /// Returns what decides what two nodes say of each other, beside their rows.
+    fn contrast_facts(&self, _contrast: &Contrast<'_>) -> Value {
+        Value::Null
+    }
+
+    /// Returns what a node says beside another, by flat name: `overall.of_ceiling`.
+    fn contrast(&self, _store: &Store, _contrast: &Contrast<'_>) -> Result<IndexMap<String, Estimate>, StageError> {
         Ok(IndexMap::new())
     }
 
@@ -353,6 +353,15 @@ pub enum Sheet {
     Words(Vec<String>),
     /// A score per criterion: its name and what is asked.
     Scores { criteria: Vec<(String, String)>, low: f64, high: f64 },
+}
+
+/// Two nodes of a stage, held against each other.
+pub struct Contrast<'a> {
+    pub model: &'a str,
+    pub own: &'a Manifest,
+    pub other_model: &'a str,
+    pub other: &'a Manifest,
+    pub is_ceiling: bool,
 }
 
 /// How another judge judges what was judged before.

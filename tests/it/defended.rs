@@ -409,3 +409,72 @@ fn a_schema_goes_to_servers_that_know_it_and_candidates_are_cut_with_a_mark() {
     let prompt = super::support::prompt(grade);
     assert!(prompt.contains("characters left out …]"), "{prompt}");
 }
+
+#[test]
+fn panels_say_who_prefers_their_own_and_how_steady_they_are() {
+    let panel = r#"
+  quality: { kind: judge, input: answers, panel: [kin, fair, mild], samples: 2, prompt: "{{ model }}|{{ completion }}", rubric: { criteria: { help: Does it help? } } }
+gates: [quality.tuned.self_preference <= 0.1, quality.tuned.stability >= 0.9]
+"#;
+    let workspace = workspace(40, panel);
+    // The kin gives its own model a point more; a mild judge gives everybody one.
+    let judge = |more: &str| {
+        format!(
+            "{{ provider: scripted, family: FAMILY, reply: \"{{\\\"help\\\": {{{{ (4 if 'good' in prompt else 3 if 'fair' in prompt else 2) + ({more}) }}}}}}\" }}"
+        )
+    };
+    let models = format!(
+        "models:\n  kin: {}\n  fair: {}\n  mild: {}\n",
+        judge("1 if prompt.startswith('tuned') else 0").replace("FAMILY", "x"),
+        judge("0").replace("FAMILY", "y"),
+        judge("1").replace("FAMILY", "z"),
+    );
+    workspace.edit("pipelines/p.yaml", "models:\n", &models);
+    workspace.edit("pipelines/p.yaml", "role: candidate }", "role: candidate, family: X }");
+    let run = workspace.run(&[]);
+    assert!(run.stderr.contains("warning[J-FAMILY]: `kin` and `tuned` are both of x"), "{}", run.stderr);
+    let document = run.json();
+    assert!((value(&document, ("quality", "tuned"), "self_preference") - 0.25).abs() < 1e-9);
+    assert_eq!(document["summary"]["quality"]["base"].get("self_preference"), None, "nobody's kin is judged beside it");
+    assert_eq!(document["gates"][0]["verdict"], "FAIL");
+    assert_eq!(value(&document, ("quality", "tuned"), "stability"), 1.0);
+    let panel = &document["tables"]["quality"]["tuned"]["panel"];
+    assert_eq!(panel["without"].as_array().unwrap().len(), 3);
+    // Without the kin and its gift, the value falls.
+    let without = |judge: usize| panel["without"][judge]["value"].as_f64().unwrap();
+    assert!(without(0) < without(1) && without(2) < without(1), "{panel}");
+    assert_eq!(panel["kappa"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn labels_of_one_row_go_together() {
+    let workspace = workspace(30, LABELLED);
+    workspace.edit("pipelines/p.yaml", "\"help\\\":", "\"tone\\\": 3, \\\"help\\\":");
+    workspace.edit(
+        "pipelines/p.yaml",
+        "criteria: { help: { ask: Does it help?, pass_at: 4 } }",
+        "criteria: { help: Does it help?, tone: Is it kind? }",
+    );
+    // On each row both labels agree, or neither does: twenty rows, forty labels.
+    let lines: String = (0..20)
+        .flat_map(|row| {
+            let help = if row % 4 == 0 { 2 } else { 5 };
+            let is_right = row % 5 > 0;
+            [("help", if is_right { help } else { 1 }), ("tone", if is_right { 3 } else { 1 })].map(
+                |(criterion, label)| {
+                    json!({"row": row, "model": "tuned", "criterion": criterion, "label": label}).to_string() + "\n"
+                },
+            )
+        })
+        .collect();
+    workspace.write("labels/quality.jsonl", lines);
+    let run = workspace.run(&[]).code(0);
+    let agreement = &run.json()["summary"]["quality"]["tuned"]["agreement"];
+    assert_eq!((&agreement["value"], &agreement["n"]), (&json!(0.8), &json!(20)));
+    let width = agreement["high"].as_f64().unwrap() - agreement["low"].as_f64().unwrap();
+    assert!(width > 0.3, "as wide as twenty rows, not as narrow as forty labels: {agreement}");
+    assert!(run.stderr.contains("on 32 of 40 labels of 20 rows, 80 %"), "{}", run.stderr);
+    let kappa = &run.json()["summary"]["quality"]["tuned"]["kappa"];
+    assert!(kappa["low"].as_f64().unwrap() < kappa["value"].as_f64().unwrap(), "{kappa}");
+    assert!(run.json()["summary"]["quality"]["tuned"]["length_correlation"]["value"].is_number());
+}

@@ -11,8 +11,10 @@ const GOLDEN: &[(&str, u64, &str, &str)] = &[
     ("dataset", 1, "rows", "73f963f9fb26dc415b0dfb114fac9769dc465ca5ad9a66e977e0ceb52f050ee4"),
     ("inference", 1, "answers.tuned", "58db932c8f404639658ef2ba489c85f65cc1b02d66184a5769887e7e19bb07df"),
     ("metric", 2, "scores.tuned", "d22cc2393a5a267363e39a7d1ed06a7b92a42a3e4a53500e54cc776cc28a95ed"),
-    ("judge", 3, "quality.tuned", "6729c85cad23b2d1359570b920381310366499746563109af553d5697f55fbc2"),
-    ("judge", 3, "duel.tuned", "0cdb8bc9659df9d0637fd12c6d1a76d3e971be9f51b16b399336655f42037678"),
+    ("judge", 3, "quality.tuned", "567b16525c5cf6b9b66061fbbccf71ace3f1bed37bcb051ab708707fbb83b3fb"),
+    ("judge", 3, "watched.tuned", "4ba16696a7825d22bb47d62ecb31d79bbeee109928bc522d865b82bbac56a755"),
+    ("judge", 3, "ranked", "68959d35c91af887fa1b291d942d0daff14fa7c5d42f401425b0eac070208849"),
+    ("judge", 3, "duel.tuned", "95871fc34866b57d09c9a5946184bdfd6248a4423e5b8c60a477feb5f23582f9"),
 ];
 
 const SPEC: &str = r#"
@@ -22,6 +24,7 @@ models:
   base: { provider: scripted, reply: "{{ prompt | upper }} {{ random() < 0.5 }}" }
   tuned: { provider: scripted, reply: "{{ prompt }} {{ (random() * 1000) | int }}", seed: 3 }
   grader: { provider: scripted, reply: "{% if 'PAIR' in prompt %}[[{{ 'A' if random() < 0.5 else 'B' }}]]{% else %}{\"x\": {{ (random() * 5) | int + 1 }}, \"reason\": \"r\"}{% endif %}" }
+  second: { extends: grader, seed: 5 }
 stages:
   rows:
     kind: dataset
@@ -37,7 +40,9 @@ stages:
     reference: "T: {{ row.text }}"
     metrics: { exact_match: , json_valid: , label: { metric: classification, prediction: "{{ completion[:4] }}" } }
   quality: { kind: judge, input: answers, model: grader, prompt: "{{ completion }}", rubric: { criteria: { x: Is it? } } }
-  duel: { kind: judge, input: answers, model: grader, prompt: "PAIR {{ a }} {{ b }}", compare: { baseline: base } }
+  duel: { kind: judge, input: answers, model: grader, prompt: "PAIR {{ a }} {{ b }}", compare: { baseline: base, identity_pairs: 2 } }
+  watched: { kind: judge, input: answers, panel: [grader, second], canaries: 2, reference: "R", prompt: "{{ completion }}", rubric: { criteria: { x: Is it? } } }
+  ranked: { kind: judge, input: answers, model: grader, prompt: "PAIR {{ a }} {{ b }}", compare: { pairs: all } }
 "#;
 
 /// Nine digits, so that the last bits of a logarithm do not count.

@@ -5,13 +5,17 @@
 //! arXiv 2406.07791). Length: how often the longer response wins, and the win rate at equal length
 //! (Dubois et al. 2024, arXiv 2404.04475, in its minimal form). Halo: the correlation of criteria.
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
 
 use super::compare::side;
 use crate::row::Judgement;
 use crate::score::{Estimate, Summary};
-use crate::stats::{Comparison, Z95, length_control, length_interval, pearson, sign_test, wilson};
+use crate::stats::{Comparison, Z95, correlation, length_control, length_interval, pearson, sign_test, wilson};
 
+/// What the value of a whole judgement is called beside its criteria.
+const WHOLE: &str = "overall";
 /// Outcomes in the order of the table of positions.
 const OUTCOMES: [&str; 3] = ["win", "tie", "loss"];
 /// Below this consistency a judge says more about places than about responses.
@@ -181,6 +185,51 @@ impl Lengths {
                     "length: the win rate is {raw:.3}, at equal length {even:.3}: the longer response wins {longer} of {decisive}"
                 ));
             }
+        }
+    }
+}
+
+/// What was said of single completions, with their lengths.
+#[derive(Default)]
+pub(super) struct Verbosity {
+    /// By criterion, and the whole under `overall`: lengths and what was said.
+    said: BTreeMap<String, (Vec<f64>, Vec<f64>)>,
+}
+
+impl Verbosity {
+    /// Adds a judgement: its worth, its scores, and the characters of what was judged.
+    pub fn add(&mut self, judgement: &Judgement, worth: Option<f64>, length: usize) {
+        let scores = judgement.scores.iter().flatten();
+        let scores = scores.filter_map(|(name, score)| Some((name.as_str(), score.as_f64()?)));
+        for (name, value) in scores.chain(worth.map(|worth| (WHOLE, worth))) {
+            let (lengths, said) = self.said.entry(name.to_owned()).or_default();
+            if said.len() < *HALO_ROWS.end() {
+                lengths.push(length as f64);
+                said.push(value);
+            }
+        }
+    }
+
+    /// Writes Spearman's correlation of what is said with length; the interval of the whole is that of Fieller et
+    /// al. (1957).
+    pub fn finish(&self, summary: &mut Summary) {
+        let mut table = Map::new();
+        for (name, (lengths, said)) in &self.said {
+            if said.len() < *HALO_ROWS.start() {
+                continue;
+            }
+            let found = correlation(lengths, said).and_then(|found| found.spearman);
+            table.insert(name.clone(), json!(found));
+            if name == WHOLE {
+                let half = Z95 * (1.06 / (said.len() as f64 - 3.0)).sqrt();
+                let end = |half: f64| found.filter(|r| r.abs() < 1.0).map(|r| (r.atanh() + half).tanh());
+                let estimate =
+                    Estimate { value: found, low: end(-half), high: end(half), n: said.len() as u64, missing: 0 };
+                summary.values.insert("length_correlation".to_owned(), estimate);
+            }
+        }
+        if !table.is_empty() {
+            summary.tables.insert("length".to_owned(), Value::Object(table));
         }
     }
 }

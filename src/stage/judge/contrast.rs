@@ -9,7 +9,9 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::method::{Method, Said};
+use super::panel::Kin;
 use super::verdict::Scale;
+use crate::metric::MeanTally;
 use crate::row::Judgement;
 use crate::score::Estimate;
 use crate::stage::{Drift, StageError};
@@ -76,6 +78,65 @@ pub(super) fn of_ceiling(
         }
     }
     Ok(found)
+}
+
+/// Returns how much more judges give their own kin than the judges do that are kin of neither model: the difference
+/// of their differences, over the rows that both models have.
+pub(super) fn self_preference(
+    store: &Store,
+    own: &Manifest,
+    other: &Manifest,
+    method: &dyn Method,
+    kin: &[Kin],
+) -> Result<IndexMap<String, Estimate>, StageError> {
+    let mut found = IndexMap::new();
+    let has = |wanted: Kin| kin.contains(&wanted);
+    if !(has(Kin::None) && (has(Kin::Own) || has(Kin::Other))) {
+        return Ok(found);
+    }
+    let (own, other) = (by_judge(store, own, method)?, by_judge(store, other, method)?);
+    let mut tally = MeanTally::new(crate::stage::seed_of("self_preference", &Value::Null));
+    for (id, mine) in &own {
+        let Some(theirs) = other.get(id) else { continue };
+        // Own model less the other, by judges of a kind.
+        let gap = |wanted: Kin| {
+            let gaps: Vec<f64> = (0..kin.len())
+                .filter(|judge| kin[*judge] == wanted)
+                .filter_map(|judge| Some(mine.get(&(judge as u32))? - theirs.get(&(judge as u32))?))
+                .collect();
+            (!gaps.is_empty()).then(|| gaps.iter().sum::<f64>() / gaps.len() as f64)
+        };
+        let Some(rest) = gap(Kin::None) else { continue };
+        let more: Vec<f64> = [gap(Kin::Own).map(|gap| gap - rest), gap(Kin::Other).map(|gap| rest - gap)]
+            .into_iter()
+            .flatten()
+            .collect();
+        if !more.is_empty() {
+            tally.add_value(Some(more.iter().sum::<f64>() / more.len() as f64));
+        }
+    }
+    found.insert("self_preference".to_owned(), tally.estimate());
+    Ok(found)
+}
+
+/// Returns what each judge says of each row, averaged over samples.
+fn by_judge(
+    store: &Store,
+    manifest: &Manifest,
+    method: &dyn Method,
+) -> Result<BTreeMap<String, BTreeMap<u32, f64>>, StageError> {
+    let mut sums: BTreeMap<String, BTreeMap<u32, (f64, f64)>> = BTreeMap::new();
+    for judgement in store.read_artifact::<Judgement>(&manifest.artifact)? {
+        let judgement = judgement?;
+        for vote in &judgement.votes {
+            if let Some(worth) = method.worth(&Said::of_vote(vote)) {
+                let sum = sums.entry(judgement.id.clone()).or_default().entry(vote.judge).or_default();
+                *sum = (sum.0 + worth, sum.1 + 1.0);
+            }
+        }
+    }
+    let means = |judges: BTreeMap<u32, (f64, f64)>| judges.into_iter().map(|(judge, (sum, n))| (judge, sum / n));
+    Ok(sums.into_iter().map(|(id, judges)| (id, means(judges).collect())).collect())
 }
 
 /// Returns the ratio of two means with its interval; none where the second is 0.

@@ -22,7 +22,10 @@ use super::method::{Method, Said, majority};
 use crate::digest::Digest;
 use crate::row::Judgement;
 use crate::score::{Estimate, Summary};
-use crate::stats::{JudgedPasses, Z95, agreement, correlation, cross_table, prediction_powered, rogan_gladen, wilson};
+use crate::stats::{
+    Interval, JudgedPasses, Weighting, Z95, agreement, clustered_mean, correlation, cross_table, prediction_powered,
+    resampled_sums, rogan_gladen, sums_interval, weighted_kappa, wilson,
+};
 
 /// From which agreement on a judge may stand for people.
 const WANTED: f64 = 0.80;
@@ -35,6 +38,10 @@ const SKEWED: f64 = 0.8;
 /// Specificity and sensitivity below whose sum a correction is noise.
 const SKILL: f64 = 1.1;
 const ALPHA: f64 = 0.05;
+/// Resamples of kappa, and the categories up to which it is resampled.
+const RESAMPLES: usize = 2_000;
+const MOST_CATEGORIES: usize = 12;
+const SEED: u64 = 0;
 
 /// Holds a judge's verdicts against labels.
 pub(super) struct Calibration {
@@ -48,6 +55,10 @@ pub(super) struct Calibration {
     worths: Vec<(f64, f64)>,
     /// By criterion: people's and the judge's scores.
     scores: BTreeMap<String, Vec<(f64, f64)>>,
+    /// The same as whole numbers, by row: labels of one row go together.
+    rounded: BTreeMap<String, Vec<(i64, i64)>>,
+    /// By row: labels that the judge agrees with, and all of them.
+    agreed: BTreeMap<String, (f64, f64)>,
     /// What the judge says of rows now, and of those of them that have no label: by criterion, or under "".
     all: BTreeMap<String, Vec<f64>>,
     unlabelled: BTreeMap<String, Vec<f64>>,
@@ -81,6 +92,8 @@ impl Calibration {
             words: Vec::new(),
             worths: Vec::new(),
             scores: BTreeMap::new(),
+            rounded: BTreeMap::new(),
+            agreed: BTreeMap::new(),
             all: BTreeMap::new(),
             unlabelled: BTreeMap::new(),
             raters: (0, 0),
@@ -177,6 +190,7 @@ impl Calibration {
             });
             self.disagreements.push((far, row));
         }
+        self.count_agreed(&judgement.id, said == human);
         self.words.push((said.to_owned(), human.to_owned()));
     }
 
@@ -198,7 +212,42 @@ impl Calibration {
             });
             self.disagreements.push(((score - human).abs(), row));
         }
+        self.count_agreed(&judgement.id, score.round() == human.round());
+        self.rounded.entry(judgement.id.clone()).or_default().push((human.round() as i64, score.round() as i64));
         self.scores.entry(criterion.to_owned()).or_default().push((human, score));
+    }
+
+    fn count_agreed(&mut self, row: &str, is_same: bool) {
+        let counts = self.agreed.entry(row.to_owned()).or_default();
+        *counts = (counts.0 + f64::from(u8::from(is_same)), counts.1 + 1.0);
+    }
+
+    /// Returns the interval of agreement: Wilson's where each row has one label, else over rows.
+    fn agreement_interval(&self, rate: f64) -> Option<Interval> {
+        let rows = self.agreed.len() as f64;
+        let of_rows = wilson(rate * rows, rows, Z95);
+        if self.agreed.values().all(|(_, all)| *all == 1.0) {
+            return of_rows;
+        }
+        let sums: Vec<f64> = self.agreed.values().flat_map(|(same, all)| [*same, *all]).collect();
+        // Where all rows are alike there is nothing to resample.
+        clustered_mean(&sums, SEED).filter(|interval| interval.high > interval.low).or(of_rows)
+    }
+
+    /// Returns the interval of quadratic kappa, by resampling rows.
+    fn kappa_interval(&self, categories: &[i64]) -> Option<Interval> {
+        let k = categories.len();
+        if k > MOST_CATEGORIES || self.rounded.len() < 2 {
+            return None;
+        }
+        let of_row = |pairs: &Vec<(i64, i64)>| cross_table(categories, pairs.iter().copied()).concat();
+        let units: Vec<f64> = self.rounded.values().flat_map(of_row).collect();
+        let sums = resampled_sums(&units, k * k, RESAMPLES, SEED);
+        let kappa = |sums: &[f64]| {
+            let counts: Vec<Vec<f64>> = sums.chunks(k).map(<[f64]>::to_vec).collect();
+            weighted_kappa(&counts, Weighting::Quadratic)
+        };
+        sums_interval(&sums, k * k, kappa).filter(|interval| interval.high > interval.low)
     }
 
     /// Returns what the judge said of labelled texts, for drift.
@@ -212,7 +261,7 @@ impl Calibration {
             LabelKind::Words(words) => {
                 let pairs = self.words.iter().map(|(judge, human)| (human.clone(), judge.clone()));
                 let counts = cross_table(words, pairs);
-                self.kappa(&counts, false, summary, &mut table);
+                self.kappa(&counts, None, summary, &mut table);
                 table["labels"] = json!(words);
                 table["counts"] = json!(counts);
                 (self.words.iter().filter(|(a, b)| a == b).count() as u64, self.words.len() as u64)
@@ -231,7 +280,7 @@ impl Calibration {
                         pairs.iter().map(|(a, b)| (a.round() as i64, b.round() as i64)).collect();
                     cross_table(&categories, rounded.into_iter())
                 };
-                self.kappa(&rounded(&all), true, summary, &mut table);
+                self.kappa(&rounded(&all), Some(&categories), summary, &mut table);
                 let of_criterion = |(name, pairs): (&String, &Vec<(f64, f64)>)| {
                     let (human, judge): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
                     let found = correlation(&human, &judge);
@@ -248,13 +297,14 @@ impl Calibration {
                 (all.iter().filter(|(a, b)| a.round() == b.round()).count() as u64, all.len() as u64)
             }
         };
-        let interval = wilson(agreed as f64, n as f64, Z95);
         let value = (n > 0).then(|| agreed as f64 / n as f64);
+        let interval = value.and_then(|value| self.agreement_interval(value));
+        let rows = self.agreed.len() as u64;
         let estimate = Estimate {
             value,
             low: interval.map(|interval| interval.low),
             high: interval.map(|interval| interval.high),
-            n,
+            n: rows,
             missing: self.unjudged,
         };
         summary.values.insert("agreement".to_owned(), estimate);
@@ -271,7 +321,7 @@ impl Calibration {
         };
         let verdict = if interval.low >= WANTED {
             "CALIBRATED"
-        } else if value >= WANTED && n >= FEW {
+        } else if value >= WANTED && rows >= FEW {
             "PROVISIONAL"
         } else {
             "NOT CALIBRATED"
@@ -292,8 +342,9 @@ impl Calibration {
         } else {
             String::new()
         };
+        let of_rows = if rows < n { format!(" of {rows} rows") } else { String::new() };
         notes.push(format!(
-            "{verdict}: the judge agrees with people on {agreed} of {n} labels, {:.0} % [{:.0}, {:.0}]{people}{more}",
+            "{verdict}: the judge agrees with people on {agreed} of {n} labels{of_rows}, {:.0} % [{:.0}, {:.0}]{people}{more}",
             100.0 * value,
             100.0 * interval.low,
             100.0 * interval.high
@@ -412,11 +463,16 @@ impl Calibration {
         }
     }
 
-    fn kappa(&self, counts: &[Vec<f64>], is_ordinal: bool, summary: &mut Summary, table: &mut Value) {
+    /// Adds kappa; of scores the quadratic one, over their categories.
+    fn kappa(&self, counts: &[Vec<f64>], ordinal: Option<&[i64]>, summary: &mut Summary, table: &mut Value) {
         let found = agreement(counts);
         let n = counts.iter().flatten().sum::<f64>() as u64;
-        let interval = found.as_ref().and_then(|found| found.kappa_interval).filter(|_| !is_ordinal);
-        let kappa = found.as_ref().and_then(|found| if is_ordinal { found.kappa_quadratic } else { found.kappa });
+        let interval = match ordinal {
+            None => found.as_ref().and_then(|found| found.kappa_interval),
+            Some(categories) => self.kappa_interval(categories),
+        };
+        let kappa =
+            found.as_ref().and_then(|found| if ordinal.is_some() { found.kappa_quadratic } else { found.kappa });
         let estimate = Estimate {
             value: kappa,
             low: interval.map(|interval| interval.low),

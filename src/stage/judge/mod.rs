@@ -61,7 +61,9 @@ use super::prompt::{
     Conversation, CountOrShare, MaxFailures, MessageSetting, Prompt, add_completions, add_model, max_failures,
     merge_options,
 };
-use super::{BASELINE, COMPLETIONS, CONTESTANTS, Drift, Facts, Input, Job, Produced, Scope, Sheet, Stage, StageError};
+use super::{
+    BASELINE, COMPLETIONS, CONTESTANTS, Contrast, Drift, Facts, Input, Job, Produced, Scope, Sheet, Stage, StageError,
+};
 use crate::problem::{Place, Problem, suggest};
 use crate::score::{Estimate, Unit};
 use crate::spec::{StageSpec, decode};
@@ -495,8 +497,8 @@ impl Stage for Judge {
         if self.canaries > 0 {
             fingerprint.setting("canaries", self.canaries);
         }
-        let kin = self.kin(facts.model);
-        if kin.len() > 1 && kin.iter().any(|kin| *kin != Kin::None) {
+        let kin = self.kin(facts.model, self.method.baseline());
+        if self.method.is_pair() && kin.len() > 1 && kin.iter().any(|kin| *kin != Kin::None) {
             fingerprint.setting("kin", kin.iter().map(|kin| format!("{kin:?}").to_lowercase()).collect::<Vec<_>>());
         }
         if self.method.is_all_pairs() {
@@ -540,16 +542,22 @@ impl Stage for Judge {
     }
 
     fn has_contrasts(&self) -> bool {
-        self.lineage.has_ceiling() && self.method.headline().is_some() && !self.method.is_pair()
+        self.has_worths()
     }
 
-    fn of_ceiling(
-        &self,
-        store: &Store,
-        own: &Manifest,
-        ceiling: &Manifest,
-    ) -> Result<IndexMap<String, Estimate>, StageError> {
-        contrast::of_ceiling(store, own, ceiling, &*self.method, self.scale())
+    fn contrast_facts(&self, contrast: &Contrast<'_>) -> Value {
+        self.kin(Some(contrast.model), Some(contrast.other_model))
+            .iter()
+            .map(|kin| format!("{kin:?}").to_lowercase())
+            .collect()
+    }
+
+    fn contrast(&self, store: &Store, contrast: &Contrast<'_>) -> Result<IndexMap<String, Estimate>, StageError> {
+        if contrast.is_ceiling {
+            return contrast::of_ceiling(store, contrast.own, contrast.other, &*self.method, self.scale());
+        }
+        let kin = self.kin(Some(contrast.model), Some(contrast.other_model));
+        contrast::self_preference(store, contrast.own, contrast.other, &*self.method, &kin)
     }
 
     fn drift(&self, store: &Store, before: &Manifest, now: &Manifest) -> Result<Option<Drift>, StageError> {
@@ -567,6 +575,8 @@ impl Stage for Judge {
             "canaries" => return (self.canaries > 0).then_some(Unit::Rate),
             "identity_ties" => return (self.method.identity_pairs() > 0).then_some(Unit::Rate),
             "self_preference" => return (self.judges.len() > 1).then_some(Unit::Rate),
+            "stability" => return (self.samples > 1).then_some(Unit::Rate),
+            "length_correlation" => return self.has_worths().then_some(Unit::Rate),
             _ => {}
         }
         if self.human.is_some() {
@@ -577,7 +587,9 @@ impl Stage for Judge {
                 return known(raw);
             }
         }
-        if let Some(raw) = value.strip_suffix(".of_ceiling").filter(|_| self.has_contrasts()) {
+        if let Some(raw) =
+            value.strip_suffix(".of_ceiling").filter(|_| self.has_contrasts() && self.lineage.has_ceiling())
+        {
             return known(raw).map(|_| Unit::Rate);
         }
         if self.method.is_all_pairs()
@@ -609,6 +621,8 @@ impl Stage for Judge {
         }
         values.extend(HUMAN_VALUES.iter().filter(|_| self.human.is_some()).map(|name| (*name).to_owned()));
         for (name, is_there) in [
+            ("length_correlation", self.has_worths()),
+            ("stability", self.samples > 1),
             ("self_preference", self.judges.len() > 1),
             ("canaries", self.canaries > 0),
             ("identity_ties", self.method.identity_pairs() > 0),
@@ -621,17 +635,22 @@ impl Stage for Judge {
 }
 
 impl Judge {
-    /// Returns whose side each judge could be on.
-    fn kin(&self, model: Option<&str>) -> Vec<Kin> {
+    /// Returns whose side each judge could be on: a model's, or that of the one that it is held against.
+    fn kin(&self, model: Option<&str>, other: Option<&str>) -> Vec<Kin> {
         let of = |judge: &Grader| {
             let is_kin = |other: Option<&str>| other.is_some_and(|other| self.lineage.is_kin(&judge.model, other));
-            match (is_kin(model), is_kin(self.method.baseline())) {
-                (true, false) if self.method.is_pair() => Kin::Own,
+            match (is_kin(model), is_kin(other)) {
+                (true, false) => Kin::Own,
                 (false, true) => Kin::Other,
                 _ => Kin::None,
             }
         };
         self.judges.iter().map(of).collect()
+    }
+
+    /// Returns true where what is said of one completion is a number.
+    fn has_worths(&self) -> bool {
+        self.method.headline().is_some() && !self.method.is_pair()
     }
 
     /// Returns the scale of a rubric.

@@ -36,6 +36,8 @@ pub(super) struct Panel {
     without: Vec<(f64, u64)>,
     kin: Vec<Kin>,
     preference: MeanTally,
+    /// Of judges that are asked several times: the share of what each says most often.
+    stability: MeanTally,
     rows: u64,
     split: u64,
     listed: Vec<(f64, Value)>,
@@ -43,6 +45,17 @@ pub(super) struct Panel {
 
 fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// Returns how often a judge says what it says most often; none for fewer than two readable votes.
+fn modal_share(votes: &[&Vote]) -> Option<f64> {
+    let said: Vec<String> = votes
+        .iter()
+        .filter(|vote| vote.status.is_valid())
+        .map(|vote| json!([vote.verdict, vote.scores]).to_string())
+        .collect();
+    let most = said.iter().map(|one| said.iter().filter(|other| *other == one).count()).max()?;
+    (said.len() > 1).then(|| most as f64 / said.len() as f64)
 }
 
 impl Panel {
@@ -54,6 +67,7 @@ impl Panel {
             without: vec![(0.0, 0); judges],
             kin,
             preference: MeanTally::new(seed),
+            stability: MeanTally::within(seed, 0.0, 1.0),
             rows: 0,
             split: 0,
             listed: Vec::new(),
@@ -70,13 +84,17 @@ impl Panel {
             counts[1] += 1;
         }
         let judges = self.counts.len();
+        let of = |judge: usize| -> Vec<&Vote> {
+            judgement.votes.iter().filter(|vote| vote.judge as usize == judge).collect()
+        };
+        let modal: Vec<f64> = (0..judges).filter_map(|judge| modal_share(&of(judge))).collect();
+        if let Some(stability) = mean(&modal) {
+            self.stability.add_value(Some(stability));
+        }
         if judges < 2 {
             return;
         }
         self.rows += 1;
-        let of = |judge: usize| -> Vec<&Vote> {
-            judgement.votes.iter().filter(|vote| vote.judge as usize == judge).collect()
-        };
         let worth = |judge: usize| {
             let worths: Vec<f64> = of(judge).iter().filter_map(|vote| method.worth(&Said::of_vote(vote))).collect();
             mean(&worths)
@@ -148,6 +166,10 @@ impl Panel {
         if self.counts.iter().any(|[valid, all]| valid < all) {
             let said = judges.iter().zip(&self.counts).map(|(judge, [valid, all])| format!("{judge} {valid}/{all}"));
             notes.push(format!("valid votes: {}", said.collect::<Vec<_>>().join(", ")));
+        }
+        let stability = self.stability.estimate();
+        if stability.n > 0 {
+            summary.values.insert("stability".to_owned(), stability);
         }
         if self.rows == 0 {
             return;

@@ -8,11 +8,12 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::Judge;
+use super::bias::Verbosity;
 use super::canary::{Canaries, Chosen};
 use super::human::{Calibration, Labelled};
 use super::labels::{Sides, texts_digest};
-use super::method::{Gathered, Tally};
-use super::panel::Panel;
+use super::method::{Gathered, Said, Tally};
+use super::panel::{Kin, Panel};
 use super::work::{Judged, Purpose, Task, Text, Work};
 use crate::score::Summary;
 use crate::stage::drive::{Sink, drive};
@@ -116,6 +117,7 @@ struct JudgementSink {
     valid: u64,
     cut: u64,
     panel: Panel,
+    verbosity: Option<Verbosity>,
     canaries: Canaries,
     calibration: Option<Calibration>,
     progress: Arc<Progress>,
@@ -143,6 +145,10 @@ impl Sink<Judged> for JudgementSink {
                 self.valid += u64::from(judgement.status.is_valid());
                 self.cut += u64::from(judged.is_cut);
                 self.panel.add(judgement, method);
+                if let Some(verbosity) = &mut self.verbosity {
+                    let worth = method.worth(&Said::of(judgement)).filter(|_| judgement.status.is_valid());
+                    verbosity.add(judgement, worth, judged.length);
+                }
                 self.writer.push(&sample_id(&judgement.id, judgement.sample), judgement)?;
                 if self.of_row.first().is_some_and(|first| first.judgement.id != judgement.id) {
                     self.tally.add(&gathered(&self.of_row));
@@ -219,6 +225,11 @@ impl Judge {
             queue: VecDeque::new(),
             is_done: false,
         };
+        // Of one completion a preference shows only beside another model's: see `contrast`.
+        let kin = match self.method.is_pair() {
+            true => self.kin(job.model.as_deref(), self.method.baseline()),
+            false => vec![Kin::None; self.judges.len()],
+        };
         let sink = JudgementSink {
             writer: job.store.write_artifact()?,
             failures: Failures::default(),
@@ -227,7 +238,8 @@ impl Judge {
             of_row: Vec::new(),
             valid: 0,
             cut: 0,
-            panel: Panel::new(self.kin(job.model.as_deref()), seed),
+            panel: Panel::new(kin, seed),
+            verbosity: (!self.method.is_pair()).then(Verbosity::default),
             canaries: Canaries::default(),
             calibration,
             progress: job.progress.clone(),
@@ -258,6 +270,7 @@ impl Judge {
             valid,
             cut,
             mut panel,
+            verbosity,
             canaries,
             calibration,
             ..
@@ -275,6 +288,9 @@ impl Judge {
         tally.finish(&mut summary, &mut notes);
         let judges: Vec<&str> = self.judges.iter().map(|judge| judge.model.as_str()).collect();
         panel.finish(&judges, method, &mut summary, &mut notes);
+        if let Some(verbosity) = verbosity {
+            verbosity.finish(&mut summary);
+        }
         canaries.finish(method, &mut summary, &mut notes);
         let mut golden: Vec<(String, Option<f64>)> = canaries.golden(method.is_pair()).collect();
         if let Some(mut calibration) = calibration {

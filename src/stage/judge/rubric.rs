@@ -21,8 +21,18 @@ use crate::stats::{Z95, wilson};
 use crate::template::from_json;
 
 /// Values of the summary that are no criteria.
-const OWN_VALUES: &[&str] =
-    &["mean", "overall", "coverage", "halo", "agreement", "kappa", "canaries", "self_preference"];
+const OWN_VALUES: &[&str] = &[
+    "mean",
+    "overall",
+    "coverage",
+    "halo",
+    "agreement",
+    "kappa",
+    "canaries",
+    "self_preference",
+    "stability",
+    "length_correlation",
+];
 
 /// Grades by criteria.
 #[derive(Deserialize, JsonSchema)]
