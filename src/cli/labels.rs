@@ -203,6 +203,11 @@ fn export(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
     {
         return Err(Exit::usage(format!("--columns: no row has a column `{column}`"), None));
     }
+    if arguments.columns.is_empty() && items.iter().all(|item| item.prompt.trim().is_empty()) {
+        talk(
+            "the sheet does not say what was asked: `--columns` shows columns of the dataset, a `prompt` beside `completions` shows it everywhere",
+        );
+    }
     let bytes = report::sheet(&items, &sheet, &arguments.columns, is_csv);
     keys.extend(items.iter().map(|item| (item.key.item.clone(), item.key.clone())));
     let lines: String = keys.values().map(|key| serde_json::to_string(key).expect("keys serialise") + "\n").collect();
@@ -292,6 +297,10 @@ fn import(global: &Global, arguments: &ImportArgs) -> Result<u8, Exit> {
             .to_string(),
         ),
         Format::Text => {
+            if added + replaced + same == 0 {
+                talk(&format!("nothing is filled in: {blank} rows are blank"));
+                return Ok(exit::OK);
+            }
             let mut said = format!("{added} labels → {target_name}");
             for (count, what) in [(replaced, "replaced"), (same, "were there"), (blank, "rows are blank")] {
                 if count > 0 {

@@ -16,6 +16,7 @@ mod run;
 mod schema;
 mod score;
 mod show;
+mod templates;
 mod watch;
 mod why;
 
@@ -112,6 +113,8 @@ enum Command {
     Score(score::ScoreArgs),
     /// Print the JSON Schema of pipelines, for editors
     Schema,
+    /// List the templates there are, or print one: those that are built in, too
+    Templates(templates::TemplatesArgs),
 }
 
 /// `--set name=value`.
@@ -176,6 +179,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Exit> {
         Command::Labels(arguments) => labels::run(&cli.global, arguments),
         Command::Score(arguments) => score::run(&cli.global, arguments),
         Command::Schema => schema::run(),
+        Command::Templates(arguments) => templates::run(&cli.global, arguments),
     }
 }
 

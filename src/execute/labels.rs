@@ -129,6 +129,10 @@ fn item(document: &Map<String, Value>, model: Option<&str>, baseline: Option<&st
     if completion.trim().is_empty() || against.is_some() && other.as_ref().is_none_or(|other| other.trim().is_empty()) {
         return None;
     }
+    // Two texts that are the same are a tie, whoever looks.
+    if other.as_ref().is_some_and(|other| *other == completion) {
+        return None;
+    }
     let digest = item_digest(&row, &model, against.as_deref(), &completion, other.as_deref());
     let mut strata = Vec::new();
     for stratum in by {

@@ -152,7 +152,8 @@ pub fn each_row(
             if let Some(other) = other {
                 document.insert("baseline".to_owned(), other.text.into());
             }
-            add_result(node.stage.kind(), record, &mut document);
+            let judges: Vec<&str> = node.callees.iter().map(|(_, judge)| judge.as_str()).collect();
+            add_result(node.stage.kind(), record, &judges, &mut document);
             if !each(document) {
                 return Ok(());
             }
@@ -181,7 +182,7 @@ fn of_row<T: serde::de::DeserializeOwned>(
     Ok(taken)
 }
 
-fn add_result(kind: &str, record: Value, document: &mut Map<String, Value>) {
+fn add_result(kind: &str, record: Value, judges: &[&str], document: &mut Map<String, Value>) {
     match kind {
         "metric" => {
             if let Ok(scores) = serde_json::from_value::<Scores>(record) {
@@ -194,10 +195,17 @@ fn add_result(kind: &str, record: Value, document: &mut Map<String, Value>) {
                 document.extend(judgement.scores.map(|scores| ("scores".to_owned(), Value::Object(scores))));
                 if judgement.verdict.is_some() || !judgement.orders.is_empty() {
                     document.insert("verdict".to_owned(), judgement.verdict.into());
+                }
+                if !judgement.orders.is_empty() {
                     document.insert("orders".to_owned(), judgement.orders.into());
                 }
                 if !judgement.votes.is_empty() {
-                    document.insert("votes".to_owned(), serde_json::to_value(judgement.votes).unwrap_or_default());
+                    let mut votes = serde_json::to_value(judgement.votes).unwrap_or_default();
+                    for vote in votes.as_array_mut().into_iter().flatten() {
+                        let place = vote["judge"].as_u64().unwrap_or(0) as usize;
+                        vote["judge"] = judges.get(place).copied().map_or(Value::Null, Value::from);
+                    }
+                    document.insert("votes".to_owned(), votes);
                 }
                 document.insert("reason".to_owned(), judgement.reason.into());
             }

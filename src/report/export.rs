@@ -107,6 +107,14 @@ impl<W: Write> RowWriter for JsonLines<W> {
     }
 }
 
+/// Returns what went wrong below: a reader that went away is not the same as a full disk.
+fn cause(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
+}
+
 /// CSV with a header.
 pub struct Csv<W: Write> {
     writer: csv::Writer<W>,
@@ -116,7 +124,7 @@ pub struct Csv<W: Write> {
 impl<W: Write> Csv<W> {
     pub fn new(out: W, columns: Columns) -> io::Result<Csv<W>> {
         let mut writer = csv::Writer::from_writer(out);
-        writer.write_record(columns.0.keys())?;
+        writer.write_record(columns.0.keys()).map_err(cause)?;
         Ok(Csv { writer, columns })
     }
 }
@@ -126,7 +134,7 @@ impl<W: Write> RowWriter for Csv<W> {
         let fields: IndexMap<String, &Value> = flat(document).into_iter().collect();
         let record =
             self.columns.0.keys().map(|name| fields.get(name).and_then(|value| text(value)).unwrap_or_default());
-        Ok(self.writer.write_record(record)?)
+        self.writer.write_record(record).map_err(cause)
     }
 
     fn finish(mut self: Box<Self>) -> io::Result<()> {

@@ -10,6 +10,7 @@ use crate::execute::{GateResult, NodeOutcome, RunSummary, Verdict};
 use crate::plan::Plan;
 use crate::score::{Estimate, Unit};
 use crate::spec::Role;
+use crate::stage::DriftVerdict;
 
 /// Renders what a run says at its end, in lines of at most `width` characters where that is possible.
 pub fn closing(plan: &Plan, run: &RunSummary, width: Option<usize>) -> String {
@@ -57,6 +58,9 @@ pub(super) fn signatures<'a>(all: impl Iterator<Item = &'a String>) -> Vec<Strin
     shown
 }
 
+/// The column of what is said of all models together; no model can be called so.
+const ALL: &str = "(all)";
+
 /// A line of the table.
 struct Line {
     name: String,
@@ -77,6 +81,17 @@ fn models<'a>(plan: &'a Plan, run: &RunSummary) -> Vec<&'a str> {
         {
             models.push(model);
         }
+    }
+    // What a judge of all pairs says of them together.
+    let is_over_all = |node: &&crate::plan::Node| node.model.is_none() && node.stage.kind() == "judge";
+    let over_all = plan.nodes.iter().filter(is_over_all).any(|node| {
+        let values = run.summary.get(&node.stage_name).and_then(|stage| stage.get("_"));
+        let values = values.into_iter().flat_map(|summary| &summary.values);
+        let is_shown = |value: &str| node.stage.values().iter().any(|name| name == value) && value != "coverage";
+        values.into_iter().any(|(value, _)| is_shown(value))
+    });
+    if over_all {
+        models.push(ALL);
     }
     models
 }
@@ -247,15 +262,23 @@ fn drifts(run: &RunSummary) -> Vec<String> {
                 "{node}: another instrument than in {since}, and nothing that both judged: their numbers cannot be compared. Labels with their texts (`etalon labels`) or `canaries` make a golden set."
             );
         };
-        let shift = cell(&drift.shift, Unit::Rate);
-        let verdict = if drift.is_alarm {
-            toned(Tone::Bad, "do not compare its numbers with earlier ones")
-        } else {
-            "no drift shown".to_owned()
+        let verdict = match drift.verdict {
+            DriftVerdict::Drifted => toned(Tone::Bad, "do not compare its numbers with earlier ones"),
+            DriftVerdict::Same => "no drift beyond 0.05".to_owned(),
+            DriftVerdict::Unknown => {
+                toned(Tone::Doubtful, "too few rows to say that it is the same: mind that when you compare")
+            }
         };
+        let shifts: Vec<String> =
+            drift.shifts.iter().map(|(name, shift)| format!("{name} {}", cell(shift, Unit::Rate))).collect();
         format!(
-            "{node}: another instrument than in {since}; on {} of {} it shifts by {shift} of the scale, {} of {} flip (p = {:.3}): {verdict}",
-            drift.compared, drift.basis, drift.flips, drift.compared, drift.p
+            "{node}: another instrument than in {since}. On {} of {}, new less old (0 to 1): {}. {} of {} changed sides (p {}): {verdict}",
+            drift.compared,
+            drift.basis,
+            shifts.join(", "),
+            drift.flips,
+            drift.compared,
+            number(drift.p, Unit::PValue),
         )
     };
     run.drift.iter().map(of).collect()
@@ -282,21 +305,15 @@ fn lines(plan: &Plan, run: &RunSummary, models: &[&str]) -> Vec<Line> {
                 models
                     .iter()
                     .map(|model| {
-                        let own = summaries.get(*model).and_then(|summary| summary.values.get(value));
+                        let column = if *model == ALL { "_" } else { model };
+                        let own = summaries.get(column).and_then(|summary| summary.values.get(value));
                         // A node over all models has their values under their names.
                         let of_all = || summaries.get("_")?.values.get(&format!("{model}.{value}"));
                         own.or_else(of_all).copied()
                     })
                     .collect()
             };
-            let mut estimates = of(&value);
-            // What a node over all models says of them together stands in the first column.
-            if let (Some(first), Some(whole)) = (
-                estimates.first_mut().filter(|first| first.is_none()),
-                summaries.get("_").and_then(|all| all.values.get(&value)),
-            ) {
-                *first = Some(*whole);
-            }
+            let estimates = of(&value);
             // Coverage stands beside every number as what is missing; it has a line where it matters. So do bounds.
             let is_bound = value.ends_with(".worst") || value.ends_with(".best");
             let is_whole = || {

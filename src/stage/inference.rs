@@ -48,7 +48,8 @@ pub(super) struct Settings {
     prompt: Option<String>,
     /// The whole conversation, instead of `system` and `prompt`.
     messages: Option<Vec<MessageSetting>>,
-    /// Completions that the dataset already has, instead of a prompt: `"{{ row[model ~ '_output'] }}"`.
+    /// Completions that the dataset already has: `"{{ row[model ~ '_output'] }}"`. A prompt beside them is sent to
+    /// nobody; it is what judges and people are shown as asked.
     completions: Option<String>,
     /// Sent with every call, over those of the model: temperature, max_tokens, and whatever else the
     /// server takes. `null` removes one of the model's.
@@ -76,6 +77,8 @@ struct Inference {
     input_place: Place,
     models: Vec<String>,
     source: Source,
+    /// What is said to have been asked for completions that the dataset has.
+    shown: Option<Conversation>,
     /// Merged options by model.
     options: IndexMap<String, Map<String, Value>>,
     samples: u32,
@@ -125,14 +128,18 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
             .push(Problem::error("wrong-value", format!("{what}: `samples` must be at least 1")).at(&place("samples")));
     }
     let asks = settings.prompt.is_some() || settings.system.is_some() || settings.messages.is_some();
+    if settings.messages.is_some() && (settings.prompt.is_some() || settings.system.is_some()) {
+        problems.push(
+            Problem::error("conflict", format!("{what} has `messages` beside `system` or `prompt`"))
+                .at(&place("messages")),
+        );
+    }
+    let fields = (&settings.system, &settings.prompt, &settings.messages);
+    let mut shown = None;
+    if settings.completions.is_some() && asks {
+        shown = Some(Conversation::load(scope, &spec.settings, fields, None, VARIABLES, &mut problems));
+    }
     let source = match &settings.completions {
-        Some(_) if asks => {
-            problems.push(
-                Problem::error("conflict", format!("{what} has `completions` and a prompt; one is enough"))
-                    .at(&place("completions")),
-            );
-            None
-        }
         Some(text) => match Prompt::load_value(scope, "completions", text, &place("completions"), VARIABLES) {
             Ok(prompt) => Some(Source::Given(Box::new(prompt))),
             Err(found) => {
@@ -148,13 +155,6 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
                         .help("prompt: \"{{ row.question }}\""),
                 );
             }
-            if settings.messages.is_some() && (settings.prompt.is_some() || settings.system.is_some()) {
-                problems.push(
-                    Problem::error("conflict", format!("{what} has `messages` beside `system` or `prompt`"))
-                        .at(&place("messages")),
-                );
-            }
-            let fields = (&settings.system, &settings.prompt, &settings.messages);
             Some(Source::Ask(Conversation::load(scope, &spec.settings, fields, None, VARIABLES, &mut problems)))
         }
     };
@@ -175,6 +175,7 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
         input_place: place("input"),
         models,
         source,
+        shown,
         options,
         samples: settings.samples,
         max_failures,
@@ -451,6 +452,16 @@ impl Inference {
     }
 }
 
+impl Inference {
+    /// Returns what was asked, or is said to have been.
+    fn conversation(&self) -> Option<&Conversation> {
+        match &self.source {
+            Source::Ask(conversation) => Some(conversation),
+            Source::Given(_) => self.shown.as_ref(),
+        }
+    }
+}
+
 impl Stage for Inference {
     fn kind(&self) -> &'static str {
         "inference"
@@ -478,7 +489,10 @@ impl Stage for Inference {
     fn columns(&self) -> Vec<(String, Place)> {
         match &self.source {
             Source::Ask(conversation) => conversation.prompts().flat_map(Prompt::columns).collect(),
-            Source::Given(prompt) => prompt.columns(),
+            Source::Given(prompt) => {
+                let shown = self.shown.iter().flat_map(Conversation::prompts);
+                shown.chain([&**prompt]).flat_map(Prompt::columns).collect()
+            }
         }
     }
 
@@ -518,7 +532,10 @@ impl Stage for Inference {
     fn sources(&self) -> Vec<(String, String)> {
         match &self.source {
             Source::Ask(conversation) => conversation.prompts().flat_map(Prompt::sources).collect(),
-            Source::Given(prompt) => prompt.sources().collect(),
+            Source::Given(prompt) => {
+                let shown = self.shown.iter().flat_map(Conversation::prompts);
+                shown.chain([&**prompt]).flat_map(Prompt::sources).collect()
+            }
         }
     }
 
@@ -539,13 +556,11 @@ impl Stage for Inference {
     }
 
     fn has_prompt(&self) -> bool {
-        matches!(self.source, Source::Ask(_))
+        self.conversation().is_some()
     }
 
     fn asked(&self, shown: &Shown<'_>) -> Option<Vec<Message>> {
-        let Source::Ask(conversation) = &self.source else {
-            return None;
-        };
+        let conversation = self.conversation()?;
         let variables = Variables::new(&params_value(shown.params))
             .with("model", shown.model.unwrap_or("_"))
             .with("sample", shown.sample)
@@ -555,7 +570,7 @@ impl Stage for Inference {
     }
 
     fn add_prompt(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>) {
-        if let Source::Ask(conversation) = &self.source {
+        if let Some(conversation) = self.conversation() {
             conversation.add_as(fingerprint, facts, "input.");
         }
     }

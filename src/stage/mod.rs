@@ -370,14 +370,25 @@ pub struct Drift {
     /// What both judged.
     pub basis: String,
     pub compared: u64,
-    /// Verdicts that changed sides: from good (a win, the upper half of the scale) to bad or back.
+    /// Verdicts that changed sides: from a win (or the upper half of the scale) to less, or back.
     pub flips: u64,
     /// McNemar's p of the flips.
     pub p: f64,
-    /// New less old, on 0 to 1, paired.
-    pub shift: Estimate,
-    /// The shift is real, or more than a tenth flipped: old and new numbers cannot be compared.
-    pub is_alarm: bool,
+    /// New less old, paired, on 0 to 1: of the whole and of each criterion and pass rate.
+    pub shifts: IndexMap<String, Estimate>,
+    pub verdict: DriftVerdict,
+}
+
+/// Whether another instrument measures the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DriftVerdict {
+    /// Some shift is real (Holm over all of them), or more than a tenth changed sides.
+    Drifted,
+    /// The interval of the whole lies within 0.05.
+    Same,
+    /// Neither.
+    Unknown,
 }
 
 /// A row to be shown with what was asked for it.

@@ -49,7 +49,12 @@ impl Library {
         }
     }
 
-    /// Returns the names of all templates there are, for suggestions.
+    /// Returns true where the workspace has a template of its own by this name.
+    pub fn is_own(&self, name: &str) -> bool {
+        self.directory.join(name).is_file()
+    }
+
+    /// Returns the names of all templates there are.
     pub fn names(&self) -> Vec<String> {
         let pattern = self.directory.join("**/*.j2");
         let mut names: Vec<String> = glob::glob(&pattern.to_string_lossy())

@@ -341,7 +341,7 @@ fn another_judge_is_held_against_the_one_before() {
     workspace.edit("pipelines/p.yaml", "2 if 'poor' in prompt", "4 if 'poor' in prompt");
     let text = workspace.etalon(&["run", "p"]).code(0).stdout;
     assert!(text.contains("quality.tuned: another instrument than in"), "{text}");
-    assert!(text.contains("on 40 of the same completions") && text.contains("do not compare its numbers"), "{text}");
+    assert!(text.contains("On 40 of the same completions") && text.contains("do not compare its numbers"), "{text}");
     // Another judge and other answers: nothing is left to compare, until there are labels with their texts.
     workspace.edit("pipelines/p.yaml", "4 if 'poor' in prompt", "3 if 'poor' in prompt");
     workspace.edit(
@@ -364,7 +364,7 @@ fn another_judge_is_held_against_the_one_before() {
     let run = workspace.run(&[]).code(0).json();
     let drift = &run["drift"]["quality.tuned"];
     assert_eq!((&drift["basis"], &drift["compared"]), (&json!("the golden set"), &json!(30)));
-    assert!(drift["shift"]["value"].as_f64().unwrap() < 0.0 && drift["is_alarm"] == true, "{drift}");
+    assert!(drift["shifts"]["overall"]["value"].as_f64().unwrap() < 0.0 && drift["verdict"] == "drifted", "{drift}");
     assert!(workspace.run(&[]).code(0).json().get("drift").is_none(), "said once");
 }
 

@@ -12,7 +12,7 @@ const GOLDEN: &[(&str, u64, &str, &str)] = &[
     ("inference", 1, "answers.tuned", "58db932c8f404639658ef2ba489c85f65cc1b02d66184a5769887e7e19bb07df"),
     ("metric", 2, "scores.tuned", "d22cc2393a5a267363e39a7d1ed06a7b92a42a3e4a53500e54cc776cc28a95ed"),
     ("judge", 3, "quality.tuned", "567b16525c5cf6b9b66061fbbccf71ace3f1bed37bcb051ab708707fbb83b3fb"),
-    ("judge", 3, "watched.tuned", "4ba16696a7825d22bb47d62ecb31d79bbeee109928bc522d865b82bbac56a755"),
+    ("judge", 3, "watched.tuned", "a73c49355eaab944a6b6152b432fa64b8930617268f1ce59cca06c745cfc9ffa"),
     ("judge", 3, "ranked", "68959d35c91af887fa1b291d942d0daff14fa7c5d42f401425b0eac070208849"),
     ("judge", 3, "duel.tuned", "95871fc34866b57d09c9a5946184bdfd6248a4423e5b8c60a477feb5f23582f9"),
 ];

@@ -124,7 +124,7 @@ impl Positions {
         if p < SIGNIFICANT {
             let place = if to_first > to_second { "first" } else { "second" };
             notes.push(format!(
-                "position: where the orders disagree, the {place} place wins {} of {flips} (p = {p:.2e}); `order: both` evens that out",
+                "position: where the orders disagree, the {place} place wins {} of {flips} (p = {p:.2e}); asking in both orders evens that out",
                 to_first.max(to_second)
             ));
         }
@@ -281,6 +281,15 @@ impl Halo {
         let mean = (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64);
         let n = self.rows.len() as u64;
         summary.values.insert("halo".to_owned(), Estimate { value: mean, low: None, high: None, n, missing: 0 });
+        let nearest = table
+            .iter()
+            .filter_map(|row| Some((row[0].as_str()?, row[1].as_str()?, row[2].as_f64()?)))
+            .filter(|(_, _, correlation)| *correlation >= HALO)
+            .max_by(|a, b| a.2.total_cmp(&b.2));
+        if let Some((a, b, correlation)) = nearest.filter(|_| mean.is_some_and(|mean| mean < HALO)) {
+            notes
+                .push(format!("halo: {a} and {b} correlate by {correlation:.2}; they hardly measure different things"));
+        }
         summary.tables.insert("criteria".to_owned(), Value::Array(table));
         if mean.is_some_and(|mean| mean >= HALO) {
             notes.push(format!(

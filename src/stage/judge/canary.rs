@@ -27,7 +27,7 @@ use crate::digest::Digest;
 use crate::row::{Judgement, Status};
 use crate::score::{Estimate, Summary};
 use crate::stage::join::Joined;
-use crate::stats::{Z95, wilson};
+use crate::stats::{Z95, clustered_mean, wilson};
 
 /// Up to here an answer counts as bad, from 1 less it as good: on 0 to 1.
 const BAD: f64 = 0.25;
@@ -161,6 +161,28 @@ impl Chosen {
     }
 }
 
+/// Returns the share of sound verdicts over rows: those on one row go together.
+fn by_rows(rows: &BTreeMap<&str, (f64, f64)>) -> Estimate {
+    let (sound, judged) = rows.values().fold((0.0, 0.0), |(a, b), (sound, judged)| (a + sound, b + judged));
+    let (n, share) = (rows.len() as f64, sound / judged);
+    let sums: Vec<f64> = rows.values().flat_map(|(sound, judged)| [*sound, *judged]).collect();
+    let resampled = clustered_mean(&sums, 0).filter(|interval| interval.high > interval.low);
+    let interval = resampled.or_else(|| wilson(share * n, n, Z95));
+    Estimate {
+        value: (judged > 0.0).then_some(share),
+        low: interval.map(|interval| interval.low),
+        high: interval.map(|interval| interval.high),
+        n: rows.len() as u64,
+        missing: 0,
+    }
+}
+
+/// Names the first few.
+fn listed(rows: &[&str]) -> String {
+    let more = if rows.len() > 3 { ", …" } else { "" };
+    format!("{}{more}", rows.iter().take(3).copied().collect::<Vec<_>>().join(", "))
+}
+
 /// What judges said of canaries.
 #[derive(Default)]
 pub(super) struct Canaries {
@@ -191,12 +213,19 @@ impl Canaries {
         };
         // By canary: sound, with a verdict, all; and the rows that it went wrong on.
         let mut by: BTreeMap<Canary, ([u64; 3], Vec<&str>)> = BTreeMap::new();
+        // By row: sound, with a verdict.
+        let mut rows: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         for (canary, id, worth) in self.said.iter().filter(|(canary, ..)| *canary != Canary::Original) {
             let (counts, wrong) = by.entry(*canary).or_default();
             counts[2] += 1;
             let Some(worth) = worth else { continue };
             counts[1] += 1;
-            if is_sound(*canary, id, *worth) {
+            let is_right = is_sound(*canary, id, *worth);
+            if *canary != Canary::Identity {
+                let row = rows.entry(id).or_default();
+                *row = (row.0 + f64::from(u8::from(is_right)), row.1 + 1.0);
+            }
+            if is_right {
                 counts[0] += 1;
             } else {
                 wrong.push(id);
@@ -226,7 +255,8 @@ impl Canaries {
         if others().next().is_some() {
             let add = |a: [u64; 3], b: [u64; 3]| [a[0] + b[0], a[1] + b[1], a[2] + b[2]];
             let all = others().map(|(_, (counts, _))| *counts).fold([0; 3], add);
-            summary.values.insert("canaries".to_owned(), share(all));
+            let estimate = Estimate { missing: all[2] - all[1], ..by_rows(&rows) };
+            summary.values.insert("canaries".to_owned(), estimate);
         }
         for (canary, ([sound, judged, _], wrong)) in others() {
             if sound < judged {
@@ -246,7 +276,7 @@ impl Canaries {
                     "canary {}: {what} on {} of {judged} rows ({}); {advice}",
                     canary.name(),
                     judged - sound,
-                    wrong.iter().take(3).copied().collect::<Vec<_>>().join(", ")
+                    listed(wrong)
                 ));
             }
         }

@@ -14,8 +14,8 @@ use super::verdict::Scale;
 use crate::metric::MeanTally;
 use crate::row::Judgement;
 use crate::score::Estimate;
-use crate::stage::{Drift, StageError};
-use crate::stats::{Interval, Z95, mcnemar, paired, resampled_sums, sums_interval, wilson};
+use crate::stage::{Drift, DriftVerdict, StageError};
+use crate::stats::{Adjustment, Interval, Z95, adjust, mcnemar, paired, resampled_sums, sums_interval, wilson};
 use crate::store::{Manifest, Store};
 
 /// Resamples of a ratio.
@@ -24,8 +24,11 @@ const RESAMPLES: usize = 2_000;
 const RESAMPLED: usize = 5_000;
 /// Flipped verdicts from which a judge is another one.
 const FLIPPED: f64 = 0.10;
-/// From here on what is said is good, on 0 to 1.
+/// Above this what is said is good, on 0 to 1.
 const GOOD: f64 = 0.5;
+/// Shifts within this are none.
+const SAME: f64 = 0.05;
+const ALPHA: f64 = 0.05;
 
 /// What a node says of its rows, by value and row: on 0 to 1.
 type Values = BTreeMap<String, BTreeMap<String, f64>>;
@@ -33,7 +36,7 @@ type Values = BTreeMap<String, BTreeMap<String, f64>>;
 /// Reads what a node says of its rows, averaged over samples.
 fn values(store: &Store, manifest: &Manifest, method: &dyn Method, scale: Option<Scale>) -> Result<Values, StageError> {
     let mut sums: BTreeMap<String, BTreeMap<String, (f64, f64)>> = BTreeMap::new();
-    let headline = method.headline().map_or("overall", |(name, _)| name);
+    let headline = headline(method);
     for judgement in store.read_artifact::<Judgement>(&manifest.artifact)? {
         let judgement = judgement?;
         let mut add = |name: &str, value: f64| {
@@ -181,52 +184,85 @@ pub(super) fn drift(
     before: &Manifest,
     now: &Manifest,
     method: &dyn Method,
+    scale: Option<Scale>,
 ) -> Result<Option<Drift>, StageError> {
     let completions = |manifest: &Manifest| -> Vec<_> {
         let inputs = manifest.fingerprint.inputs.clone().into_iter();
         inputs.filter(|(part, _)| part != crate::stage::ROWS).collect()
     };
     let is_same_input = completions(before) == completions(now);
-    let headline = method.headline().map_or("overall", |(name, _)| name);
-    let of_rows = |manifest| -> Result<BTreeMap<String, f64>, StageError> {
-        Ok(values(store, manifest, method, None)?.remove(headline).unwrap_or_default())
-    };
-    let golden = |manifest: &Manifest| -> BTreeMap<String, f64> {
+    let golden = |manifest: &Manifest| -> Values {
         let entries = manifest.summary.tables.get("golden").and_then(Value::as_array).into_iter().flatten();
-        entries.filter_map(|entry| Some((entry["item"].as_str()?.to_owned(), entry["worth"].as_f64()?))).collect()
+        let worths =
+            entries.filter_map(|entry| Some((entry["item"].as_str()?.to_owned(), entry["worth"].as_f64()?))).collect();
+        BTreeMap::from([(headline(method).to_owned(), worths)])
     };
     let (basis, then, since) = if is_same_input {
-        ("the same completions", of_rows(before)?, of_rows(now)?)
+        ("the same completions", values(store, before, method, scale)?, values(store, now, method, scale)?)
     } else {
         ("the golden set", golden(before), golden(now))
     };
-    let both: Vec<(f64, f64)> = then.iter().filter_map(|(id, then)| Some((*then, *since.get(id)?))).collect();
-    let (a, b): (Vec<f64>, Vec<f64>) = both.iter().copied().unzip();
-    if both.is_empty() {
+    let pairs = |name: &str| -> Vec<(f64, f64)> {
+        let (Some(then), Some(since)) = (then.get(name), since.get(name)) else { return Vec::new() };
+        then.iter().filter_map(|(id, then)| Some((*then, *since.get(id)?))).collect()
+    };
+    let whole = pairs(headline(method));
+    if whole.is_empty() {
         return Ok(None);
     }
-    let (up, down) = (
-        both.iter().filter(|(a, b)| *a < GOOD && *b >= GOOD).count() as u64,
-        both.iter().filter(|(a, b)| *a >= GOOD && *b < GOOD).count() as u64,
-    );
-    let n = both.len() as u64;
-    let found = paired(&a, &b);
-    let shift = both.iter().map(|(a, b)| b - a).sum::<f64>() / n as f64;
-    let interval = found.map(|found| found.t_interval);
-    let excludes_zero = interval.is_some_and(|interval| interval.low > 0.0 || interval.high < 0.0);
-    let flips = up + down;
-    Ok(Some(Drift {
-        basis: basis.to_owned(),
-        compared: n,
-        flips,
-        p: mcnemar(up, down, n).map_or(1.0, |found| found.p(flips)),
-        shift: Estimate {
-            value: Some(shift),
-            low: interval.map(|interval| interval.low),
-            high: interval.map(|interval| interval.high),
-            n,
-            missing: 0,
-        },
-        is_alarm: excludes_zero || flips as f64 > FLIPPED * n as f64,
-    }))
+    let count = |holds: fn(&(f64, f64)) -> bool| whole.iter().filter(|pair| holds(pair)).count() as u64;
+    let (up, down) = (count(|(a, b)| *a <= GOOD && *b > GOOD), count(|(a, b)| *a > GOOD && *b <= GOOD));
+    let (n, flips) = (whole.len() as u64, up + down);
+    let mut shifts = IndexMap::new();
+    let mut p_values = Vec::new();
+    for name in std::iter::once(headline(method)).chain(then.keys().map(String::as_str)) {
+        let both = pairs(name);
+        if !both.is_empty() && !shifts.contains_key(name) {
+            let (shift, p) = shift(&both);
+            shifts.insert(name.to_owned(), shift);
+            p_values.push(p);
+        }
+    }
+    let is_real = adjust(&p_values, Adjustment::Holm).into_iter().any(|p| p < ALPHA);
+    let is_within =
+        |shift: &Estimate| shift.low.is_some_and(|low| low > -SAME) && shift.high.is_some_and(|high| high < SAME);
+    let verdict = if is_real || flips as f64 > FLIPPED * n as f64 {
+        DriftVerdict::Drifted
+    } else if shifts.values().next().is_some_and(is_within) {
+        DriftVerdict::Same
+    } else {
+        DriftVerdict::Unknown
+    };
+    let p = mcnemar(up, down, n).map_or(1.0, |found| found.p(flips));
+    Ok(Some(Drift { basis: basis.to_owned(), compared: n, flips, p, shifts, verdict }))
+}
+
+/// Returns the mean difference of pairs, second less first, with its p.
+fn shift(both: &[(f64, f64)]) -> (Estimate, f64) {
+    let (a, b): (Vec<f64>, Vec<f64>) = both.iter().copied().unzip();
+    let n = both.len() as f64;
+    let value = both.iter().map(|(a, b)| b - a).sum::<f64>() / n;
+    let is_constant = both.iter().all(|(a, b)| ((b - a) - value).abs() < 1e-12);
+    let found = paired(&a, &b).filter(|_| !is_constant);
+    let (interval, p) = match found {
+        Some(found) => (Some(found.t_interval), found.t.map_or(1.0, |(_, p)| p)),
+        // All rows shift alike: other rows could have shifted otherwise.
+        None => {
+            let half = wilson(0.0, n, Z95).map_or(1.0, |interval| interval.high);
+            let is_real = value.abs() > half;
+            (Some(Interval { low: value - half, high: value + half }), if is_real { 0.0 } else { 1.0 })
+        }
+    };
+    let estimate = Estimate {
+        value: Some(value),
+        low: interval.map(|interval| interval.low),
+        high: interval.map(|interval| interval.high),
+        n: both.len() as u64,
+        missing: 0,
+    };
+    (estimate, p)
+}
+
+fn headline(method: &dyn Method) -> &'static str {
+    method.headline().map_or("overall", |(name, _)| name)
 }

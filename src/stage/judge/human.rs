@@ -9,8 +9,8 @@
 //! | 0.80 or more on 20 labels or more | PROVISIONAL |
 //! | anything else | NOT CALIBRATED |
 //!
-//! From 20 labels on, estimates are corrected: means by what people say beyond the judge (prediction-powered,
-//! Angelopoulos et al. 2023), pass rates by the judge's hits and misses (Rogan & Gladen 1978, interval of Lee et
+//! From 20 labels on, estimates are corrected: means over all rows by what people say beyond the judge on labelled
+//! ones (prediction-powered, Angelopoulos et al. 2023), pass rates by the judge's hits and misses (Rogan & Gladen 1978, interval of Lee et
 //! al. 2025, arXiv 2511.21140).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,9 +38,9 @@ const SKEWED: f64 = 0.8;
 /// Specificity and sensitivity below whose sum a correction is noise.
 const SKILL: f64 = 1.1;
 const ALPHA: f64 = 0.05;
-/// Resamples of kappa, and the categories up to which it is resampled.
+/// Resamples of kappa, and the cells up to which there are any: categories², for each criterion.
 const RESAMPLES: usize = 2_000;
-const MOST_CATEGORIES: usize = 12;
+const MOST_CELLS: usize = 2_000;
 const SEED: u64 = 0;
 
 /// Holds a judge's verdicts against labels.
@@ -55,13 +55,12 @@ pub(super) struct Calibration {
     worths: Vec<(f64, f64)>,
     /// By criterion: people's and the judge's scores.
     scores: BTreeMap<String, Vec<(f64, f64)>>,
-    /// The same as whole numbers, by row: labels of one row go together.
-    rounded: BTreeMap<String, Vec<(i64, i64)>>,
+    /// The same as whole numbers, by row, with the place of their criterion: labels of one row go together.
+    rounded: BTreeMap<String, Vec<(usize, i64, i64)>>,
     /// By row: labels that the judge agrees with, and all of them.
     agreed: BTreeMap<String, (f64, f64)>,
-    /// What the judge says of rows now, and of those of them that have no label: by criterion, or under "".
+    /// What the judge says of rows now: by criterion, or under "".
     all: BTreeMap<String, Vec<f64>>,
-    unlabelled: BTreeMap<String, Vec<f64>>,
     /// Pairs of raters that agree, and all of them.
     raters: (u64, u64),
     disagreements: Vec<(f64, Value)>,
@@ -95,7 +94,6 @@ impl Calibration {
             rounded: BTreeMap::new(),
             agreed: BTreeMap::new(),
             all: BTreeMap::new(),
-            unlabelled: BTreeMap::new(),
             raters: (0, 0),
             disagreements: Vec::new(),
             unjudged: 0,
@@ -123,30 +121,30 @@ impl Calibration {
         }
         match self.kind.clone() {
             LabelKind::Words(words) => {
-                self.note_current(labelled, "", worth, !own.is_empty());
+                self.note_current(labelled, "", worth);
                 self.add_word(judgement, &own, &words, worth, method);
             }
             LabelKind::Scores { criteria, .. } => {
                 for criterion in &criteria {
                     let of: Vec<&Label> = own.iter().filter(|label| label.criterion == *criterion).collect();
                     let score = judgement.scores.as_ref().and_then(|scores| scores.get(criterion)?.as_f64());
-                    self.note_current(labelled, criterion, score, !of.is_empty());
+                    self.note_current(labelled, criterion, score);
                     self.add_score(judgement, criterion, &of, score);
                 }
             }
         }
     }
 
-    fn note_current(&mut self, labelled: &Labelled<'_>, name: &str, value: Option<f64>, is_labelled: bool) {
-        let Some(value) = value.filter(|_| labelled.is_current) else { return };
-        self.all.entry(name.to_owned()).or_default().push(value);
-        if !is_labelled {
-            self.unlabelled.entry(name.to_owned()).or_default().push(value);
+    fn note_current(&mut self, labelled: &Labelled<'_>, name: &str, value: Option<f64>) {
+        if let Some(value) = value.filter(|_| labelled.is_current) {
+            self.all.entry(name.to_owned()).or_default().push(value);
         }
     }
 
     fn count_raters(&mut self, own: &[&Label], agree: impl Fn(&Label, &Label) -> bool) {
-        for (a, b) in pairs(own.len()).filter(|(a, b)| own[*a].rater != own[*b].rater) {
+        // Labels without a name may be of one person.
+        let are_two = |a: &Label, b: &Label| a.rater != b.rater && !a.rater.is_empty() && !b.rater.is_empty();
+        for (a, b) in pairs(own.len()).filter(|(a, b)| are_two(own[*a], own[*b])) {
             self.raters.1 += 1;
             self.raters.0 += u64::from(agree(own[a], own[b]));
         }
@@ -213,7 +211,12 @@ impl Calibration {
             self.disagreements.push(((score - human).abs(), row));
         }
         self.count_agreed(&judgement.id, score.round() == human.round());
-        self.rounded.entry(judgement.id.clone()).or_default().push((human.round() as i64, score.round() as i64));
+        let place = match &self.kind {
+            LabelKind::Scores { criteria, .. } => criteria.iter().position(|known| known == criterion).unwrap_or(0),
+            LabelKind::Words(_) => 0,
+        };
+        let rounded = (place, human.round() as i64, score.round() as i64);
+        self.rounded.entry(judgement.id.clone()).or_default().push(rounded);
         self.scores.entry(criterion.to_owned()).or_default().push((human, score));
     }
 
@@ -234,20 +237,39 @@ impl Calibration {
         clustered_mean(&sums, SEED).filter(|interval| interval.high > interval.low).or(of_rows)
     }
 
-    /// Returns the interval of quadratic kappa, by resampling rows.
-    fn kappa_interval(&self, categories: &[i64]) -> Option<Interval> {
+    /// Returns quadratic kappa, averaged over the criteria for which it is defined, with its interval by resampling
+    /// rows. Pooled over criteria it would count that criteria differ as agreement.
+    fn mean_kappa(&self, categories: &[i64], criteria: usize) -> (Option<f64>, Option<Interval>) {
         let k = categories.len();
-        if k > MOST_CATEGORIES || self.rounded.len() < 2 {
-            return None;
-        }
-        let of_row = |pairs: &Vec<(i64, i64)>| cross_table(categories, pairs.iter().copied()).concat();
-        let units: Vec<f64> = self.rounded.values().flat_map(of_row).collect();
-        let sums = resampled_sums(&units, k * k, RESAMPLES, SEED);
-        let kappa = |sums: &[f64]| {
-            let counts: Vec<Vec<f64>> = sums.chunks(k).map(<[f64]>::to_vec).collect();
-            weighted_kappa(&counts, Weighting::Quadratic)
+        let width = k * k * criteria;
+        let mean = |sums: &[f64]| {
+            let of_criterion = |sums: &[f64]| {
+                let counts: Vec<Vec<f64>> = sums.chunks(k).map(<[f64]>::to_vec).collect();
+                weighted_kappa(&counts, Weighting::Quadratic)
+            };
+            let kappas: Vec<f64> = sums.chunks(k * k).filter_map(of_criterion).collect();
+            (!kappas.is_empty()).then(|| kappas.iter().sum::<f64>() / kappas.len() as f64)
         };
-        sums_interval(&sums, k * k, kappa).filter(|interval| interval.high > interval.low)
+        let of_row = |scores: &Vec<(usize, i64, i64)>| -> Vec<f64> {
+            let of = |wanted: usize| {
+                let own = scores.iter().filter(move |(place, ..)| *place == wanted);
+                cross_table(categories, own.map(|(_, human, judge)| (*human, *judge))).concat()
+            };
+            (0..criteria).flat_map(of).collect()
+        };
+        if k == 0 || width > MOST_CELLS || self.rounded.is_empty() {
+            return (None, None);
+        }
+        let units: Vec<f64> = self.rounded.values().flat_map(of_row).collect();
+        let mut whole = vec![0.0; width];
+        for unit in units.chunks(width) {
+            whole.iter_mut().zip(unit).for_each(|(sum, value)| *sum += value);
+        }
+        let interval = (self.rounded.len() > 1)
+            .then(|| sums_interval(&resampled_sums(&units, width, RESAMPLES, SEED), width, mean))
+            .flatten()
+            .filter(|interval| interval.high > interval.low);
+        (mean(&whole), interval)
     }
 
     /// Returns what the judge said of labelled texts, for drift.
@@ -261,12 +283,17 @@ impl Calibration {
             LabelKind::Words(words) => {
                 let pairs = self.words.iter().map(|(judge, human)| (human.clone(), judge.clone()));
                 let counts = cross_table(words, pairs);
-                self.kappa(&counts, None, summary, &mut table);
+                let found = agreement(&counts);
+                let kappa = found.as_ref().and_then(|found| found.kappa);
+                let interval = found.as_ref().and_then(|found| found.kappa_interval);
+                self.add_kappa(kappa, interval, self.words.len(), summary);
+                table["gwet_ac1"] = json!(found.as_ref().and_then(|found| found.gwet_ac1));
+                table["max_kappa"] = json!(found.and_then(|found| found.max_kappa));
                 table["labels"] = json!(words);
                 table["counts"] = json!(counts);
                 (self.words.iter().filter(|(a, b)| a == b).count() as u64, self.words.len() as u64)
             }
-            LabelKind::Scores { scale, .. } => {
+            LabelKind::Scores { scale, criteria } => {
                 let all: Vec<(f64, f64)> = self.scores.values().flatten().copied().collect();
                 // A scale of hundreds has no categories.
                 let is_short = scale.high - scale.low <= 100.0;
@@ -280,7 +307,8 @@ impl Calibration {
                         pairs.iter().map(|(a, b)| (a.round() as i64, b.round() as i64)).collect();
                     cross_table(&categories, rounded.into_iter())
                 };
-                self.kappa(&rounded(&all), Some(&categories), summary, &mut table);
+                let (kappa, interval) = self.mean_kappa(&categories, criteria.len());
+                self.add_kappa(kappa, interval, self.rounded.len(), summary);
                 let of_criterion = |(name, pairs): (&String, &Vec<(f64, f64)>)| {
                     let (human, judge): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
                     let found = correlation(&human, &judge);
@@ -316,7 +344,7 @@ impl Calibration {
             ));
         }
         let (Some(value), Some(interval)) = (value, interval) else {
-            notes.push(format!("calibration: no label is of a row that {} was judged on", self.name));
+            notes.push(format!("calibration: no label is about {}", self.name));
             return;
         };
         let verdict = if interval.low >= WANTED {
@@ -328,7 +356,11 @@ impl Calibration {
         };
         let (same, pairs) = self.raters;
         table["verdict"] = verdict.into();
-        table["agreement_of_raters"] = json!((pairs > 0).then(|| same as f64 / pairs as f64));
+        let of_raters = wilson(same as f64, pairs as f64, Z95);
+        table["raters"] = json!({
+            "agreed": same, "pairs": pairs, "agreement": (pairs > 0).then(|| same as f64 / pairs as f64),
+            "low": of_raters.map(|interval| interval.low), "high": of_raters.map(|interval| interval.high),
+        });
         self.disagreements.sort_by(|a, b| b.0.total_cmp(&a.0));
         table["disagreements"] = self.disagreements.iter().take(LISTED).map(|(_, row)| row.clone()).collect();
         let needed = needed(value);
@@ -337,11 +369,8 @@ impl Calibration {
             Some(needed) if interval.low < WANTED => format!("; {needed} labels at this rate would show 80 %"),
             _ => String::new(),
         };
-        let people = if pairs > 0 {
-            format!("; people agree with each other on {:.0} %", 100.0 * same as f64 / pairs as f64)
-        } else {
-            String::new()
-        };
+        let people =
+            if pairs > 0 { format!("; people agree with each other on {same} of {pairs}") } else { String::new() };
         let of_rows = if rows < n { format!(" of {rows} rows") } else { String::new() };
         notes.push(format!(
             "{verdict}: the judge agrees with people on {agreed} of {n} labels{of_rows}, {:.0} % [{:.0}, {:.0}]{people}{more}",
@@ -375,13 +404,13 @@ impl Calibration {
     fn correct(&self, method: &dyn Method, summary: &mut Summary, notes: &mut Vec<String>) {
         let mut said = Vec::new();
         let mut why_not = BTreeSet::new();
-        let mut mean = |name: &str, unlabelled: &[f64], pairs: &[(f64, f64)], (low, high): (f64, f64)| {
+        let mut mean = |name: &str, all: &[f64], pairs: &[(f64, f64)], (low, high): (f64, f64)| {
             if (pairs.len() as u64) < FEW {
                 why_not.insert(format!("{} labels are fewer than {FEW}", pairs.len()));
                 return;
             }
-            let Some(found) = prediction_powered(unlabelled, pairs, ALPHA) else {
-                why_not.insert("every row has a label: what people say stands for itself".to_owned());
+            let Some(found) = prediction_powered(all, pairs, ALPHA) else {
+                why_not.insert("fewer than two rows are judged".to_owned());
                 return;
             };
             let place = |value: f64| low + (high - low) * value.clamp(0.0, 1.0);
@@ -389,7 +418,7 @@ impl Calibration {
                 value: Some(place(found.corrected)),
                 low: Some(place(found.interval.low)),
                 high: Some(place(found.interval.high)),
-                n: (unlabelled.len() + pairs.len()) as u64,
+                n: all.len() as u64,
                 missing: 0,
             };
             said.push((name.to_owned(), estimate));
@@ -398,7 +427,7 @@ impl Calibration {
         match &self.kind {
             LabelKind::Words(_) => {
                 if let Some((name, range)) = method.headline() {
-                    mean(name, &of(&self.unlabelled, ""), &self.worths, range);
+                    mean(name, &of(&self.all, ""), &self.worths, range);
                 }
             }
             LabelKind::Scores { scale, criteria } => {
@@ -414,8 +443,8 @@ impl Calibration {
                     if pairs.is_empty() {
                         continue;
                     }
-                    let unlabelled: Vec<f64> = of(&self.unlabelled, criterion).into_iter().map(fraction).collect();
-                    mean(criterion, &unlabelled, &pairs, (scale.low, scale.high));
+                    let all: Vec<f64> = of(&self.all, criterion).into_iter().map(fraction).collect();
+                    mean(criterion, &all, &pairs, (scale.low, scale.high));
                 }
             }
         }
@@ -463,26 +492,15 @@ impl Calibration {
         }
     }
 
-    /// Adds kappa; of scores the quadratic one, over their categories.
-    fn kappa(&self, counts: &[Vec<f64>], ordinal: Option<&[i64]>, summary: &mut Summary, table: &mut Value) {
-        let found = agreement(counts);
-        let n = counts.iter().flatten().sum::<f64>() as u64;
-        let interval = match ordinal {
-            None => found.as_ref().and_then(|found| found.kappa_interval),
-            Some(categories) => self.kappa_interval(categories),
-        };
-        let kappa =
-            found.as_ref().and_then(|found| if ordinal.is_some() { found.kappa_quadratic } else { found.kappa });
+    fn add_kappa(&self, kappa: Option<f64>, interval: Option<Interval>, n: usize, summary: &mut Summary) {
         let estimate = Estimate {
             value: kappa,
             low: interval.map(|interval| interval.low),
             high: interval.map(|interval| interval.high),
-            n,
+            n: n as u64,
             missing: self.unjudged,
         };
         summary.values.insert("kappa".to_owned(), estimate);
-        table["gwet_ac1"] = json!(found.as_ref().and_then(|found| found.gwet_ac1));
-        table["max_kappa"] = json!(found.and_then(|found| found.max_kappa));
     }
 }
 

@@ -165,6 +165,22 @@ impl Labels {
         self.by.contains_key(row)
     }
 
+    /// Returns the digest of the labels that are about models, in an order that is not the file's.
+    pub fn digest(&self, sides: &[Sides<'_>]) -> Digest {
+        let mut said: Vec<String> = Vec::new();
+        for (row, labels) in &self.by {
+            for (place, sides) in sides.iter().enumerate() {
+                for label in labels.iter().filter_map(|label| label.about(*sides)) {
+                    let texts = label.texts.map(|texts| texts.digest().to_string());
+                    let line = json!([row, place, label.criterion, label.word, label.rater, label.reason, texts]);
+                    said.push(line.to_string());
+                }
+            }
+        }
+        said.sort();
+        Digest::of_json("etalon.labels", &json!(said))
+    }
+
     /// Returns the labels of a row that are about a model.
     pub fn about(&self, row: &str, sides: Sides<'_>) -> Vec<Label> {
         self.by.get(row).into_iter().flatten().filter_map(|label| label.about(sides)).collect()

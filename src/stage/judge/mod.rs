@@ -48,7 +48,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use labels::{LabelKind, Labels};
+use labels::{LabelKind, Labels, Sides};
 use lineage::Lineage;
 use method::{Method, Parse};
 use panel::Kin;
@@ -188,6 +188,12 @@ struct Judge {
     retries: u32,
     allow_self: bool,
     max_failures: MaxFailures,
+}
+
+/// Returns the pairs of so many models.
+fn pairs_of(models: usize) -> impl Iterator<Item = [u32; 2]> {
+    let n = models as u32;
+    (0..n).flat_map(move |i| (i + 1..n).map(move |j| [i, j]))
 }
 
 /// A judge of the panel.
@@ -372,7 +378,7 @@ impl Stage for Judge {
     fn check_input(&self, input: &dyn Stage, of_input: &[String], problems: &mut Vec<Problem>) {
         if self.conversation.reads("prompt") && !input.has_prompt() {
             let message = format!(
-                "the judge's template shows `prompt`, and `{}` takes its completions from the dataset",
+                "the judge's template shows `prompt`, and `{}` has none: it takes its completions from the dataset",
                 self.input
             );
             let place = self
@@ -380,9 +386,11 @@ impl Stage for Judge {
                 .prompts()
                 .find(|prompt| prompt.template.reads.reads("prompt"))
                 .map_or(&self.place, |prompt| &prompt.place);
-            problems.push(Problem::error("no-prompt", message).at(place).help(
-                "write a template of your own that shows the columns that were asked, such as {{ row.question }}",
-            ));
+            let help = format!(
+                "say in `{}` what was asked, beside its `completions`: `prompt: \"{{{{ row.question }}}}\"`",
+                self.input
+            );
+            problems.push(Problem::error("no-prompt", message).at(place).help(help));
         }
         if let Some(baseline) = self.method.baseline() {
             if !of_input.iter().any(|model| model == baseline) {
@@ -510,16 +518,22 @@ impl Stage for Judge {
         {
             upstream.add_prompt(&mut fingerprint, facts);
         }
-        if let Some((name, _)) = self.human.as_ref().filter(|(_, labels)| !labels.is_missing) {
-            let path = facts.workspace.path(name);
-            let digest = (facts.digest_file)(&path)
-                .map_err(|error| StageError::failed(format!("failed to read {name}: {error}")))?;
-            fingerprint.files.insert("human".to_owned(), digest);
-            // Labels are about models by their names.
-            fingerprint.setting("labelled_model", facts.model.unwrap_or("_"));
-            if let Some(baseline) = self.method.baseline() {
-                fingerprint.setting("labelled_baseline", baseline);
-            }
+        if let Some((_, labels)) = self.human.as_ref().filter(|(_, labels)| !labels.is_missing) {
+            // Only what is said of these models counts.
+            let models: Vec<&str> = match facts.model {
+                Some(model) => vec![model],
+                None => {
+                    CONTESTANTS.iter().filter_map(|part| facts.input_models.get(part)).map(String::as_str).collect()
+                }
+            };
+            let sides: Vec<Sides<'_>> = if self.method.is_all_pairs() {
+                pairs_of(models.len())
+                    .map(|[i, j]| Sides { model: models[i as usize], against: Some(models[j as usize]) })
+                    .collect()
+            } else {
+                vec![Sides { model: models.first().copied().unwrap_or_default(), against: self.method.baseline() }]
+            };
+            fingerprint.files.insert("human".to_owned(), labels.digest(&sides));
         }
         let columns: &[&str] =
             if self.conversation.reads("finish_reason") { &["text", "finish_reason"] } else { &["text"] };
@@ -564,7 +578,7 @@ impl Stage for Judge {
         if before.fingerprint.instrument == now.fingerprint.instrument {
             return Ok(None);
         }
-        contrast::drift(store, before, now, &*self.method)
+        contrast::drift(store, before, now, &*self.method, self.scale())
     }
 
     fn unit(&self, value: &str) -> Option<Unit> {
@@ -599,7 +613,11 @@ impl Stage for Judge {
             let is_other = |own: &str| {
                 own.strip_prefix("beats.").is_some_and(|other| self.model_names.iter().any(|name| name == other))
             };
-            return if is_other(own) { Some(Unit::Rate) } else { known(own) };
+            return match own {
+                "win_rate" | "elo" => known(own),
+                _ if is_other(own) => Some(Unit::Rate),
+                _ => None,
+            };
         }
         known(value)
     }

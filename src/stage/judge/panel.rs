@@ -41,6 +41,8 @@ pub(super) struct Panel {
     rows: u64,
     split: u64,
     listed: Vec<(f64, Value)>,
+    /// From the lowest score to the highest.
+    span: f64,
 }
 
 fn mean(values: &[f64]) -> Option<f64> {
@@ -58,8 +60,14 @@ fn modal_share(votes: &[&Vote]) -> Option<f64> {
     (said.len() > 1).then(|| most as f64 / said.len() as f64)
 }
 
+/// Returns how far what is there lies apart.
+fn spread(values: &[Option<f64>]) -> f64 {
+    let there = || values.iter().flatten().copied();
+    (there().fold(f64::MIN, f64::max) - there().fold(f64::MAX, f64::min)).max(0.0)
+}
+
 impl Panel {
-    pub fn new(kin: Vec<Kin>, seed: u64) -> Panel {
+    pub fn new(kin: Vec<Kin>, span: f64, seed: u64) -> Panel {
         let judges = kin.len();
         Panel {
             counts: vec![[0; 2]; judges],
@@ -71,6 +79,7 @@ impl Panel {
             rows: 0,
             split: 0,
             listed: Vec::new(),
+            span,
         }
     }
 
@@ -100,8 +109,20 @@ impl Panel {
             mean(&worths)
         };
         let worths: Vec<Option<f64>> = (0..judges).map(worth).collect();
-        let valid: Vec<f64> = worths.iter().flatten().copied().collect();
-        let range = valid.iter().copied().fold(f64::MIN, f64::max) - valid.iter().copied().fold(f64::MAX, f64::min);
+        let mut range = spread(&worths);
+        let scored = judgement.votes.iter().find_map(|vote| vote.scores.as_ref());
+        let by_criterion: Vec<(&String, Vec<Option<f64>>)> = scored
+            .into_iter()
+            .flat_map(|scores| scores.keys())
+            .map(|criterion| {
+                let score = |vote: &&Vote| vote.scores.as_ref()?.get(criterion)?.as_f64();
+                let said = |judge: usize| mean(&of(judge).iter().filter_map(score).collect::<Vec<_>>());
+                (criterion, (0..judges).map(said).collect())
+            })
+            .collect();
+        for (_, scores) in &by_criterion {
+            range = range.max(spread(scores) / self.span);
+        }
         let verdict =
             |judge: usize| majority(of(judge).iter().filter_map(|vote| vote.verdict.as_deref())).map(str::to_owned);
         let verdicts: Vec<Option<String>> = (0..judges).map(verdict).collect();
@@ -109,21 +130,19 @@ impl Panel {
         if is_split || range >= FAR {
             self.split += 1;
             if self.listed.len() < LISTED {
-                let said = if is_split { json!(verdicts) } else { json!(worths) };
+                let scores: serde_json::Map<String, Value> =
+                    by_criterion.iter().map(|(criterion, scores)| ((*criterion).clone(), json!(scores))).collect();
+                let said = if is_split || scores.is_empty() { json!(verdicts) } else { Value::Object(scores) };
                 self.listed.push((range, json!({ "row": judgement.id, "said": said })));
             }
         }
-        match judgement.votes.iter().find_map(|vote| vote.scores.as_ref()) {
-            Some(scores) if verdicts.iter().all(Option::is_none) => {
-                for criterion in scores.keys() {
-                    for judge in 0..judges {
-                        let score = |vote: &&Vote| vote.scores.as_ref()?.get(criterion)?.as_f64();
-                        let scores: Vec<f64> = of(judge).iter().filter_map(score).collect();
-                        self.said[judge].push(mean(&scores).map(|score| format!("{:+06}", score.round())));
-                    }
-                }
+        if by_criterion.is_empty() {
+            verdicts.iter().enumerate().for_each(|(judge, verdict)| self.said[judge].push(verdict.clone()));
+        }
+        for (criterion, scores) in &by_criterion {
+            for (judge, score) in scores.iter().enumerate() {
+                self.said[judge].push(score.map(|score| format!("{criterion} {}", score.round())));
             }
-            _ => verdicts.iter().enumerate().for_each(|(judge, verdict)| self.said[judge].push(verdict.clone())),
         }
         for judge in 0..judges {
             let votes: Vec<Vote> = judgement
@@ -166,6 +185,15 @@ impl Panel {
         if self.counts.iter().any(|[valid, all]| valid < all) {
             let said = judges.iter().zip(&self.counts).map(|(judge, [valid, all])| format!("{judge} {valid}/{all}"));
             notes.push(format!("valid votes: {}", said.collect::<Vec<_>>().join(", ")));
+        }
+        let is_absent = |[valid, all]: &[u64; 2]| 2 * valid < *all;
+        let absent = judges.iter().zip(&self.counts).filter(|(_, counts)| is_absent(counts));
+        let absent: Vec<&str> = absent.map(|(judge, _)| *judge).collect();
+        if judges.len() > 1 && !absent.is_empty() {
+            notes.push(format!(
+                "panel: {} can be read on fewer than half of the rows; what counts is the panel without",
+                absent.join(", ")
+            ));
         }
         let stability = self.stability.estimate();
         if stability.n > 0 {

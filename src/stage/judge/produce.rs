@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::Judge;
 use super::bias::Verbosity;
 use super::canary::{Canaries, Chosen};
 use super::human::{Calibration, Labelled};
@@ -15,6 +14,7 @@ use super::labels::{Sides, texts_digest};
 use super::method::{Gathered, Said, Tally};
 use super::panel::{Kin, Panel};
 use super::work::{Judged, Purpose, Task, Text, Work};
+use super::{Judge, pairs_of};
 use crate::score::Summary;
 use crate::stage::drive::{Sink, drive};
 use crate::stage::inference::sample_id;
@@ -187,12 +187,8 @@ impl Judge {
         } else {
             vec![job.model.clone().unwrap_or_default()]
         };
-        let n = contestants.len() as u32;
-        let pairs: Vec<Option<[u32; 2]>> = if self.method.is_all_pairs() {
-            (0..n).flat_map(|i| (i + 1..n).map(move |j| Some([i, j]))).collect()
-        } else {
-            vec![None]
-        };
+        let pairs: Vec<Option<[u32; 2]>> =
+            if self.method.is_all_pairs() { pairs_of(contestants.len()).map(Some).collect() } else { vec![None] };
         let completions = job.inputs.get(COMPLETIONS).map_or(0, |completions| completions.artifact.rows);
         let all = completions * pairs.len() as u64;
         job.progress.total.store(all, Ordering::Relaxed);
@@ -238,7 +234,7 @@ impl Judge {
             of_row: Vec::new(),
             valid: 0,
             cut: 0,
-            panel: Panel::new(kin, seed),
+            panel: Panel::new(kin, self.scale().map_or(1.0, |scale| scale.high - scale.low), seed),
             verbosity: (!self.method.is_pair()).then(Verbosity::default),
             canaries: Canaries::default(),
             calibration,
