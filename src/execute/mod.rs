@@ -239,7 +239,7 @@ pub enum Event {
     NodeWaiting {
         node: String,
     },
-    NodeFinished(NodeRun),
+    NodeFinished(Box<NodeRun>),
 }
 
 /// Whoever listens.

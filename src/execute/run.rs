@@ -246,7 +246,7 @@ impl<'a> Scheduler<'a> {
     }
 
     fn finish(&mut self, index: usize, manifest: Option<Manifest>, run: NodeRun) {
-        (self.listener)(Event::NodeFinished(run.clone()));
+        (self.listener)(Event::NodeFinished(Box::new(run.clone())));
         self.manifests[index] = manifest;
         self.runs[index] = Some(run);
         for reader in self.readers[index].clone() {
