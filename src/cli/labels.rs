@@ -12,6 +12,7 @@ use super::exit::{self, Exit};
 use super::show::selected;
 use super::{Format, Global, Sets, open, print, runtime, talk};
 use crate::dataset::format_of;
+use crate::digest::Digest;
 use crate::execute::{self, Key, LabelLine, Options, Session, Stratum};
 use crate::plan::Plan;
 use crate::problem::Problem;
@@ -103,6 +104,21 @@ fn key_path(sheet: &Path) -> PathBuf {
     sheet.with_extension("key.jsonl")
 }
 
+/// Reads the keys of a folder: a sheet may have been renamed since.
+fn read_all_keys(sheet: &Path, labels: &Path) -> Result<BTreeMap<String, Key>, Exit> {
+    let mut keys = BTreeMap::new();
+    let own = sheet.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for folder in [labels, own] {
+        let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut files: Vec<PathBuf> = files.filter(|path| path.to_string_lossy().ends_with(".key.jsonl")).collect();
+        files.sort();
+        for file in files {
+            keys.extend(read_keys(&file)?);
+        }
+    }
+    Ok(keys)
+}
+
 fn read_keys(path: &Path) -> Result<BTreeMap<String, Key>, Exit> {
     let Ok(text) = fs::read_to_string(path) else { return Ok(BTreeMap::new()) };
     let mut keys = BTreeMap::new();
@@ -146,8 +162,19 @@ fn export(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
         Some("jsonl") => false,
         _ => return Err(Exit::usage("a sheet is a .csv or .jsonl file", Some("--output labels/sheet.csv".to_owned()))),
     };
+    let node = plan.nodes.iter().find(|node| node.stage_name == stage);
+    let named = node.and_then(|node| node.stage.file("human"));
+    if let Some(named) = named.as_ref().filter(|named| !named.ends_with(".jsonl")) {
+        let help = format!("human: labels/{stage}.jsonl");
+        return Err(Exit::usage(format!("{named}: labels are imported into JSON lines only"), Some(help)));
+    }
+    if named.as_ref().is_some_and(|named| plan.workspace.path(named) == plan.workspace.path(&path.to_string_lossy())) {
+        let message = format!("{} is where the labels of {stage} go", path.display());
+        return Err(Exit::usage(message, Some("name another file for the sheet".to_owned())));
+    }
     if path.exists() {
-        let help = "read it first (`etalon labels import`), then move it away, or name another by --output";
+        let help =
+            "read it first (`etalon labels import`), then move it away (its key may stay), or name another by --output";
         return Err(Exit::usage(
             format!("{} is there already, and may hold labels", path.display()),
             Some(help.to_owned()),
@@ -171,7 +198,7 @@ fn export(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
                 found.push((index, rows));
             }
             None => {
-                talk(&format!("{name} has not run yet: etalon run {}", arguments.pipeline));
+                talk(&format!("{name} has no result yet: etalon run {}", arguments.pipeline));
                 return Ok(exit::STAGE);
             }
         }
@@ -188,8 +215,7 @@ fn export(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
     let mut keys = read_keys(&key_path)?;
     let mut known: BTreeSet<String> = keys.keys().cloned().collect();
     // What has a label needs no other.
-    let node = plan.nodes.iter().find(|node| node.stage_name == stage);
-    if let Some(name) = node.and_then(|node| node.stage.file("human")).filter(|name| name.ends_with(".jsonl")) {
+    if let Some(name) = named {
         let labels = read_labels(&plan.workspace.path(&name), &name)?;
         known.extend(labels.iter().filter_map(execute::item_of));
     }
@@ -244,7 +270,7 @@ fn import(global: &Global, arguments: &ImportArgs) -> Result<u8, Exit> {
         return Err(Exit::usage(format!("{target_name}: labels are added to JSON lines only"), Some(help)));
     }
     let key_path = key_path(&path);
-    let keys = read_keys(&key_path)?;
+    let keys = read_all_keys(&path, &plan.workspace.root.join("labels"))?;
     if keys.is_empty() {
         return Err(Exit::usage(
             format!("{} is not there: it says which model each item is of", key_path.display()),
@@ -252,6 +278,10 @@ fn import(global: &Global, arguments: &ImportArgs) -> Result<u8, Exit> {
         ));
     }
     let (lines, blank) = read_sheet(&path, &keys, &sheet, arguments.rater.as_deref())?;
+    // Two who import at once must not lose what the other adds.
+    let store = open::store(&plan)?;
+    let lock_name = format!("labels-{}", Digest::of(target_name.as_bytes()));
+    let _lock = runtime()?.block_on(store.lock(&lock_name, || {}))?;
     let mut known = read_labels(&target, &target_name)?;
     let mut places: BTreeMap<String, usize> =
         known.iter().enumerate().map(|(place, line)| (execute::label_identity(line), place)).collect();
@@ -344,7 +374,11 @@ fn read_sheet(
     let failed = |message: String| Exit::usage(message, None);
     let format = format_of(&shown).ok_or_else(|| failed(format!("{shown} has no extension that tells what it is")))?;
     let records = format.open(path).map_err(|error| failed(format!("failed to read {shown}: {error}")))?;
-    let (mut labels, mut problems, mut blank) = (Vec::new(), Vec::new(), 0);
+    let (mut labels, mut problems, mut blank, mut read_any) = (Vec::new(), Vec::new(), 0, false);
+    let is_answer = |name: &str| match sheet {
+        Sheet::Scores { .. } => name.starts_with("score."),
+        Sheet::Pair | Sheet::Words(_) => name == "label",
+    };
     for record in records {
         let read = record.and_then(|record| Ok((record.line, record.columns()?)));
         let (line, columns) = match read {
@@ -362,6 +396,11 @@ fn read_sheet(
                 other => (name, other.to_string()),
             })
             .collect();
+        read_any = true;
+        if !answers.keys().any(|name| is_answer(name)) {
+            let missing = report::sheet_answers(sheet);
+            return Err(failed(format!("{shown}:{line}: there is no column to read: fill in {missing}")));
+        }
         if let Some(rater) = rater {
             let own = answers.entry("rater".to_owned()).or_default();
             if own.trim().is_empty() {
@@ -379,6 +418,9 @@ fn read_sheet(
             Ok(lines) => labels.extend(lines.into_iter().map(|label| (line, label))),
             Err(message) => problems.push(Problem::error("wrong-label", format!("{shown}:{line}: {message}"))),
         }
+    }
+    if problems.is_empty() && !read_any {
+        return Err(failed(format!("{shown} holds no rows")));
     }
     if problems.is_empty() { Ok((labels, blank)) } else { Err(Exit::problems(problems)) }
 }

@@ -235,7 +235,7 @@ pub fn labels_of(key: &Key, sheet: &Sheet, answers: &BTreeMap<String, String>) -
             let is_first = match said.to_lowercase().as_str() {
                 "a" => Some(true),
                 "b" => Some(false),
-                "tie" | "=" | "c" => None,
+                "tie" => None,
                 _ => return Err(format!("`{said}` is neither A, B nor tie")),
             };
             let word = match is_first {

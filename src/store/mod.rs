@@ -77,16 +77,22 @@ impl Store {
     pub fn open(root: &Path) -> Result<Store, StoreError> {
         let store = Store { root: root.to_owned() };
         let layout = root.join("layout");
-        match fs::read_to_string(&layout) {
-            Ok(found) if found.trim() == LAYOUT => return Ok(store),
-            Ok(found) => {
+        let known = match fs::read_to_string(&layout) {
+            Ok(found) if found.trim() == LAYOUT => true,
+            Ok(found) if !found.trim().is_empty() => {
                 return Err(StoreError::Layout { path: root.to_owned(), found: found.trim().to_owned() });
             }
-            Err(_) => {}
-        }
+            _ => false,
+        };
+        // What someone has removed comes back.
         for directory in ["artifacts", "manifests", "completions", "locks", "tmp"] {
             let path = root.join(directory);
-            fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
+            if !path.is_dir() {
+                fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
+            }
+        }
+        if known {
+            return Ok(store);
         }
         let tag = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by etalon; backup programs may skip it. https://bford.info/cachedir/\n";
         for (name, text) in [("CACHEDIR.TAG", tag), (".gitignore", "*\n!.gitignore\n!CACHEDIR.TAG\n")] {

@@ -478,3 +478,83 @@ fn labels_of_one_row_go_together() {
     assert!(kappa["low"].as_f64().unwrap() < kappa["value"].as_f64().unwrap(), "{kappa}");
     assert!(run.json()["summary"]["quality"]["tuned"]["length_correlation"]["value"].is_number());
 }
+
+#[test]
+fn labels_that_agree_correct_nothing_and_count_for_either_order_of_a_pair() {
+    let workspace = workspace(
+        40,
+        &format!(
+            "{LABELLED}  ranked: {{ kind: judge, input: answers, model: duelist, prompt: \"{{{{ a }}}}|{{{{ b }}}}\", human: labels/ranked.jsonl, compare: {{ pairs: all }} }}\n"
+        ),
+    );
+    // tuned is good but for every fourth row, base always poor; half of the labels are told the other way round.
+    let label = |row: usize| {
+        let is_win = row % 4 > 0;
+        match (is_win, row.is_multiple_of(2)) {
+            (true, true) => ("tuned/base", "win"),
+            (true, false) => ("base/tuned", "loss"),
+            (false, _) => ("base/tuned", "tie"),
+        }
+    };
+    let lines: String = (0..38)
+        .map(|row| json!({"row": row, "pair": label(row).0, "label": label(row).1}).to_string() + "\n")
+        .collect();
+    workspace.write("labels/duel.jsonl", &lines);
+    workspace.write("labels/ranked.jsonl", &lines);
+    let run = workspace.run(&[]).code(0);
+    let document = run.json();
+    let of = |name: &str| value(&document, ("duel", "tuned"), name);
+    assert_eq!(of("agreement"), 1.0);
+    assert!((of("win_rate.corrected") - of("win_rate")).abs() < 1e-9, "a judge without errors has nothing to correct");
+    let corrected = &document["summary"]["duel"]["tuned"]["win_rate.corrected"];
+    assert!(corrected["high"].as_f64().unwrap() - corrected["low"].as_f64().unwrap() > 0.1, "{corrected}");
+    assert_eq!(corrected["n"], 40);
+    let ranked = &document["summary"]["ranked"]["_"]["agreement"];
+    assert_eq!((&ranked["value"], &ranked["n"]), (&json!(1.0), &json!(38)));
+    // Labels of other models rerun nothing.
+    workspace.write("labels/duel.jsonl", lines + "{\"row\": 1, \"pair\": \"best/tuned\", \"label\": \"win\"}\n");
+    assert!(workspace.run(&[]).code(0).ran().is_empty());
+}
+
+#[test]
+fn two_who_import_at_once_lose_nothing() {
+    let workspace = workspace(60, LABELLED);
+    workspace.run(&[]).code(0);
+    workspace.etalon(&["labels", "export", "p", "duel", "--n", "60"]).code(0);
+    fill(&workspace, "labels/duel.sheet.csv", |_, _| "a".to_owned(), "label");
+    let sheet = workspace.read("labels/duel.sheet.csv");
+    let (head, rows) = sheet.split_once('\n').unwrap();
+    let rows: Vec<&str> = rows.lines().collect();
+    let children: Vec<_> = rows
+        .chunks(10)
+        .enumerate()
+        .map(|(part, rows)| {
+            let path = format!("labels/part{part}.csv");
+            workspace.write(&path, format!("{head}\n{}\n", rows.join("\n")));
+            workspace.spawn(&["labels", "import", "p", "duel", &path, "--rater", "ann"])
+        })
+        .collect();
+    for child in children {
+        super::support::finish(child).code(0);
+    }
+    assert_eq!(workspace.read("labels/duel.jsonl").lines().count(), rows.len());
+    // A sheet without its column of labels, and one without rows.
+    workspace.write("labels/empty.csv", format!("{head}\n"));
+    workspace.write("labels/bare.csv", "item,prompt\nx,y\n");
+    assert!(
+        workspace
+            .etalon(&["labels", "import", "p", "duel", "labels/empty.csv"])
+            .code(2)
+            .stderr
+            .contains("holds no rows")
+    );
+    assert!(
+        workspace
+            .etalon(&["labels", "import", "p", "duel", "labels/bare.csv"])
+            .code(2)
+            .stderr
+            .contains("there is no column to read")
+    );
+    let stderr = workspace.etalon(&["labels", "export", "p", "duel", "--output", "labels/duel.jsonl"]).code(2).stderr;
+    assert!(stderr.contains("is where the labels of duel go"), "{stderr}");
+}

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::bias::{Lengths, Positions, orders_of};
-use super::labels::LabelKind;
+use super::labels::{LabelKind, PAIR};
 use super::method::{
     Candidates, Gathered, Method, Question, Reading, Said, Tally, Votes, add_bounds, majority, missing,
 };
@@ -266,7 +266,7 @@ impl Method for Compare {
     }
 
     fn labels(&self) -> LabelKind {
-        LabelKind::Words(["win", "tie", "loss"].map(str::to_owned).to_vec())
+        LabelKind::Words(PAIR.map(str::to_owned).to_vec())
     }
 
     fn settings(&self) -> Map<String, Value> {

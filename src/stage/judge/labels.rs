@@ -13,7 +13,7 @@
 //! A label with its texts stays true when the models say something else: the judge is then asked about the
 //! texts that people saw. One without is about whatever the model says now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -25,6 +25,9 @@ use crate::spec::Workspace;
 
 /// Bad lines that are told.
 const TOLD: usize = 10;
+
+/// The labels of a comparison.
+pub(super) const PAIR: [&str; 3] = ["win", "tie", "loss"];
 
 /// What labels may be.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,7 +150,11 @@ impl Labels {
                     continue;
                 }
             };
-            let row = text_of(columns.get("row"));
+            // An id is taken as it is, spaces and all.
+            let row = match columns.get("row") {
+                Some(Value::String(row)) => row.clone(),
+                other => text_of(other),
+            };
             if row.is_empty() {
                 let help = "each line has `row` (the id of the row) and `label`".to_owned();
                 wrong(format!("{name}:{line}: there is no `row`"), Some(help));
@@ -159,6 +166,16 @@ impl Labels {
             }
         }
         (problems.len() == before).then_some(labels)
+    }
+
+    /// Returns the models that labels name.
+    pub fn models(&self) -> BTreeSet<&str> {
+        let mut names = BTreeSet::new();
+        for label in self.by.values().flatten() {
+            names.extend((!label.model.is_empty()).then_some(label.model.as_str()));
+            names.extend(label.pair.iter().flat_map(|(first, second)| [first.as_str(), second.as_str()]));
+        }
+        names
     }
 
     pub fn has(&self, row: &str) -> bool {
@@ -215,6 +232,13 @@ fn label(columns: &serde_json::Map<String, Value>, kind: &LabelKind) -> Result<L
     let (word, criterion) = (text("label"), text("criterion"));
     let raw = |column: &str| columns.get(column).and_then(Value::as_str).map(str::to_owned);
     let texts = raw("completion").map(|completion| Texts { completion, baseline: raw("baseline") });
+    let is_pair = *kind == LabelKind::Words(PAIR.map(str::to_owned).to_vec());
+    if is_pair && texts.as_ref().is_some_and(|texts| texts.baseline.is_none()) {
+        return Err((
+            "there is `completion` without `baseline`".to_owned(),
+            Some("a comparison is about two texts: give both, or neither".to_owned()),
+        ));
+    }
     let pair = match text("pair") {
         pair if pair.is_empty() => None,
         pair => match pair.split_once('/') {

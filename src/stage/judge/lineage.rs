@@ -66,11 +66,15 @@ pub(super) struct Relation {
     pub help: &'static str,
 }
 
+/// Returns an id without whoever publishes it: `Qwen/Qwen2.5-7B` is `qwen2.5-7b`.
+fn name_of(id: &str) -> String {
+    id.rsplit('/').next().unwrap_or(id).to_lowercase()
+}
+
 /// Returns the vendor that an id names.
 fn family_of(id: &str) -> Option<&'static str> {
-    let id = id.to_lowercase();
-    let (_, name) = id.rsplit_once('/').unwrap_or(("", &id));
-    FAMILIES.iter().find(|(pattern, _)| pattern.is_match(name)).map(|(_, family)| *family)
+    let name = name_of(id);
+    FAMILIES.iter().find(|(pattern, _)| pattern.is_match(&name)).map(|(_, family)| *family)
 }
 
 impl Lineage {
@@ -90,7 +94,7 @@ impl Lineage {
                 id: model.model.clone().unwrap_or_default().to_lowercase(),
                 address: model.base_url.clone(),
                 family: own,
-                base: base.map_or_else(|| id_of(name), id_of).to_lowercase(),
+                base: name_of(&base.map_or_else(|| id_of(name), id_of)),
                 trained_on: trained_on
                     .flat_map(|taught| [Some(id_of(taught).to_lowercase()), family(taught)])
                     .flatten()

@@ -220,6 +220,9 @@ pub(super) fn add_bounds(name: &str, range: (f64, f64), summary: &mut Summary, n
             estimate.n + estimate.missing
         ));
     }
+    if estimate.n == 0 && estimate.missing > 0 {
+        notes.push(format!("coverage: none of {} rows has a verdict", estimate.missing));
+    }
     summary.values.insert(format!("{name}.worst"), worst);
     summary.values.insert(format!("{name}.best"), best);
 }

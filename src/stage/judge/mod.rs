@@ -456,6 +456,15 @@ impl Stage for Judge {
                     .help(help),
             );
         }
+        if let Some((name, labels)) = &self.human {
+            let is_known = |model: &&str| self.model_names.iter().any(|known| known == model);
+            let unknown: Vec<&str> = labels.models().into_iter().filter(|model| !is_known(model)).collect();
+            if !unknown.is_empty() {
+                let message = format!("{name} names models that there are not: {}", unknown.join(", "));
+                let help = suggest(unknown[0], "models there are", self.model_names.iter().map(String::as_str));
+                problems.push(Problem::warning("unknown-model", message).at(&self.human_place).maybe_help(help));
+            }
+        }
         problems
     }
 
@@ -597,7 +606,7 @@ impl Stage for Judge {
             if HUMAN_VALUES.contains(&value) {
                 return Some(Unit::Rate);
             }
-            if let Some(raw) = value.strip_suffix(".corrected") {
+            if let Some(raw) = value.strip_suffix(".corrected").filter(|raw| self.is_correctable(raw)) {
                 return known(raw);
             }
         }
@@ -630,7 +639,7 @@ impl Stage for Judge {
         let mut values: Vec<String> = Vec::new();
         for (name, _) in self.method.values() {
             values.push(name.clone());
-            if self.human.is_some() {
+            if self.is_correctable(&name) {
                 values.push(format!("{name}.corrected"));
             }
         }
@@ -664,6 +673,21 @@ impl Judge {
             }
         };
         self.judges.iter().map(of).collect()
+    }
+
+    /// Returns true for a value that labels correct.
+    fn is_correctable(&self, value: &str) -> bool {
+        let is_there = match self.method.labels() {
+            LabelKind::Scores { criteria, .. } => {
+                let raw = value.strip_suffix(".pass_rate").unwrap_or(value);
+                criteria.iter().any(|criterion| criterion == raw)
+            }
+            LabelKind::Words(words) => {
+                self.method.headline().is_some_and(|(name, _)| name == value)
+                    || words.len() == 2 && value == format!("share.{}", words[0])
+            }
+        };
+        self.human.is_some() && is_there
     }
 
     /// Returns true where what is said of one completion is a number.

@@ -99,7 +99,12 @@ impl Tally for PairsTally {
         } else {
             Vec::new()
         };
-        let (seed_rows, missing) = (rows as u64, self.missing);
+        let missing = self.missing;
+        let played = self.games.chunks(width.max(1)).filter(|row| row.iter().any(|game| *game > 0.0)).count() as u64;
+        let pairs = (rows * n * n.saturating_sub(1) / 2) as u64;
+        if missing > 0 {
+            notes.push(format!("coverage: {missing} of {pairs} pairs have no verdict"));
+        }
         let estimate = |value: Option<f64>, interval: Option<Interval>, n: u64| Estimate {
             value,
             low: interval.map(|interval| interval.low),
@@ -110,14 +115,14 @@ impl Tally for PairsTally {
         let share = |value: Option<f64>, of: &dyn Fn(&[f64]) -> Option<f64>| {
             let resampled = sums_interval(&resamples, width, of).filter(|interval| interval.high > interval.low);
             // Where every row came out alike there is nothing to resample.
-            let interval = resampled.or_else(|| wilson(value? * rows as f64, rows as f64, Z95));
-            estimate(value, interval, seed_rows)
+            let interval = resampled.or_else(|| wilson(value? * played as f64, played as f64, Z95));
+            estimate(value, interval, played)
         };
         for (i, model) in self.models.iter().enumerate() {
             let of = |sums: &[f64]| win_rate(sums, n, i);
             summary.values.insert(format!("{model}.win_rate"), share(of(&sums), &of));
         }
-        let ranking = bradley_terry(&matrix(&sums, n)).filter(|_| rows > 0);
+        let ranking = bradley_terry(&matrix(&sums, n)).filter(|_| played > 0);
         let mut shown = Vec::new();
         if let Some(ranking) = &ranking {
             // All models' points of each resample, so that a fit serves them all.
@@ -132,8 +137,9 @@ impl Tally for PairsTally {
                     let half = Z95 * errors[i] * ELO;
                     Interval { low: elo[i] - half, high: elo[i] + half }
                 });
-                let interval = if fits.is_empty() { of_fit } else { sums_interval(&fits, n, |fit| Some(fit[i])) };
-                let estimate = estimate(Some(elo[i]), interval, seed_rows);
+                let resampled = (!fits.is_empty()).then(|| sums_interval(&fits, n, |fit| Some(fit[i]))).flatten();
+                let interval = resampled.filter(|interval| interval.high > interval.low).or(of_fit);
+                let estimate = estimate(Some(elo[i]), interval, played);
                 summary.values.insert(format!("{model}.elo"), estimate);
                 shown.push((
                     elo[i],
@@ -169,7 +175,7 @@ impl Tally for PairsTally {
                 "separated": ranking.is_some_and(|ranking| ranking.is_separated),
             }),
         );
-        self.positions.finish((rows * n * n.saturating_sub(1) / 2) as u64, summary, notes);
+        self.positions.finish(pairs, summary, notes);
         self.lengths.finish_longer(summary);
     }
 }

@@ -110,6 +110,8 @@ struct JudgementSink {
     work: Arc<Work>,
     writer: ArtifactWriter,
     failures: Failures,
+    /// Of canaries and labelled texts.
+    failures_beside: Failures,
     allowed: u64,
     tally: Box<dyn Tally>,
     /// The judgements of the row that is being gathered, one per sample and pair.
@@ -126,7 +128,8 @@ struct JudgementSink {
 impl Sink<Judged> for JudgementSink {
     fn take(&mut self, judged: Judged) -> Result<bool, StageError> {
         if let Some(message) = &judged.failure {
-            self.failures.add(message);
+            let is_row = judged.purpose == Purpose::Row;
+            if is_row { &mut self.failures } else { &mut self.failures_beside }.add(message);
         }
         let method = &*self.work.judge.method;
         let judgement = &judged.judgement;
@@ -229,6 +232,7 @@ impl Judge {
         let sink = JudgementSink {
             writer: job.store.write_artifact()?,
             failures: Failures::default(),
+            failures_beside: Failures::default(),
             allowed,
             tally: self.method.tally(seed, &work.contestants),
             of_row: Vec::new(),
@@ -260,6 +264,7 @@ impl Judge {
         let JudgementSink {
             writer,
             failures,
+            failures_beside,
             allowed,
             mut tally,
             of_row,
@@ -304,9 +309,16 @@ impl Judge {
         if failures.count > 0 {
             notes.push(format!("{} of {all} rows failed: {}", failures.count, failures.describe()));
         }
+        if failures_beside.count > 0 {
+            notes.push(format!(
+                "{} calls about canaries and labelled texts failed: {}",
+                failures_beside.count,
+                failures_beside.describe()
+            ));
+        }
         let counts = Counts {
             rows: all,
-            failed: failures.count,
+            failed: failures.count + failures_beside.count,
             missing: all - valid,
             calls: accounts.iter().map(|account| account.calls()).sum(),
             reused: accounts.iter().map(|account| account.reused()).sum(),

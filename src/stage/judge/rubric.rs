@@ -141,6 +141,13 @@ pub(super) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opt
     }
     let mut criteria = Vec::new();
     for (key, node) in criteria_node.entries() {
+        if key.text.contains('.') {
+            problems.push(
+                Problem::error("bad-name", format!("{what}: a criterion cannot be called `{}`", key.text))
+                    .at(&key.place)
+                    .help("a name has no dot: gates put what they want of a value behind one"),
+            );
+        }
         if OWN_VALUES.contains(&key.text.as_str()) || key.text == "tag" || key.text == "reason" {
             problems.push(
                 Problem::error("bad-name", format!("{what}: a criterion cannot be called `{}`", key.text))

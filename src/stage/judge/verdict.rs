@@ -26,6 +26,19 @@ static LINE: LazyLock<Regex> = LazyLock::new(|| {
         r#"(?im)^[\s>*#_`-]*(?:my\s+)?(?:final\s+)?(?:verdict|answer|winner|result|decision|choice)\s*(?:is)?\s*[*_]*\s*[:：]?\s*[*_]*\s*[\[("'`]*\s*(?:(?:assistant|response|answer|model|output)\s+)?({TOKEN})\b\s*[\])"'`*_.!]*\s*$"#
     ))
 });
+/// What stands behind a tag: a verdict; one that ends its line.
+const BEHIND: &str =
+    r#"(?im)\A\s*[*_]*\s*[:：]\s*[*_\[("'`]*\s*(?:(?:assistant|response|answer|model|output)\s+)?(TOKEN)\b"#;
+static TAGGED: LazyLock<Regex> = LazyLock::new(|| pattern(&BEHIND.replace("TOKEN", TOKEN)));
+static TAGGED_STRICT: LazyLock<Regex> =
+    LazyLock::new(|| pattern(&format!(r#"{}\s*[\])"'`*_.!]*[ \t\r]*$"#, BEHIND.replace("TOKEN", TOKEN))));
+static TAGGED_LABEL: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?im)\A\s*[*_]*\s*[:：]\s*(.*?)[ \t\r]*$"));
+static BRACKETED_LABEL: LazyLock<Regex> = LazyLock::new(|| pattern(r"\[\[\s*([^\[\]\n]+?)\s*\]\]"));
+static LABELLED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?im)^[\s>*#_`-]*(?:my\s+)?(?:final\s+)?(?:verdict|answer|label|class|category|result|decision|choice)\s*(?:is)?\s*[*_]*\s*[:：]\s*(.+?)\s*$",
+    )
+});
 static ALONE: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r#"(?i)^[\s*_`"'\[(]*({TOKEN})[\s*_`"'\]).!]*$"#)));
 static SCORE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)^([+-]?[0-9]+(?:\.[0-9]+)?)(?:\s*(?:/|out\s+of)\s*([0-9]+))?$"));
@@ -153,25 +166,30 @@ pub fn read_pair(text: &str, allow_tie: bool, finish_reason: Option<&str>, tag: 
     reading
 }
 
+/// Returns what stands behind each `VERDICT-<tag>`, and where that begins. Case does not count.
+fn after_tag<'a>(text: &'a str, tag: &str) -> impl Iterator<Item = (usize, &'a str)> {
+    let needle = format!("verdict-{tag}").to_ascii_lowercase();
+    // As long as the text itself: only ASCII letters change.
+    let lower = text.to_ascii_lowercase();
+    let starts: Vec<usize> = lower.match_indices(&needle).map(|(start, _)| start).collect();
+    starts.into_iter().map(move |start| (start, &text[start + needle.len()..]))
+}
+
 fn tagged(body: &str, tag: &str, reading: &mut PairReading) -> Vec<Verdict> {
-    let tag = regex::escape(tag);
-    // Loose: every verdict that a line names. Strict: a verdict that ends its line, as asked for.
-    let head = format!(
-        r#"(?im)VERDICT-{tag}\s*[*_]*\s*[:：]\s*[*_\[("'`]*\s*(?:(?:assistant|response|answer|model|output)\s+)?({TOKEN})\b"#
-    );
-    let (Ok(loose), Ok(strict)) = (Regex::new(&head), Regex::new(&format!(r#"{head}\s*[\])"'`*_.!]*[ \t\r]*$"#)))
-    else {
-        return Vec::new();
+    let found = |pattern: &Regex, text: &str| -> Vec<(usize, Verdict)> {
+        after_tag(text, tag)
+            .filter_map(|(start, rest)| Some((start, Verdict::of(&pattern.captures(rest)?[1]))))
+            .collect()
     };
-    let hits: Vec<(usize, Verdict)> =
-        strict.captures_iter(body).filter_map(|found| Some((found.get(0)?.start(), Verdict::of(&found[1])))).collect();
+    // Loose: every verdict that a line names. Strict: a verdict that ends its line, as asked for.
+    let hits = found(&TAGGED_STRICT, body);
     let Some((last, _)) = hits.last() else {
         return Vec::new();
     };
     reading.status = VerdictStatus::Ok;
     let line_start = body[..*last].rfind('\n').map_or(0, |at| at + 1);
     let line = body[line_start..].lines().next().unwrap_or_default();
-    let sides: BTreeSet<u8> = loose.captures_iter(line).map(|found| Verdict::of(&found[1]).side()).collect();
+    let sides: BTreeSet<u8> = found(&TAGGED, line).into_iter().map(|(_, verdict)| verdict.side()).collect();
     if sides.len() > 1 {
         reading.status = VerdictStatus::Ambiguous;
         reading.conflict = true;
@@ -239,10 +257,7 @@ pub fn read_label(text: &str, labels: &[String], finish_reason: Option<&str>, ta
         text.trim_matches(marks).to_lowercase()
     };
     let known = |text: &str| labels.iter().find(|label| plain(label) == plain(text)).cloned();
-    let found = |pattern: &str| -> Vec<String> {
-        let pattern = Regex::new(pattern).expect("a tag is escaped");
-        pattern.captures_iter(body).map(|found| found[1].to_owned()).collect()
-    };
+    let last_of = |pattern: &Regex| pattern.captures_iter(body).last().map(|found| found[1].to_owned());
     let missing = || if is_length(finish_reason) { VerdictStatus::Truncated } else { VerdictStatus::Unparsable };
     let judged = |said: Option<&String>, status: VerdictStatus| {
         said.map(|said| match known(said) {
@@ -255,16 +270,12 @@ pub fn read_label(text: &str, labels: &[String], finish_reason: Option<&str>, ta
         })
     };
     if let Some(tag) = tag {
-        let lines = found(&format!(r"(?im)VERDICT-{}\s*[*_]*\s*[:：]\s*(.*?)[ \t\r]*$", regex::escape(tag)));
-        return judged(lines.last(), VerdictStatus::Ok).unwrap_or_else(|| of(missing(), None));
+        let lines = after_tag(body, tag).filter_map(|(_, rest)| Some(TAGGED_LABEL.captures(rest)?[1].to_owned()));
+        return judged(lines.last().as_ref(), VerdictStatus::Ok).unwrap_or_else(|| of(missing(), None));
     }
-    let bracketed = found(r"\[\[\s*([^\[\]\n]+?)\s*\]\]");
-    let labelled = found(
-        r"(?im)^[\s>*#_`-]*(?:my\s+)?(?:final\s+)?(?:verdict|answer|label|class|category|result|decision|choice)\s*(?:is)?\s*[*_]*\s*[:：]\s*(.+?)\s*$",
-    );
     let last = lines(body).filter(|line| !line.trim().is_empty()).last().map(str::to_owned);
-    judged(bracketed.last(), VerdictStatus::Ok)
-        .or_else(|| judged(labelled.last(), VerdictStatus::Repaired))
+    judged(last_of(&BRACKETED_LABEL).as_ref(), VerdictStatus::Ok)
+        .or_else(|| judged(last_of(&LABELLED).as_ref(), VerdictStatus::Repaired))
         .or_else(|| last.and_then(|line| known(&line)).map(|label| of(VerdictStatus::Repaired, Some(label))))
         .unwrap_or_else(|| of(missing(), None))
 }
