@@ -489,7 +489,7 @@ fn labels_that_agree_correct_nothing_and_count_for_either_order_of_a_pair() {
     );
     // tuned is good but for every fourth row, base always poor; half of the labels are told the other way round.
     let label = |row: usize| {
-        let is_win = row % 4 > 0;
+        let is_win = !row.is_multiple_of(4);
         match (is_win, row.is_multiple_of(2)) {
             (true, true) => ("tuned/base", "win"),
             (true, false) => ("base/tuned", "loss"),

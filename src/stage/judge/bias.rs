@@ -124,8 +124,9 @@ impl Positions {
         if p < SIGNIFICANT {
             let place = if to_first > to_second { "first" } else { "second" };
             notes.push(format!(
-                "position: where the orders disagree, the {place} place wins {} of {flips} (p = {p:.2e}); asking in both orders evens that out",
-                to_first.max(to_second)
+                "position: where the orders disagree, the {place} place wins {} of {flips} ({}); asking in both orders evens that out",
+                to_first.max(to_second),
+                if p < 1e-12 { "p < 1e-12".to_owned() } else { format!("p = {p:.2e}") }
             ));
         }
     }
