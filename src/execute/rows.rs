@@ -1,15 +1,14 @@
 //! The rows of a node, with everything that led to them: what `show` prints.
 
 use std::collections::BTreeMap;
-use std::iter::Peekable;
 
 use serde_json::{Map, Value, json};
 
 use super::record::Records;
 use super::session::Session;
 use crate::row::{Completion, Judgement, Meta, Row, Scores};
-use crate::stage::{BASELINE, COMPLETIONS, CONTESTANTS, ROWS, Shown, StageError};
-use crate::store::{ArtifactReader, Lookup, Manifest};
+use crate::stage::{BASELINE, COMPLETIONS, CONTESTANTS, ROWS, Shown, StageError, take_row};
+use crate::store::{Lookup, Manifest};
 
 /// The manifests of a node and what it reads.
 pub struct Found {
@@ -95,10 +94,10 @@ pub fn each_row(
         let row = row?;
         let texts: Vec<Vec<Completion>> = texts
             .iter_mut()
-            .map(|texts| of_row(texts, &row.id, |completion| &completion.id))
+            .map(|texts| take_row(texts, &row.id, |completion| &completion.id))
             .collect::<Result<_, _>>()?;
         let meta: Vec<Meta> = match &mut meta {
-            Some(meta) => of_row(meta, &row.id, |meta| &meta.id)?,
+            Some(meta) => take_row(meta, &row.id, |meta| &meta.id)?,
             None => Vec::new(),
         };
         while let Some(record) = records.next_if(|record| id_of(record).is_none_or(|id| id <= row.id.as_str())) {
@@ -164,22 +163,6 @@ pub fn each_row(
 
 fn id_of(record: &Result<Value, crate::store::StoreError>) -> Option<&str> {
     record.as_ref().ok()?.get("id")?.as_str()
-}
-
-/// Takes the records of a row; those before it belong to rows that are not there.
-fn of_row<T: serde::de::DeserializeOwned>(
-    records: &mut Peekable<ArtifactReader<T>>,
-    id: &str,
-    id_of: impl Fn(&T) -> &str,
-) -> Result<Vec<T>, StageError> {
-    let mut taken = Vec::new();
-    while let Some(record) = records.next_if(|record| record.as_ref().map_or(true, |record| id_of(record) <= id)) {
-        let record = record?;
-        if id_of(&record) == id {
-            taken.push(record);
-        }
-    }
-    Ok(taken)
 }
 
 fn add_result(kind: &str, record: Value, judges: &[&str], document: &mut Map<String, Value>) {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{RowScores, Tally, TallySummary};
 use crate::score::Estimate;
 use crate::stats::{
-    Interval, Z95, bootstrap_mean, clustered_mean, normal_mean, quantile, quantile_interval, resampled_sums,
+    Interval, Z95, bootstrap_mean, clustered_mean, estimate, normal_mean, quantile, quantile_interval, resampled_sums,
     sums_interval, wilson,
 };
 
@@ -131,13 +131,7 @@ impl MeanTally {
     fn with(&self, interval: Option<Interval>) -> Estimate {
         // Counts add up without error, so a share is what division makes of them.
         let mean = if self.kind == Kind::Share { self.sum / self.n as f64 } else { self.mean };
-        Estimate {
-            value: (self.n > 0).then_some(mean),
-            low: interval.map(|interval| interval.low),
-            high: interval.map(|interval| interval.high),
-            n: self.n,
-            missing: self.missing,
-        }
+        estimate((self.n > 0).then_some(mean), interval, self.n, self.missing)
     }
 
     /// Gives an interval without width that of Wilson.
@@ -281,13 +275,7 @@ impl Tally for SumsTally {
             if has_several { resampled_sums(&self.units, self.width, RESAMPLES, self.seed) } else { Vec::new() };
         for (part, statistic) in &self.statistics {
             let interval = sums_interval(&resampled, self.width, statistic);
-            let estimate = Estimate {
-                value: if self.n > 0 { statistic(&sums) } else { None },
-                low: interval.map(|interval| interval.low),
-                high: interval.map(|interval| interval.high),
-                n: self.n,
-                missing: self.missing,
-            };
+            let estimate = estimate(if self.n > 0 { statistic(&sums) } else { None }, interval, self.n, self.missing);
             summary.parts.push(((*part).to_owned(), estimate));
         }
     }

@@ -61,19 +61,19 @@ impl Join {
             }
             return Ok(None);
         };
-        let completions = take(&mut self.completions, &row.id, |completion| &completion.id)?;
+        let completions = take_row(&mut self.completions, &row.id, |completion| &completion.id)?;
         let meta = match &mut self.meta {
-            Some(meta) => take(meta, &row.id, |meta| &meta.id)?,
+            Some(meta) => take_row(meta, &row.id, |meta| &meta.id)?,
             None => Vec::new(),
         };
-        let others = self.others.iter_mut().map(|other| take(other, &row.id, |completion| &completion.id));
+        let others = self.others.iter_mut().map(|other| take_row(other, &row.id, |completion| &completion.id));
         let others = others.collect::<Result<_, StageError>>()?;
         Ok(Some(Joined { row, completions, meta, others }))
     }
 }
 
 /// Takes the records of an id; those before it belong to rows that are not there.
-fn take<T: serde::de::DeserializeOwned>(
+pub fn take_row<T: serde::de::DeserializeOwned>(
     records: &mut Peekable<ArtifactReader<T>>,
     id: &str,
     id_of: impl Fn(&T) -> &str,

@@ -38,6 +38,7 @@ use serde_json::{Map, Value};
 
 pub use dataset::quotas;
 pub use desk::{Account, Desk, Mode, Preflight};
+pub use join::take_row;
 pub use judge::verdict;
 pub use metric::{FileScores, ScoreError, ScoreFile, score_file};
 

@@ -4,12 +4,24 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::Z95;
+use crate::score::Estimate;
 
 /// Lower and upper end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
     pub low: f64,
     pub high: f64,
+}
+
+/// Returns an estimate from its value and interval.
+pub fn estimate(value: Option<f64>, interval: Option<Interval>, n: u64, missing: u64) -> Estimate {
+    Estimate {
+        value,
+        low: interval.map(|interval| interval.low),
+        high: interval.map(|interval| interval.high),
+        n,
+        missing,
+    }
 }
 
 /// Returns the Wilson score interval of a proportion (Wilson 1927; statsmodels

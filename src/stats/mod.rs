@@ -45,8 +45,8 @@ pub use curve::{Curve, CurveEvaluation, CurveStatus, Logged, curve, logged};
 pub use distribution::z_of;
 pub use farthest::{Covering, Distance, farthest_first, least_distance};
 pub use interval::{
-    Interval, bootstrap_mean, clustered_mean, mean_interval, normal_mean, quantile, quantile_interval, resampled_means,
-    resampled_sums, sums_interval, wilson,
+    Interval, bootstrap_mean, clustered_mean, estimate, mean_interval, normal_mean, quantile, quantile_interval,
+    resampled_means, resampled_sums, sums_interval, wilson,
 };
 pub use length::{Comparison, LengthControl, LengthModel, length_control, length_interval, length_ridge};
 pub use multiplicity::{Adjustment, adjust};

@@ -12,7 +12,9 @@ use serde_json::{Map, Value, json};
 use super::compare::side;
 use crate::row::Judgement;
 use crate::score::{Estimate, Summary};
-use crate::stats::{Comparison, Z95, correlation, length_control, length_interval, pearson, sign_test, wilson};
+use crate::stats::{
+    Comparison, Z95, correlation, estimate, length_control, length_interval, pearson, sign_test, wilson,
+};
 
 /// What the value of a whole judgement is called beside its criteria.
 const WHOLE: &str = "overall";
@@ -81,13 +83,8 @@ impl Positions {
             return;
         }
         let interval = wilson(self.consistent, self.rows as f64, Z95);
-        let consistency = Estimate {
-            value: Some(self.consistent / self.rows as f64),
-            low: interval.map(|interval| interval.low),
-            high: interval.map(|interval| interval.high),
-            n: self.rows,
-            missing: all.saturating_sub(self.rows),
-        };
+        let consistency =
+            estimate(Some(self.consistent / self.rows as f64), interval, self.rows, all.saturating_sub(self.rows));
         summary.values.insert("position_consistency".to_owned(), consistency);
         // Better in the first place than in the second: the place won.
         let cells = || (0..3).flat_map(|row| (0..3).map(move |column| (row, column)));
@@ -163,13 +160,7 @@ impl Lengths {
             .fit
             .filter(|_| self.comparisons.len() <= FITTED)
             .and_then(|_| length_interval(&self.comparisons, seed));
-        let controlled = Estimate {
-            value: found.fit.map(|fit| fit.win_rate),
-            low: interval.map(|interval| interval.low),
-            high: interval.map(|interval| interval.high),
-            n,
-            missing: 0,
-        };
+        let controlled = estimate(found.fit.map(|fit| fit.win_rate), interval, n, 0);
         summary.values.insert("length_controlled_win_rate".to_owned(), controlled);
         summary.tables.insert(
             "length".to_owned(),
@@ -237,13 +228,7 @@ impl Verbosity {
 
 fn longer_wins(longer: u64, decisive: u64) -> Estimate {
     let share = wilson(longer as f64, decisive as f64, Z95);
-    Estimate {
-        value: (decisive > 0).then(|| longer as f64 / decisive as f64),
-        low: share.map(|share| share.low),
-        high: share.map(|share| share.high),
-        n: decisive,
-        missing: 0,
-    }
+    estimate((decisive > 0).then(|| longer as f64 / decisive as f64), share, decisive, 0)
 }
 
 /// Scores of rows, by criterion.

@@ -27,7 +27,7 @@ use crate::digest::Digest;
 use crate::row::{Judgement, Status};
 use crate::score::{Estimate, Summary};
 use crate::stage::join::Joined;
-use crate::stats::{Z95, clustered_mean, wilson};
+use crate::stats::{Z95, clustered_mean, estimate, wilson};
 
 /// Up to here an answer counts as bad, from 1 less it as good: on 0 to 1.
 const BAD: f64 = 0.25;
@@ -168,13 +168,7 @@ fn by_rows(rows: &BTreeMap<&str, (f64, f64)>) -> Estimate {
     let sums: Vec<f64> = rows.values().flat_map(|(sound, judged)| [*sound, *judged]).collect();
     let resampled = clustered_mean(&sums, 0).filter(|interval| interval.high > interval.low);
     let interval = resampled.or_else(|| wilson(share * n, n, Z95));
-    Estimate {
-        value: (judged > 0.0).then_some(share),
-        low: interval.map(|interval| interval.low),
-        high: interval.map(|interval| interval.high),
-        n: rows.len() as u64,
-        missing: 0,
-    }
+    estimate((judged > 0.0).then_some(share), interval, rows.len() as u64, 0)
 }
 
 /// Names the first few.
@@ -233,13 +227,7 @@ impl Canaries {
         }
         let share = |[sound, judged, all]: [u64; 3]| {
             let interval = wilson(sound as f64, judged as f64, Z95);
-            Estimate {
-                value: (judged > 0).then(|| sound as f64 / judged as f64),
-                low: interval.map(|interval| interval.low),
-                high: interval.map(|interval| interval.high),
-                n: judged,
-                missing: all - judged,
-            }
+            estimate((judged > 0).then(|| sound as f64 / judged as f64), interval, judged, all - judged)
         };
         if let Some((counts, _)) = by.get(&Canary::Identity) {
             let ties = share(*counts);

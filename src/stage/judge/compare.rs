@@ -23,7 +23,7 @@ use crate::row::{Judgement, VerdictStatus};
 use crate::score::{Estimate, Summary, Unit};
 use crate::spec::{Node, decode};
 use crate::stage::Sheet;
-use crate::stats::{Z95, sign_test, wilson};
+use crate::stats::{Z95, estimate, sign_test, wilson};
 
 /// Rows from which the win rate's interval is a bootstrap; Wilson below, and at 0 and 1.
 const BOOTSTRAP_FROM: u64 = 30;
@@ -516,13 +516,7 @@ impl Tally for CompareTally {
         let (n, missing) = (self.n, self.missing);
         let proportion = |successes: f64, of: f64, n: u64| {
             let interval = wilson(successes, of, Z95);
-            Estimate {
-                value: (of > 0.0).then(|| successes / of),
-                low: interval.map(|interval| interval.low),
-                high: interval.map(|interval| interval.high),
-                n,
-                missing,
-            }
+            estimate((of > 0.0).then(|| successes / of), interval, n, missing)
         };
         let mean = self.points.estimate();
         let rate = mean.value.unwrap_or(0.0);

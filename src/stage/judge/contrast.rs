@@ -15,7 +15,9 @@ use crate::metric::MeanTally;
 use crate::row::Judgement;
 use crate::score::Estimate;
 use crate::stage::{Drift, DriftVerdict, StageError};
-use crate::stats::{Adjustment, Interval, Z95, adjust, mcnemar, paired, resampled_sums, sums_interval, wilson};
+use crate::stats::{
+    Adjustment, Interval, Z95, adjust, estimate, mcnemar, paired, resampled_sums, sums_interval, wilson,
+};
 use crate::store::{Manifest, Store};
 
 /// Resamples of a ratio.
@@ -168,13 +170,7 @@ fn ratio(pairs: &[[f64; 2]], seed: u64) -> Option<Estimate> {
         Some(Interval { low: value - half, high: value + half })
     };
     let interval = interval.filter(|_| pairs.len() > 1);
-    Some(Estimate {
-        value: Some(value),
-        low: interval.map(|interval| interval.low),
-        high: interval.map(|interval| interval.high),
-        n: pairs.len() as u64,
-        missing: 0,
-    })
+    Some(estimate(Some(value), interval, pairs.len() as u64, 0))
 }
 
 /// Returns how another judge judges what was judged before: the same rows where nothing else changed, else the
@@ -253,13 +249,7 @@ fn shift(both: &[(f64, f64)]) -> (Estimate, f64) {
             (Some(Interval { low: value - half, high: value + half }), if is_real { 0.0 } else { 1.0 })
         }
     };
-    let estimate = Estimate {
-        value: Some(value),
-        low: interval.map(|interval| interval.low),
-        high: interval.map(|interval| interval.high),
-        n: both.len() as u64,
-        missing: 0,
-    };
+    let estimate = estimate(Some(value), interval, both.len() as u64, 0);
     (estimate, p)
 }
 

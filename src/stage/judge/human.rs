@@ -23,8 +23,8 @@ use crate::digest::Digest;
 use crate::row::Judgement;
 use crate::score::{Estimate, Summary};
 use crate::stats::{
-    Interval, JudgedPasses, Weighting, Z95, agreement, clustered_mean, correlation, cross_table, prediction_powered,
-    resampled_sums, rogan_gladen, sums_interval, weighted_kappa, wilson,
+    Interval, JudgedPasses, Weighting, Z95, agreement, clustered_mean, correlation, cross_table, estimate,
+    prediction_powered, resampled_sums, rogan_gladen, sums_interval, weighted_kappa, wilson,
 };
 
 /// From which agreement on a judge may stand for people.
@@ -493,13 +493,7 @@ impl Calibration {
     }
 
     fn add_kappa(&self, kappa: Option<f64>, interval: Option<Interval>, n: usize, summary: &mut Summary) {
-        let estimate = Estimate {
-            value: kappa,
-            low: interval.map(|interval| interval.low),
-            high: interval.map(|interval| interval.high),
-            n: n as u64,
-            missing: self.unjudged,
-        };
+        let estimate = estimate(kappa, interval, n as u64, self.unjudged);
         summary.values.insert("kappa".to_owned(), estimate);
     }
 }

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::bias::{Lengths, Positions};
 use super::method::{Gathered, Tally};
-use crate::score::{Estimate, Summary};
-use crate::stats::{Interval, Z95, bradley_terry, resampled_sums, sums_interval, wilson};
+use crate::score::Summary;
+use crate::stats::{Interval, Z95, bradley_terry, estimate, resampled_sums, sums_interval, wilson};
 
 /// Resamples of a ranking: each is a fit.
 const RESAMPLES: usize = 1_000;
@@ -105,18 +105,11 @@ impl Tally for PairsTally {
         if missing > 0 {
             notes.push(format!("coverage: {missing} of {pairs} pairs have no verdict"));
         }
-        let estimate = |value: Option<f64>, interval: Option<Interval>, n: u64| Estimate {
-            value,
-            low: interval.map(|interval| interval.low),
-            high: interval.map(|interval| interval.high),
-            n,
-            missing,
-        };
         let share = |value: Option<f64>, of: &dyn Fn(&[f64]) -> Option<f64>| {
             let resampled = sums_interval(&resamples, width, of).filter(|interval| interval.high > interval.low);
             // Where every row came out alike there is nothing to resample.
             let interval = resampled.or_else(|| wilson(value? * played as f64, played as f64, Z95));
-            estimate(value, interval, played)
+            estimate(value, interval, played, missing)
         };
         for (i, model) in self.models.iter().enumerate() {
             let of = |sums: &[f64]| win_rate(sums, n, i);
@@ -139,7 +132,7 @@ impl Tally for PairsTally {
                 });
                 let resampled = (!fits.is_empty()).then(|| sums_interval(&fits, n, |fit| Some(fit[i]))).flatten();
                 let interval = resampled.filter(|interval| interval.high > interval.low).or(of_fit);
-                let estimate = estimate(Some(elo[i]), interval, played);
+                let estimate = estimate(Some(elo[i]), interval, played, missing);
                 summary.values.insert(format!("{model}.elo"), estimate);
                 shown.push((
                     elo[i],
