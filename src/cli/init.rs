@@ -71,7 +71,6 @@ impl Start {
             Start::Judge => &[
                 ("pipelines/judge.yaml", include_str!("../../templates/workspaces/judge/pipeline.yaml")),
                 ("data/judge/rows.jsonl", include_str!("../../templates/workspaces/judge/rows.jsonl")),
-                ("templates/judge/quality.j2", include_str!("../../templates/workspaces/judge/quality.j2")),
                 GRADER,
             ],
         }
