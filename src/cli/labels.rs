@@ -120,7 +120,11 @@ fn read_all_keys(sheet: &Path, labels: &Path) -> Result<BTreeMap<String, Key>, E
 }
 
 fn read_keys(path: &Path) -> Result<BTreeMap<String, Key>, Exit> {
-    let Ok(text) = fs::read_to_string(path) else { return Ok(BTreeMap::new()) };
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(Exit::usage(format!("failed to read {}: {error}", path.display()), None)),
+    };
     let mut keys = BTreeMap::new();
     for (line, number) in text.lines().filter(|line| !line.trim().is_empty()).zip(1..) {
         let key: Key = serde_json::from_str(line)
@@ -212,6 +216,9 @@ fn export(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
         })
         .collect();
     let key_path = key_path(&path);
+    // Two who export at once must not lose what the other adds to the key.
+    let lock_name = format!("labels-{}", Digest::of(key_path.to_string_lossy().as_bytes()));
+    let _lock = runtime()?.block_on(session.store.lock(&lock_name, || {}))?;
     let mut keys = read_keys(&key_path)?;
     let mut known: BTreeSet<String> = keys.keys().cloned().collect();
     // What has a label needs no other.

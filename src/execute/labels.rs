@@ -142,7 +142,7 @@ fn item(document: &Map<String, Value>, model: Option<&str>, baseline: Option<&st
         });
     }
     let key = Key {
-        item: digest.to_string()[..12].to_owned(),
+        item: item_name(&digest),
         row,
         swapped: against.is_some() && digest.seed() % 2 == 1,
         model,
@@ -170,7 +170,12 @@ pub fn item_of(line: &LabelLine) -> Option<String> {
         other => other.to_string(),
     };
     let digest = item_digest(&row, model, against, text("completion")?, text("baseline"));
-    Some(digest.to_string()[..12].to_owned())
+    Some(item_name(&digest))
+}
+
+/// Returns the name of an item: a letter first, so that no spreadsheet takes it for a number.
+fn item_name(digest: &Digest) -> String {
+    format!("i{}", &digest.to_string()[..11])
 }
 
 /// Returns what the judge said, as a word: its verdict, or its mean score, rounded.

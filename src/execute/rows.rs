@@ -21,12 +21,18 @@ pub struct Found {
 /// Finds a node's rows: under the key that it has now, else those of the last run.
 pub fn find_rows(session: &Session, index: usize) -> Result<Option<Found>, StageError> {
     let records = Records::new(&session.plan.workspace.root, &session.plan.spec.name);
-    let last = |index: usize| {
-        let key = records.last_key(&session.plan.nodes[index].name)?;
-        match session.store.lookup(&key) {
-            Lookup::Hit(manifest) => Some(*manifest),
-            _ => None,
-        }
+    let find = |key: &crate::digest::Digest| match session.store.lookup(key) {
+        Lookup::Hit(manifest) => Some(*manifest),
+        _ => None,
+    };
+    let last = |index: usize| find(&records.last_key(&session.plan.nodes[index].name)?);
+    // What a node read in the run that it is from: other rows or texts were not judged.
+    let last_inputs = |index: usize| -> BTreeMap<&'static str, Manifest> {
+        let node = &session.plan.nodes[index];
+        let Some((run, _)) = records.last(&node.name) else { return BTreeMap::new() };
+        let input =
+            |(part, input): &(&'static str, usize)| Some((*part, find(&run.key(&session.plan.nodes[*input].name)?)?));
+        node.inputs.iter().filter_map(input).collect()
     };
     let mut known: Vec<Option<(Manifest, bool)>> = vec![None; session.plan.nodes.len()];
     let needed = session.plan.needed(&[index]);
@@ -52,6 +58,9 @@ pub fn find_rows(session: &Session, index: usize) -> Result<Option<Found>, Stage
             known[node] = Some((*manifest, false));
         } else {
             known[node] = last(node).map(|manifest| (manifest, true));
+            if node == index {
+                inputs = last_inputs(node);
+            }
         }
         if node == index {
             return Ok(known[node].take().map(|(manifest, is_stale)| Found { manifest, inputs, is_stale }));
@@ -102,11 +111,18 @@ pub fn each_row(
         };
         while let Some(record) = records.next_if(|record| id_of(record).is_none_or(|id| id <= row.id.as_str())) {
             let record = record?;
+            // A record of a row that is not there any more is of no other.
+            if record.get("id").and_then(Value::as_str) != Some(row.id.as_str()) {
+                continue;
+            }
             let sample = record.get("sample").and_then(Value::as_u64).unwrap_or(0) as u32;
             let pair: Option<[usize; 2]> =
                 record.get("pair").and_then(|pair| serde_json::from_value(pair.clone()).ok());
             let text = |contestant: usize| {
-                texts.get(contestant)?.iter().find(|completion| completion.sample == sample).cloned()
+                let own = texts.get(contestant)?;
+                // A model with fewer samples is compared by its first.
+                let of_sample = own.iter().find(|completion| completion.sample == sample);
+                of_sample.or(own.first().filter(|_| contestant > 0)).cloned()
             };
             let [first, second] = pair.unwrap_or([0, 1]);
             let (completion, other) = (text(first), text(second));

@@ -181,6 +181,12 @@ pub(super) fn add_model(
 ) {
     let mut model = facts.identities.get(name).cloned().unwrap_or_default();
     model.insert("options".to_owned(), Value::Object(options.clone()));
+    // The properties of a schema are sent, and written by the model, in the order in which they stand.
+    for name in ["response_format", "output_config"] {
+        if let Some(schema) = options.get(name).filter(|schema| schema.is_object()) {
+            model.insert(format!("{name}_as_sent"), schema.to_string().into());
+        }
+    }
     fingerprint.models.insert(part.to_owned(), model);
 }
 

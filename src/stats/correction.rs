@@ -55,9 +55,44 @@ pub fn rogan_gladen(judged: &JudgedPasses, alpha: f64) -> Option<Corrected> {
         let shift = 2.0 * z * z * (theta * v1 - (1.0 - theta) * v0);
         let se = (p * (1.0 - p) / n + (1.0 - theta).powi(2) * v0 + theta.powi(2) * v1).sqrt() / skill;
         let end = |value: f64| value.clamp(0.0, 1.0);
-        skill.is_normal().then(|| Interval { low: end(theta + shift - z * se), high: end(theta + shift + z * se) })
+        // With few rows the smoothed rates may have no skill though the raw ones do: then nothing is known.
+        (skill > 0.0).then(|| Interval { low: end(theta + shift - z * se), high: end(theta + shift + z * se) })
     });
     Some(Corrected { raw, specificity, sensitivity, corrected, interval })
+}
+
+/// A row that people scored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HumanScore {
+    pub judge: f64,
+    pub human: f64,
+    /// The row is among those of the judge's mean.
+    pub is_counted: bool,
+}
+
+/// Returns the judge's mean over `all` rows plus how far people stand from it on labelled ones: the difference
+/// estimator (Cochran 1977, 7.2), which is the prediction-powered mean where labelled rows are among all. Its error
+/// counts that they are: with every row labelled it is that of people's own mean.
+///
+/// None below two rows on either side.
+pub fn corrected_mean(all: &[f64], labelled: &[HumanScore], alpha: f64) -> Option<PredictionPowered> {
+    if all.len() < 2 || labelled.len() < 2 {
+        return None;
+    }
+    let (n, m) = (all.len() as f64, labelled.len() as f64);
+    let naive = mean_variance(all).0;
+    let gaps: Vec<f64> = labelled.iter().map(|row| row.human - row.judge).collect();
+    let gap = mean_variance(&gaps).0;
+    let human = labelled.iter().map(|row| row.human).sum::<f64>() / m;
+    // Every row's influence on the estimate, squared.
+    let of_judge: f64 = all.iter().map(|judge| ((judge - naive) / n).powi(2)).sum();
+    let of_people: f64 = gaps.iter().map(|own| ((own - gap) / m).powi(2)).sum();
+    let both = labelled.iter().zip(&gaps).filter(|(row, _)| row.is_counted);
+    let of_both: f64 = both.map(|(row, own)| 2.0 * (row.judge - naive) / n * (own - gap) / m).sum();
+    let se = ((of_judge + of_people + of_both).max(0.0) * m / (m - 1.0)).sqrt();
+    let (corrected, half) = (naive + gap, z_of(alpha) * se);
+    let interval = Interval { low: corrected - half, high: corrected + half };
+    Some(PredictionPowered { naive, human, corrected, se, interval })
 }
 
 /// A mean score corrected by people's.
@@ -96,4 +131,35 @@ pub(super) fn mean_variance(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     (mean, values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_on_every_row_leave_peoples_own_mean_and_error() {
+        let rows: Vec<(f64, f64)> = (0..50).map(|i| (f64::from(i % 3), f64::from(i % 4))).collect();
+        let all: Vec<f64> = rows.iter().map(|row| row.0).collect();
+        let people: Vec<f64> = rows.iter().map(|row| row.1).collect();
+        let labelled: Vec<HumanScore> =
+            rows.iter().map(|(judge, human)| HumanScore { judge: *judge, human: *human, is_counted: true }).collect();
+        let found = corrected_mean(&all, &labelled, 0.05).unwrap();
+        let (mean, variance) = mean_variance(&people);
+        assert!((found.corrected - mean).abs() < 1e-12 && (found.human - mean).abs() < 1e-12);
+        assert!((found.se - (variance / 50.0).sqrt()).abs() < 1e-12, "{} {}", found.se, (variance / 50.0).sqrt());
+    }
+
+    #[test]
+    fn rates_without_skill_have_no_interval() {
+        let judged = JudgedPasses {
+            passes: 15.0,
+            n: 100.0,
+            true_fails: 1.0,
+            true_fails_failed: 1.0,
+            true_passes: 19.0,
+            true_passes_passed: 3.0,
+        };
+        assert_eq!(rogan_gladen(&judged, 0.05).unwrap().interval, None);
+    }
 }

@@ -1,5 +1,6 @@
 //! Length control: what a model's win rate would be if its answers were as long as the other's.
 
+use super::Z95;
 use super::correction::mean_variance;
 use super::distribution::normal_p;
 use super::interval::{Interval, below, percentile_interval};
@@ -24,6 +25,7 @@ pub struct LengthModel {
     /// Above 0: longer answers win.
     pub phi: f64,
     pub phi_se: Option<f64>,
+    pub theta_se: Option<f64>,
     pub phi_p: Option<f64>,
     /// 1 / (1 + e^−θ): the win rate at equal lengths.
     pub win_rate: f64,
@@ -50,6 +52,15 @@ const MOST: f64 = 15.0;
 const RESAMPLES: usize = 1_000;
 /// Penalty where a resample has no maximum.
 const RIDGE: f64 = 1e-3;
+
+impl LengthModel {
+    /// Returns Wald's 95 % interval of the win rate at equal lengths, for many comparisons; none for a penalised
+    /// fit.
+    pub fn interval(&self) -> Option<Interval> {
+        let half = Z95 * self.theta_se?;
+        Some(Interval { low: sigmoid(self.theta - half), high: sigmoid(self.theta + half) })
+    }
+}
 
 /// Fits the length model. None below two comparisons.
 pub fn length_control(comparisons: &[Comparison]) -> Option<LengthControl> {
@@ -134,11 +145,13 @@ fn fit(y: &[f64], x: &[f64], penalty: f64) -> Option<LengthModel> {
         }
         if g0.abs() < 1e-10 && g1.abs() < 1e-10 {
             let phi_se = (h00 / determinant).sqrt();
+            let theta_se = (h11 / determinant).sqrt();
             let known = penalty == 0.0;
             return Some(LengthModel {
                 theta,
                 phi,
                 phi_se: known.then_some(phi_se),
+                theta_se: known.then_some(theta_se),
                 phi_p: known.then(|| normal_p(phi / phi_se)),
                 win_rate: sigmoid(theta),
             });

@@ -133,7 +133,11 @@ fn canaries_tell_a_sound_judge_from_one_that_is_fooled() {
         "{}",
         run.stderr
     );
-    assert_eq!(value(&run.json(), ("duel", "tuned"), "identity_ties"), 1.0, "two orders that disagree are a tie");
+    assert_eq!(
+        value(&run.json(), ("duel", "tuned"), "identity_ties"),
+        0.0,
+        "the first of two that are the same is no tie"
+    );
     // Rows and canaries that were bought are not bought again.
     assert!(workspace.run(&[]).ran().is_empty());
 }
@@ -557,4 +561,40 @@ fn two_who_import_at_once_lose_nothing() {
     );
     let stderr = workspace.etalon(&["labels", "export", "p", "duel", "--output", "labels/duel.jsonl"]).code(2).stderr;
     assert!(stderr.contains("is where the labels of duel go"), "{stderr}");
+}
+
+#[test]
+fn anchors_reach_the_judge_in_one_order_and_repeats_count_as_they_are() {
+    let server = Server::plain();
+    let workspace = standard(&server, 3);
+    workspace.write("templates/grade.j2", "GRADE {{ completion }} {% for score, meaning in criteria[0].anchors | items %}{{ score }}={{ meaning }} {% endfor %}");
+    workspace.edit(
+        "pipelines/p.yaml",
+        "accuracy: Is it right?",
+        "accuracy: { ask: Is it right?, anchors: { 5: right, 1: wrong, 3: partly } }",
+    );
+    workspace.run(&["--only", "quality"]).code(0);
+    let grade = server.take().into_iter().find(|call| super::support::prompt(call).contains("GRADE")).unwrap();
+    assert!(super::support::prompt(&grade).contains("1=wrong 3=partly 5=right"), "{grade}");
+    workspace.edit("pipelines/p.yaml", "5: right, 1: wrong, 3: partly", "1: wrong, 3: partly, 5: right");
+    assert!(workspace.run(&["--only", "quality"]).code(0).ran().is_empty());
+    // A judge that says win two times of three counts two thirds, not three quarters; in a panel it votes for its side.
+    let stages = r#"
+  repeated: { kind: judge, input: answers, model: wavering, samples: 3, prompt: "{{ a }}|{{ b }}", compare: { baseline: base, order: random } }
+  voted: { kind: judge, input: answers, panel: [wavering, second, third], samples: 3, prompt: "{{ a }}|{{ b }}", compare: { baseline: base, order: random } }
+"#;
+    let workspace = self::workspace(30, stages);
+    let wavering = "{ provider: scripted, reply: \"{% set place = 'A' if 'answer' in prompt.split('|')[0] and 'poor' not in prompt.split('|')[0] else 'B' %}{% set other = 'B' if place == 'A' else 'A' %}[[{{ place if sample < 2 else other }}]]\" }";
+    let second = wavering.replace("sample < 2", "sample < 3");
+    let third = wavering.replace("sample < 2", "sample < 0");
+    workspace.edit(
+        "pipelines/p.yaml",
+        "models:\n",
+        &format!("models:\n  wavering: {wavering}\n  second: {second}\n  third: {third}\n"),
+    );
+    workspace.edit("pipelines/p.yaml", "'good' if (prompt | int) % 4 else 'poor'", "'good'");
+    let document = workspace.run(&[]).code(0).json();
+    assert!((value(&document, ("repeated", "tuned"), "win_rate") - 2.0 / 3.0).abs() < 1e-9);
+    assert_eq!(value(&document, ("voted", "tuned"), "win_rate"), 1.0, "two of three are for it");
+    assert_eq!(value(&document, ("repeated", "tuned"), "stability"), 2.0 / 3.0);
 }

@@ -13,8 +13,8 @@ const GOLDEN: &[(&str, u64, &str, &str)] = &[
     ("metric", 2, "scores.tuned", "d22cc2393a5a267363e39a7d1ed06a7b92a42a3e4a53500e54cc776cc28a95ed"),
     ("judge", 3, "quality.tuned", "567b16525c5cf6b9b66061fbbccf71ace3f1bed37bcb051ab708707fbb83b3fb"),
     ("judge", 3, "watched.tuned", "a73c49355eaab944a6b6152b432fa64b8930617268f1ce59cca06c745cfc9ffa"),
-    ("judge", 3, "ranked", "68959d35c91af887fa1b291d942d0daff14fa7c5d42f401425b0eac070208849"),
-    ("judge", 3, "duel.tuned", "95871fc34866b57d09c9a5946184bdfd6248a4423e5b8c60a477feb5f23582f9"),
+    ("judge", 3, "ranked", "eb7ad8e597c010ae84bae4521ffb742e735a0a0de63631b4f3328cd9e838d527"),
+    ("judge", 3, "duel.tuned", "55562835deb7319722ad37584bb99469e221f6db9b462a7850e9937021eaf572"),
 ];
 
 const SPEC: &str = r#"

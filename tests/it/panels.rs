@@ -198,7 +198,7 @@ fn five_verdicts_and_what_sways_a_judge_are_reported() {
     assert_eq!((&first["position_consistency"]["value"], &first["primacy"]["value"]), (&json!(0.0), &json!(1.0)));
     assert_eq!((&first["win_rate"]["value"], &first["strong"]["value"]), (&json!(0.5), &json!(1.0)));
     assert_eq!(document["tables"]["first"]["tuned"]["position"]["flips_to_first"], 12);
-    for note in ["the two orders agree on 0 % of 12 pairs", "the first place wins 12 of 12"] {
+    for note in ["the two orders agree on 0 % of 12 rows", "the first place wins 12 of 12"] {
         assert!(run.stderr.contains(note), "{note}\n{}", run.stderr);
     }
     // "good" is shorter than "plain" by a letter: where they differ the baseline wins, and is longer.

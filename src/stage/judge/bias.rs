@@ -26,7 +26,7 @@ const CONSISTENT: f64 = 0.6;
 const SIGNIFICANT: f64 = 0.01;
 /// Points between the raw and the length-controlled win rate from which a warning is given.
 const LENGTH_GAP: f64 = 0.10;
-/// Comparisons up to which the length-controlled win rate gets an interval: each resample is a fit.
+/// Comparisons up to which the interval of the length-controlled win rate is a bootstrap.
 const FITTED: usize = 5_000;
 /// Mean correlation of criteria from which they hardly differ.
 const HALO: f64 = 0.9;
@@ -41,6 +41,8 @@ pub(super) struct Positions {
     /// Rows whose orders agree (of several samples or votes, their share), and rows with both orders.
     consistent: f64,
     rows: u64,
+    /// Rows whose disagreements favour the first place, and the second: those of one row go together.
+    flips: (u64, u64),
 }
 
 /// Returns the outcomes by order of a judgement, or of each of its votes.
@@ -51,17 +53,30 @@ pub(super) fn orders_of(judgement: &Judgement) -> Vec<&[Option<String>]> {
     judgement.votes.iter().map(|vote| vote.orders.as_slice()).collect()
 }
 
+/// Returns where an outcome stands in the table.
+fn place_of(outcome: &str) -> Option<usize> {
+    OUTCOMES.iter().position(|known| *known == outcome)
+}
+
 impl Positions {
     /// Adds the judgements of a row (of a pair), one per sample.
     pub fn add_row<'a>(&mut self, judgements: impl Iterator<Item = &'a Judgement>) {
         let mut same = Vec::new();
+        let mut lean = 0;
         for orders in judgements.flat_map(orders_of) {
             // The node's model is asked about in the second place first.
             if let [Some(second), Some(first)] = orders {
                 self.add(side(first), side(second));
                 same.push(side(first) == side(second));
+                // Better in the first place than in the second: the place won.
+                lean += match (place_of(side(first)), place_of(side(second))) {
+                    (Some(first), Some(second)) => (first < second) as i64 - (first > second) as i64,
+                    _ => 0,
+                };
             }
         }
+        self.flips.0 += u64::from(lean > 0);
+        self.flips.1 += u64::from(lean < 0);
         if !same.is_empty() {
             self.rows += 1;
             self.consistent += same.iter().filter(|same| **same).count() as f64 / same.len() as f64;
@@ -70,8 +85,7 @@ impl Positions {
 
     /// Adds a pair: what was said with the node's model in the first and in the second place.
     fn add(&mut self, first: &str, second: &str) {
-        let place = |outcome: &str| OUTCOMES.iter().position(|known| *known == outcome);
-        if let (Some(row), Some(column)) = (place(first), place(second)) {
+        if let (Some(row), Some(column)) = (place_of(first), place_of(second)) {
             self.table[row][column] += 1;
         }
     }
@@ -86,12 +100,7 @@ impl Positions {
         let consistency =
             estimate(Some(self.consistent / self.rows as f64), interval, self.rows, all.saturating_sub(self.rows));
         summary.values.insert("position_consistency".to_owned(), consistency);
-        // Better in the first place than in the second: the place won.
-        let cells = || (0..3).flat_map(|row| (0..3).map(move |column| (row, column)));
-        let sum = |is_meant: &dyn Fn(usize, usize) -> bool| -> u64 {
-            cells().filter(|(row, column)| is_meant(*row, *column)).map(|(row, column)| self.table[row][column]).sum()
-        };
-        let (to_first, to_second) = (sum(&|row, column| row < column), sum(&|row, column| row > column));
+        let (to_first, to_second) = self.flips;
         let flips = to_first + to_second;
         let p = sign_test(to_first, flips);
         let share = wilson(to_first as f64, flips as f64, Z95);
@@ -111,11 +120,12 @@ impl Positions {
                 "flips_to_first": to_first, "flips_to_second": to_second, "p": p,
             }),
         );
-        let consistent = (pairs - flips) as f64 / pairs as f64;
+        let consistent = self.consistent / self.rows as f64;
         if consistent < CONSISTENT {
             notes.push(format!(
-                "position: the two orders agree on {:.0} % of {pairs} pairs; the judge says more about places than about responses",
-                100.0 * consistent
+                "position: the two orders agree on {:.0} % of {} rows; the judge says more about places than about responses",
+                100.0 * consistent,
+                self.rows
             ));
         }
         if p < SIGNIFICANT {
@@ -141,14 +151,6 @@ impl Lengths {
         self.comparisons.push(Comparison { outcome, length, baseline_length });
     }
 
-    /// Writes how often the longer one wins, of whichever pairs there are.
-    pub fn finish_longer(&self, summary: &mut Summary) {
-        if let Some(found) = length_control(&self.comparisons) {
-            let (longer, decisive) = found.longer_wins;
-            summary.values.insert("longer_wins".to_owned(), longer_wins(longer, decisive));
-        }
-    }
-
     pub fn finish(&self, seed: u64, summary: &mut Summary, notes: &mut Vec<String>) {
         let Some(found) = length_control(&self.comparisons) else {
             return;
@@ -156,10 +158,10 @@ impl Lengths {
         let n = self.comparisons.len() as u64;
         let (longer, decisive) = found.longer_wins;
         summary.values.insert("longer_wins".to_owned(), longer_wins(longer, decisive));
-        let interval = found
-            .fit
-            .filter(|_| self.comparisons.len() <= FITTED)
-            .and_then(|_| length_interval(&self.comparisons, seed));
+        let interval = found.fit.and_then(|fit| {
+            // Each resample is a fit: many comparisons do without.
+            if self.comparisons.len() <= FITTED { length_interval(&self.comparisons, seed) } else { fit.interval() }
+        });
         let controlled = estimate(found.fit.map(|fit| fit.win_rate), interval, n, 0);
         summary.values.insert("length_controlled_win_rate".to_owned(), controlled);
         summary.tables.insert(
@@ -189,15 +191,22 @@ pub(super) struct Verbosity {
 }
 
 impl Verbosity {
-    /// Adds a judgement: its worth, its scores, and the characters of what was judged.
-    pub fn add(&mut self, judgement: &Judgement, worth: Option<f64>, length: usize) {
-        let scores = judgement.scores.iter().flatten();
-        let scores = scores.filter_map(|(name, score)| Some((name.as_str(), score.as_f64()?)));
-        for (name, value) in scores.chain(worth.map(|worth| (WHOLE, worth))) {
+    /// Adds the judgements of a row, one per sample, with what each is worth and the characters of what was judged.
+    pub fn add_row<'a>(&mut self, row: impl Iterator<Item = (&'a Judgement, Option<f64>, usize)>) {
+        let mut sums: BTreeMap<&str, [f64; 3]> = BTreeMap::new();
+        for (judgement, worth, length) in row {
+            let scores = judgement.scores.iter().flatten();
+            let scores = scores.filter_map(|(name, score)| Some((name.as_str(), score.as_f64()?)));
+            for (name, value) in scores.chain(worth.map(|worth| (WHOLE, worth))) {
+                let sum = sums.entry(name).or_default();
+                *sum = [sum[0] + length as f64, sum[1] + value, sum[2] + 1.0];
+            }
+        }
+        for (name, [length, value, n]) in sums {
             let (lengths, said) = self.said.entry(name.to_owned()).or_default();
             if said.len() < *HALO_ROWS.end() {
-                lengths.push(length as f64);
-                said.push(value);
+                lengths.push(length / n);
+                said.push(value / n);
             }
         }
     }
@@ -226,7 +235,7 @@ impl Verbosity {
     }
 }
 
-fn longer_wins(longer: u64, decisive: u64) -> Estimate {
+pub(super) fn longer_wins(longer: u64, decisive: u64) -> Estimate {
     let share = wilson(longer as f64, decisive as f64, Z95);
     estimate((decisive > 0).then(|| longer as f64 / decisive as f64), share, decisive, 0)
 }

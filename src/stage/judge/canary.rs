@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::bias::orders_of;
 use super::labels::LabelKind;
 use super::method::{Method, Said};
 use super::work::{Purpose, Task, Text};
@@ -121,9 +122,15 @@ impl Chosen {
                 (Canary::Refusal, REFUSAL),
                 (Canary::Order, ORDER),
             ];
-            tasks.extend(texts.map(|(canary, text)| task(joined, canary, own(text), answer.clone())));
+            // Beside an answer that is empty itself nothing is worse.
+            let is_blank = said.is_none_or(|said| {
+                said.status == Status::Ok && said.text.as_deref().unwrap_or_default().trim().is_empty()
+            });
+            if !(is_pair && is_blank) {
+                tasks.extend(texts.map(|(canary, text)| task(joined, canary, own(text), answer.clone())));
+            }
             let other = rows[(index + 1) % rows.len()].completions.first();
-            if let Some(other) = other.filter(|_| rows.len() > 1) {
+            if let Some(other) = other.filter(|_| rows.len() > 1 && !(is_pair && is_blank)) {
                 let is_unknown = other.status == Status::Unknown;
                 let text = other.text.clone().filter(|text| said.is_some_and(|said| said.text.as_ref() != Some(text)));
                 if let Some(text) = text.filter(|text| !text.trim().is_empty()) {
@@ -185,7 +192,15 @@ pub(super) struct Canaries {
 
 impl Canaries {
     pub fn add(&mut self, canary: Canary, judgement: &Judgement, method: &dyn Method) {
-        let worth = method.worth(&Said::of(judgement)).filter(|_| judgement.status.is_valid());
+        let worth = if canary == Canary::Identity {
+            // Both orders are one request, so that a letter for its place comes out as a tie: the orders tell.
+            let orders: Vec<&Option<String>> = orders_of(judgement).into_iter().flatten().collect();
+            let is_known = !orders.is_empty() && orders.iter().all(|said| said.is_some());
+            let is_tie = orders.iter().all(|said| said.as_deref() == Some("tie"));
+            is_known.then_some(if is_tie { 0.5 } else { 0.0 })
+        } else {
+            method.worth(&Said::of(judgement)).filter(|_| judgement.status.is_valid())
+        };
         self.said.push((canary, judgement.id.clone(), worth));
     }
 

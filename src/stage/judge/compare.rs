@@ -142,6 +142,18 @@ pub(super) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opt
                 );
                 return None;
             }
+            if settings.identity_pairs > 0 && settings.verdicts == 2 {
+                let place = node.get("identity_pairs").map_or(&node.place, |node| &node.place);
+                problems.push(
+                    Problem::error(
+                        "conflict",
+                        format!("{what}: `identity_pairs` needs ties, and `verdicts: 2` has none"),
+                    )
+                    .at(place)
+                    .help("verdicts: 3"),
+                );
+                return None;
+            }
             if settings.baseline.is_some() == settings.pairs.is_some() {
                 let message = format!("{what}: `compare` needs either `baseline` or `pairs: all`");
                 problems.push(
@@ -223,6 +235,23 @@ fn verdict_of(points: f64) -> &'static str {
     }
 }
 
+/// A verdict without how nearly it is one.
+pub(super) fn whole(verdict: &str) -> &str {
+    verdict.strip_prefix("half_").unwrap_or(verdict)
+}
+
+/// Returns what a judgement counts, 0 to 1: of one judge that was asked several times the mean, not the nearest
+/// word.
+pub(super) fn points_of(judgement: &Judgement) -> Option<f64> {
+    let verdict = judgement.verdict.as_deref()?;
+    let is_one_judge = judgement.votes.iter().all(|vote| vote.judge == 0);
+    let said: Vec<f64> = judgement.votes.iter().filter_map(|vote| vote.verdict.as_deref()).map(points).collect();
+    if !is_one_judge || said.is_empty() {
+        return Some(points(verdict));
+    }
+    Some(said.iter().sum::<f64>() / said.len() as f64)
+}
+
 /// An outcome without how strongly.
 pub(super) fn side(outcome: &str) -> &str {
     outcome.trim_end_matches('+')
@@ -281,9 +310,6 @@ impl Method for Compare {
         }
         if self.is_all_pairs() {
             settings.insert("compare.pairs".to_owned(), "all".into());
-        }
-        if self.identity_pairs > 0 {
-            settings.insert("compare.identity_pairs".to_owned(), self.identity_pairs.into());
         }
         if self.answer_first {
             settings.insert("compare.answer_first".to_owned(), true.into());
@@ -392,6 +418,12 @@ impl Method for Compare {
         let reason = failed
             .map(|reading| reading.error.clone())
             .or_else(|| readings.first().and_then(|reading| reading.reason.clone()));
+        let disagrees = matches!(said.as_slice(), [Some(a), Some(b)] if side(a) != side(b));
+        let (status, reason) = if failed.is_none() && disagrees && self.tie_rule == TieRule::Drop {
+            (VerdictStatus::Ambiguous, Some("the two orders disagree".to_owned()))
+        } else {
+            (status, reason)
+        };
         let mut judgement = missing(candidates, status, reason);
         judgement.orders = said.iter().map(|said| said.map(str::to_owned)).collect();
         judgement.verdict = match said.as_slice() {
@@ -419,7 +451,8 @@ impl Method for Compare {
             return;
         }
         into.status = VerdictStatus::Ok;
-        into.verdict = Some(match (votes.judges, majority(said.iter().copied())) {
+        // A judge that leans to a side votes for it.
+        into.verdict = Some(match (votes.judges, majority(said.iter().copied().map(whole))) {
             (1, _) => said[0].to_owned(),
             (_, most) => most.unwrap_or("tie").to_owned(),
         });
@@ -427,7 +460,7 @@ impl Method for Compare {
 
     fn tally(&self, seed: u64, contestants: &[String]) -> Box<dyn Tally> {
         if self.is_all_pairs() {
-            return Box::new(PairsTally::new(contestants, seed, points));
+            return Box::new(PairsTally::new(contestants, seed));
         }
         Box::new(CompareTally {
             seed,
@@ -472,9 +505,9 @@ struct CompareTally {
     n: u64,
     missing: u64,
     is_random: bool,
-    /// Verdicts "by far", and all of those that could say so.
     counts_strong: bool,
-    strong: u64,
+    /// Share of verdicts "by far", summed over rows, and the rows.
+    strong: f64,
     asked: u64,
     positions: Positions,
     lengths: Lengths,
@@ -484,15 +517,15 @@ impl Tally for CompareTally {
     fn add(&mut self, row: &[Gathered<'_>]) {
         let judgements: Vec<&Judgement> = row.iter().map(|gathered| gathered.judgement).collect();
         self.positions.add_row(judgements.iter().copied());
-        for orders in judgements.iter().flat_map(|judgement| orders_of(judgement)) {
-            if let [Some(first), Some(second)] = orders {
-                self.strong += [first, second].iter().filter(|outcome| outcome.ends_with('+')).count() as u64;
-                self.asked += 2;
-            }
+        let outcomes: Vec<&String> =
+            judgements.iter().flat_map(|judgement| orders_of(judgement)).flatten().flatten().collect();
+        if !outcomes.is_empty() {
+            self.asked += 1;
+            let strong = outcomes.iter().filter(|outcome| outcome.ends_with('+')).count();
+            self.strong += strong as f64 / outcomes.len() as f64;
         }
         // Samples of a row are averaged first: n counts rows.
-        let verdicts: Vec<f64> =
-            judgements.iter().filter_map(|judgement| judgement.verdict.as_deref().map(points)).collect();
+        let verdicts: Vec<f64> = judgements.iter().filter_map(|judgement| points_of(judgement)).collect();
         if verdicts.is_empty() {
             self.missing += 1;
             self.points.add_value(None);
@@ -545,7 +578,7 @@ impl Tally for CompareTally {
             ));
         }
         if self.asked > 0 && self.counts_strong {
-            let share = proportion(self.strong as f64, self.asked as f64, self.asked / 2);
+            let share = proportion(self.strong, self.asked as f64, self.asked);
             summary.values.insert("strong".to_owned(), share);
         }
         self.positions.finish(n + missing, summary, notes);

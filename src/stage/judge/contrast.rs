@@ -3,7 +3,9 @@
 //! A share of the ceiling is a ratio of means over the same rows, on a scale that starts at 0 (on 1 to 5 a score
 //! of 1 would count as 20 % otherwise); its interval is a percentile bootstrap over rows, of both together.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -18,7 +20,7 @@ use crate::stage::{Drift, DriftVerdict, StageError};
 use crate::stats::{
     Adjustment, Interval, Z95, adjust, estimate, mcnemar, paired, resampled_sums, sums_interval, wilson,
 };
-use crate::store::{Manifest, Store};
+use crate::store::{ArtifactReader, Manifest, Store};
 
 /// Resamples of a ratio.
 const RESAMPLES: usize = 2_000;
@@ -32,35 +34,124 @@ const GOOD: f64 = 0.5;
 const SAME: f64 = 0.05;
 const ALPHA: f64 = 0.05;
 
-/// What a node says of its rows, by value and row: on 0 to 1.
-type Values = BTreeMap<String, BTreeMap<String, f64>>;
+/// What a node says of a row, by value: on 0 to 1.
+type Values = BTreeMap<String, f64>;
 
-/// Reads what a node says of its rows, averaged over samples.
-fn values(store: &Store, manifest: &Manifest, method: &dyn Method, scale: Option<Scale>) -> Result<Values, StageError> {
-    let mut sums: BTreeMap<String, BTreeMap<String, (f64, f64)>> = BTreeMap::new();
-    let headline = headline(method);
-    for judgement in store.read_artifact::<Judgement>(&manifest.artifact)? {
-        let judgement = judgement?;
-        let mut add = |name: &str, value: f64| {
-            let of_row = sums.entry(name.to_owned()).or_default().entry(judgement.id.clone()).or_default();
-            *of_row = (of_row.0 + value, of_row.1 + 1.0);
-        };
-        if let Some(worth) = method.worth(&Said::of(&judgement)) {
-            add(headline, worth);
+/// A node's judgements, row by row. Artifacts are sorted by id, so that two of them are merged without holding
+/// either.
+struct Rows<'a> {
+    judgements: Peekable<ArtifactReader<Judgement>>,
+    method: &'a dyn Method,
+    scale: Option<Scale>,
+}
+
+impl<'a> Rows<'a> {
+    fn open(
+        store: &Store,
+        manifest: &Manifest,
+        method: &'a dyn Method,
+        scale: Option<Scale>,
+    ) -> Result<Rows<'a>, StageError> {
+        Ok(Rows { judgements: store.read_artifact(&manifest.artifact)?.peekable(), method, scale })
+    }
+
+    /// Returns the judgements of the next row.
+    fn next_row(&mut self) -> Result<Option<(String, Vec<Judgement>)>, StageError> {
+        let Some(first) = self.judgements.next().transpose()? else { return Ok(None) };
+        let id = first.id.clone();
+        let mut row = vec![first];
+        while let Some(judgement) =
+            self.judgements.next_if(|judgement| judgement.as_ref().map_or(true, |judgement| judgement.id == id))
+        {
+            row.push(judgement?);
         }
-        if let (Some(scale), Some(scores)) = (scale, &judgement.scores) {
-            for (name, score) in scores.iter().filter_map(|(name, score)| Some((name, score.as_f64()?))) {
-                add(name, (score - scale.low) / (scale.high - scale.low));
+        Ok(Some((id, row)))
+    }
+
+    /// Returns what is said of a row, averaged over samples; a pass is one of the mean score.
+    fn values(&self, row: &[Judgement]) -> Values {
+        let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+        let mut add = |name: &'static str, value: Option<f64>| {
+            if let Some(value) = value {
+                let sum = sums.entry(name).or_default();
+                *sum = (sum.0 + value, sum.1 + 1.0);
             }
-            for (name, pass_at) in method.pass_marks() {
-                if let Some(score) = scores.get(&name).and_then(Value::as_f64) {
-                    add(&format!("{name}.pass_rate"), f64::from(u8::from(score >= pass_at)));
-                }
+        };
+        for judgement in row {
+            add(headline(self.method), self.method.worth(&Said::of(judgement)));
+        }
+        let mut values: Values = sums.iter().map(|(name, (sum, n))| ((*name).to_owned(), sum / n)).collect();
+        let Some(scale) = self.scale else { return values };
+        let mut scores: BTreeMap<&String, (f64, f64)> = BTreeMap::new();
+        for (name, score) in row.iter().filter_map(|judgement| judgement.scores.as_ref()).flatten() {
+            if let Some(score) = score.as_f64() {
+                let sum = scores.entry(name).or_default();
+                *sum = (sum.0 + score, sum.1 + 1.0);
             }
+        }
+        let marks = self.method.pass_marks();
+        for (name, (sum, n)) in scores {
+            let mean = sum / n;
+            values.insert(name.clone(), (mean - scale.low) / (scale.high - scale.low));
+            if let Some((_, pass_at)) = marks.iter().find(|(criterion, _)| criterion == name) {
+                values.insert(format!("{name}.pass_rate"), f64::from(u8::from(mean >= *pass_at)));
+            }
+        }
+        values
+    }
+}
+
+/// Goes through the rows of two nodes together; a row that one of them lacks has none there.
+fn merged(
+    mut own: Rows<'_>,
+    mut other: Rows<'_>,
+    mut each: impl FnMut(Option<&[Judgement]>, Option<&[Judgement]>, (&Rows<'_>, &Rows<'_>)),
+) -> Result<(), StageError> {
+    let (mut mine, mut theirs) = (own.next_row()?, other.next_row()?);
+    loop {
+        let order = match (&mine, &theirs) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+        };
+        let first = mine.as_ref().filter(|_| order != Ordering::Greater).map(|(_, row)| row.as_slice());
+        let second = theirs.as_ref().filter(|_| order != Ordering::Less).map(|(_, row)| row.as_slice());
+        each(first, second, (&own, &other));
+        if order != Ordering::Greater {
+            mine = own.next_row()?;
+        }
+        if order != Ordering::Less {
+            theirs = other.next_row()?;
         }
     }
-    let means = |rows: BTreeMap<String, (f64, f64)>| rows.into_iter().map(|(id, (sum, n))| (id, sum / n)).collect();
-    Ok(sums.into_iter().map(|(name, rows)| (name, means(rows))).collect())
+}
+
+/// Two nodes' values of the same rows, and how many rows only one of them has a value for.
+#[derive(Default)]
+struct Pairs {
+    both: Vec<[f64; 2]>,
+    alone: u64,
+}
+
+/// Returns what two nodes say of the same rows, by value.
+fn paired_values(own: Rows<'_>, other: Rows<'_>) -> Result<BTreeMap<String, Pairs>, StageError> {
+    let mut found: BTreeMap<String, Pairs> = BTreeMap::new();
+    merged(own, other, |mine, theirs, (own, other)| {
+        let mine = mine.map(|row| own.values(row)).unwrap_or_default();
+        let mut theirs = theirs.map(|row| other.values(row)).unwrap_or_default();
+        for (name, value) in mine {
+            let pairs = found.entry(name.clone()).or_default();
+            match theirs.remove(&name) {
+                Some(other) => pairs.both.push([value, other]),
+                None => pairs.alone += 1,
+            }
+        }
+        for (name, _) in theirs {
+            found.entry(name).or_default().alone += 1;
+        }
+    })?;
+    Ok(found)
 }
 
 /// Returns what share of the ceiling each value reaches: `overall.of_ceiling`, `accuracy.of_ceiling`.
@@ -71,15 +162,12 @@ pub(super) fn of_ceiling(
     method: &dyn Method,
     scale: Option<Scale>,
 ) -> Result<IndexMap<String, Estimate>, StageError> {
-    let (own, ceiling) = (values(store, own, method, scale)?, values(store, ceiling, method, scale)?);
+    let open = |manifest| Rows::open(store, manifest, method, scale);
     let mut found = IndexMap::new();
-    for (name, rows) in &own {
-        let Some(tops) = ceiling.get(name) else { continue };
-        let pairs: Vec<[f64; 2]> = rows.iter().filter_map(|(id, mine)| Some([*mine, *tops.get(id)?])).collect();
+    for (name, pairs) in paired_values(open(own)?, open(ceiling)?)? {
         let seed = crate::stage::seed_of("of_ceiling", &name.as_str().into());
-        if let Some(estimate) = ratio(&pairs, seed) {
-            let missing = (rows.len().max(tops.len()) - pairs.len()) as u64;
-            found.insert(format!("{name}.of_ceiling"), Estimate { missing, ..estimate });
+        if let Some(estimate) = ratio(&pairs.both, seed) {
+            found.insert(format!("{name}.of_ceiling"), Estimate { missing: pairs.alone, ..estimate });
         }
     }
     Ok(found)
@@ -99,10 +187,11 @@ pub(super) fn self_preference(
     if !(has(Kin::None) && (has(Kin::Own) || has(Kin::Other))) {
         return Ok(found);
     }
-    let (own, other) = (by_judge(store, own, method)?, by_judge(store, other, method)?);
     let mut tally = MeanTally::new(crate::stage::seed_of("self_preference", &Value::Null));
-    for (id, mine) in &own {
-        let Some(theirs) = other.get(id) else { continue };
+    let open = |manifest| Rows::open(store, manifest, method, None);
+    merged(open(own)?, open(other)?, |mine, theirs, _| {
+        let (Some(mine), Some(theirs)) = (mine, theirs) else { return };
+        let (mine, theirs) = (by_judge(mine, method), by_judge(theirs, method));
         // Own model less the other, by judges of a kind.
         let gap = |wanted: Kin| {
             let gaps: Vec<f64> = (0..kin.len())
@@ -111,7 +200,7 @@ pub(super) fn self_preference(
                 .collect();
             (!gaps.is_empty()).then(|| gaps.iter().sum::<f64>() / gaps.len() as f64)
         };
-        let Some(rest) = gap(Kin::None) else { continue };
+        let Some(rest) = gap(Kin::None) else { return };
         let more: Vec<f64> = [gap(Kin::Own).map(|gap| gap - rest), gap(Kin::Other).map(|gap| rest - gap)]
             .into_iter()
             .flatten()
@@ -119,29 +208,21 @@ pub(super) fn self_preference(
         if !more.is_empty() {
             tally.add_value(Some(more.iter().sum::<f64>() / more.len() as f64));
         }
-    }
+    })?;
     found.insert("self_preference".to_owned(), tally.estimate());
     Ok(found)
 }
 
-/// Returns what each judge says of each row, averaged over samples.
-fn by_judge(
-    store: &Store,
-    manifest: &Manifest,
-    method: &dyn Method,
-) -> Result<BTreeMap<String, BTreeMap<u32, f64>>, StageError> {
-    let mut sums: BTreeMap<String, BTreeMap<u32, (f64, f64)>> = BTreeMap::new();
-    for judgement in store.read_artifact::<Judgement>(&manifest.artifact)? {
-        let judgement = judgement?;
-        for vote in &judgement.votes {
-            if let Some(worth) = method.worth(&Said::of_vote(vote)) {
-                let sum = sums.entry(judgement.id.clone()).or_default().entry(vote.judge).or_default();
-                *sum = (sum.0 + worth, sum.1 + 1.0);
-            }
+/// Returns what each judge says of a row, averaged over samples.
+fn by_judge(row: &[Judgement], method: &dyn Method) -> BTreeMap<u32, f64> {
+    let mut sums: BTreeMap<u32, (f64, f64)> = BTreeMap::new();
+    for vote in row.iter().flat_map(|judgement| &judgement.votes) {
+        if let Some(worth) = method.worth(&Said::of_vote(vote)) {
+            let sum = sums.entry(vote.judge).or_default();
+            *sum = (sum.0 + worth, sum.1 + 1.0);
         }
     }
-    let means = |judges: BTreeMap<u32, (f64, f64)>| judges.into_iter().map(|(judge, (sum, n))| (judge, sum / n));
-    Ok(sums.into_iter().map(|(id, judges)| (id, means(judges).collect())).collect())
+    sums.into_iter().map(|(judge, (sum, n))| (judge, sum / n)).collect()
 }
 
 /// Returns the ratio of two means with its interval; none where the second is 0.
@@ -161,7 +242,7 @@ fn ratio(pairs: &[[f64; 2]], seed: u64) -> Option<Estimate> {
         resampled.filter(|interval| interval.high > interval.low).or_else(|| {
             let (of_mine, of_top) = (wilson(mine * n, n, Z95)?, wilson(top * n, n, Z95)?);
             let high = if of_top.low > 0.0 { mine / of_top.low } else { value };
-            Some(Interval { low: of_mine.low / top, high: high.max(value) })
+            Some(Interval { low: of_mine.low / top, high: high.max(of_mine.high / top) })
         })
     } else {
         // Delta method: the ratio moves as mine − value · top does, over the mean of the top.
@@ -187,20 +268,20 @@ pub(super) fn drift(
         inputs.filter(|(part, _)| part != crate::stage::ROWS).collect()
     };
     let is_same_input = completions(before) == completions(now);
-    let golden = |manifest: &Manifest| -> Values {
+    let golden = |manifest: &Manifest| -> BTreeMap<String, f64> {
         let entries = manifest.summary.tables.get("golden").and_then(Value::as_array).into_iter().flatten();
-        let worths =
-            entries.filter_map(|entry| Some((entry["item"].as_str()?.to_owned(), entry["worth"].as_f64()?))).collect();
-        BTreeMap::from([(headline(method).to_owned(), worths)])
+        entries.filter_map(|entry| Some((entry["item"].as_str()?.to_owned(), entry["worth"].as_f64()?))).collect()
     };
-    let (basis, then, since) = if is_same_input {
-        ("the same completions", values(store, before, method, scale)?, values(store, now, method, scale)?)
+    let open = |manifest| Rows::open(store, manifest, method, scale);
+    let (basis, said) = if is_same_input {
+        ("the same completions", paired_values(open(before)?, open(now)?)?)
     } else {
-        ("the golden set", golden(before), golden(now))
+        let (then, since) = (golden(before), golden(now));
+        let both = then.iter().filter_map(|(item, then)| Some([*then, *since.get(item)?])).collect();
+        ("the golden set", BTreeMap::from([(headline(method).to_owned(), Pairs { both, alone: 0 })]))
     };
     let pairs = |name: &str| -> Vec<(f64, f64)> {
-        let (Some(then), Some(since)) = (then.get(name), since.get(name)) else { return Vec::new() };
-        then.iter().filter_map(|(id, then)| Some((*then, *since.get(id)?))).collect()
+        said.get(name).into_iter().flat_map(|pairs| &pairs.both).map(|[a, b]| (*a, *b)).collect()
     };
     let whole = pairs(headline(method));
     if whole.is_empty() {
@@ -211,7 +292,7 @@ pub(super) fn drift(
     let (n, flips) = (whole.len() as u64, up + down);
     let mut shifts = IndexMap::new();
     let mut p_values = Vec::new();
-    for name in std::iter::once(headline(method)).chain(then.keys().map(String::as_str)) {
+    for name in std::iter::once(headline(method)).chain(said.keys().map(String::as_str)) {
         let both = pairs(name);
         if !both.is_empty() && !shifts.contains_key(name) {
             let (shift, p) = shift(&both);

@@ -23,8 +23,8 @@ use crate::digest::Digest;
 use crate::row::Judgement;
 use crate::score::{Estimate, Summary};
 use crate::stats::{
-    Interval, JudgedPasses, Weighting, Z95, agreement, clustered_mean, correlation, cross_table, estimate,
-    prediction_powered, resampled_sums, rogan_gladen, sums_interval, weighted_kappa, wilson,
+    HumanScore, Interval, JudgedPasses, Weighting, Z95, agreement, clustered_mean, corrected_mean, correlation,
+    cross_table, estimate, resampled_sums, rogan_gladen, sums_interval, weighted_kappa, wilson,
 };
 
 /// From which agreement on a judge may stand for people.
@@ -52,9 +52,11 @@ pub(super) struct Calibration {
     /// Judge's and people's words.
     words: Vec<(String, String)>,
     /// What judge and people say is worth, 0 to 1, row by row.
-    worths: Vec<(f64, f64)>,
+    worths: Vec<HumanScore>,
     /// By criterion: people's and the judge's scores.
     scores: BTreeMap<String, Vec<(f64, f64)>>,
+    /// By criterion, whether each of these is of what a model says now.
+    counted: BTreeMap<String, Vec<bool>>,
     /// The same as whole numbers, by row, with the place of their criterion: labels of one row go together.
     rounded: BTreeMap<String, Vec<(usize, i64, i64)>>,
     /// By row: labels that the judge agrees with, and all of them.
@@ -91,6 +93,7 @@ impl Calibration {
             words: Vec::new(),
             worths: Vec::new(),
             scores: BTreeMap::new(),
+            counted: BTreeMap::new(),
             rounded: BTreeMap::new(),
             agreed: BTreeMap::new(),
             all: BTreeMap::new(),
@@ -122,14 +125,14 @@ impl Calibration {
         match self.kind.clone() {
             LabelKind::Words(words) => {
                 self.note_current(labelled, "", worth);
-                self.add_word(judgement, &own, &words, worth, method);
+                self.add_word(labelled, &own, &words, worth, method);
             }
             LabelKind::Scores { criteria, .. } => {
                 for criterion in &criteria {
                     let of: Vec<&Label> = own.iter().filter(|label| label.criterion == *criterion).collect();
                     let score = judgement.scores.as_ref().and_then(|scores| scores.get(criterion)?.as_f64());
                     self.note_current(labelled, criterion, score);
-                    self.add_score(judgement, criterion, &of, score);
+                    self.add_score(labelled, criterion, &of, score);
                 }
             }
         }
@@ -152,12 +155,13 @@ impl Calibration {
 
     fn add_word(
         &mut self,
-        judgement: &Judgement,
+        labelled: &Labelled<'_>,
         own: &[Label],
         known: &[String],
         worth: Option<f64>,
         method: &dyn Method,
     ) {
+        let judgement = labelled.judgement;
         if own.is_empty() {
             return;
         }
@@ -178,7 +182,7 @@ impl Calibration {
         };
         let of_people = method.worth(&Said { scores: None, verdict: Some(human) });
         if let (Some(worth), Some(of_people)) = (worth, of_people) {
-            self.worths.push((worth, of_people));
+            self.worths.push(HumanScore { judge: worth, human: of_people, is_counted: labelled.is_current });
         }
         if said != human {
             let far = worth.zip(of_people).map_or(1.0, |(a, b)| (a - b).abs());
@@ -192,7 +196,8 @@ impl Calibration {
         self.words.push((said.to_owned(), human.to_owned()));
     }
 
-    fn add_score(&mut self, judgement: &Judgement, criterion: &str, own: &[&Label], score: Option<f64>) {
+    fn add_score(&mut self, labelled: &Labelled<'_>, criterion: &str, own: &[&Label], score: Option<f64>) {
+        let judgement = labelled.judgement;
         let said: Vec<f64> = own.iter().filter_map(|label| label.score).collect();
         if said.is_empty() {
             return;
@@ -218,6 +223,7 @@ impl Calibration {
         let rounded = (place, human.round() as i64, score.round() as i64);
         self.rounded.entry(judgement.id.clone()).or_default().push(rounded);
         self.scores.entry(criterion.to_owned()).or_default().push((human, score));
+        self.counted.entry(criterion.to_owned()).or_default().push(labelled.is_current);
     }
 
     fn count_agreed(&mut self, row: &str, is_same: bool) {
@@ -404,23 +410,22 @@ impl Calibration {
     fn correct(&self, method: &dyn Method, summary: &mut Summary, notes: &mut Vec<String>) {
         let mut said = Vec::new();
         let mut why_not = BTreeSet::new();
-        let mut mean = |name: &str, all: &[f64], pairs: &[(f64, f64)], (low, high): (f64, f64)| {
+        let mut mean = |name: &str, all: &[f64], pairs: &[HumanScore], (low, high): (f64, f64)| {
             if (pairs.len() as u64) < FEW {
                 why_not.insert(format!("{} labels are fewer than {FEW}", pairs.len()));
                 return;
             }
-            let Some(found) = prediction_powered(all, pairs, ALPHA) else {
+            let Some(found) = corrected_mean(all, pairs, ALPHA) else {
                 why_not.insert("fewer than two rows are judged".to_owned());
                 return;
             };
             let place = |value: f64| low + (high - low) * value.clamp(0.0, 1.0);
-            let estimate = Estimate {
-                value: Some(place(found.corrected)),
-                low: Some(place(found.interval.low)),
-                high: Some(place(found.interval.high)),
-                n: all.len() as u64,
-                missing: 0,
-            };
+            let n = all.len() as f64;
+            // Where all rows are alike the error is 0, and yet other rows could have come out otherwise.
+            let interval =
+                if found.se > 0.0 { Some(found.interval) } else { wilson(found.corrected.clamp(0.0, 1.0) * n, n, Z95) };
+            let interval = interval.map(|found| Interval { low: place(found.low), high: place(found.high) });
+            let estimate = estimate(Some(place(found.corrected)), interval, all.len() as u64, 0);
             said.push((name.to_owned(), estimate));
         };
         let of = |map: &BTreeMap<String, Vec<f64>>, name: &str| map.get(name).cloned().unwrap_or_default();
@@ -433,12 +438,18 @@ impl Calibration {
             LabelKind::Scores { scale, criteria } => {
                 let fraction = |score: f64| (score - scale.low) / (scale.high - scale.low);
                 for criterion in criteria {
-                    let pairs: Vec<(f64, f64)> = self
+                    let counted = self.counted.get(criterion).into_iter().flatten();
+                    let pairs: Vec<HumanScore> = self
                         .scores
                         .get(criterion)
                         .into_iter()
                         .flatten()
-                        .map(|(human, judge)| (fraction(*judge), fraction(*human)))
+                        .zip(counted)
+                        .map(|((human, judge), is_counted)| HumanScore {
+                            judge: fraction(*judge),
+                            human: fraction(*human),
+                            is_counted: *is_counted,
+                        })
                         .collect();
                     if pairs.is_empty() {
                         continue;
@@ -524,7 +535,7 @@ fn corrected_share(
     let found = rogan_gladen(&judged, ALPHA);
     let skill = found.as_ref().and_then(|found| Some(found.specificity? + found.sensitivity?));
     match (found, skill) {
-        (Some(found), Some(skill)) if skill > SKILL => {
+        (Some(found), Some(skill)) if skill > SKILL && found.interval.is_some() => {
             let estimate = Estimate {
                 value: found.corrected,
                 low: found.interval.map(|interval| interval.low),

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::method::Method;
 use super::verdict::Scale;
 use crate::dataset::format_of;
 use crate::digest::Digest;
@@ -36,6 +37,19 @@ pub(super) enum LabelKind {
     Words(Vec<String>),
     /// A score per criterion.
     Scores { scale: Scale, criteria: Vec<String> },
+}
+
+/// What labels of a stage are like.
+pub(super) struct Wanted {
+    kind: LabelKind,
+    is_pair: bool,
+    is_all_pairs: bool,
+}
+
+impl Wanted {
+    pub fn of(method: &dyn Method) -> Wanted {
+        Wanted { kind: method.labels(), is_pair: method.is_pair(), is_all_pairs: method.is_all_pairs() }
+    }
 }
 
 /// What a judgement is about: a model, and the one that it is compared with.
@@ -116,7 +130,7 @@ impl Labels {
     pub fn read(
         workspace: &Workspace,
         name: &str,
-        kind: &LabelKind,
+        wanted: &Wanted,
         at: &Place,
         problems: &mut Vec<Problem>,
     ) -> Option<Labels> {
@@ -160,7 +174,7 @@ impl Labels {
                 wrong(format!("{name}:{line}: there is no `row`"), Some(help));
                 continue;
             }
-            match label(&columns, kind) {
+            match label(&columns, wanted) {
                 Ok(label) => labels.by.entry(row).or_default().push(label),
                 Err((message, help)) => wrong(format!("{name}:{line}: {message}"), help),
             }
@@ -227,13 +241,19 @@ fn text_of(value: Option<&Value>) -> String {
 }
 
 /// Reads one line; the error is a message with a hint.
-fn label(columns: &serde_json::Map<String, Value>, kind: &LabelKind) -> Result<Label, (String, Option<String>)> {
+fn label(columns: &serde_json::Map<String, Value>, wanted: &Wanted) -> Result<Label, (String, Option<String>)> {
     let text = |column: &str| text_of(columns.get(column));
     let (word, criterion) = (text("label"), text("criterion"));
     let raw = |column: &str| columns.get(column).and_then(Value::as_str).map(str::to_owned);
     let texts = raw("completion").map(|completion| Texts { completion, baseline: raw("baseline") });
-    let is_pair = *kind == LabelKind::Words(PAIR.map(str::to_owned).to_vec());
-    if is_pair && texts.as_ref().is_some_and(|texts| texts.baseline.is_none()) {
+    let has_pair = !text("pair").is_empty();
+    if wanted.is_all_pairs && !has_pair {
+        return Err(("there is no `pair`".to_owned(), Some("which of all pairs: `pair: tuned/base`".to_owned())));
+    }
+    if has_pair && !wanted.is_pair {
+        return Err(("a label of one completion has `model`, not `pair`".to_owned(), Some("model: tuned".to_owned())));
+    }
+    if wanted.is_pair && texts.as_ref().is_some_and(|texts| texts.baseline.is_none()) {
         return Err((
             "there is `completion` without `baseline`".to_owned(),
             Some("a comparison is about two texts: give both, or neither".to_owned()),
@@ -256,7 +276,7 @@ fn label(columns: &serde_json::Map<String, Value>, kind: &LabelKind) -> Result<L
         reason: text("reason"),
         texts: texts.clone(),
     };
-    match kind {
+    match &wanted.kind {
         LabelKind::Words(words) => match words.iter().find(|known| known.eq_ignore_ascii_case(&word)) {
             Some(known) => Ok(Label { criterion: String::new(), ..label(known.clone(), None) }),
             None => {

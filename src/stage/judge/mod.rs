@@ -48,7 +48,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use labels::{LabelKind, Labels, Sides};
+use labels::{LabelKind, Labels, Sides, Wanted};
 use lineage::Lineage;
 use method::{Method, Parse};
 use panel::Kin;
@@ -264,7 +264,7 @@ pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage
         return Err(problems);
     };
     let human = settings.human.as_ref().and_then(|name| {
-        let labels = Labels::read(scope.workspace, name, &method.labels(), &place("human"), &mut problems)?;
+        let labels = Labels::read(scope.workspace, name, &Wanted::of(&*method), &place("human"), &mut problems)?;
         Some((name.clone(), labels))
     });
     if settings.messages.is_some() && (settings.prompt.is_some() || settings.system.is_some()) {
@@ -513,6 +513,9 @@ impl Stage for Judge {
         fingerprint.instrument = Some(instrument.key());
         if self.canaries > 0 {
             fingerprint.setting("canaries", self.canaries);
+        }
+        if self.method.identity_pairs() > 0 {
+            fingerprint.setting("identity_pairs", self.method.identity_pairs());
         }
         let kin = self.kin(facts.model, self.method.baseline());
         if self.method.is_pair() && kin.len() > 1 && kin.iter().any(|kin| *kin != Kin::None) {

@@ -5,7 +5,8 @@
 
 use serde_json::json;
 
-use super::bias::{Lengths, Positions};
+use super::bias::{Positions, longer_wins};
+use super::compare::points_of;
 use super::method::{Gathered, Tally};
 use crate::score::Summary;
 use crate::stats::{Interval, Z95, bradley_terry, estimate, resampled_sums, sums_interval, wilson};
@@ -21,30 +22,33 @@ const ELO: f64 = 400.0 / std::f64::consts::LN_10;
 pub(super) struct PairsTally {
     models: Vec<String>,
     seed: u64,
-    points: fn(&str) -> f64,
-    /// By row: how much `i` won of `j`, at `i * models + j`.
+    rows: u64,
+    /// How much `i` won of `j`, at `i * models + j`.
+    sums: Vec<f64>,
+    /// The same by row, of the first so many: what is resampled.
     games: Vec<f64>,
-    /// Pairs that are missing in some row.
-    missing: u64,
+    /// Rows in which the two played, at the same places, and in which each played anyone.
+    played: Vec<u64>,
+    played_any: Vec<u64>,
     positions: Positions,
-    lengths: Lengths,
+    /// Longer responses that won, of decided pairs of different length.
+    longer: (u64, u64),
 }
 
 impl PairsTally {
-    pub fn new(models: &[String], seed: u64, points: fn(&str) -> f64) -> PairsTally {
+    pub fn new(models: &[String], seed: u64) -> PairsTally {
+        let n = models.len();
         PairsTally {
             models: models.to_vec(),
             seed,
-            points,
+            rows: 0,
+            sums: vec![0.0; n * n],
             games: Vec::new(),
-            missing: 0,
+            played: vec![0; n * n],
+            played_any: vec![0; n],
             positions: Positions::default(),
-            lengths: Lengths::default(),
+            longer: (0, 0),
         }
-    }
-
-    fn rows(&self) -> usize {
-        self.games.len() / (self.models.len() * self.models.len()).max(1)
     }
 }
 
@@ -62,60 +66,69 @@ fn win_rate(sums: &[f64], n: usize, model: usize) -> Option<f64> {
 impl Tally for PairsTally {
     fn add(&mut self, row: &[Gathered<'_>]) {
         let n = self.models.len();
+        self.rows += 1;
+        self.positions.add_row(row.iter().map(|one| one.judgement));
         let mut games = vec![0.0; n * n];
+        let mut has_played = vec![false; n];
         for i in 0..n {
             for j in i + 1..n {
                 let own: Vec<&Gathered<'_>> =
                     row.iter().filter(|one| one.judgement.pair == Some([i as u32, j as u32])).collect();
-                self.positions.add_row(own.iter().map(|one| one.judgement));
-                let said: Vec<f64> =
-                    own.iter().filter_map(|one| one.judgement.verdict.as_deref()).map(self.points).collect();
+                let said: Vec<f64> = own.iter().filter_map(|one| points_of(one.judgement)).collect();
                 if said.is_empty() {
-                    self.missing += 1;
                     continue;
                 }
                 // Samples of a pair are averaged first.
                 let mean = said.iter().sum::<f64>() / said.len() as f64;
                 games[i * n + j] = mean;
                 games[j * n + i] = 1.0 - mean;
-                let length = |of: fn(&Gathered<'_>) -> usize| {
-                    own.iter().map(|one| of(one)).sum::<usize>() as f64 / own.len() as f64
-                };
-                self.lengths.add(mean, length(|one| one.length), length(|one| one.baseline_length));
+                self.played[i * n + j] += 1;
+                self.played[j * n + i] += 1;
+                (has_played[i], has_played[j]) = (true, true);
+                let length = |of: fn(&Gathered<'_>) -> usize| own.iter().map(|one| of(one)).sum::<usize>();
+                let (mine, theirs) = (length(|one| one.length), length(|one| one.baseline_length));
+                if mean != 0.5 && mine != theirs {
+                    self.longer.1 += 1;
+                    self.longer.0 += u64::from((mean > 0.5) == (mine > theirs));
+                }
             }
         }
-        self.games.extend(games);
+        for (model, has_played) in has_played.into_iter().enumerate() {
+            self.played_any[model] += u64::from(has_played);
+        }
+        self.sums.iter_mut().zip(&games).for_each(|(sum, game)| *sum += game);
+        if self.rows <= RESAMPLED as u64 {
+            self.games.extend(games);
+        }
     }
 
     fn finish(&mut self, summary: &mut Summary, notes: &mut Vec<String>) {
-        let (n, rows) = (self.models.len(), self.rows());
-        let width = n * n;
-        let mut sums = vec![0.0; width];
-        for row in self.games.chunks(width.max(1)) {
-            sums.iter_mut().zip(row).for_each(|(sum, game)| *sum += game);
+        let n = self.models.len();
+        let (width, sums, rows) = (n * n, &self.sums, self.rows);
+        let pairs = rows * (n * n.saturating_sub(1) / 2) as u64;
+        let missing = pairs - self.played.iter().sum::<u64>() / 2;
+        if missing > 0 {
+            notes.push(format!("coverage: {missing} of {pairs} pairs have no verdict"));
         }
-        let resamples = if (2..=RESAMPLED).contains(&rows) {
+        let resamples = if (2..=RESAMPLED as u64).contains(&rows) {
             resampled_sums(&self.games, width, RESAMPLES, self.seed)
         } else {
             Vec::new()
         };
-        let missing = self.missing;
-        let played = self.games.chunks(width.max(1)).filter(|row| row.iter().any(|game| *game > 0.0)).count() as u64;
-        let pairs = (rows * n * n.saturating_sub(1) / 2) as u64;
-        if missing > 0 {
-            notes.push(format!("coverage: {missing} of {pairs} pairs have no verdict"));
-        }
-        let share = |value: Option<f64>, of: &dyn Fn(&[f64]) -> Option<f64>| {
+        // `of` is a share of sums over `played` rows.
+        let share = |of: &dyn Fn(&[f64]) -> Option<f64>, played: u64| {
+            let value = of(sums);
             let resampled = sums_interval(&resamples, width, of).filter(|interval| interval.high > interval.low);
             // Where every row came out alike there is nothing to resample.
             let interval = resampled.or_else(|| wilson(value? * played as f64, played as f64, Z95));
-            estimate(value, interval, played, missing)
+            estimate(value, interval.filter(|_| value.is_some()), played, rows - played)
         };
         for (i, model) in self.models.iter().enumerate() {
             let of = |sums: &[f64]| win_rate(sums, n, i);
-            summary.values.insert(format!("{model}.win_rate"), share(of(&sums), &of));
+            summary.values.insert(format!("{model}.win_rate"), share(&of, self.played_any[i]));
         }
-        let ranking = bradley_terry(&matrix(&sums, n)).filter(|_| played > 0);
+        // Two models are ranked by their win rate.
+        let ranking = bradley_terry(&matrix(sums, n)).filter(|_| n > 2 && missing < pairs);
         let mut shown = Vec::new();
         if let Some(ranking) = &ranking {
             // All models' points of each resample, so that a fit serves them all.
@@ -132,13 +145,14 @@ impl Tally for PairsTally {
                 });
                 let resampled = (!fits.is_empty()).then(|| sums_interval(&fits, n, |fit| Some(fit[i]))).flatten();
                 let interval = resampled.filter(|interval| interval.high > interval.low).or(of_fit);
-                let estimate = estimate(Some(elo[i]), interval, played, missing);
+                let played = self.played_any[i];
+                let estimate = estimate(Some(elo[i]), interval, played, rows - played);
                 summary.values.insert(format!("{model}.elo"), estimate);
                 shown.push((
                     elo[i],
                     json!({
                         "model": model, "strength": ranking.strengths[i], "elo": elo[i],
-                        "low": estimate.low, "high": estimate.high, "win_rate": win_rate(&sums, n, i),
+                        "low": estimate.low, "high": estimate.high, "win_rate": win_rate(sums, n, i),
                     }),
                 ));
             }
@@ -155,20 +169,21 @@ impl Tally for PairsTally {
                     (won + lost > 0.0).then(|| won / (won + lost))
                 };
                 let name = format!("{}.beats.{}", self.models[i], self.models[j]);
-                summary.values.insert(name, share(of(&sums), &of));
+                summary.values.insert(name, share(&of, self.played[i * n + j]));
             }
         }
         shown.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let wins: Vec<Vec<f64>> = matrix(&sums, n);
         summary.tables.insert(
             "ranking".to_owned(),
             json!({
                 "models": shown.into_iter().map(|(_, row)| row).collect::<Vec<_>>(),
-                "contestants": self.models, "wins": wins,
+                "contestants": self.models, "wins": matrix(sums, n),
                 "separated": ranking.is_some_and(|ranking| ranking.is_separated),
             }),
         );
-        self.positions.finish(pairs, summary, notes);
-        self.lengths.finish_longer(summary);
+        self.positions.finish(rows, summary, notes);
+        if self.longer.1 > 0 {
+            summary.values.insert("longer_wins".to_owned(), longer_wins(self.longer.0, self.longer.1));
+        }
     }
 }

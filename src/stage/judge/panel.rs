@@ -1,13 +1,16 @@
 //! Panels: who voted how often, how far the judges agree, what the number is without each of them, and whether
 //! a judge prefers the models of its own family.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
+use super::compare::whole;
 use super::method::{Method, Said, Votes, majority, missing_of};
 use crate::metric::MeanTally;
 use crate::row::{Judgement, Vote};
 use crate::score::Summary;
-use crate::stats::{agreement, cross_table};
+use crate::stats::agreement;
 
 /// From this range on, of 0 to 1, scores disagree: 2 of 1 to 5.
 const FAR: f64 = 0.5;
@@ -26,12 +29,15 @@ pub(super) enum Kin {
     None,
 }
 
+/// How often each two things were said together.
+type Cells = BTreeMap<(String, String), f64>;
+
 /// What the judges of a panel said.
 pub(super) struct Panel {
     /// Valid votes and all votes, by judge.
     counts: Vec<[u64; 2]>,
-    /// By judge, for every row (and criterion): what it says, as a category.
-    said: Vec<Vec<Option<String>>>,
+    /// By two judges and criterion: how often what they say falls together.
+    cells: BTreeMap<(usize, usize, String), Cells>,
     /// Without each judge: sum and count of what rows are worth.
     without: Vec<(f64, u64)>,
     kin: Vec<Kin>,
@@ -66,12 +72,34 @@ fn spread(values: &[Option<f64>]) -> f64 {
     (there().fold(f64::MIN, f64::max) - there().fold(f64::MAX, f64::min)).max(0.0)
 }
 
+/// Returns how many are in a table of two judges, and their kappa.
+fn kappa_of(cells: &Cells) -> (f64, Option<f64>) {
+    let mut categories: Vec<&String> = cells.keys().flat_map(|(a, b)| [a, b]).collect();
+    categories.sort();
+    categories.dedup();
+    let count = |a: &String, b: &String| cells.get(&(a.clone(), b.clone())).copied().unwrap_or(0.0);
+    let table: Vec<Vec<f64>> = categories.iter().map(|a| categories.iter().map(|b| count(a, b)).collect()).collect();
+    (cells.values().sum(), agreement(&table).and_then(|found| found.kappa))
+}
+
 impl Panel {
+    /// Counts what each two judges say together.
+    fn cross(&mut self, criterion: &str, said: &[Option<String>]) {
+        for a in 0..said.len() {
+            for b in a + 1..said.len() {
+                if let (Some(first), Some(second)) = (&said[a], &said[b]) {
+                    let cells = self.cells.entry((a, b, criterion.to_owned())).or_default();
+                    *cells.entry((first.clone(), second.clone())).or_default() += 1.0;
+                }
+            }
+        }
+    }
+
     pub fn new(kin: Vec<Kin>, span: f64, seed: u64) -> Panel {
         let judges = kin.len();
         Panel {
             counts: vec![[0; 2]; judges],
-            said: vec![Vec::new(); judges],
+            cells: BTreeMap::new(),
             without: vec![(0.0, 0); judges],
             kin,
             preference: MeanTally::new(seed),
@@ -123,26 +151,32 @@ impl Panel {
         for (_, scores) in &by_criterion {
             range = range.max(spread(scores) / self.span);
         }
-        let verdict =
-            |judge: usize| majority(of(judge).iter().filter_map(|vote| vote.verdict.as_deref())).map(str::to_owned);
+        let verdict = |judge: usize| {
+            majority(of(judge).iter().filter_map(|vote| vote.verdict.as_deref()).map(whole)).map(str::to_owned)
+        };
         let verdicts: Vec<Option<String>> = (0..judges).map(verdict).collect();
         let is_split = verdicts.iter().flatten().any(|verdict| verdicts.iter().flatten().any(|other| other != verdict));
         if is_split || range >= FAR {
             self.split += 1;
-            if self.listed.len() < LISTED {
+            {
                 let scores: serde_json::Map<String, Value> =
                     by_criterion.iter().map(|(criterion, scores)| ((*criterion).clone(), json!(scores))).collect();
                 let said = if is_split || scores.is_empty() { json!(verdicts) } else { Value::Object(scores) };
+                let range = if is_split { range.max(1.0) } else { range };
                 self.listed.push((range, json!({ "row": judgement.id, "said": said })));
+                // The widest stay, of equal ones the first.
+                self.listed.sort_by(|a, b| b.0.total_cmp(&a.0));
+                self.listed.truncate(LISTED);
             }
         }
         if by_criterion.is_empty() {
-            verdicts.iter().enumerate().for_each(|(judge, verdict)| self.said[judge].push(verdict.clone()));
+            self.cross("", &verdicts);
         }
         for (criterion, scores) in &by_criterion {
-            for (judge, score) in scores.iter().enumerate() {
-                self.said[judge].push(score.map(|score| format!("{criterion} {}", score.round())));
-            }
+            // Signs and zeros keep numbers in their order.
+            let rounded =
+                scores.iter().map(|score| score.map(|score| format!("{:+012}", score.round()))).collect::<Vec<_>>();
+            self.cross(criterion, &rounded);
         }
         for judge in 0..judges {
             let votes: Vec<Vote> = judgement
@@ -203,19 +237,14 @@ impl Panel {
             return;
         }
         let mut kappas = Vec::new();
-        for a in 0..self.said.len() {
-            for b in a + 1..self.said.len() {
-                let both: Vec<(String, String)> = self.said[a]
-                    .iter()
-                    .zip(&self.said[b])
-                    .filter_map(|(a, b)| Some((a.clone()?, b.clone()?)))
-                    .collect();
-                let mut categories: Vec<String> = both.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
-                categories.sort();
-                categories.dedup();
-                let n = both.len();
-                let found = agreement(&cross_table(&categories, both.into_iter()));
-                let kappa = found.as_ref().and_then(|found| found.kappa);
+        for a in 0..judges.len() {
+            for b in a + 1..judges.len() {
+                // Pooled over criteria, that criteria differ would count as agreement.
+                let of_pair = self.cells.iter().filter(|((first, second, _), _)| (*first, *second) == (a, b));
+                let found: Vec<(f64, Option<f64>)> = of_pair.map(|(_, cells)| kappa_of(cells)).collect();
+                let n = found.iter().map(|(n, _)| *n).fold(0.0, f64::max) as usize;
+                let kappas_of: Vec<f64> = found.iter().filter_map(|(_, kappa)| *kappa).collect();
+                let kappa = mean(&kappas_of);
                 if n >= LISTED && kappa.is_some_and(|kappa| kappa < POOR) {
                     notes.push(format!(
                         "panel: {} and {} hardly agree (kappa {:.2} on {n}); look at the rows they differ on before counting both",
@@ -234,7 +263,6 @@ impl Panel {
                 json!({ "judge": judge, "value": (*n > 0).then(|| low + (high - low) * sum / *n as f64), "n": n })
             })
             .collect();
-        self.listed.sort_by(|a, b| b.0.total_cmp(&a.0));
         summary.tables.insert(
             "panel".to_owned(),
             json!({

@@ -15,6 +15,7 @@ use super::method::{Gathered, Said, Tally};
 use super::panel::{Kin, Panel};
 use super::work::{Judged, Purpose, Task, Text, Work};
 use super::{Judge, pairs_of};
+use crate::row::Judgement;
 use crate::score::Summary;
 use crate::stage::drive::{Sink, drive};
 use crate::stage::inference::sample_id;
@@ -148,14 +149,9 @@ impl Sink<Judged> for JudgementSink {
                 self.valid += u64::from(judgement.status.is_valid());
                 self.cut += u64::from(judged.is_cut);
                 self.panel.add(judgement, method);
-                if let Some(verbosity) = &mut self.verbosity {
-                    let worth = method.worth(&Said::of(judgement)).filter(|_| judgement.status.is_valid());
-                    verbosity.add(judgement, worth, judged.length);
-                }
                 self.writer.push(&sample_id(&judgement.id, judgement.sample), judgement)?;
                 if self.of_row.first().is_some_and(|first| first.judgement.id != judgement.id) {
-                    self.tally.add(&gathered(&self.of_row));
-                    self.of_row.clear();
+                    self.end_row();
                 }
                 self.of_row.push(judged);
             }
@@ -164,6 +160,24 @@ impl Sink<Judged> for JudgementSink {
         }
         let is_fatal = self.work.accounts.iter().any(|account| account.fatal().is_some());
         Ok(self.failures.count <= self.allowed && !is_fatal)
+    }
+}
+
+impl JudgementSink {
+    /// Sums up the row that has been gathered.
+    fn end_row(&mut self) {
+        let of_row = std::mem::take(&mut self.of_row);
+        if of_row.is_empty() {
+            return;
+        }
+        self.tally.add(&gathered(&of_row));
+        if let Some(verbosity) = &mut self.verbosity {
+            let method = &self.work.judge.method;
+            let worth =
+                |judgement: &Judgement| method.worth(&Said::of(judgement)).filter(|_| judgement.status.is_valid());
+            let row = of_row.iter().map(|one| (&one.judgement, worth(&one.judgement), one.length));
+            verbosity.add_row(row);
+        }
     }
 }
 
@@ -249,7 +263,7 @@ impl Judge {
         // A row asks one judge after the other, so that the busiest of them decides how many go on at once.
         let concurrency = accounts.iter().map(|account| account.desk().concurrency()).max().unwrap_or(1);
         let idle = || accounts.iter().map(|account| account.desk().idle()).max().unwrap_or(0);
-        let (sink, result) = drive(items, judge, concurrency, idle, sink).await;
+        let (mut sink, result) = drive(items, judge, concurrency, idle, sink).await;
         for account in &accounts {
             account.sync()?;
         }
@@ -257,6 +271,7 @@ impl Judge {
             return Err(StageError::Failed(message));
         }
         result?;
+        sink.end_row();
         self.summed_up(sink, &accounts, all)
     }
 
@@ -267,7 +282,6 @@ impl Judge {
             failures_beside,
             allowed,
             mut tally,
-            of_row,
             valid,
             cut,
             mut panel,
@@ -279,9 +293,6 @@ impl Judge {
         let method = &*self.method;
         if failures.count > allowed {
             return Err(failures.error(allowed, all));
-        }
-        if !of_row.is_empty() {
-            tally.add(&gathered(&of_row));
         }
         let artifact = writer.finish()?;
         let mut summary = Summary::default();

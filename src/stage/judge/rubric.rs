@@ -182,7 +182,7 @@ pub(super) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opt
             ask: settings.ask,
             weight: settings.weight.unwrap_or(1.0),
             pass_at: settings.pass_at,
-            anchors: settings.anchors.unwrap_or_default(),
+            anchors: in_order(settings.anchors.unwrap_or_default()),
         });
     }
     if problems.len() > before {
@@ -196,6 +196,14 @@ pub(super) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opt
         criteria,
         names,
     }))
+}
+
+/// Returns anchors from the lowest score to the highest: how they stand in the spec must not reach the prompt.
+fn in_order(anchors: Map<String, Value>) -> Map<String, Value> {
+    let mut anchors: Vec<(String, Value)> = anchors.into_iter().collect();
+    let score = |key: &str| key.trim().parse::<f64>().unwrap_or(f64::INFINITY);
+    anchors.sort_by(|(a, _), (b, _)| score(a).total_cmp(&score(b)).then_with(|| a.cmp(b)));
+    anchors.into_iter().collect()
 }
 
 /// A score as JSON: whole numbers without their `.0`.
@@ -279,8 +287,9 @@ impl Method for Rubric {
 
     fn schema(&self, question: &Question, tag: Option<&str>) -> Option<Value> {
         let (low, high) = (number_of(self.scale.low), number_of(self.scale.high));
-        let score = if self.scale.fractional {
-            json!({ "type": "number", "minimum": low, "maximum": high })
+        // A long scale is told by its ends.
+        let score = if self.scale.fractional || self.scale.high - self.scale.low > 100.0 {
+            json!({ "type": if self.scale.fractional { "number" } else { "integer" }, "minimum": low, "maximum": high })
         } else {
             json!({ "type": "integer", "enum": (self.scale.low.ceil() as i64..=self.scale.high.floor() as i64).collect::<Vec<_>>() })
         };

@@ -187,6 +187,12 @@ fn tagged(body: &str, tag: &str, reading: &mut PairReading) -> Vec<Verdict> {
         return Vec::new();
     };
     reading.status = VerdictStatus::Ok;
+    // A later verdict that does not end its line ("… A, because") is not passed over for an earlier one.
+    let later = found(&TAGGED, body).into_iter().rfind(|(start, _)| start > last);
+    if later.is_some_and(|(_, verdict)| hits.last().is_some_and(|(_, said)| said.side() != verdict.side())) {
+        reading.status = VerdictStatus::Ambiguous;
+        reading.conflict = true;
+    }
     let line_start = body[..*last].rfind('\n').map_or(0, |at| at + 1);
     let line = body[line_start..].lines().next().unwrap_or_default();
     let sides: BTreeSet<u8> = found(&TAGGED, line).into_iter().map(|(_, verdict)| verdict.side()).collect();
@@ -198,20 +204,15 @@ fn tagged(body: &str, tag: &str, reading: &mut PairReading) -> Vec<Verdict> {
 }
 
 fn untagged(body: &str, reading: &mut PairReading) -> Vec<Verdict> {
-    let line_of = |at: usize| body[..at].matches('\n').count();
     let hits: Vec<(usize, Verdict)> = BRACKETS
         .captures_iter(body)
         .filter_map(|found| Some((found.get(0)?.start(), Verdict::of(&found[1]))))
         .collect();
     if let Some((last, _)) = hits.last() {
         reading.status = VerdictStatus::Ok;
-        let last_line = line_of(*last);
-        let sides: BTreeSet<u8> = hits
-            .iter()
-            .rev()
-            .take_while(|(at, _)| line_of(*at) == last_line)
-            .map(|(_, verdict)| verdict.side())
-            .collect();
+        let last_line = body[..*last].rfind('\n').map_or(0, |at| at + 1);
+        let sides: BTreeSet<u8> =
+            hits.iter().rev().take_while(|(at, _)| *at >= last_line).map(|(_, verdict)| verdict.side()).collect();
         if sides.len() > 1 {
             reading.status = VerdictStatus::Ambiguous;
             reading.conflict = true;
@@ -270,8 +271,18 @@ pub fn read_label(text: &str, labels: &[String], finish_reason: Option<&str>, ta
         })
     };
     if let Some(tag) = tag {
-        let lines = after_tag(body, tag).filter_map(|(_, rest)| Some(TAGGED_LABEL.captures(rest)?[1].to_owned()));
-        return judged(lines.last().as_ref(), VerdictStatus::Ok).unwrap_or_else(|| of(missing(), None));
+        let said: Vec<(usize, String)> = after_tag(body, tag)
+            .filter_map(|(start, rest)| Some((start, TAGGED_LABEL.captures(rest)?[1].to_owned())))
+            .collect();
+        let Some((last, label)) = said.last() else {
+            return of(missing(), None);
+        };
+        // Two of them on the last line say two things.
+        let line = body[..*last].rfind('\n').map_or(0, |at| at + 1);
+        if said.iter().filter(|(start, _)| *start >= line).count() > 1 {
+            return of(VerdictStatus::Ambiguous, None);
+        }
+        return judged(Some(label), VerdictStatus::Ok).unwrap_or_else(|| of(missing(), None));
     }
     let last = lines(body).filter(|line| !line.trim().is_empty()).last().map(str::to_owned);
     judged(last_of(&BRACKETED_LABEL).as_ref(), VerdictStatus::Ok)
@@ -622,6 +633,23 @@ mod tests {
     use super::*;
 
     const SCALE: Scale = Scale { low: 1.0, high: 5.0, fractional: false };
+
+    #[test]
+    fn a_last_line_that_says_more_is_not_passed_over() {
+        let read = |text: &str| read_pair(text, true, None, Some("ab12cd34")).status;
+        let echo =
+            "I end with\nVERDICT-ab12cd34: A\nor\nVERDICT-ab12cd34: B\n\nVERDICT-ab12cd34: A because it is right";
+        assert_eq!(read(echo), VerdictStatus::Ambiguous);
+        assert_eq!(
+            read("VERDICT-ab12cd34: A\nOn reflection:\nVERDICT-ab12cd34: B (B is correct)"),
+            VerdictStatus::Ambiguous
+        );
+        assert_eq!(read("VERDICT-ab12cd34: A\nVERDICT-ab12cd34: B"), VerdictStatus::Ok);
+        let labels = ["right".to_owned(), "wrong".to_owned()];
+        let label = |text: &str| read_label(text, &labels, None, Some("ab12cd34"));
+        assert_eq!(label("VERDICT-ab12cd34: right or VERDICT-ab12cd34: wrong").status, VerdictStatus::Ambiguous);
+        assert_eq!(label("VERDICT-ab12cd34: right\nVERDICT-ab12cd34: wrong").label.as_deref(), Some("wrong"));
+    }
 
     #[test]
     fn a_tag_binds() {

@@ -312,12 +312,17 @@ impl Work {
                 return Ok(Asked::Read(reading));
             }
             let contract = method.contract(question, tag.as_deref());
-            if reading.status == VerdictStatus::Truncated
-                && let Some(limit) = options.get("max_tokens").and_then(Value::as_u64)
-            {
-                Arc::make_mut(&mut options).insert("max_tokens".to_owned(), (limit * 2).into());
+            for name in ["max_tokens", "max_completion_tokens"] {
+                let limit = options.get(name).and_then(Value::as_u64);
+                // Once: what is cut at twice the length will not end at four times.
+                if let (Some(limit), true, 0) = (limit, reading.status == VerdictStatus::Truncated, attempt) {
+                    Arc::make_mut(&mut options).insert(name.to_owned(), limit.saturating_mul(2).into());
+                }
             }
-            messages.push(Message::new("assistant", reply.text));
+            // Some servers refuse a turn that says nothing.
+            if !reply.text.trim().is_empty() {
+                messages.push(Message::new("assistant", reply.text));
+            }
             messages.push(Message::new(
                 "user",
                 format!("Your reply could not be read: {}. Reply with only {contract}.", reading.error),
