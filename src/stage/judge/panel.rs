@@ -216,7 +216,8 @@ impl Panel {
             .zip(1..)
             .map(|([valid, all], judge)| json!({ "judge": judge, "valid": valid, "votes": all }));
         summary.tables.insert("votes".to_owned(), rows.collect());
-        if self.counts.iter().any(|[valid, all]| valid < all) {
+        // Of a panel always, so that nobody leaves it unseen.
+        if judges.len() > 1 || self.counts.iter().any(|[valid, all]| valid < all) {
             let said = judges.iter().zip(&self.counts).map(|(judge, [valid, all])| format!("{judge} {valid}/{all}"));
             notes.push(format!("valid votes: {}", said.collect::<Vec<_>>().join(", ")));
         }
