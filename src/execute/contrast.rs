@@ -15,7 +15,7 @@ use crate::digest::Digest;
 use crate::score::Estimate;
 use crate::spec::Role;
 use crate::stage::{Contrast, StageError};
-use crate::store::Manifest;
+use crate::store::{Manifest, StoreError};
 
 /// Bumped when what is kept changes meaning.
 const REVISION: u32 = 4;
@@ -36,7 +36,17 @@ pub(super) fn add_contrasts(session: &Session, manifests: &[Option<Manifest>], r
         for role in [Role::Ceiling, Role::Baseline] {
             let Some((other_model, other)) = of_role(role) else { continue };
             let contrast = Contrast { model, own, other_model, other, is_ceiling: role == Role::Ceiling };
-            let Ok(said) = contrasted(session, index, &contrast) else { continue };
+            let said = match contrasted(session, index, &contrast) {
+                Ok(said) => said,
+                Err(error) => {
+                    // What is damaged is made again by the next run, without a call.
+                    if let StageError::Store(StoreError::Corrupt { digest, .. }) = error {
+                        let damaged = [own, other].into_iter().filter(|manifest| manifest.artifact.digest == digest);
+                        damaged.for_each(|manifest| session.store.forget(&manifest.key));
+                    }
+                    continue;
+                }
+            };
             let values = run.summary.get_mut(&node.stage_name).and_then(|stage| stage.get_mut(node.column()));
             if let Some(values) = values {
                 values.values.extend(said);

@@ -162,6 +162,17 @@ fn shares_of_the_ceiling_start_at_0_and_have_an_interval() {
     assert!(low < tuned / best && tuned / best < high && high - low < 0.5, "{share}");
     assert_eq!(document["summary"]["quality"]["best"].get("overall.of_ceiling"), None);
     assert_eq!(document["gates"][0]["verdict"], "UNPROVEN");
+    // A damaged artifact and a lost contrast: the run after the next has it again, without a call.
+    let artifact = document["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "quality.best").unwrap();
+    let name = artifact["artifact"].as_str().unwrap();
+    let path = format!("cache/artifacts/{}/{name}.jsonl.zst", &name[..2]);
+    let size = std::fs::read(workspace.path(&path)).unwrap().len();
+    workspace.write(&path, vec![7; size]);
+    std::fs::remove_dir_all(workspace.path("cache/contrasts")).unwrap();
+    workspace.run(&[]);
+    let healed = workspace.run(&[]).json();
+    assert_eq!(healed["summary"]["quality"]["tuned"]["overall.of_ceiling"], *share);
+    assert!(healed["nodes"].as_array().unwrap().iter().all(|node| node["calls"] == 0));
     let text = workspace.etalon(&["run", "p"]).stdout;
     assert!(
         text.contains(&format!("{:.0} % [{:.0}, {:.0}]", 100.0 * tuned / best, 100.0 * low, 100.0 * high)),
