@@ -9,10 +9,9 @@ use serde_json::json;
 
 use super::exit::{self, Exit};
 use super::show::selected;
-use super::{Format, Global, Sets, open, print, runtime, talk};
-use crate::execute::{self, Found, Options, Session};
+use super::{Format, Global, Sets, open, print, talk};
+use crate::execute::{self, Found, Session};
 use crate::report::{Columns, Csv, JsonLines, RowWriter};
-use crate::stage::Mode;
 
 #[derive(Args)]
 pub(super) struct ExportArgs {
@@ -57,26 +56,9 @@ pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
         }
     }
     let (plan, _) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
-    let store = open::store(&plan)?;
     let nodes = selected(&plan, &arguments.stage, arguments.model.as_deref())?;
-    let session = runtime()?.block_on(Session::open(
-        plan.clone(),
-        store,
-        Options { is_offline: true, ..Options::default() },
-        Mode::Dry,
-    ))?;
-    let mut found: Vec<(usize, Found)> = Vec::new();
-    for index in nodes {
-        let name = &plan.nodes[index].name;
-        let Some(rows) = execute::find_rows(&session, index)? else {
-            let message = format!("{name} has not run yet: etalon run {}", arguments.pipeline);
-            return Err(Exit::stage(&message));
-        };
-        if rows.is_stale {
-            talk(&format!("{name}: the pipeline or its data have changed; these are the rows of the last run"));
-        }
-        found.push((index, rows));
-    }
+    let session = open::reader(&plan)?;
+    let found = open::rows(&session, nodes, &arguments.pipeline)?;
     let rows = Rows { session: &session, found: &found, with_meta: arguments.meta };
     let mut columns = Columns::default();
     if arguments.to != To::Jsonl {

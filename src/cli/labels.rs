@@ -13,11 +13,11 @@ use super::show::selected;
 use super::{Format, Global, Sets, open, print, runtime, talk};
 use crate::dataset::format_of;
 use crate::digest::Digest;
-use crate::execute::{self, Key, LabelLine, Options, Session, Stratum};
+use crate::execute::{self, Key, LabelLine, Stratum};
 use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::report;
-use crate::stage::{Mode, Sheet};
+use crate::stage::Sheet;
 
 #[derive(Args)]
 pub(super) struct LabelsArgs {
@@ -184,29 +184,9 @@ fn export(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
             Some(help.to_owned()),
         ));
     }
-    let store = open::store(&plan)?;
-    let session = runtime()?.block_on(Session::open(
-        plan.clone(),
-        store,
-        Options { is_offline: true, ..Options::default() },
-        Mode::Dry,
-    ))?;
-    let mut found = Vec::new();
-    for index in selected(&plan, &arguments.stage, arguments.model.as_deref())? {
-        let name = &plan.nodes[index].name;
-        match execute::find_rows(&session, index)? {
-            Some(rows) => {
-                if rows.is_stale {
-                    talk(&format!("{name}: the pipeline or its data have changed; these are the rows of the last run"));
-                }
-                found.push((index, rows));
-            }
-            None => {
-                talk(&format!("{name} has no result yet: etalon run {}", arguments.pipeline));
-                return Ok(exit::STAGE);
-            }
-        }
-    }
+    let session = open::reader(&plan)?;
+    let nodes = selected(&plan, &arguments.stage, arguments.model.as_deref())?;
+    let found = open::rows(&session, nodes, &arguments.pipeline)?;
     let by: Vec<Stratum> = arguments
         .stratify
         .iter()

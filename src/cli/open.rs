@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::exit::Exit;
-use super::{Global, talk};
-use crate::execute::{Records, RunSummary};
+use super::{Global, runtime, talk};
+use crate::execute::{self, Found, Options, Records, RunSummary, Session};
 use crate::plan::{self, Plan};
 use crate::problem::{Place, Problem, Severity, suggest};
 use crate::report;
 use crate::spec::{self, Workspace};
+use crate::stage::Mode;
 use crate::store::Store;
 
 /// Loads and resolves a pipeline. Errors end the command; warnings are returned.
@@ -66,6 +67,27 @@ pub(super) fn has_error(problems: &[Problem]) -> bool {
 
 pub(super) fn store(plan: &Plan) -> Result<Arc<Store>, Exit> {
     Ok(Arc::new(Store::open(&plan.workspace.cache)?))
+}
+
+/// Opens a session that reads what runs have made and buys nothing.
+pub(super) fn reader(plan: &Arc<Plan>) -> Result<Session, Exit> {
+    let options = Options { is_offline: true, ..Options::default() };
+    Ok(runtime()?.block_on(Session::open(plan.clone(), store(plan)?, options, Mode::Dry))?)
+}
+
+/// Finds the rows of nodes; one without any ends the command.
+pub(super) fn rows(session: &Session, nodes: Vec<usize>, pipeline: &str) -> Result<Vec<(usize, Found)>, Exit> {
+    let found = |index: usize| {
+        let name = &session.plan.nodes[index].name;
+        let Some(rows) = execute::find_rows(session, index)? else {
+            return Err(Exit::stage(&format!("{name} has not run yet, or failed: etalon run {pipeline}")));
+        };
+        if rows.is_stale {
+            talk(&format!("{name}: the pipeline or its data have changed; these are the rows of the last run"));
+        }
+        Ok((index, rows))
+    };
+    nodes.into_iter().map(found).collect()
 }
 
 /// Prints warnings.

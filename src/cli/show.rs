@@ -7,12 +7,12 @@ use minijinja::Value as TemplateValue;
 use serde_json::{Map, Value};
 
 use super::exit::{self, Exit};
-use super::{Format, Global, Sets, is_read, open, print, runtime, talk};
-use crate::execute::{self, Options, Session};
+use super::{Format, Global, Sets, is_read, open, print, talk};
+use crate::execute;
 use crate::plan::Plan;
 use crate::problem::{Place, Source, suggest};
 use crate::report;
-use crate::stage::{Mode, StageError};
+use crate::stage::StageError;
 use crate::store::StoreError;
 use crate::template::{Template, from_json};
 
@@ -64,15 +64,9 @@ pub(super) struct ShowArgs {
 
 pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
     let (plan, _) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
-    let store = open::store(&plan)?;
     let nodes = selected(&plan, &arguments.stage, arguments.model.as_deref())?;
     let filter = arguments.filter.as_deref().map(|text| load_filter(&plan.workspace.library, text)).transpose()?;
-    let session = runtime()?.block_on(Session::open(
-        plan.clone(),
-        store,
-        Options { is_offline: true, ..Options::default() },
-        Mode::Dry,
-    ))?;
+    let session = open::reader(&plan)?;
     let mut is_missing = false;
     for index in nodes {
         let name = &plan.nodes[index].name;

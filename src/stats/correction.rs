@@ -71,8 +71,8 @@ pub struct HumanScore {
 }
 
 /// Returns the judge's mean over `all` rows plus how far people stand from it on labelled ones: the difference
-/// estimator (Cochran 1977, 7.2), which is the prediction-powered mean where labelled rows are among all. Its error
-/// counts that they are: with every row labelled it is that of people's own mean.
+/// estimator (Cochran 1977, 7.2). Where no labelled row is among all it is the prediction-powered mean (Angelopoulos et
+/// al. 2023); where some are, its error counts that they are: with every row labelled it is that of people's own mean.
 ///
 /// None below two rows on either side.
 pub fn corrected_mean(all: &[f64], labelled: &[HumanScore], alpha: f64) -> Option<PredictionPowered> {
@@ -84,12 +84,13 @@ pub fn corrected_mean(all: &[f64], labelled: &[HumanScore], alpha: f64) -> Optio
     let gaps: Vec<f64> = labelled.iter().map(|row| row.human - row.judge).collect();
     let gap = mean_variance(&gaps).0;
     let human = labelled.iter().map(|row| row.human).sum::<f64>() / m;
-    // Every row's influence on the estimate, squared.
-    let of_judge: f64 = all.iter().map(|judge| ((judge - naive) / n).powi(2)).sum();
-    let of_people: f64 = gaps.iter().map(|own| ((own - gap) / m).powi(2)).sum();
+    // Every row's influence on the estimate, squared; n − 1 and m − 1 as in variances.
+    let (of_n, of_m) = (n / (n - 1.0), m / (m - 1.0));
+    let of_judge: f64 = of_n * all.iter().map(|judge| ((judge - naive) / n).powi(2)).sum::<f64>();
+    let of_people: f64 = of_m * gaps.iter().map(|own| ((own - gap) / m).powi(2)).sum::<f64>();
     let both = labelled.iter().zip(&gaps).filter(|(row, _)| row.is_counted);
     let of_both: f64 = both.map(|(row, own)| 2.0 * (row.judge - naive) / n * (own - gap) / m).sum();
-    let se = ((of_judge + of_people + of_both).max(0.0) * m / (m - 1.0)).sqrt();
+    let se = (of_judge + of_people + (of_n * of_m).sqrt() * of_both).max(0.0).sqrt();
     let (corrected, half) = (naive + gap, z_of(alpha) * se);
     let interval = Interval { low: corrected - half, high: corrected + half };
     Some(PredictionPowered { naive, human, corrected, se, interval })
@@ -105,25 +106,6 @@ pub struct PredictionPowered {
     pub corrected: f64,
     pub se: f64,
     pub interval: Interval,
-}
-
-/// Returns the prediction-powered mean (Angelopoulos et al. 2023): the judge's mean over rows without
-/// labels, plus how far people stand from the judge where both spoke.
-///
-/// `labelled` holds (judge, human) pairs. None below two rows on either side.
-pub fn prediction_powered(unlabelled: &[f64], labelled: &[(f64, f64)], alpha: f64) -> Option<PredictionPowered> {
-    if unlabelled.len() < 2 || labelled.len() < 2 {
-        return None;
-    }
-    let gaps: Vec<f64> = labelled.iter().map(|(judge, human)| human - judge).collect();
-    let people: Vec<f64> = labelled.iter().map(|(_, human)| *human).collect();
-    let (naive, naive_variance) = mean_variance(unlabelled);
-    let (gap, gap_variance) = mean_variance(&gaps);
-    let corrected = naive + gap;
-    let se = (naive_variance / unlabelled.len() as f64 + gap_variance / gaps.len() as f64).sqrt();
-    let half = z_of(alpha) * se;
-    let interval = Interval { low: corrected - half, high: corrected + half };
-    Some(PredictionPowered { naive, human: mean_variance(&people).0, corrected, se, interval })
 }
 
 /// Returns mean and variance (n − 1) of two or more values.

@@ -39,9 +39,7 @@ mod ranking;
 
 pub use agreement::{Agreement, Level, Weighting, agreement, cross_table, fleiss, krippendorff, weighted_kappa};
 pub use classification::{CellWeight, Confusion, LabelScores, Report, sorted_labels};
-pub use correction::{
-    Corrected, HumanScore, JudgedPasses, PredictionPowered, corrected_mean, prediction_powered, rogan_gladen,
-};
+pub use correction::{Corrected, HumanScore, JudgedPasses, PredictionPowered, corrected_mean, rogan_gladen};
 pub use correlation::{Correlation, correlation, pearson, ranks};
 pub use curve::{Curve, CurveEvaluation, CurveStatus, Logged, curve, logged};
 pub use distribution::z_of;

@@ -96,6 +96,7 @@ fn tables_are_complete() {
                 "pairs.rs",
                 "panel.rs",
                 "produce.rs",
+                "settings.rs",
                 "truncate.rs",
                 "verdict.rs",
                 "work.rs",

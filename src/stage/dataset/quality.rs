@@ -153,9 +153,9 @@ impl Quality {
                 let names = source::files(scope.workspace, pattern);
                 for name in &names {
                     if !scope.workspace.path(name).is_file() {
-                        problems.push(super::missing_file(scope, name).at(&at));
+                        problems.push(super::settings::missing_file(scope, name).at(&at));
                     } else if format_of(name).is_none() {
-                        problems.push(super::without_format(name).at(&at));
+                        problems.push(super::settings::without_format(name).at(&at));
                     }
                 }
                 if names.is_empty() {

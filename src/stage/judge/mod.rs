@@ -8,6 +8,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `settings` | the stage as it is written |
 //! | `rubric` `compare` `classify` | the methods; `pairs` sums up all pairs |
 //! | `verdict` | what a reply says |
 //! | `work` | asking: prompts, retries, votes |
@@ -36,37 +37,32 @@ mod pairs;
 mod panel;
 mod produce;
 mod rubric;
+mod settings;
 mod truncate;
 pub mod verdict;
 mod work;
+
+pub(super) use settings::{Settings, parse};
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use labels::{LabelKind, Labels, Sides, Wanted};
+use labels::{LabelKind, Labels, Sides};
 use lineage::Lineage;
 use method::{Method, Parse};
 use panel::Kin;
 use truncate::Truncate;
 use verdict::Scale;
-use work::JSON_SCHEMA;
 
-use super::inference::{check_model, check_options};
-use super::prompt::{
-    Conversation, CountOrShare, MaxFailures, MessageSetting, Prompt, add_completions, add_model, max_failures,
-    merge_options,
-};
+use super::prompt::{Conversation, MaxFailures, Prompt, add_completions, add_model};
 use super::{
-    BASELINE, COMPLETIONS, CONTESTANTS, Contrast, Drift, Facts, Input, Job, Produced, Scope, Sheet, Stage, StageError,
+    BASELINE, COMPLETIONS, CONTESTANTS, Contrast, Drift, Facts, Input, Job, Produced, Sheet, Stage, StageError,
 };
 use crate::problem::{Place, Problem, suggest};
 use crate::score::{Estimate, Unit};
-use crate::spec::{StageSpec, decode};
 use crate::store::{Fingerprint, Manifest, Store};
 
 /// Bumped with the rules of reading verdicts, too.
@@ -86,84 +82,6 @@ const HUMAN_VALUES: &[&str] = &["agreement", "kappa"];
 /// The parts that judges play, by their place in the panel.
 const PARTS: &[&str] =
     &["judge", "judge.2", "judge.3", "judge.4", "judge.5", "judge.6", "judge.7", "judge.8", "judge.9"];
-
-/// A model that grades completions.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Settings {
-    /// The inference stage whose completions are graded.
-    input: String,
-    /// The model that grades.
-    model: Option<String>,
-    /// Several models that grade, two to nine: what they say together counts.
-    #[serde(default)]
-    panel: Vec<String>,
-    /// How often each judge is asked about each completion.
-    #[serde(default = "one")]
-    samples: u32,
-    /// System turn: a template, or the name of one that ends in .j2.
-    system: Option<String>,
-    /// User turn: a template, or the name of one. Unless given, judge/rubric.j2, judge/pairwise.j2 or
-    /// judge/classify.j2, which are built in.
-    prompt: Option<String>,
-    /// The whole conversation, instead of `system` and `prompt`.
-    messages: Option<Vec<MessageSetting>>,
-    /// What a good answer says, shown to the judge: `"{{ row.gold }}"`.
-    reference: Option<String>,
-    /// File of people's labels (JSON lines or CSV with `row`, `label` and, where needed, `model`, `pair`,
-    /// `criterion`, `rater`; `completion` and `baseline` hold the texts that were labelled): the judge is held
-    /// against them. `etalon labels` makes one.
-    human: Option<String>,
-    /// Rows of which the judge is also shown answers whose worth is known (nothing, a refusal, an order to give
-    /// the best score, the answer to another prompt, the reference, the answer twice); `true` means 5.
-    #[schemars(with = "Option<CanariesShape>")]
-    canaries: Option<Value>,
-    /// Cuts candidates that are longer, with a mark; both sides alike.
-    truncate_candidates: Option<Truncate>,
-    /// Grades each completion by criteria.
-    #[serde(rename = "rubric")]
-    #[schemars(with = "Option<rubric::Settings>")]
-    _rubric: Option<Value>,
-    /// Compares each completion with that of a baseline.
-    #[serde(rename = "compare")]
-    #[schemars(with = "Option<compare::Settings>")]
-    _compare: Option<Value>,
-    /// Lets the judge pick a label.
-    #[serde(rename = "classify")]
-    #[schemars(with = "Option<classify::Settings>")]
-    _classify: Option<Value>,
-    /// Sent with every call, over those of the model; `null` removes one.
-    #[serde(default)]
-    options: Map<String, Value>,
-    /// Sent as the option of that name. `json_schema`, for a rubric, stands for the schema of its scores: servers
-    /// that know it let the judge write nothing else.
-    response_format: Option<Value>,
-    /// How often an unreadable verdict is asked for again.
-    #[serde(default = "one")]
-    retries: u32,
-    /// Lets a model grade its own completions.
-    #[serde(default)]
-    allow_self: bool,
-    /// Calls that may fail: a count (`3`) or a share (`5%`, unless said).
-    #[schemars(with = "Option<CountOrShare>")]
-    max_failures: Option<Value>,
-    /// For readers.
-    #[serde(rename = "description")]
-    _description: Option<String>,
-}
-
-/// The shape of `canaries`.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "it describes what `parse` reads")]
-enum CanariesShape {
-    Wanted(bool),
-    Rows(u64),
-}
-
-fn one() -> u32 {
-    1
-}
 
 struct Judge {
     input: String,
@@ -201,161 +119,6 @@ struct Grader {
     model: String,
     place: Place,
     options: Arc<Map<String, Value>>,
-}
-
-pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
-    let what = format!("stage {}", spec.name);
-    let settings: Settings = decode(&spec.settings, &what)?;
-    let place = |field: &str| spec.settings.get(field).map_or(&spec.place, |node| &node.place).clone();
-    let mut problems = Vec::new();
-    let mut judges: Vec<(String, Place)> = Vec::new();
-    match (&settings.model, settings.panel.as_slice()) {
-        (Some(model), []) => judges.push((model.clone(), place("model"))),
-        (None, panel @ [_, _, ..]) if panel.len() <= PARTS.len() => {
-            let at = |index: usize| spec.settings.nearest(&["panel".to_owned(), index.to_string()]).place.clone();
-            judges.extend(panel.iter().enumerate().map(|(index, model)| (model.clone(), at(index))));
-        }
-        (None, []) => problems.push(
-            Problem::error("missing-field", format!("{what} needs `model`, or `panel`"))
-                .at(&spec.place)
-                .help("model: grader, a model of `models:`"),
-        ),
-        (None, _) => problems.push(
-            Problem::error("wrong-value", format!("{what}: a `panel` has two to {} judges", PARTS.len()))
-                .at(&place("panel")),
-        ),
-        (Some(_), _) => problems.push(
-            Problem::error("conflict", format!("{what} has `model` and `panel`; one is enough")).at(&place("panel")),
-        ),
-    }
-    for (index, (model, at)) in judges.iter().enumerate() {
-        check_model(scope, model, at, true, &mut problems);
-        if judges[..index].iter().any(|(known, _)| known == model) {
-            let message = format!("{what}: `{model}` stands in the panel twice");
-            let help = "`samples: 2` asks each judge twice";
-            problems.push(Problem::error("conflict", message).at(at).help(help));
-        }
-    }
-    if settings.samples == 0 {
-        problems.push(Problem::error("wrong-value", format!("{what}: `samples` is at least 1")).at(&place("samples")));
-    }
-    check_options(&spec.settings, &settings.options, &mut problems);
-    let given: Vec<&(&str, Parse)> = METHODS.iter().filter(|(field, _)| spec.settings.get(field).is_some()).collect();
-    let method = match given.as_slice() {
-        [(field, parse)] => spec.settings.get(field).and_then(|node| parse(node, &what, &mut problems)),
-        [] => {
-            let names: Vec<&str> = METHODS.iter().map(|(field, _)| *field).collect();
-            problems.push(
-                Problem::error("missing-field", format!("{what} needs one of {}", names.join(", ")))
-                    .at(&spec.place)
-                    .help("rubric: { criteria: { accuracy: Is the information correct? } }"),
-            );
-            None
-        }
-        [_, (second, _), ..] => {
-            problems.push(
-                Problem::error("conflict", format!("{what} has two methods; split it into two stages"))
-                    .at(&place(second)),
-            );
-            None
-        }
-    };
-    let Some(method) = method else {
-        return Err(problems);
-    };
-    let human = settings.human.as_ref().and_then(|name| {
-        let labels = Labels::read(scope.workspace, name, &Wanted::of(&*method), &place("human"), &mut problems)?;
-        Some((name.clone(), labels))
-    });
-    if settings.messages.is_some() && (settings.prompt.is_some() || settings.system.is_some()) {
-        problems.push(
-            Problem::error("conflict", format!("{what} has `messages` beside `system` or `prompt`"))
-                .at(&place("messages")),
-        );
-    }
-    let fields = (&settings.system, &settings.prompt, &settings.messages);
-    let default = Some((method.default_prompt(), &spec.place));
-    let conversation = Conversation::load(scope, &spec.settings, fields, default, method.variables(), &mut problems);
-    let reference = settings.reference.as_ref().and_then(|text| {
-        match Prompt::load_value(scope, "reference", text, &place("reference"), REFERENCE_VARIABLES) {
-            Ok(prompt) => Some(prompt),
-            Err(found) => {
-                problems.extend(found);
-                None
-            }
-        }
-    });
-    let canaries = match &settings.canaries {
-        None | Some(Value::Bool(false)) => 0,
-        Some(Value::Bool(true)) => CANARY_ROWS,
-        Some(other) => other.as_u64().unwrap_or_else(|| {
-            problems.push(
-                Problem::error("wrong-type", format!("{what}: `canaries` is a number of rows, or true"))
-                    .at(&place("canaries"))
-                    .help("canaries: 5"),
-            );
-            0
-        }),
-    };
-    if canaries > 0 && method.headline().is_none() {
-        let (message, help) = if method.is_all_pairs() {
-            ("needs a `baseline`", "put the canaries into a stage that compares with a baseline, by the same judge")
-        } else {
-            ("needs labels that carry scores", "labels: { correct: 1, partly: 0.5, wrong: 0 }")
-        };
-        problems.push(
-            Problem::error("conflict", format!("{what}: `canaries` {message}")).at(&place("canaries")).help(help),
-        );
-    }
-    if settings.truncate_candidates.as_ref().is_some_and(|truncate| truncate.max_chars < 100) {
-        problems.push(
-            Problem::error("wrong-value", format!("{what}: `max_chars` of `truncate_candidates` is at least 100"))
-                .at(&place("truncate_candidates")),
-        );
-    }
-    let wants_schema = settings.response_format.as_ref().is_some_and(|format| format == JSON_SCHEMA);
-    if wants_schema && spec.settings.get("rubric").is_none() {
-        problems.push(
-            Problem::error(
-                "conflict",
-                format!("{what}: `response_format: json_schema` is for a rubric; the verdict here is a line"),
-            )
-            .at(&place("response_format")),
-        );
-    }
-    let max_failures = max_failures(&spec.settings, &settings.max_failures, &mut problems);
-    let mut stage_options = settings.options;
-    if let Some(format) = settings.response_format {
-        stage_options.insert("response_format".to_owned(), format);
-    }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let judges = judges.into_iter().map(|(model, place)| {
-        let own = scope.models.get(&model).map(|model| model.options.clone()).unwrap_or_default();
-        Grader { options: Arc::new(merge_options(&own, &stage_options)), model, place }
-    });
-    Ok(Arc::new(Judge {
-        input: settings.input,
-        input_place: place("input"),
-        place: spec.place.clone(),
-        baseline_place: spec.settings.nearest(&["compare".to_owned(), "baseline".to_owned()]).place.clone(),
-        samples_place: place("samples"),
-        human_place: place("human"),
-        lineage: Lineage::new(scope.models),
-        model_names: scope.models.keys().cloned().collect(),
-        canaries,
-        truncate: settings.truncate_candidates,
-        judges: judges.collect(),
-        samples: settings.samples,
-        human,
-        conversation,
-        reference,
-        method,
-        retries: settings.retries,
-        allow_self: settings.allow_self,
-        max_failures,
-    }))
 }
 
 impl Stage for Judge {

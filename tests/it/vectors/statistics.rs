@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use etalon::stats::{self, Adjustment, Comparison, JudgedPasses, Level, Weighting};
+use etalon::stats::{self, Adjustment, Comparison, HumanScore, JudgedPasses, Level, Weighting};
 
 use super::{Case, bounds, matrix, numbers};
 
@@ -176,10 +176,14 @@ pub fn multiplicity(case: &Case) -> Value {
 pub fn judge_correction(case: &Case) -> Value {
     let input = case.input;
     if case.category == "ppi_mean" {
-        let labelled: Vec<(f64, f64)> =
-            numbers(&input["judge_labelled"]).into_iter().zip(numbers(&input["human_labelled"])).collect();
+        // No labelled row is among those of the judge's mean.
+        let labelled: Vec<HumanScore> = numbers(&input["judge_labelled"])
+            .into_iter()
+            .zip(numbers(&input["human_labelled"]))
+            .map(|(judge, human)| HumanScore { judge, human, is_counted: false })
+            .collect();
         let alpha = input["alpha"].as_f64().unwrap_or(0.05);
-        let found = stats::prediction_powered(&numbers(&input["judge_unlabelled"]), &labelled, alpha).unwrap();
+        let found = stats::corrected_mean(&numbers(&input["judge_unlabelled"]), &labelled, alpha).unwrap();
         return json!({
             "naive": found.naive, "human_only": found.human, "ppi": found.corrected, "se": found.se,
             "ci95": bounds(Some(found.interval)),

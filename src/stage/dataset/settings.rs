@@ -1,0 +1,332 @@
+//! A dataset stage as it is written, and what is wrong with it.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::Dataset;
+use super::quality::{Dedupe, Leakage, Quality};
+use super::sample::{Sample, Split, Strategy};
+use super::shape::{Required, Shape};
+use super::source::{self, Source};
+use crate::dataset::{self, FORMATS, Format, HubDataset, format_of};
+use crate::encoder::{self, ModelFolder};
+use crate::problem::{Place, Problem, suggest};
+use crate::program::{Program, is_glob};
+use crate::spec::{OneOrMany, StageSpec, decode, one_or_many};
+use crate::stage::prompt::Prompt;
+use crate::stage::{Scope, Stage};
+
+/// Rows with stable ids.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::stage) struct Settings {
+    /// File of rows, from the workspace: .jsonl, .json, .csv, .tsv or .parquet, the first four also
+    /// with .gz or .zst behind. A glob such as `data/*.jsonl` takes several.
+    path: Option<String>,
+    /// Rows written in the pipeline itself.
+    rows: Option<Vec<Map<String, Value>>>,
+    /// Program that prints rows: a line for the shell, or a list of program and arguments. It runs in
+    /// the workspace.
+    #[serde(default, deserialize_with = "some_command")]
+    #[schemars(with = "Option<OneOrMany>")]
+    command: Option<Program>,
+    /// Files or globs that the command reads; their content enters the key.
+    #[serde(default, deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
+    files: Vec<String>,
+    /// Dataset of the Hugging Face hub: its name, or a map with split, config, revision and file.
+    #[serde(default, deserialize_with = "some_hub")]
+    #[schemars(with = "Option<HubShape>")]
+    hf: Option<HubDataset>,
+    /// What the rows are written in, where the extension does not tell: jsonl, json, csv, tsv,
+    /// parquet, or trainer_state (the log of a trainer, an entry a row). What a command prints is
+    /// jsonl unless said.
+    format: Option<String>,
+    /// Column whose values are the ids; they must be unique. Without it an id is the digest of the
+    /// row.
+    id: Option<String>,
+    /// Columns to call otherwise: `{ old: new }`.
+    #[serde(default)]
+    rename: IndexMap<String, String>,
+    /// New columns, or new values of old ones, by template over `row`: `{ words: "{{ row.text |
+    /// split | length }}" }`. A value that is one `{{ … }}` keeps its type; later ones see earlier ones.
+    #[serde(default, rename = "derive")]
+    _derive: IndexMap<String, Value>,
+    /// Columns that every row must have: a list of names, or a map of names to types (any, text,
+    /// integer, number, boolean, list, map; with `?` behind it may be absent).
+    #[serde(rename = "require")]
+    _require: Option<Value>,
+    /// Expression over `row`; rows for which it does not hold are left out: `row.lang == "en"`.
+    #[serde(rename = "where")]
+    filter: Option<String>,
+    /// What to do with rows that cannot be read or lack what is required: fail (unless said), or
+    /// skip and count them.
+    #[serde(default)]
+    on_bad_row: OnBadRow,
+    /// Cuts the dataset into parts, by digest of the ids, and uses one of them.
+    split: Option<Split>,
+    /// Leaves rows out that stand there already: a column or a list of them, or a map with `near` for
+    /// near-duplicates.
+    #[serde(default, deserialize_with = "some_dedupe")]
+    #[schemars(with = "Option<DedupeShape>")]
+    dedupe: Option<Dedupe>,
+    /// Looks for rows that stand in training data, and marks or drops them.
+    leakage: Option<Leakage>,
+    /// Uses some of the rows.
+    sample: Option<Sample>,
+    /// For readers.
+    #[serde(rename = "description")]
+    _description: Option<String>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OnBadRow {
+    #[default]
+    Fail,
+    Skip,
+}
+
+fn some_command<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Program>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Null => None,
+        Value::String(line) => Some(Program::Shell(line)),
+        other => Some(Program::Direct(one_or_many(other).map_err(serde::de::Error::custom)?)),
+    })
+}
+
+/// The shape of `hf`.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes what `some_hub` reads")]
+enum HubShape {
+    Name(String),
+    Full(HubDataset),
+}
+
+fn some_hub<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<HubDataset>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::String(repo) => Ok(Some(HubDataset::named(&repo))),
+        other => HubDataset::deserialize(other).map(Some).map_err(serde::de::Error::custom),
+    }
+}
+
+/// The shape of `dedupe`.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes what `some_dedupe` reads")]
+enum DedupeShape {
+    Columns(OneOrMany),
+    Full(Dedupe),
+}
+
+fn some_dedupe<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Dedupe>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        columns @ (Value::String(_) | Value::Array(_)) => {
+            one_or_many(columns).map(|by| Some(Dedupe::of_columns(by))).map_err(serde::de::Error::custom)
+        }
+        other => Dedupe::deserialize(other).map(Some).map_err(serde::de::Error::custom),
+    }
+}
+
+pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
+    let settings: Settings = decode(&spec.settings, &format!("stage {}", spec.name))?;
+    let place = |field: &str| spec.settings.get(field).map_or(&spec.place, |node| &node.place);
+    let mut problems = Vec::new();
+    let mut shape = Shape { id: settings.id.clone(), ..Shape::default() };
+    shape.rename = settings.rename.clone().into_iter().collect();
+    if let Some(node) = spec.settings.get("derive") {
+        shape.derive = Shape::load_derive(scope, node, &mut problems);
+    }
+    if let Some(node) = spec.settings.get("require") {
+        shape.require = Required::parse(node, &mut problems);
+    }
+    if let Some(text) = &settings.filter {
+        match Prompt::load_expression(scope, "where", text, place("where"), &["row"]) {
+            Ok(prompt) => shape.filter = Some(prompt),
+            Err(found) => problems.extend(found),
+        }
+    }
+    let mut places: Vec<(String, Place)> = shape.prompts().flat_map(Prompt::columns).collect();
+    places.extend(
+        shape.require.iter().filter(|required| !required.is_optional).map(|r| (r.column.clone(), r.place.clone())),
+    );
+    if let (Some(split), Some(node)) = (&settings.split, spec.settings.get("split")) {
+        split.check(node, &mut problems);
+        places.extend(split.by.iter().map(|column| (column.clone(), node.place_of("by").clone())));
+    }
+    shape.split = settings.split.clone();
+    if let (Some(sample), Some(node)) = (&settings.sample, spec.settings.get("sample")) {
+        sample.check(node, &mut problems);
+        places.extend(sample.by.iter().map(|column| (column.clone(), node.place_of("by").clone())));
+        places.extend(sample.strata.iter().map(|column| (column.clone(), node.place_of("strata").clone())));
+        if sample.strategy == Strategy::Stratified {
+            shape.strata = sample.by.clone();
+        }
+    }
+    let (sample, on_bad_row) = (settings.sample.clone(), settings.on_bad_row);
+    let mut encoder = None;
+    if let (Some(sample), Some(node)) = (&sample, spec.settings.get("sample"))
+        && let Some(name) = sample.model.as_ref().filter(|_| sample.strategy == Strategy::Diverse)
+    {
+        let at = node.place_of("model");
+        if !cfg!(feature = "local") {
+            problems.push(Problem::error("wrong-value", encoder::WITHOUT_LOCAL).at(at).help(encoder::LOCAL_HELP));
+        }
+        match ModelFolder::find(name, &scope.workspace.root) {
+            Ok(model) => encoder = Some(model),
+            Err(message) => problems.push(Problem::error("missing-file", message).at(at)),
+        }
+    }
+    let looked_for = (settings.dedupe.clone(), settings.leakage.clone());
+    let quality = Quality::parse(scope, looked_for, &spec.settings, &mut problems);
+    if let Some(quality) = &quality {
+        places.extend(quality.columns(&spec.settings));
+    }
+    let source = parse_source(spec, scope, settings, &mut problems);
+    match source {
+        Some(source) if problems.is_empty() => {
+            Ok(Arc::new(Dataset { source, shape, quality, sample, encoder, on_bad_row, places }))
+        }
+        _ => Err(problems),
+    }
+}
+
+/// Fields of which a dataset has one.
+const SOURCES: &[&str] = &["path", "rows", "command", "hf"];
+
+fn parse_source(
+    spec: &StageSpec,
+    scope: &Scope<'_>,
+    settings: Settings,
+    problems: &mut Vec<Problem>,
+) -> Option<Source> {
+    let place = |field: &str| spec.settings.get(field).map_or(&spec.place, |node| &node.place);
+    let given: Vec<&str> = SOURCES.iter().copied().filter(|field| spec.settings.get(field).is_some()).collect();
+    if given.len() != 1 {
+        problems.push(match given.as_slice() {
+            [] => Problem::error("missing-field", format!("stage {} needs one of {}", spec.name, SOURCES.join(", ")))
+                .at(&spec.place)
+                .help("path: data/rows.jsonl"),
+            [first, second, ..] => {
+                Problem::error("conflict", format!("stage {} has `{first}` and `{second}`; one is enough", spec.name))
+                    .at(place(second))
+            }
+            [_] => unreachable!("one is enough"),
+        });
+        return None;
+    }
+    if !settings.files.is_empty() && settings.command.is_none() {
+        problems.push(Problem::error("conflict", "`files` belongs to `command`").at(place("files")));
+    }
+    let format = match &settings.format {
+        None => None,
+        Some(name) => match dataset::find(name) {
+            Some(format) => Some(format),
+            None => {
+                problems.push(unknown_format(name).at(place("format")));
+                return None;
+            }
+        },
+    };
+    if let Some(pattern) = settings.path {
+        let names = source::files(scope.workspace, &pattern);
+        if names.is_empty() {
+            let help = "a glob starts at the workspace, the directory with etalon.toml: `data/*.jsonl`";
+            problems.push(
+                Problem::error("missing-file", format!("no file matches {pattern}")).at(place("path")).help(help),
+            );
+        } else if !is_glob(&pattern) && !scope.workspace.path(&pattern).is_file() {
+            let problem = if scope.workspace.path(&pattern).is_dir() {
+                let folder = pattern.trim_end_matches('/');
+                Problem::error("missing-file", format!("{pattern} is a folder"))
+                    .help(format!("a glob takes its files: `path: {folder}/*.jsonl`"))
+            } else {
+                missing_file(scope, &pattern)
+            };
+            problems.push(problem.at(place("path")));
+        } else if let Some(name) = names.iter().find(|name| format.is_none() && format_of(name).is_none()) {
+            problems.push(without_format(name).at(place("path")));
+        }
+        return Some(Source::Files { pattern, format });
+    }
+    if let Some(dataset) = settings.hf {
+        let is_name = dataset.repo.split('/').count() <= 2
+            && dataset.repo.split('/').all(|part| {
+                !part.is_empty()
+                    && !part.starts_with('.')
+                    && part.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c))
+            });
+        if !is_name {
+            problems.push(
+                Problem::error("wrong-value", format!("`{}` is no dataset of the hub", dataset.repo))
+                    .at(place("hf"))
+                    .help("owner and name, as in the address of its page: `hf: openai/gsm8k`"),
+            );
+        }
+        return Some(Source::Hub { dataset, format });
+    }
+    if let Some(program) = settings.command {
+        if let Some(name) = program.missing(&scope.workspace.root) {
+            problems.push(
+                Problem::error("missing-program", format!("there is no program `{name}`"))
+                    .at(place("command"))
+                    .help("a name is looked up in PATH, a path with `/` starts at the workspace"),
+            );
+        }
+        for (index, pattern) in settings.files.iter().enumerate() {
+            let names = source::files(scope.workspace, pattern);
+            if names.iter().all(|name| !scope.workspace.path(name).is_file()) {
+                let at = spec.settings.nearest(&["files".to_owned(), index.to_string()]);
+                problems.push(missing_file(scope, pattern).at(&at.place));
+            }
+        }
+        let format = format.unwrap_or(&FORMATS[0]);
+        return Some(Source::Command { program, format, files: settings.files });
+    }
+    Some(Source::Rows(settings.rows.unwrap_or_default()))
+}
+
+fn unknown_format(name: &str) -> Problem {
+    if name == "parquet" {
+        return Problem::error("unknown-format", "this etalon was built without Parquet").help(PARQUET_HELP);
+    }
+    let help = suggest(name, "formats there are", FORMATS.iter().map(|format| format.name));
+    Problem::error("unknown-format", format!("there is no format `{name}`")).maybe_help(help)
+}
+
+const PARQUET_HELP: &str = "build it with `cargo install --path . --features parquet`";
+
+pub(super) fn without_format(name: &str) -> Problem {
+    if name.to_lowercase().ends_with(".parquet") {
+        let message = format!("`{name}` is Parquet, and this etalon was built without it");
+        return Problem::error("unknown-format", message).help(PARQUET_HELP);
+    }
+    // Parquet is told apart: it is compressed by itself, and a feature.
+    let extensions = FORMATS.iter().flat_map(|format: &Format| format.extensions).copied();
+    let known: Vec<&str> = extensions.filter(|extension| *extension != "parquet").collect();
+    Problem::error("unknown-format", format!("`{name}` has no extension that etalon reads")).help(format!(
+        "it reads .{}, plain or with .gz or .zst behind, and .parquet; `format: jsonl` says what it is",
+        known.join(", .")
+    ))
+}
+
+pub(super) fn missing_file(scope: &Scope<'_>, path: &str) -> Problem {
+    let directory =
+        std::path::Path::new(path).parent().map(|parent| scope.workspace.root.join(parent)).unwrap_or_default();
+    let siblings: Vec<String> = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| std::path::Path::new(path).with_file_name(entry.file_name()).to_string_lossy().into_owned())
+        .collect();
+    let help = crate::problem::did_you_mean(path, siblings.iter().map(String::as_str))
+        .unwrap_or_else(|| "paths start at the workspace, the directory with etalon.toml".to_owned());
+    Problem::error("missing-file", format!("there is no file {path}")).help(help)
+}
