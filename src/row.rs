@@ -14,6 +14,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::outcome::Outcome;
+
 /// One dataset record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
@@ -60,6 +62,24 @@ impl<'de> Visitor<'de> for Wanted<'_> {
         Ok(columns)
     }
 }
+
+/// A record that belongs to a row.
+pub trait OfRow {
+    /// Returns the id of its row.
+    fn row_id(&self) -> &str;
+}
+
+macro_rules! of_row {
+    ($($record:ty),*) => {
+        $(impl OfRow for $record {
+            fn row_id(&self) -> &str {
+                &self.id
+            }
+        })*
+    };
+}
+
+of_row!(Row, Completion, Meta, Scores, Judgement);
 
 /// Where a completion or a judgement stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,7 +165,7 @@ pub struct Vote {
     /// Where in the panel it stands, from 0.
     pub judge: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub orders: Vec<Option<String>>,
+    pub orders: Vec<Option<Outcome>>,
     pub reason: Option<String>,
     /// Ordinal among the times that it was asked.
     pub sample: u32,
@@ -162,7 +182,7 @@ pub struct Judgement {
     pub id: String,
     /// Comparison: what each order said, for the node's model, in the order they were asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub orders: Vec<Option<String>>,
+    pub orders: Vec<Option<Outcome>>,
     /// Comparison of all pairs: which models, by their place among those of the input, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<[u32; 2]>,
@@ -180,6 +200,20 @@ pub struct Judgement {
     /// Who said what, where several were asked or one several times.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub votes: Vec<Vote>,
+}
+
+impl Vote {
+    /// Returns the outcome of a comparison.
+    pub fn outcome(&self) -> Option<Outcome> {
+        Outcome::of_word(self.verdict.as_deref()?)
+    }
+}
+
+impl Judgement {
+    /// Returns the outcome of a comparison for the node's model; none for other verdicts.
+    pub fn outcome(&self) -> Option<Outcome> {
+        Outcome::of_word(self.verdict.as_deref()?)
+    }
 }
 
 #[cfg(test)]

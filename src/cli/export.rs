@@ -134,8 +134,8 @@ impl Rows<'_> {
     ) -> Result<(), Exit> {
         for (index, found) in self.found {
             let mut failure = None;
-            execute::each_row(self.session, *index, found, self.with_meta, |document| {
-                failure = take(&document).err();
+            execute::each_row(self.session, *index, found, |row| {
+                failure = take(&row.document(self.with_meta)).err();
                 failure.is_none()
             })?;
             // A reader that went away has enough.

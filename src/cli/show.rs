@@ -80,13 +80,14 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
         }
         let mut shown = 0;
         let mut problem = None;
-        let result = execute::each_row(&session, index, &found, arguments.meta, |document| {
+        let result = execute::each_row(&session, index, &found, |row| {
             if arguments.limit.is_some_and(|limit| shown >= limit) {
                 return false;
             }
-            if arguments.failed && !execute::is_failed(&document) {
+            if arguments.failed && !row.is_failed() {
                 return true;
             }
+            let document = row.document(arguments.meta);
             match filter.as_ref().map_or(Ok(true), |filter| holds(filter, &document)) {
                 Ok(true) => {}
                 Ok(false) => return true,

@@ -15,7 +15,7 @@ use super::record::Records;
 use super::run::failed_before;
 use super::session::Session;
 use crate::digest::Digest;
-use crate::stage::{Produced, Progress, StageError};
+use crate::stage::{Inputs, Makes, Part, Produced, Progress, StageError};
 use crate::store::{Fingerprint, Lookup, Manifest, StoreError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -197,8 +197,10 @@ async fn one(
         forecast.reason = format!("depends on {}", unsettled.join(", "));
     }
     forecast.rows = upper_rows(&inputs);
-    let is_dataset = node.inputs.is_empty();
-    if node.callees.is_empty() && !is_dataset && node.stage.kind() != "inference" {
+    let is_dataset = node.stage.makes() == Makes::Rows;
+    // Scores and judgements cost nothing to make: a run makes them.
+    let is_planned = matches!(node.stage.makes(), Makes::Rows | Makes::Completions) || !node.callees.is_empty();
+    if !is_planned {
         return Ok((forecast, None));
     }
     let job = session.job(index, inputs.clone(), &Arc::new(Progress::default()))?;
@@ -219,9 +221,9 @@ async fn one(
 }
 
 /// Rows that a node will have at most, from what it reads.
-fn upper_rows(inputs: &BTreeMap<&'static str, Manifest>) -> u64 {
-    let of = |part: &str| inputs.get(part).map(|manifest| manifest.artifact.rows);
-    of(crate::stage::COMPLETIONS).or(of(crate::stage::ROWS)).unwrap_or(0)
+fn upper_rows(inputs: &Inputs) -> u64 {
+    let of = |part: Part| inputs.get(&part).map(|manifest| manifest.artifact.rows);
+    of(Part::OWN).or(of(Part::Rows)).unwrap_or(0)
 }
 
 fn manifest_of(produced: Produced, fingerprint: Fingerprint, key: Option<Digest>) -> Manifest {

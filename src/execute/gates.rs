@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::RunSummary;
-use crate::plan::{Part, Plan, find_term};
+use crate::plan::{Figure, Plan, find_term};
 use crate::score::Estimate;
 use crate::spec::{Bounds, Gate, Term};
 
@@ -62,14 +62,14 @@ fn bounds(plan: &Plan, run: &RunSummary, term: &Term) -> Option<Bounds> {
     let found = find_term(plan, term).ok()?;
     let node = &plan.nodes[found.node];
     let estimate: &Estimate = run.summary.get(&node.stage_name)?.get(node.column())?.values.get(&found.value)?;
-    match found.part {
-        Part::Value => {
+    match found.figure {
+        Figure::Value => {
             let value = estimate.value?;
             Some(Bounds { value, low: estimate.low.unwrap_or(value), high: estimate.high.unwrap_or(value) })
         }
-        Part::Low => estimate.low.map(Bounds::exact),
-        Part::High => estimate.high.map(Bounds::exact),
-        Part::N => Some(Bounds::exact(estimate.n as f64)),
-        Part::Missing => Some(Bounds::exact(estimate.missing as f64)),
+        Figure::Low => estimate.low.map(Bounds::exact),
+        Figure::High => estimate.high.map(Bounds::exact),
+        Figure::N => Some(Bounds::exact(estimate.n as f64)),
+        Figure::Missing => Some(Bounds::exact(estimate.missing as f64)),
     }
 }

@@ -1,22 +1,14 @@
-//! Sheets for people: which judged rows they should see, blind, and what their answers mean.
-//!
-//! ```text
-//! export   judged rows → strata → a sample by digest → sheet (texts, no names) + key (what each item is)
-//! import   sheet + key → labels with the texts that were seen
-//! ```
-//!
-//! Names of models and verdicts of the judge stand in the key alone. Order and places come from digests: they
-//! say nothing, and are the same when the sheet is made again.
+//! Which judged rows people should see: drawn from strata by digest, blind.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-use super::{Found, Session, each_row};
-use crate::digest::Digest;
-use crate::row::Row;
-use crate::stage::{Sheet, Shown, StageError, quotas};
+use super::{Found, RowResult, Session, ShownRow, each_row};
+use crate::label::{Item, Key};
+use crate::plan::Node;
+use crate::row::Judgement;
+use crate::stage::{Part, Shown, StageError, quotas};
 
 /// What rows are told apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,34 +17,6 @@ pub enum Stratum {
     Score,
     /// Whether its orders, its votes or the judges disagree.
     Disagreement,
-}
-
-/// What an item of a sheet is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Key {
-    pub item: String,
-    pub row: String,
-    pub model: String,
-    /// The model that it is compared with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub against: Option<String>,
-    /// The model's response stands second.
-    #[serde(default)]
-    pub swapped: bool,
-    pub completion: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub baseline: Option<String>,
-}
-
-/// A row to be labelled.
-#[derive(Clone, Debug)]
-pub struct Item {
-    pub key: Key,
-    /// What the model was asked.
-    pub prompt: String,
-    /// The row's own columns.
-    pub row: Map<String, Value>,
-    stratum: String,
 }
 
 /// Returns the judged rows of nodes that can be labelled, in an order that says nothing, at most `n` of them and
@@ -66,23 +30,33 @@ pub fn items(
 ) -> Result<Vec<Item>, StageError> {
     let mut all = Vec::new();
     for (index, found) in found {
-        let node = &session.plan.nodes[*index];
-        let upstream = node.inputs.iter().map(|(_, input)| &session.plan.nodes[*input]);
-        let inference = upstream.into_iter().find(|input| input.stage.kind() == "inference");
-        let baseline = node.inputs.iter().find(|(part, _)| *part == crate::stage::BASELINE);
-        let baseline = baseline.and_then(|(_, input)| session.plan.nodes[*input].model.clone());
-        each_row(session, *index, found, false, |document| {
-            if document.get("sample").and_then(Value::as_u64).unwrap_or(0) == 0
-                && let Some(mut item) = item(&document, node.model.as_deref(), baseline.as_deref(), by)
-                && !known.contains(&item.key.item)
+        let nodes = &session.plan.nodes;
+        let node = &nodes[*index];
+        let own = node.input(Part::OWN).map(|own| &nodes[own]);
+        let baseline = node.input(Part::Baseline).map(|baseline| &nodes[baseline]);
+        // A node of another stage is called by its whole name.
+        let is_own = |baseline: &&Node| own.is_some_and(|own| own.stage_name == baseline.stage_name);
+        let against = baseline.and_then(|baseline| match is_own(&baseline) {
+            true => baseline.model.as_deref(),
+            false => Some(baseline.name.as_str()),
+        });
+        each_row(session, *index, found, |row| {
+            if row.sample == 0
+                && let Some(key) = key_of(&row, against)
+                && !known.contains(&key.item)
             {
-                let row = Row { id: item.key.row.clone(), columns: item.row.clone() };
-                let shown =
-                    Shown { model: Some(&item.key.model), params: &session.plan.spec.params, row: &row, sample: 0 };
-                let asked = inference.and_then(|inference| inference.stage.asked(&shown)).unwrap_or_default();
+                let shown = Shown {
+                    model: Some(&key.model),
+                    params: &session.plan.spec.params,
+                    row: &row.row,
+                    sample: 0,
+                    draft: row.draft.as_ref(),
+                };
+                let asked = own.and_then(|own| own.stage.asked(&shown)).unwrap_or_default();
                 let turns = asked.iter().filter(|turn| turn.role != "system").map(|turn| turn.text());
-                item.prompt = turns.collect::<Vec<_>>().join("\n\n");
-                all.push(item);
+                let prompt = turns.collect::<Vec<_>>().join("\n\n");
+                let stratum = stratum(&row, by);
+                all.push((stratum, Item { key, prompt, row: row.row.columns }));
             }
             true
         })?;
@@ -91,11 +65,11 @@ pub fn items(
 }
 
 /// Draws from each stratum in proportion, from each at least one where there is room.
-fn drawn(mut all: Vec<Item>, n: usize) -> Vec<Item> {
-    all.sort_by(|a, b| a.key.item.cmp(&b.key.item));
+fn drawn(mut all: Vec<(String, Item)>, n: usize) -> Vec<Item> {
+    all.sort_by(|(_, a), (_, b)| a.key.item.cmp(&b.key.item));
     let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
-    for item in &all {
-        *sizes.entry(item.stratum.clone()).or_default() += 1;
+    for (stratum, _) in &all {
+        *sizes.entry(stratum.clone()).or_default() += 1;
     }
     let mut wanted: BTreeMap<String, u64> =
         quotas(&sizes, n as u64).into_iter().map(|(stratum, count)| (stratum.to_owned(), count)).collect();
@@ -109,82 +83,48 @@ fn drawn(mut all: Vec<Item>, n: usize) -> Vec<Item> {
             _ => break,
         }
     }
-    all.retain(|item| {
-        let left = wanted.entry(item.stratum.clone()).or_default();
+    all.retain(|(stratum, _)| {
+        let left = wanted.entry(stratum.clone()).or_default();
         let is_drawn = *left > 0;
         *left = left.saturating_sub(1);
         is_drawn
     });
-    all
+    all.into_iter().map(|(_, item)| item).collect()
 }
 
-fn item(document: &Map<String, Value>, model: Option<&str>, baseline: Option<&str>, by: &[Stratum]) -> Option<Item> {
-    let text = |name: &str| document.get(name).and_then(Value::as_str).map(str::to_owned);
-    let pair = document.get("pair").and_then(Value::as_array);
-    let of_pair = |place: usize| pair.and_then(|pair| pair.get(place)?.as_str()).map(str::to_owned);
-    let model = of_pair(0).or(model.map(str::to_owned))?;
-    let against = of_pair(1).or(baseline.map(str::to_owned));
-    let (row, completion) = (text("id")?, text("completion")?);
-    let other = against.as_ref().and_then(|_| text("baseline"));
-    if completion.trim().is_empty() || against.is_some() && other.as_ref().is_none_or(|other| other.trim().is_empty()) {
-        return None;
-    }
-    // Two texts that are the same are a tie, whoever looks.
-    if other.as_ref().is_some_and(|other| *other == completion) {
-        return None;
-    }
-    let digest = item_digest(&row, &model, against.as_deref(), &completion, other.as_deref());
-    let mut strata = Vec::new();
-    for stratum in by {
-        strata.push(match stratum {
-            Stratum::Score => said(document),
-            Stratum::Disagreement => if is_disputed(document) { "disputed" } else { "undisputed" }.to_owned(),
-        });
-    }
-    let key = Key {
-        item: item_name(&digest),
-        row,
-        swapped: against.is_some() && digest.seed() % 2 == 1,
-        model,
-        against,
-        completion,
-        baseline: other,
+/// Returns what an item is; none where there is nothing to label.
+fn key_of(row: &ShownRow, against: Option<&str>) -> Option<Key> {
+    let (model, against) = match &row.pair {
+        Some([model, against]) => (model.as_str(), Some(against.as_str())),
+        None => (row.model.as_deref()?, against),
     };
-    let columns = document.get("row").and_then(Value::as_object).cloned().unwrap_or_default();
-    Some(Item { key, prompt: String::new(), row: columns, stratum: strata.join(" ") })
-}
-
-fn item_digest(row: &str, model: &str, against: Option<&str>, completion: &str, baseline: Option<&str>) -> Digest {
-    Digest::of_json("etalon.label", &json!([row, model, against, completion, baseline]))
-}
-
-/// Returns the item that a label is of, where it has its texts.
-pub fn item_of(line: &LabelLine) -> Option<String> {
-    let text = |name: &str| line.get(name).and_then(Value::as_str);
-    let (model, against) = match text("pair").and_then(|pair| pair.split_once('/')) {
-        Some((model, against)) => (model, Some(against)),
-        None => (text("model")?, None),
+    let completion = row.completion.as_ref()?.text.as_deref()?;
+    let other = match against {
+        Some(against) => Some((against, row.baseline.as_ref()?.text.as_deref()?)),
+        None => None,
     };
-    let row = match line.get("row")? {
-        Value::String(row) => row.clone(),
-        other => other.to_string(),
-    };
-    let digest = item_digest(&row, model, against, text("completion")?, text("baseline"));
-    Some(item_name(&digest))
+    Key::of(&row.row.id, model, completion, other)
 }
 
-/// Returns the name of an item: a letter first, so that no spreadsheet takes it for a number.
-fn item_name(digest: &Digest) -> String {
-    format!("i{}", &digest.to_string()[..11])
+fn stratum(row: &ShownRow, by: &[Stratum]) -> String {
+    let RowResult::Judgement(judgement, _) = &row.result else { return String::new() };
+    let strata: Vec<String> = by
+        .iter()
+        .map(|stratum| match stratum {
+            Stratum::Score => said(judgement),
+            Stratum::Disagreement => if is_disputed(judgement) { "disputed" } else { "undisputed" }.to_owned(),
+        })
+        .collect();
+    strata.join(" ")
 }
 
 /// Returns what the judge said, as a word: its verdict, or its mean score, rounded.
-fn said(document: &Map<String, Value>) -> String {
-    if let Some(verdict) = document.get("verdict").and_then(Value::as_str) {
-        return verdict.to_owned();
+fn said(judgement: &Judgement) -> String {
+    if let Some(verdict) = &judgement.verdict {
+        return verdict.clone();
     }
-    let scores = document.get("scores").and_then(Value::as_object);
-    let scores: Vec<f64> = scores.into_iter().flat_map(|scores| scores.values()).filter_map(Value::as_f64).collect();
+    let scores: Vec<f64> =
+        judgement.scores.iter().flat_map(|scores| scores.values()).filter_map(|score| score.as_f64()).collect();
     if scores.is_empty() {
         return "none".to_owned();
     }
@@ -192,95 +132,29 @@ fn said(document: &Map<String, Value>) -> String {
 }
 
 /// Returns whether orders or votes differ.
-fn is_disputed(document: &Map<String, Value>) -> bool {
-    let differ = |values: Vec<&Value>| values.windows(2).any(|pair| pair[0] != pair[1]);
-    let orders = |of: &Value| differ(of["orders"].as_array().into_iter().flatten().collect());
-    let votes = document.get("votes").and_then(Value::as_array);
-    let of_votes = |name: &str| votes.into_iter().flatten().map(|vote| &vote[name]).collect::<Vec<_>>();
-    document.get("orders").is_some_and(|of| orders(&json!({ "orders": of })))
-        || votes.into_iter().flatten().any(orders)
-        || differ(of_votes("verdict"))
-        || differ(of_votes("scores"))
+fn is_disputed(judgement: &Judgement) -> bool {
+    let orders_differ = |orders: &[Option<crate::outcome::Outcome>]| orders.windows(2).any(|pair| pair[0] != pair[1]);
+    let votes = &judgement.votes;
+    orders_differ(&judgement.orders)
+        || votes.iter().any(|vote| orders_differ(&vote.orders))
+        || votes.windows(2).any(|pair| json!([pair[0].verdict, pair[0].scores]) != json!([pair[1].verdict, pair[1].scores]))
 }
 
-/// A label as a file of labels has it.
-pub type LabelLine = Map<String, Value>;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Returns what people wrote about an item as labels; the error says what is wrong with it.
-///
-/// `answers` holds the cells of the line by column. None is written where nothing is.
-pub fn labels_of(key: &Key, sheet: &Sheet, answers: &BTreeMap<String, String>) -> Result<Vec<LabelLine>, String> {
-    let cell = |name: &str| answers.get(name).map_or("", |text| text.trim());
-    let line = |label: Value, criterion: Option<&str>| {
-        let mut line = Map::new();
-        line.insert("row".to_owned(), key.row.clone().into());
-        match &key.against {
-            Some(against) => line.insert("pair".to_owned(), format!("{}/{against}", key.model).into()),
-            None => line.insert("model".to_owned(), key.model.clone().into()),
-        };
-        if let Some(criterion) = criterion {
-            line.insert("criterion".to_owned(), criterion.into());
-        }
-        line.insert("label".to_owned(), label);
-        for name in ["rater", "reason"] {
-            if !cell(name).is_empty() {
-                line.insert(name.to_owned(), cell(name).into());
-            }
-        }
-        line.insert("completion".to_owned(), key.completion.clone().into());
-        if let Some(baseline) = &key.baseline {
-            line.insert("baseline".to_owned(), baseline.clone().into());
-        }
-        line
-    };
-    let said = cell("label");
-    match sheet {
-        Sheet::Pair if said.is_empty() => Ok(Vec::new()),
-        Sheet::Pair => {
-            let is_first = match said.to_lowercase().as_str() {
-                "a" => Some(true),
-                "b" => Some(false),
-                "tie" => None,
-                _ => return Err(format!("`{said}` is neither A, B nor tie")),
-            };
-            let word = match is_first {
-                None => "tie",
-                Some(is_first) if is_first != key.swapped => "win",
-                Some(_) => "loss",
-            };
-            Ok(vec![line(word.into(), None)])
-        }
-        Sheet::Words(_) if said.is_empty() => Ok(Vec::new()),
-        Sheet::Words(words) => match words.iter().find(|word| word.eq_ignore_ascii_case(said)) {
-            Some(word) => Ok(vec![line(word.as_str().into(), None)]),
-            None => Err(format!("`{said}` is none of {}", words.join(", "))),
-        },
-        Sheet::Scores { criteria, low, high } => {
-            let mut lines = Vec::new();
-            for (criterion, _) in criteria {
-                let said = cell(&format!("score.{criterion}"));
-                if said.is_empty() {
-                    continue;
-                }
-                let score = said.replace(',', ".").parse::<f64>().ok().filter(|score| (*low..=*high).contains(score));
-                let Some(score) = score else {
-                    return Err(format!("{criterion}: `{said}` is no score from {low} to {high}"));
-                };
-                let number = if score.fract() == 0.0 { Value::from(score as i64) } else { Value::from(score) };
-                lines.push(line(number, Some(criterion)));
-            }
-            Ok(lines)
-        }
+    fn item(name: &str) -> Item {
+        let key = Key { item: name.to_owned(), ..Key::of("1", "tuned", name, None).expect("it has a text") };
+        Item { key, prompt: String::new(), row: serde_json::Map::new() }
     }
-}
 
-/// Returns what makes two labels speak of the same thing.
-pub fn identity_of(line: &LabelLine) -> String {
-    let of = |name: &str| match line.get(name) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
-    };
-    let names = ["row", "pair", "model", "criterion", "rater", "completion", "baseline"];
-    json!(names.map(of)).to_string()
+    #[test]
+    fn every_stratum_is_drawn_from_where_there_is_room() {
+        let mut all: Vec<(String, Item)> = (0..98).map(|n| ("win".to_owned(), item(&format!("i{n:02}")))).collect();
+        all.push(("loss".to_owned(), item("i98")));
+        all.push(("tie".to_owned(), item("i99")));
+        let names: Vec<String> = drawn(all, 5).into_iter().map(|item| item.key.item).collect();
+        assert_eq!(names, ["i00", "i01", "i02", "i98", "i99"]);
+    }
 }

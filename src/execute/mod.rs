@@ -14,7 +14,7 @@
 //! | `gates` | verdicts on gates |
 //! | `contrast` | shares of the ceiling; drift of judges |
 //! | `record` | runs as files under `runs/` |
-//! | `labels` | rows for people to label, and what they say |
+//! | `labels` | rows for people to label |
 //! | `rows` | a node's rows with everything that led to them |
 //!
 //! **Invariant:** `plan` and `run` complete a fingerprint by the same function, so what is a hit in
@@ -42,12 +42,10 @@ use serde_json::Value;
 
 pub use forecast::{Forecast, State, forecast};
 pub use gates::{GateResult, Verdict};
-pub use labels::{
-    Item as LabelItem, Key, LabelLine, Stratum, identity_of as label_identity, item_of, items as label_items, labels_of,
-};
+pub use labels::{Stratum, items as label_items};
 pub use reason::Ids;
 pub use record::{Records, RunId};
-pub use rows::{Found, each_row, find_rows, is_failed};
+pub use rows::{Found, RowResult, ShownRow, each_row, find_rows};
 pub use run::run;
 pub use session::Session;
 pub use why::{Difference, Why, why};

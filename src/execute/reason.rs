@@ -1,7 +1,7 @@
 //! Why a node is a miss, in words.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use super::session::Session;
 use crate::digest::canonical;
 use crate::plan::Node;
 use crate::row::Row;
-use crate::stage::{BASELINE, CONTESTANTS, ROWS};
+use crate::stage::{Inputs, Part};
 use crate::store::{Change, Fingerprint, Manifest, Store};
 
 /// Returns why a node must run, against the last run that had it.
@@ -21,7 +21,7 @@ pub(super) fn reason(
     records: &Records,
     index: usize,
     fingerprint: &Fingerprint,
-    inputs: &BTreeMap<&'static str, Manifest>,
+    inputs: &Inputs,
     count_rows: bool,
 ) -> String {
     let node = &session.plan.nodes[index];
@@ -39,7 +39,7 @@ pub(super) fn reason(
     let mut columns: BTreeSet<String> = BTreeSet::new();
     for change in &changes {
         match change {
-            Change::Input(part, column) if part == ROWS => {
+            Change::Input(part, column) if *part == Part::Rows.name() => {
                 columns.insert(column.clone());
             }
             other => words.push(describe(other, node, session)),
@@ -59,8 +59,8 @@ pub(super) fn reason(
 
 pub(super) fn describe(change: &Change, node: &Node, session: &Session) -> String {
     let input = |part: &str| {
-        let found = node.inputs.iter().find(|(known, _)| *known == part);
-        found.map_or_else(|| part.to_owned(), |(_, index)| session.plan.nodes[*index].name.clone())
+        let found = Part::of(part).and_then(|part| node.input(part));
+        found.map_or_else(|| part.to_owned(), |index| session.plan.nodes[index].name.clone())
     };
     match change {
         Change::Kind => "another kind of stage".to_owned(),
@@ -76,10 +76,10 @@ pub(super) fn describe(change: &Change, node: &Node, session: &Session) -> Strin
             None => format!("the file of {label} changed"),
         },
         Change::Model(part, fact) => {
-            let model = node.callees.iter().find(|(known, _)| known == part).map_or(part.as_str(), |(_, model)| model);
+            let model = node.callees.iter().find(|(known, _)| known.name() == *part).map_or(part.as_str(), |(_, model)| model);
             format!("{fact} of {model} changed")
         }
-        Change::Input(part, column) if part == BASELINE || CONTESTANTS.contains(&part.as_str()) => {
+        Change::Input(part, column) if Part::of(part).is_some_and(Part::is_completions) => {
             match column.as_str() {
                 "meta" => format!("latency and usage of {} changed", input(part)),
                 _ => format!("completions of {} changed", input(part)),
@@ -90,8 +90,7 @@ pub(super) fn describe(change: &Change, node: &Node, session: &Session) -> Strin
 }
 
 fn described_columns(session: &Session, node: &Node, columns: &BTreeSet<String>) -> String {
-    let dataset =
-        node.inputs.iter().find(|(part, _)| *part == ROWS).map(|(_, index)| session.plan.nodes[*index].name.as_str());
+    let dataset = node.input(Part::Rows).map(|index| session.plan.nodes[index].name.as_str());
     let names: Vec<&str> = columns.iter().filter_map(|column| column.strip_prefix("row.")).collect();
     let dataset = dataset.unwrap_or("the dataset");
     match names.as_slice() {
@@ -106,13 +105,13 @@ fn rows_changed(
     session: &Session,
     records: &Records,
     node: &Node,
-    inputs: &BTreeMap<&'static str, Manifest>,
+    inputs: &Inputs,
     columns: &BTreeSet<String>,
 ) -> Option<String> {
-    let (_, root) = node.inputs.iter().find(|(part, _)| *part == ROWS)?;
-    let dataset = &session.plan.nodes[*root].name;
+    let root = node.input(Part::Rows)?;
+    let dataset = &session.plan.nodes[root].name;
     let earlier = session.store.recall(&records.last_key(dataset)?)?;
-    let now = inputs.get(ROWS)?;
+    let now = inputs.get(&Part::Rows)?;
     let names: Vec<&str> = columns.iter().filter_map(|column| column.strip_prefix("row.")).collect();
     let difference = difference(&session.store, &earlier, now, &names)?;
     let of = now.artifact.rows;

@@ -1,19 +1,19 @@
-//! The rows of a node, with everything that led to them: what `show` prints.
-
-use std::collections::BTreeMap;
+//! The rows of a node, with everything that led to them: what `show`, `export`, `labels` and people see.
 
 use serde_json::{Map, Value, json};
 
 use super::record::Records;
 use super::session::Session;
+use crate::plan::Node;
+use crate::provider::Message;
 use crate::row::{Completion, Judgement, Meta, Row, Scores};
-use crate::stage::{BASELINE, COMPLETIONS, CONTESTANTS, ROWS, Shown, StageError, take_row};
-use crate::store::{Lookup, Manifest};
+use crate::stage::{Inputs, Join, Joined, Makes, Part, Shown, StageError, of_sample};
+use crate::store::{ByRow, Lookup, Manifest};
 
 /// The manifests of a node and what it reads.
 pub struct Found {
     pub manifest: Manifest,
-    pub inputs: BTreeMap<&'static str, Manifest>,
+    pub inputs: Inputs,
     /// The spec or the data have changed since: these rows are those of the last run.
     pub is_stale: bool,
 }
@@ -27,17 +27,17 @@ pub fn find_rows(session: &Session, index: usize) -> Result<Option<Found>, Stage
     };
     let last = |index: usize| find(&records.last_key(&session.plan.nodes[index].name)?);
     // What a node read in the run that it is from: other rows or texts were not judged.
-    let last_inputs = |index: usize| -> BTreeMap<&'static str, Manifest> {
+    let last_inputs = |index: usize| -> Inputs {
         let node = &session.plan.nodes[index];
-        let Some((run, _)) = records.last(&node.name) else { return BTreeMap::new() };
+        let Some((run, _)) = records.last(&node.name) else { return Inputs::new() };
         let input =
-            |(part, input): &(&'static str, usize)| Some((*part, find(&run.key(&session.plan.nodes[*input].name)?)?));
+            |(part, input): &(Part, usize)| Some((*part, find(&run.key(&session.plan.nodes[*input].name)?)?));
         node.inputs.iter().filter_map(input).collect()
     };
     let mut known: Vec<Option<(Manifest, bool)>> = vec![None; session.plan.nodes.len()];
     let needed = session.plan.needed(&[index]);
     for node in (0..=index).filter(|node| needed[*node]) {
-        let mut inputs = BTreeMap::new();
+        let mut inputs = Inputs::new();
         let mut is_current = true;
         for (part, input) in &session.plan.nodes[node].inputs {
             match &known[*input] {
@@ -69,107 +69,169 @@ pub fn find_rows(session: &Session, index: usize) -> Result<Option<Found>, Stage
     Ok(None)
 }
 
-/// Calls `each` with every row, sorted by id and sample, until it returns false.
+/// A row of a node with everything that led to it.
+#[derive(Clone, Debug)]
+pub struct ShownRow {
+    pub row: Row,
+    /// The node's model; none where it has none.
+    pub model: Option<String>,
+    pub sample: u32,
+    /// Of all pairs: the two models.
+    pub pair: Option<[String; 2]>,
+    /// What the model was asked, where that is known.
+    pub prompt: Option<Vec<Message>>,
+    /// What it said; of a pair, what the first said.
+    pub completion: Option<Completion>,
+    /// What it is compared with.
+    pub baseline: Option<Completion>,
+    /// The completion that the prompt read, where it read one.
+    pub draft: Option<Completion>,
+    pub meta: Option<Meta>,
+    pub result: RowResult,
+}
+
+/// What a node made of a row.
+#[derive(Clone, Debug)]
+pub enum RowResult {
+    /// The row itself, or its completion.
+    None,
+    Scores(Map<String, Value>),
+    /// With the names of the judges, in the order of the panel.
+    Judgement(Box<Judgement>, Vec<String>),
+}
+
+impl ShownRow {
+    /// Returns true for a row without a valid result.
+    pub fn is_failed(&self) -> bool {
+        match (&self.result, &self.completion) {
+            (RowResult::Judgement(judgement, _), _) => !judgement.status.is_valid(),
+            (_, Some(completion)) => completion.status != crate::row::Status::Ok,
+            _ => false,
+        }
+    }
+
+    /// Returns the row as the document that `show --format json` prints; latency, usage and cost only if asked for.
+    pub fn document(&self, with_meta: bool) -> Map<String, Value> {
+        let mut document = Map::new();
+        let mut add = |name: &str, value: Value| document.insert(name.to_owned(), value);
+        add("id", self.row.id.clone().into());
+        if let Some(model) = &self.model {
+            add("model", model.clone().into());
+            add("sample", self.sample.into());
+        }
+        if let Some(pair) = &self.pair {
+            add("pair", json!(pair));
+            add("sample", self.sample.into());
+        }
+        add("row", Value::Object(self.row.columns.clone()));
+        if let Some(prompt) = &self.prompt {
+            add("prompt", serde_json::to_value(prompt).unwrap_or_default());
+        }
+        if let Some(completion) = &self.completion {
+            add("completion", completion.text.clone().into());
+            add("status", serde_json::to_value(completion.status).unwrap_or_default());
+            add("finish_reason", completion.finish_reason.clone().into());
+        }
+        if let Some(meta) = &self.meta {
+            add("error", meta.error.clone().into());
+            if with_meta {
+                add(
+                    "meta",
+                    json!({
+                        "latency": meta.latency,
+                        "prompt_tokens": meta.prompt_tokens,
+                        "completion_tokens": meta.completion_tokens,
+                        "cost_usd": meta.cost_usd,
+                        "served_model": meta.served_model,
+                    }),
+                );
+            }
+        }
+        if let Some(baseline) = &self.baseline {
+            add("baseline", baseline.text.clone().into());
+        }
+        match &self.result {
+            RowResult::None => {}
+            RowResult::Scores(scores) => {
+                add("scores", Value::Object(scores.clone()));
+            }
+            RowResult::Judgement(judgement, judges) => add_judgement(judgement, judges, &mut document),
+        }
+        document
+    }
+}
+
+fn add_judgement(judgement: &Judgement, judges: &[String], document: &mut Map<String, Value>) {
+    let mut add = |name: &str, value: Value| document.insert(name.to_owned(), value);
+    add("status", serde_json::to_value(judgement.status).unwrap_or_default());
+    if let Some(scores) = &judgement.scores {
+        add("scores", Value::Object(scores.clone()));
+    }
+    if judgement.verdict.is_some() || !judgement.orders.is_empty() {
+        add("verdict", json!(judgement.verdict));
+    }
+    if !judgement.orders.is_empty() {
+        add("orders", json!(judgement.orders));
+    }
+    if !judgement.votes.is_empty() {
+        let mut votes = serde_json::to_value(&judgement.votes).unwrap_or_default();
+        for (said, vote) in votes.as_array_mut().into_iter().flatten().zip(&judgement.votes) {
+            said["judge"] = json!(judges.get(vote.judge as usize));
+        }
+        add("votes", votes);
+    }
+    add("reason", judgement.reason.clone().into());
+}
+
+/// Calls `each` with every row of a node, sorted by id and sample, until it returns false.
 pub fn each_row(
     session: &Session,
     index: usize,
     found: &Found,
-    with_meta: bool,
-    mut each: impl FnMut(Map<String, Value>) -> bool,
+    mut each: impl FnMut(ShownRow) -> bool,
 ) -> Result<(), StageError> {
     let node = &session.plan.nodes[index];
     let store = &session.store;
-    let rows_manifest = found.inputs.get(ROWS).unwrap_or(&found.manifest);
-    let mut records = store.read_artifact::<Value>(&found.manifest.artifact)?.peekable();
-    let completions = match node.stage.kind() {
-        "inference" => Some(&found.manifest),
-        _ => found.inputs.get(COMPLETIONS),
+    let showing = Showing::new(session, node, found);
+    if node.stage.makes() == Makes::Rows {
+        for row in store.read_artifact::<Row>(&found.manifest.artifact)? {
+            if !each(showing.bare(row?)) {
+                break;
+            }
+        }
+        return Ok(());
+    }
+    let mut inputs = found.inputs.clone();
+    if node.stage.makes() == Makes::Completions {
+        inputs.insert(Part::OWN, found.manifest.clone());
+    }
+    let open = || &found.manifest.artifact;
+    let mut scores = match node.stage.makes() {
+        Makes::Scores => Some(ByRow::<Scores>::open(store, open())?),
+        _ => None,
     };
-    // The node's own completions, then those that they are compared with.
-    let others = [BASELINE].into_iter().chain(CONTESTANTS[1..].iter().copied());
-    let mut texts = completions
-        .into_iter()
-        .chain(others.filter_map(|part| found.inputs.get(part)))
-        .map(|manifest| Ok(store.read_artifact::<Completion>(&manifest.artifact)?.peekable()))
-        .collect::<Result<Vec<_>, StageError>>()?;
-    let models: Vec<&str> = CONTESTANTS
-        .iter()
-        .filter_map(|part| node.inputs.iter().find(|(known, _)| known == part))
-        .filter_map(|(_, input)| session.plan.nodes[*input].model.as_deref())
-        .collect();
-    let meta = completions.and_then(|manifest| manifest.meta.as_ref());
-    let mut meta = meta.map(|meta| store.read_artifact::<Meta>(meta)).transpose()?.map(Iterator::peekable);
-    for row in store.read_artifact::<Row>(&rows_manifest.artifact)? {
-        let row = row?;
-        let texts: Vec<Vec<Completion>> = texts
-            .iter_mut()
-            .map(|texts| take_row(texts, &row.id, |completion| &completion.id))
-            .collect::<Result<_, _>>()?;
-        let meta: Vec<Meta> = match &mut meta {
-            Some(meta) => take_row(meta, &row.id, |meta| &meta.id)?,
-            None => Vec::new(),
-        };
-        while let Some(record) = records.next_if(|record| id_of(record).is_none_or(|id| id <= row.id.as_str())) {
-            let record = record?;
-            // A record of a row that is not there any more is of no other.
-            if record.get("id").and_then(Value::as_str) != Some(row.id.as_str()) {
-                continue;
-            }
-            let sample = record.get("sample").and_then(Value::as_u64).unwrap_or(0) as u32;
-            let pair: Option<[usize; 2]> =
-                record.get("pair").and_then(|pair| serde_json::from_value(pair.clone()).ok());
-            let text = |contestant: usize| {
-                let own = texts.get(contestant)?;
-                // A model with fewer samples is compared by its first.
-                let of_sample = own.iter().find(|completion| completion.sample == sample);
-                of_sample.or(own.first().filter(|_| contestant > 0)).cloned()
-            };
-            let [first, second] = pair.unwrap_or([0, 1]);
-            let (completion, other) = (text(first), text(second));
-            let meta = meta.iter().find(|meta| meta.sample == sample);
-            let mut document = Map::new();
-            document.insert("id".to_owned(), row.id.clone().into());
-            if let Some(model) = &node.model {
-                document.insert("model".to_owned(), model.clone().into());
-                document.insert("sample".to_owned(), sample.into());
-            }
-            if let Some([first, second]) = pair.map(|pair| pair.map(|place| models.get(place).copied())) {
-                document.insert("pair".to_owned(), json!([first, second]));
-                document.insert("sample".to_owned(), sample.into());
-            }
-            document.insert("row".to_owned(), Value::Object(row.columns.clone()));
-            if node.stage.kind() == "inference" && !found.is_stale {
-                let shown =
-                    Shown { model: node.model.as_deref(), params: &session.plan.spec.params, row: &row, sample };
-                let asked = node.stage.asked(&shown).and_then(|asked| serde_json::to_value(asked).ok());
-                document.extend(asked.map(|asked| ("prompt".to_owned(), asked)));
-            }
-            if let Some(completion) = completion {
-                document.insert("completion".to_owned(), completion.text.into());
-                document.insert("status".to_owned(), serde_json::to_value(completion.status).unwrap_or_default());
-                document.insert("finish_reason".to_owned(), completion.finish_reason.into());
-            }
-            if let Some(meta) = meta {
-                document.insert("error".to_owned(), meta.error.clone().into());
-                if with_meta {
-                    document.insert(
-                        "meta".to_owned(),
-                        json!({
-                            "latency": meta.latency,
-                            "prompt_tokens": meta.prompt_tokens,
-                            "completion_tokens": meta.completion_tokens,
-                            "cost_usd": meta.cost_usd,
-                            "served_model": meta.served_model,
-                        }),
-                    );
-                }
-            }
-            if let Some(other) = other {
-                document.insert("baseline".to_owned(), other.text.into());
-            }
-            let judges: Vec<&str> = node.callees.iter().map(|(_, judge)| judge.as_str()).collect();
-            add_result(node.stage.kind(), record, &judges, &mut document);
-            if !each(document) {
+    let mut judgements = match node.stage.makes() {
+        Makes::Judgements => Some(ByRow::<Judgement>::open(store, open())?),
+        _ => None,
+    };
+    for joined in Join::open(store, &inputs, true)? {
+        let joined = joined?;
+        let id = &joined.row.id;
+        let mut rows = Vec::new();
+        for scores in scores.as_mut().map(|scores| scores.take(id)).transpose()?.into_iter().flatten() {
+            rows.push(showing.of(&joined, scores.sample, None, RowResult::Scores(scores.scores)));
+        }
+        for judgement in judgements.as_mut().map(|all| all.take(id)).transpose()?.into_iter().flatten() {
+            let (sample, pair) = (judgement.sample, judgement.pair);
+            let result = RowResult::Judgement(Box::new(judgement), showing.judges.clone());
+            rows.push(showing.of(&joined, sample, pair, result));
+        }
+        if node.stage.makes() == Makes::Completions {
+            let samples = joined.completions.iter().map(|completion| completion.sample);
+            rows.extend(samples.map(|sample| showing.of(&joined, sample, None, RowResult::None)));
+        }
+        for row in rows {
+            if !each(row) {
                 return Ok(());
             }
         }
@@ -177,43 +239,69 @@ pub fn each_row(
     Ok(())
 }
 
-fn id_of(record: &Result<Value, crate::store::StoreError>) -> Option<&str> {
-    record.as_ref().ok()?.get("id")?.as_str()
+/// What the rows of a node share.
+struct Showing<'a> {
+    session: &'a Session,
+    node: &'a Node,
+    /// The models whose completions are read, by their place.
+    contestants: Vec<&'a str>,
+    judges: Vec<String>,
+    /// Prompts can be rendered again as they were.
+    is_asked: bool,
 }
 
-fn add_result(kind: &str, record: Value, judges: &[&str], document: &mut Map<String, Value>) {
-    match kind {
-        "metric" => {
-            if let Ok(scores) = serde_json::from_value::<Scores>(record) {
-                document.insert("scores".to_owned(), Value::Object(scores.scores));
-            }
+impl<'a> Showing<'a> {
+    fn new(session: &'a Session, node: &'a Node, found: &Found) -> Showing<'a> {
+        let nodes = &session.plan.nodes;
+        let contestants = Part::contestants().filter_map(|part| nodes[node.input(part)?].model.as_deref());
+        Showing {
+            session,
+            node,
+            contestants: contestants.collect(),
+            judges: node.callees.iter().map(|(_, judge)| judge.clone()).collect(),
+            is_asked: node.stage.makes() == Makes::Completions && !found.is_stale,
         }
-        "judge" => {
-            if let Ok(judgement) = serde_json::from_value::<Judgement>(record) {
-                document.insert("status".to_owned(), serde_json::to_value(judgement.status).unwrap_or_default());
-                document.extend(judgement.scores.map(|scores| ("scores".to_owned(), Value::Object(scores))));
-                if judgement.verdict.is_some() || !judgement.orders.is_empty() {
-                    document.insert("verdict".to_owned(), judgement.verdict.into());
-                }
-                if !judgement.orders.is_empty() {
-                    document.insert("orders".to_owned(), judgement.orders.into());
-                }
-                if !judgement.votes.is_empty() {
-                    let mut votes = serde_json::to_value(judgement.votes).unwrap_or_default();
-                    for vote in votes.as_array_mut().into_iter().flatten() {
-                        let place = vote["judge"].as_u64().unwrap_or(0) as usize;
-                        vote["judge"] = judges.get(place).copied().map_or(Value::Null, Value::from);
-                    }
-                    document.insert("votes".to_owned(), votes);
-                }
-                document.insert("reason".to_owned(), judgement.reason.into());
-            }
-        }
-        _ => {}
     }
-}
 
-/// Returns true for a row without a valid result.
-pub fn is_failed(document: &Map<String, Value>) -> bool {
-    document.get("status").is_some_and(|status| !matches!(status.as_str(), Some("ok" | "repaired")))
+    fn bare(&self, row: Row) -> ShownRow {
+        ShownRow {
+            row,
+            model: self.node.model.clone(),
+            sample: 0,
+            pair: None,
+            prompt: None,
+            completion: None,
+            baseline: None,
+            draft: None,
+            meta: None,
+            result: RowResult::None,
+        }
+    }
+
+    fn of(&self, joined: &Joined, sample: u32, pair: Option<[u32; 2]>, result: RowResult) -> ShownRow {
+        let [first, second] = pair.map_or([0, 1], |pair| pair.map(|place| place as usize));
+        let text = |contestant: usize| of_sample(joined.of(contestant)?, sample).cloned();
+        let own = joined.completions.iter().find(|completion| completion.sample == sample).cloned();
+        let prompt = self.is_asked.then(|| {
+            self.node.stage.asked(&Shown {
+                model: self.node.model.as_deref(),
+                params: &self.session.plan.spec.params,
+                row: &joined.row,
+                sample,
+                draft: of_sample(&joined.drafts, sample),
+            })
+        });
+        let name = |place: usize| self.contestants.get(place).copied().unwrap_or_default().to_owned();
+        ShownRow {
+            pair: pair.map(|_| [name(first), name(second)]),
+            prompt: prompt.flatten(),
+            completion: if first == 0 { own } else { text(first) },
+            baseline: text(second),
+            draft: of_sample(&joined.drafts, sample).cloned(),
+            meta: joined.meta.iter().find(|meta| meta.sample == sample).cloned(),
+            sample,
+            result,
+            ..self.bare(joined.row.clone())
+        }
+    }
 }

@@ -16,7 +16,7 @@ use super::session::Session;
 use super::{Event, ExecuteError, Listener, NodeOutcome, NodeRun, NodeSummary, RunSummary, contrast, gates};
 use crate::digest::Digest;
 use crate::score::Summary;
-use crate::stage::{Progress, StageError};
+use crate::stage::{Inputs, Progress, StageError};
 use crate::store::{Lookup, Manifest, StoreError};
 
 /// Times that a node may send a maker back.
@@ -290,7 +290,7 @@ enum Looked {
 fn look_up(
     session: &Session,
     index: usize,
-    inputs: &BTreeMap<&'static str, Manifest>,
+    inputs: &Inputs,
     sent_back: Option<String>,
 ) -> Looked {
     let fingerprint = match session.fingerprint(index, inputs) {
@@ -325,7 +325,7 @@ pub(super) fn failed_before(failed: u64) -> String {
 async fn make(
     session: &Arc<Session>,
     index: usize,
-    inputs: BTreeMap<&'static str, Manifest>,
+    inputs: Inputs,
     key: Digest,
     reason: String,
     listener: &Listener,

@@ -13,8 +13,8 @@ use crate::plan::{Identity, Plan, build_provider};
 use crate::problem::suggest;
 use crate::provider::Pool;
 use crate::spec::ModelSpec;
-use crate::stage::{Account, Desk, Facts, Job, Mode, Preflight, Progress, Stage, StageError};
-use crate::store::{FileDigests, Fingerprint, Manifest, Store};
+use crate::stage::{Account, Desk, Facts, Inputs, Job, Mode, Part, Preflight, Progress, Stage, StageError};
+use crate::store::{FileDigests, Fingerprint, Store};
 
 /// What one plan or run knows and holds.
 pub struct Session {
@@ -105,7 +105,7 @@ impl Session {
     pub fn fingerprint(
         &self,
         index: usize,
-        inputs: &BTreeMap<&'static str, Manifest>,
+        inputs: &Inputs,
     ) -> Result<Fingerprint, StageError> {
         let node = &self.plan.nodes[index];
         if let Some(message) = self.unprepared.get(&index) {
@@ -141,7 +141,7 @@ impl Session {
     pub fn job(
         &self,
         index: usize,
-        inputs: BTreeMap<&'static str, Manifest>,
+        inputs: Inputs,
         progress: &Arc<Progress>,
     ) -> Result<Job, StageError> {
         let node = &self.plan.nodes[index];
@@ -194,7 +194,7 @@ impl Session {
     }
 
     /// Returns the models of what a node reads, by part.
-    fn input_models(&self, index: usize) -> BTreeMap<&'static str, String> {
+    fn input_models(&self, index: usize) -> BTreeMap<Part, String> {
         let nodes = &self.plan.nodes;
         let inputs = nodes[index].inputs.iter();
         inputs.filter_map(|(part, input)| Some((*part, nodes[*input].model.clone()?))).collect()

@@ -15,7 +15,7 @@ use super::session::Session;
 use super::{ExecuteError, RunSummary};
 use crate::digest::Digest;
 use crate::plan::Node;
-use crate::stage::ROWS;
+use crate::stage::{Inputs, Part};
 use crate::store::{Change, Fingerprint, Manifest};
 
 /// Why a node will run, or will not.
@@ -85,7 +85,7 @@ fn changes(
     node: &Node,
     now: &Fingerprint,
     earlier: &Manifest,
-    inputs: &BTreeMap<&'static str, Manifest>,
+    inputs: &Inputs,
 ) -> Vec<Difference> {
     let then = &earlier.fingerprint;
     let sources: BTreeMap<String, String> = node.stage.sources().into_iter().collect();
@@ -96,7 +96,7 @@ fn changes(
             Change::Setting(name) => value(name.clone(), then.settings.get(name), now.settings.get(name)),
             Change::Param(name) => value(format!("params.{name}"), then.params.get(name), now.params.get(name)),
             Change::Model(part, fact) => {
-                let callee = node.callees.iter().find(|(known, _)| known == part);
+                let callee = node.callees.iter().find(|(known, _)| known.name() == *part);
                 let model = callee.map_or(part.as_str(), |(_, model)| model);
                 let of = |fingerprint: &Fingerprint| fingerprint.models.get(part)?.get(fact).cloned();
                 value(format!("{model}.{fact}"), of(then).as_ref(), of(now).as_ref())
@@ -112,7 +112,7 @@ fn changes(
                 let lines = text(then).zip(text(now)).map(|(before, after)| lines(&before, &after));
                 Difference::Template { name: name.clone(), lines }
             }
-            Change::Input(part, column) if part == ROWS => {
+            Change::Input(part, column) if *part == Part::Rows.name() => {
                 columns.insert(column.clone());
                 continue;
             }
@@ -154,14 +154,14 @@ fn rows(
     session: &Session,
     run: &RunSummary,
     node: &Node,
-    inputs: &BTreeMap<&'static str, Manifest>,
+    inputs: &Inputs,
     columns: &BTreeSet<String>,
 ) -> Difference {
-    let root = node.inputs.iter().find(|(part, _)| *part == ROWS).map(|(_, index)| &session.plan.nodes[*index].name);
+    let root = node.input(Part::Rows).map(|index| &session.plan.nodes[index].name);
     let dataset = root.cloned().unwrap_or_default();
     let names: Vec<&str> = columns.iter().filter_map(|column| column.strip_prefix("row.")).collect();
     let then = run.key(&dataset).and_then(|key| session.store.recall(&key));
-    let found = then.zip(inputs.get(ROWS)).and_then(|(then, now)| difference(&session.store, &then, now, &names));
+    let found = then.zip(inputs.get(&Part::Rows)).and_then(|(then, now)| difference(&session.store, &then, now, &names));
     match found {
         Some(found) => Difference::Rows {
             dataset,

@@ -6,7 +6,7 @@ use crate::spec::Term;
 
 /// Which number of an estimate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum Figure {
     Value,
     Low,
     High,
@@ -20,7 +20,7 @@ pub struct GateTerm {
     pub node: usize,
     /// Name in the node's summary.
     pub value: String,
-    pub part: Part,
+    pub figure: Figure,
 }
 
 /// Returns the path that a bare value may stand for.
@@ -73,19 +73,19 @@ pub fn find_term(plan: &Plan, term: &Term) -> Result<GateTerm, Problem> {
     let resolved = &plan.nodes[node].stage;
     let whole = rest.join(".");
     if resolved.unit(&whole).is_some() {
-        return Ok(GateTerm { node, value: whole, part: Part::Value });
+        return Ok(GateTerm { node, value: whole, figure: Figure::Value });
     }
     if let Some((last, head)) = rest.split_last() {
-        let part = match last.as_str() {
-            "low" => Some(Part::Low),
-            "high" => Some(Part::High),
-            "n" => Some(Part::N),
-            "missing" => Some(Part::Missing),
+        let figure = match last.as_str() {
+            "low" => Some(Figure::Low),
+            "high" => Some(Figure::High),
+            "n" => Some(Figure::N),
+            "missing" => Some(Figure::Missing),
             _ => None,
         };
         let value = head.join(".");
-        if let (Some(part), true) = (part, resolved.unit(&value).is_some()) {
-            return Ok(GateTerm { node, value, part });
+        if let (Some(figure), true) = (figure, resolved.unit(&value).is_some()) {
+            return Ok(GateTerm { node, value, figure });
         }
     }
     let values = resolved.values();

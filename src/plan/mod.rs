@@ -15,9 +15,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::spec::{PipelineSpec, Workspace};
-use crate::stage::Stage;
+use crate::stage::{Callee, Part, Stage};
 
-pub use gates::{GateTerm, Part, find_term};
+pub use gates::{Figure, GateTerm, find_term};
 pub use models::build_provider;
 pub use resolve::{check_data, resolve};
 pub use schema::schema;
@@ -39,12 +39,17 @@ pub struct Node {
     pub model: Option<String>,
     pub stage: Arc<dyn Stage>,
     /// Indices of the nodes that it reads, by their part.
-    pub inputs: Vec<(&'static str, usize)>,
+    pub inputs: Vec<(Part, usize)>,
     /// Models that it calls, by their part.
-    pub callees: Vec<(&'static str, String)>,
+    pub callees: Vec<(Callee, String)>,
 }
 
 impl Node {
+    /// Returns the index of the node that plays a part for it.
+    pub fn input(&self, part: Part) -> Option<usize> {
+        self.inputs.iter().find(|(known, _)| *known == part).map(|(_, index)| *index)
+    }
+
     /// Returns the model's name as it stands in summaries: `_` where there is none.
     pub fn column(&self) -> &str {
         self.model.as_deref().unwrap_or("_")

@@ -11,8 +11,8 @@ use super::{Node, Plan, build_provider, find_term};
 use crate::digest::Digest;
 use crate::problem::{Place, Problem, Severity, suggest};
 use crate::provider::PROVIDERS;
-use crate::spec::{PipelineSpec, Workspace};
-use crate::stage::{KIND_ALIASES, KINDS, ROWS, Scope, Stage};
+use crate::spec::{PipelineSpec, StageSpec, Workspace};
+use crate::stage::{KIND_ALIASES, KINDS, Makes, Part, Reads, Scope, Stage, Upstream};
 
 /// Resolves a pipeline. There is a plan only where no problem is an error.
 pub fn resolve(workspace: &Workspace, spec: PipelineSpec) -> (Option<Plan>, Vec<Problem>) {
@@ -78,37 +78,37 @@ fn parse_stages(
 /// Looks at what the stages name, also those that could not be parsed.
 fn check_inputs(spec: &PipelineSpec, problems: &mut Vec<Problem>) {
     for (name, stage) in &spec.stages {
-        let expected = KINDS.iter().find(|kind| kind.name == stage.kind).and_then(|kind| kind.input);
-        let (Some(expected), Some(node)) = (expected, stage.settings.get("input")) else {
+        let expected = KINDS.iter().find(|kind| kind.name == stage.kind).map_or(&[][..], |kind| kind.input);
+        let node = stage.settings.get("input").filter(|_| !expected.is_empty());
+        let Some((node, input)) = node.and_then(|node| Some((node, node.as_text()?))) else {
             continue;
         };
-        let Some(input) = node.as_text() else {
-            continue;
-        };
+        let is_expected = |other: &StageSpec| expected.contains(&other.kind.as_str());
         let candidates: Vec<&str> = spec
             .stages
             .values()
-            .filter(|other| other.kind == expected && other.name != *name)
+            .filter(|other| is_expected(other) && other.name != *name)
             .map(|other| other.name.as_str())
             .collect();
+        let kinds = expected.join(" or ");
         match spec.stages.get(input) {
             None if spec.broken.contains(input) => {}
             // Its kind has been complained about.
             Some(other) if KINDS.iter().all(|kind| kind.name != other.kind) => {}
             None => {
-                let help = suggest(input, &format!("{expected} stages there are"), candidates);
+                let help = suggest(input, &format!("{kinds} stages there are"), candidates);
                 problems.push(
                     Problem::error("unknown-stage", format!("stage {name}: there is no stage `{input}`"))
                         .at(&node.place)
                         .maybe_help(help),
                 );
             }
-            Some(other) if other.kind != expected && other.name != *name => {
+            Some(other) if !is_expected(other) && other.name != *name => {
                 let (theirs, mine, wanted) =
-                    (with_article(&other.kind), with_article(&stage.kind), with_article(expected));
+                    (with_article(&other.kind), with_article(&stage.kind), with_article(&kinds));
                 let message = format!("stage {name}: `{input}` is {theirs}, {mine} reads {wanted}");
                 let help =
-                    (!candidates.is_empty()).then(|| format!("{expected} stages there are: {}", candidates.join(", ")));
+                    (!candidates.is_empty()).then(|| format!("{kinds} stages there are: {}", candidates.join(", ")));
                 problems.push(Problem::error("wrong-input", message).at(&node.place).maybe_help(help));
             }
             Some(_) => {}
@@ -121,6 +121,11 @@ fn with_article(kind: &str) -> String {
     format!("{article} {kind} stage")
 }
 
+/// Returns all stages that a stage names, with their places.
+fn all_reads(stage: &dyn Stage) -> Vec<(&str, &Place)> {
+    stage.input().into_iter().chain(stage.also_reads()).collect()
+}
+
 /// Returns the stages in an order in which each follows what it reads; none for a circle.
 fn order(
     spec: &PipelineSpec,
@@ -130,26 +135,22 @@ fn order(
     let mut graph: DiGraph<&str, ()> = DiGraph::new();
     let indices: BTreeMap<&str, NodeIndex> = stages.keys().map(|name| (name.as_str(), graph.add_node(name))).collect();
     for (name, stage) in stages {
-        if let Some((input, _)) = stage.input()
-            && let Some(from) = indices.get(input)
-        {
-            graph.add_edge(*from, indices[name.as_str()], ());
+        for (read, _) in all_reads(&**stage) {
+            if let Some(from) = indices.get(read) {
+                graph.add_edge(*from, indices[name.as_str()], ());
+            }
         }
     }
     if let Ok(sorted) = toposort(&graph, None) {
         // Stages without an order between them stay as they were written.
-        let depth = |name: &str| {
-            let mut depth = 0;
-            let mut at = name;
-            while let Some((input, _)) = stages.get(at).and_then(|stage| stage.input()) {
-                depth += 1;
-                at = input;
-            }
-            depth
-        };
-        debug_assert_eq!(sorted.len(), stages.len());
+        let mut depths: BTreeMap<&str, usize> = BTreeMap::new();
+        for index in sorted {
+            let read = all_reads(&*stages[graph[index]]);
+            let depth = read.iter().filter_map(|(read, _)| depths.get(read)).max().map_or(0, |deepest| deepest + 1);
+            depths.insert(graph[index], depth);
+        }
         let mut order: Vec<String> = stages.keys().cloned().collect();
-        order.sort_by_key(|name| depth(name));
+        order.sort_by_key(|name| depths[name.as_str()]);
         return Some(order);
     }
     for component in tarjan_scc(&graph) {
@@ -169,6 +170,9 @@ fn order(
     None
 }
 
+/// Nodes of stages, by stage and model (`_` where there is none).
+type ByStage = BTreeMap<String, BTreeMap<String, usize>>;
+
 /// Makes the nodes; returns them with the models that are called, and where.
 fn fan_out(
     spec: &PipelineSpec,
@@ -177,44 +181,28 @@ fn fan_out(
     problems: &mut Vec<Problem>,
 ) -> (Vec<Node>, BTreeMap<String, Place>) {
     let mut nodes: Vec<Node> = Vec::new();
-    let mut by_stage: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    let mut by_stage = ByStage::new();
     let mut used = BTreeMap::new();
     for name in order {
         let stage = &stages[name];
-        let input = stage.input().map(|(input, _)| input);
-        let of_input: Vec<String> = input
-            .and_then(|input| by_stage.get(input).map(|models| (input, models)))
-            .map(|(_, models)| {
-                let mut models: Vec<(&usize, &String)> = models.iter().map(|(model, index)| (index, model)).collect();
-                models.sort();
-                models.into_iter().map(|(_, model)| model.clone()).filter(|model| model != "_").collect()
-            })
-            .unwrap_or_default();
-        let input_is_there = input.is_none_or(|input| by_stage.contains_key(input));
-        if !input_is_there {
-            continue;
+        let reads = match stage.input() {
+            None => None,
+            // What is wrong with its input has been said.
+            Some((input, _)) if !by_stage.contains_key(input) => continue,
+            Some((input, _)) => reads(stages, &by_stage, &**stage, input),
+        };
+        if let Some(reads) = &reads {
+            check_others(stages, name, &**stage, problems);
+            stage.check_input(reads, problems);
         }
-        if let Some(input) = input.and_then(|input| stages.get(input)) {
-            stage.check_input(&**input, &of_input, problems);
-        }
-        let models: Vec<Option<String>> = match stage.models(&of_input) {
+        let of_input = reads.as_ref().map_or(&[][..], |reads| &reads.input.models);
+        let models: Vec<Option<String>> = match stage.models(of_input) {
             None => vec![None],
             Some(models) => models.into_iter().map(Some).collect(),
         };
+        by_stage.entry(name.clone()).or_default();
         for model in models {
-            let mut inputs = Vec::new();
-            if let Some(root) = root(stages, name) {
-                inputs.extend(by_stage.get(&root).and_then(|models| models.get("_")).map(|index| (ROWS, *index)));
-            }
-            for wanted in stage.inputs(model.as_deref(), &of_input) {
-                let column = wanted.model.as_deref().unwrap_or("_");
-                inputs.extend(
-                    by_stage
-                        .get(&wanted.stage)
-                        .and_then(|models| models.get(column))
-                        .map(|index| (wanted.part, *index)),
-                );
-            }
+            let inputs = inputs(&nodes, &by_stage, &**stage, model.as_deref(), reads.as_ref());
             let callees = stage.callees(model.as_deref());
             for (_, callee) in &callees {
                 used.entry(callee.clone()).or_insert_with(|| spec.stages[name].place.clone());
@@ -231,14 +219,81 @@ fn fan_out(
                 callees,
             });
         }
-        by_stage.entry(name.clone()).or_default();
     }
     (nodes, used)
 }
 
-/// Returns the dataset at the root of a stage's inputs; none for a dataset itself.
+/// Returns what a stage reads; none where its root is not known.
+fn reads<'a>(
+    stages: &'a IndexMap<String, Arc<dyn Stage>>,
+    by_stage: &ByStage,
+    stage: &'a dyn Stage,
+    input: &'a str,
+) -> Option<Reads<'a>> {
+    let upstream = |name: &'a str| -> Option<Upstream<'a>> {
+        let nodes = by_stage.get(name)?;
+        let mut models: Vec<(&usize, &String)> = nodes.iter().map(|(model, index)| (index, model)).collect();
+        models.sort();
+        let models = models.into_iter().map(|(_, model)| model.clone()).filter(|model| model != "_").collect();
+        Some(Upstream { name, stage: &**stages.get(name)?, models, root: root(stages, name)? })
+    };
+    let others = stage.also_reads().into_iter().filter_map(|(name, _)| upstream(name)).collect();
+    Some(Reads { input: upstream(input)?, others })
+}
+
+/// Finds stages that are named beside the input and are not there, or make no completions.
+fn check_others(
+    stages: &IndexMap<String, Arc<dyn Stage>>,
+    name: &str,
+    stage: &dyn Stage,
+    problems: &mut Vec<Problem>,
+) {
+    let makes_completions = |stage: &Arc<dyn Stage>| stage.makes() == Makes::Completions;
+    for (other, place) in stage.also_reads() {
+        let found = stages.get(other);
+        if found.is_some_and(makes_completions) {
+            continue;
+        }
+        let candidates = stages.iter().filter(|(_, stage)| makes_completions(stage)).map(|(name, _)| name.as_str());
+        let help = suggest(other, "inference stages there are", candidates);
+        let (code, message) = match found {
+            None => ("unknown-stage", format!("stage {name}: there is no stage `{other}`")),
+            Some(found) => {
+                let kind = with_article(found.kind());
+                ("wrong-input", format!("stage {name}: `{other}` is {kind}, and makes no completions to compare with"))
+            }
+        };
+        problems.push(Problem::error(code, message).at(place).maybe_help(help));
+    }
+}
+
+/// Returns the nodes that a node reads, by their part.
+fn inputs(
+    nodes: &[Node],
+    by_stage: &ByStage,
+    stage: &dyn Stage,
+    model: Option<&str>,
+    reads: Option<&Reads<'_>>,
+) -> Vec<(Part, usize)> {
+    let Some(reads) = reads else { return Vec::new() };
+    let find = |stage: &str, column: &str| by_stage.get(stage)?.get(column).copied();
+    let mut inputs: Vec<(Part, usize)> = find(&reads.input.root, "_").map(|root| (Part::Rows, root)).into_iter().collect();
+    for wanted in stage.inputs(model, reads) {
+        let column = wanted.model.as_deref().unwrap_or("_");
+        inputs.extend(find(&wanted.stage, column).map(|index| (wanted.part, index)));
+    }
+    // What was asked may hold what another model said.
+    if stage.shows_prompt() {
+        let own = inputs.iter().find(|(part, _)| *part == Part::OWN).map(|(_, index)| *index);
+        let draft = own.and_then(|own| nodes[own].input(Part::Draft));
+        inputs.extend(draft.map(|draft| (Part::Draft, draft)));
+    }
+    inputs
+}
+
+/// Returns the dataset at the root of a stage's inputs: itself, of a dataset.
 fn root(stages: &IndexMap<String, Arc<dyn Stage>>, name: &str) -> Option<String> {
-    let mut at = stages.get(name)?.input()?.0;
+    let mut at = name;
     while let Some((input, _)) = stages.get(at)?.input() {
         at = input;
     }
@@ -306,12 +361,12 @@ fn check_models(
 
 fn warn_unused(plan: &Plan, stages: &IndexMap<String, Arc<dyn Stage>>, problems: &mut Vec<Problem>) {
     let spec = &plan.spec;
-    let read: BTreeSet<&str> = stages.values().filter_map(|stage| stage.input()).map(|(input, _)| input).collect();
+    let read: BTreeSet<&str> = stages.values().flat_map(|stage| all_reads(&**stage)).map(|(read, _)| read).collect();
     for (name, stage) in stages {
-        let message = match stage.kind() {
-            "dataset" => format!("no stage reads the dataset {name}"),
-            "inference" => format!("no stage reads the completions of {name}"),
-            _ => continue,
+        let message = match stage.makes() {
+            Makes::Rows => format!("no stage reads the dataset {name}"),
+            Makes::Completions => format!("no stage reads the completions of {name}"),
+            Makes::Scores | Makes::Judgements => continue,
         };
         if !read.contains(name.as_str()) {
             problems.push(Problem::warning("unused-stage", message).at(&spec.stages[name].place));
@@ -359,7 +414,7 @@ fn warn_unused(plan: &Plan, stages: &IndexMap<String, Arc<dyn Stage>>, problems:
 /// Warns of judges that their vendor may exchange: every score would change with them.
 fn warn_floating_judges(workspace: &Workspace, plan: &Plan, problems: &mut Vec<Problem>) {
     let mut seen = BTreeSet::new();
-    for node in plan.nodes.iter().filter(|node| node.stage.kind() == "judge") {
+    for node in plan.nodes.iter().filter(|node| node.stage.makes() == Makes::Judgements) {
         for (_, name) in &node.callees {
             let Some(model) = plan.spec.models.get(name).filter(|_| seen.insert(name.clone())) else { continue };
             let Some(id) = model.model.as_deref().filter(|_| model.revision.is_none() && model.weights.is_empty())
@@ -397,7 +452,7 @@ pub fn check_data(plan: &Plan) -> Vec<Problem> {
         if node.inputs.is_empty() {
             wanted.entry(index).or_default().extend(node.stage.columns());
         }
-        if let Some((_, root)) = node.inputs.iter().find(|(part, _)| *part == ROWS)
+        if let Some((_, root)) = node.inputs.iter().find(|(part, _)| *part == Part::Rows)
             && seen_stages.insert(&node.stage_name)
         {
             wanted.entry(*root).or_default().extend(node.stage.columns());

@@ -2,11 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::execute::LabelItem;
-use crate::stage::Sheet;
+use crate::label::{Item, Sheet};
 
 /// Renders a sheet as CSV or JSON lines.
-pub fn sheet(items: &[LabelItem], sheet: &Sheet, columns: &[String], is_csv: bool) -> Vec<u8> {
+pub fn sheet(items: &[Item], sheet: &Sheet, columns: &[String], is_csv: bool) -> Vec<u8> {
     let rows: Vec<Vec<(String, String)>> = items.iter().map(|item| cells(item, sheet, columns)).collect();
     if !is_csv {
         let line = |cells: &Vec<(String, String)>| {
@@ -33,7 +32,7 @@ fn harmless(text: &str) -> String {
     if is_formula { format!("'{text}") } else { text.to_owned() }
 }
 
-fn cells(item: &LabelItem, sheet: &Sheet, columns: &[String]) -> Vec<(String, String)> {
+fn cells(item: &Item, sheet: &Sheet, columns: &[String]) -> Vec<(String, String)> {
     let key = &item.key;
     let mut cells = vec![("item".to_owned(), key.item.clone())];
     let mut add = |name: &str, text: &str| cells.push((name.to_owned(), text.to_owned()));

@@ -202,7 +202,7 @@ impl Drop for Asker<'_> {
 
 /// What came of a question.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum Bought {
     Reply(Box<Reply>, Meta),
     /// It failed for good; the message names the endpoint.
     Failed(String),
@@ -287,7 +287,7 @@ impl Account {
     }
 
     /// Asks: from the log, else from the model.
-    pub async fn ask(&self, request: &Request) -> Result<Outcome, StageError> {
+    pub async fn ask(&self, request: &Request) -> Result<Bought, StageError> {
         let desk = &*self.desk;
         let mut body = Vec::with_capacity(1024);
         desk.pool.provider.body(request, &mut body);
@@ -310,10 +310,10 @@ impl Account {
             } else {
                 self.reused.fetch_add(1, Ordering::Relaxed);
             }
-            return Ok(Outcome::Unknown);
+            return Ok(Bought::Unknown);
         }
         if desk.mode == Mode::Offline && desk.pool.provider.is_remote() {
-            return Ok(Outcome::Failed(format!("offline, and the completion of {} is not in the cache", desk.name)));
+            return Ok(Bought::Failed(format!("offline, and the completion of {} is not in the cache", desk.name)));
         }
         let _asker = desk.asker(key).await;
         self.lock.get_or_try_init(|| desk.buyer_lock()).await?;
@@ -323,7 +323,7 @@ impl Account {
         if let Err(message) = self.preflight.check().await {
             let error = CallError::new(ErrorKind::Fatal, message);
             self.note_fatal(&error);
-            return Ok(Outcome::Failed(error.message));
+            return Ok(Bought::Failed(error.message));
         }
         match desk.pool.call(&body, request).await {
             Ok(answer) => {
@@ -346,12 +346,12 @@ impl Account {
                 if let Some(price) = desk.price {
                     self.add_cost(price, reply.prompt_tokens.unwrap_or(0), reply.completion_tokens.unwrap_or(0));
                 }
-                Ok(Outcome::Reply(Box::new(reply), meta))
+                Ok(Bought::Reply(Box::new(reply), meta))
             }
             Err(error) if error.kind == ErrorKind::Stopped => Err(StageError::Interrupted),
             Err(error) => {
                 self.note_fatal(&error);
-                Ok(Outcome::Failed(error.message))
+                Ok(Bought::Failed(error.message))
             }
         }
     }
@@ -367,7 +367,7 @@ impl Account {
         }
     }
 
-    fn recall(&self, key: &Digest) -> Result<Option<Outcome>, StageError> {
+    fn recall(&self, key: &Digest) -> Result<Option<Bought>, StageError> {
         let Some(Record { latency, response }) = self.desk.log.find(key, self.generation)? else {
             return Ok(None);
         };
@@ -377,7 +377,7 @@ impl Account {
         };
         let meta = self.meta(&reply, latency);
         self.reused.fetch_add(1, Ordering::Relaxed);
-        Ok(Some(Outcome::Reply(Box::new(reply), meta)))
+        Ok(Some(Bought::Reply(Box::new(reply), meta)))
     }
 
     fn meta(&self, reply: &Reply, latency: f64) -> Meta {

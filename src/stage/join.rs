@@ -1,15 +1,12 @@
 //! Streaming joins: rows and what was made of them, by id, without holding either.
 
-use std::collections::BTreeMap;
-use std::iter::Peekable;
-
-use super::{BASELINE, COMPLETIONS, CONTESTANTS, ROWS, StageError};
+use super::{Inputs, Part, StageError};
 use crate::row::{Completion, Meta, Row};
-use crate::store::{ArtifactReader, Manifest, Store};
+use crate::store::{ArtifactReader, ByRow, Store};
 
 /// One id with everything that is known of it.
 #[derive(Clone, Debug)]
-pub(super) struct Joined {
+pub struct Joined {
     pub row: Row,
     /// By sample.
     pub completions: Vec<Completion>,
@@ -17,75 +14,71 @@ pub(super) struct Joined {
     pub meta: Vec<Meta>,
     /// Of the baseline, or of each further model; by sample.
     pub others: Vec<Vec<Completion>>,
+    /// What the prompt behind the completions read; by sample.
+    pub drafts: Vec<Completion>,
+}
+
+impl Joined {
+    /// Returns the completions of a contestant: the node's own model is 0.
+    pub fn of(&self, contestant: usize) -> Option<&Vec<Completion>> {
+        contestant.checked_sub(1).map_or(Some(&self.completions), |place| self.others.get(place))
+    }
+}
+
+/// Returns the completion of a sample. A model with fewer samples stands with its first.
+pub fn of_sample(completions: &[Completion], sample: u32) -> Option<&Completion> {
+    completions.iter().find(|completion| completion.sample == sample).or(completions.first())
 }
 
 /// Rows of the root dataset with the completions of one or more models.
-pub(super) struct Join {
+pub struct Join {
     rows: ArtifactReader<Row>,
-    completions: Peekable<ArtifactReader<Completion>>,
-    meta: Option<Peekable<ArtifactReader<Meta>>>,
-    others: Vec<Peekable<ArtifactReader<Completion>>>,
+    completions: ByRow<Completion>,
+    meta: Option<ByRow<Meta>>,
+    others: Vec<ByRow<Completion>>,
+    drafts: Option<ByRow<Completion>>,
     is_done: bool,
 }
 
 impl Join {
     /// Opens the artifacts of a node's inputs.
-    pub fn open(store: &Store, inputs: &BTreeMap<&'static str, Manifest>, with_meta: bool) -> Result<Join, StageError> {
-        let input =
-            |part: &str| inputs.get(part).ok_or_else(|| StageError::failed(format!("the input `{part}` is missing")));
-        let completions = input(COMPLETIONS)?;
-        let meta = match (&completions.meta, with_meta) {
-            (Some(meta), true) => Some(store.read_artifact(meta)?.peekable()),
-            _ => None,
+    pub fn open(store: &Store, inputs: &Inputs, with_meta: bool) -> Result<Join, StageError> {
+        let input = |part: Part| {
+            inputs.get(&part).ok_or_else(|| StageError::failed(format!("the input `{}` is missing", part.name())))
         };
-        let others = [BASELINE].into_iter().chain(CONTESTANTS[1..].iter().copied());
+        let completions = input(Part::OWN)?;
+        let meta = completions.meta.as_ref().filter(|_| with_meta);
+        let others = [Part::Baseline].into_iter().chain(Part::contestants().skip(1));
         let others = others
-            .filter_map(|part| inputs.get(part))
-            .map(|other| Ok(store.read_artifact(&other.artifact)?.peekable()))
-            .collect::<Result<_, StageError>>()?;
+            .filter_map(|part| inputs.get(&part))
+            .map(|other| ByRow::open(store, &other.artifact))
+            .collect::<Result<_, _>>()?;
+        let drafts = inputs.get(&Part::Draft);
         Ok(Join {
-            rows: store.read_artifact(&input(ROWS)?.artifact)?,
-            completions: store.read_artifact(&completions.artifact)?.peekable(),
-            meta,
+            rows: store.read_artifact(&input(Part::Rows)?.artifact)?,
+            completions: ByRow::open(store, &completions.artifact)?,
+            meta: meta.map(|meta| ByRow::open(store, meta)).transpose()?,
             others,
+            drafts: drafts.map(|drafts| ByRow::open(store, &drafts.artifact)).transpose()?,
             is_done: false,
         })
     }
 
     fn read(&mut self) -> Result<Option<Joined>, StageError> {
         let Some(row) = self.rows.next().transpose()? else {
-            // Read to the end, so that the digests are verified.
-            self.completions.by_ref().try_for_each(|completion| completion.map(drop))?;
-            for other in &mut self.others {
-                other.by_ref().try_for_each(|completion| completion.map(drop))?;
+            for completions in [&mut self.completions].into_iter().chain(&mut self.others).chain(&mut self.drafts) {
+                completions.finish()?;
             }
             return Ok(None);
         };
-        let completions = take_row(&mut self.completions, &row.id, |completion| &completion.id)?;
-        let meta = match &mut self.meta {
-            Some(meta) => take_row(meta, &row.id, |meta| &meta.id)?,
-            None => Vec::new(),
-        };
-        let others = self.others.iter_mut().map(|other| take_row(other, &row.id, |completion| &completion.id));
-        let others = others.collect::<Result<_, StageError>>()?;
-        Ok(Some(Joined { row, completions, meta, others }))
+        Ok(Some(Joined {
+            completions: self.completions.take(&row.id)?,
+            meta: self.meta.as_mut().map(|meta| meta.take(&row.id)).transpose()?.unwrap_or_default(),
+            others: self.others.iter_mut().map(|other| other.take(&row.id)).collect::<Result<_, _>>()?,
+            drafts: self.drafts.as_mut().map(|drafts| drafts.take(&row.id)).transpose()?.unwrap_or_default(),
+            row,
+        }))
     }
-}
-
-/// Takes the records of an id; those before it belong to rows that are not there.
-pub fn take_row<T: serde::de::DeserializeOwned>(
-    records: &mut Peekable<ArtifactReader<T>>,
-    id: &str,
-    id_of: impl Fn(&T) -> &str,
-) -> Result<Vec<T>, StageError> {
-    let mut taken = Vec::new();
-    while let Some(record) = records.next_if(|record| record.as_ref().map_or(true, |record| id_of(record) <= id)) {
-        let record = record?;
-        if id_of(&record) == id {
-            taken.push(record);
-        }
-    }
-    Ok(taken)
 }
 
 impl Iterator for Join {

@@ -23,6 +23,7 @@ mod inference;
 mod join;
 mod judge;
 mod metric;
+mod part;
 mod prompt;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,13 +39,16 @@ use serde_json::{Map, Value};
 
 pub use dataset::quotas;
 pub use desk::{Account, Desk, Mode, Preflight};
-pub use join::take_row;
-pub use judge::verdict;
+pub use judge::read;
+pub use join::{Join, Joined, of_sample};
+pub use part::{Callee, Inputs, MAX_CONTESTANTS, MAX_JUDGES, Part};
 pub use metric::{FileScores, ScoreError, ScoreFile, score_file};
 
 use crate::digest::Digest;
+use crate::label::Sheet;
 use crate::problem::{Place, Problem};
 use crate::provider::Message;
+use crate::row::Completion;
 use crate::score::{Estimate, Summary, Unit};
 use crate::spec::{ModelSpec, StageSpec, Workspace};
 use crate::store::{Artifact, Counts, Fingerprint, Manifest, Store, StoreError};
@@ -52,8 +56,8 @@ use crate::store::{Artifact, Counts, Fingerprint, Manifest, Store, StoreError};
 /// A kind of stage.
 pub struct Kind {
     pub name: &'static str,
-    /// The kind that its `input` must have; none: it has no input.
-    pub input: Option<&'static str>,
+    /// The kinds that its `input` may have; none: it has no input.
+    pub input: &'static [&'static str],
     pub parse: Parse,
     /// Returns the JSON Schema of its settings.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
@@ -61,15 +65,15 @@ pub struct Kind {
 
 /// The kinds there are.
 pub const KINDS: &[Kind] = &[
-    Kind { name: "dataset", input: None, parse: dataset::parse, schema: dataset::Settings::json_schema },
+    Kind { name: "dataset", input: &[], parse: dataset::parse, schema: dataset::Settings::json_schema },
     Kind {
         name: "inference",
-        input: Some("dataset"),
+        input: &["dataset", "inference"],
         parse: inference::parse,
         schema: inference::Settings::json_schema,
     },
-    Kind { name: "metric", input: Some("inference"), parse: metric::parse, schema: metric::Settings::json_schema },
-    Kind { name: "judge", input: Some("inference"), parse: judge::parse, schema: judge::Settings::json_schema },
+    Kind { name: "metric", input: &["inference"], parse: metric::parse, schema: metric::Settings::json_schema },
+    Kind { name: "judge", input: &["inference"], parse: judge::parse, schema: judge::Settings::json_schema },
 ];
 
 /// Parses a stage's settings.
@@ -87,10 +91,27 @@ pub struct Scope<'a> {
 /// An artifact that a node reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
-    /// What it is to the node: `rows`, `completions`, `baseline`.
-    pub part: &'static str,
+    /// What it is to the node.
+    pub part: Part,
     pub stage: String,
     pub model: Option<String>,
+}
+
+/// A stage that another one reads.
+pub struct Upstream<'a> {
+    pub name: &'a str,
+    pub stage: &'a dyn Stage,
+    /// The models of its nodes, in order; empty where it has one node without a model.
+    pub models: Vec<String>,
+    /// The dataset at its root.
+    pub root: String,
+}
+
+/// The stages that a stage reads.
+pub struct Reads<'a> {
+    pub input: Upstream<'a>,
+    /// In the order of [`Stage::also_reads`]; those that are not there are left out.
+    pub others: Vec<Upstream<'a>>,
 }
 
 /// What other tools call a kind.
@@ -120,36 +141,14 @@ pub const KIND_ALIASES: &[(&str, &str)] = &[
     ("pairwise", "judge"),
 ];
 
-/// The part that a dataset's rows play.
-pub const ROWS: &str = "rows";
-/// The part that the judged or measured completions play.
-pub const COMPLETIONS: &str = "completions";
-/// The part that the completions compared with play.
-pub const BASELINE: &str = "baseline";
-/// The parts that the completions of all models play where each is compared with each.
-pub const CONTESTANTS: &[&str] = &[
-    COMPLETIONS,
-    "completions.2",
-    "completions.3",
-    "completions.4",
-    "completions.5",
-    "completions.6",
-    "completions.7",
-    "completions.8",
-    "completions.9",
-    "completions.10",
-    "completions.11",
-    "completions.12",
-];
-
 /// What a key is made of, beside the settings.
 pub struct Facts<'a> {
     pub model: Option<&'a str>,
     pub params: &'a IndexMap<String, Value>,
     /// Upstream results by part.
-    pub inputs: &'a BTreeMap<&'static str, Manifest>,
+    pub inputs: &'a Inputs,
     /// The models of upstream results, by part.
-    pub input_models: &'a BTreeMap<&'static str, String>,
+    pub input_models: &'a BTreeMap<Part, String>,
     /// Identities of models by name.
     pub identities: &'a BTreeMap<String, Map<String, Value>>,
     /// The stage that `input` names.
@@ -168,9 +167,9 @@ pub struct Job {
     pub workspace: Workspace,
     pub store: Arc<Store>,
     /// Upstream results by part.
-    pub inputs: BTreeMap<&'static str, Manifest>,
+    pub inputs: Inputs,
     /// The models of upstream results, by part.
-    pub input_models: BTreeMap<&'static str, String>,
+    pub input_models: BTreeMap<Part, String>,
     /// The stage that `input` names.
     pub upstream: Option<Arc<dyn Stage>>,
     /// By model name.
@@ -247,26 +246,39 @@ impl StageError {
 pub trait Stage: Send + Sync {
     fn kind(&self) -> &'static str;
 
+    /// Returns what its nodes make.
+    fn makes(&self) -> Makes;
+
     /// Returns the stage that `input` names, with its place.
     fn input(&self) -> Option<(&str, &Place)>;
 
     /// Returns the models of its nodes, given those of its input; none: one node without a model.
     fn models(&self, of_input: &[String]) -> Option<Vec<String>>;
 
-    /// Finds what is wrong with the stage and the models that it meets through its input.
-    fn check_input(&self, _input: &dyn Stage, _of_input: &[String], _problems: &mut Vec<Problem>) {}
+    /// Returns the stages that it reads beside its input, with their places.
+    fn also_reads(&self) -> Vec<(&str, &Place)> {
+        Vec::new()
+    }
+
+    /// Finds what is wrong with what it reads, and with the models that it meets there.
+    fn check_input(&self, _reads: &Reads<'_>, _problems: &mut Vec<Problem>) {}
 
     /// Finds what is allowed and hardly meant.
     fn warnings(&self) -> Vec<Problem> {
         Vec::new()
     }
 
-    /// Returns what a node reads, but for the rows at the root, which the plan adds; `of_input` are the
-    /// models of its input.
-    fn inputs(&self, model: Option<&str>, of_input: &[String]) -> Vec<Input>;
+    /// Returns what a node reads, but for the rows at the root and what the prompts of its input read, which the
+    /// plan adds.
+    fn inputs(&self, model: Option<&str>, reads: &Reads<'_>) -> Vec<Input>;
+
+    /// Returns true if it shows what the judged model was asked.
+    fn shows_prompt(&self) -> bool {
+        false
+    }
 
     /// Returns the models that a node calls, by their part in the fingerprint.
-    fn callees(&self, model: Option<&str>) -> Vec<(&'static str, String)>;
+    fn callees(&self, model: Option<&str>) -> Vec<(Callee, String)>;
 
     /// Returns the columns of the root dataset that it reads by name, and where.
     fn columns(&self) -> Vec<(String, Place)>;
@@ -345,15 +357,17 @@ pub trait Stage: Send + Sync {
     fn add_prompt(&self, _fingerprint: &mut Fingerprint, _facts: &Facts<'_>) {}
 }
 
-/// What people are asked about a judged row.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Sheet {
-    /// Which of two is better.
-    Pair,
-    /// One of these.
-    Words(Vec<String>),
-    /// A score per criterion: its name and what is asked.
-    Scores { criteria: Vec<(String, String)>, low: f64, high: f64 },
+/// What the nodes of a stage make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Makes {
+    /// Rows of a dataset.
+    Rows,
+    /// Completions, each with its row, model and sample.
+    Completions,
+    /// Scores of completions.
+    Scores,
+    /// Judgements of completions, or of pairs of them.
+    Judgements,
 }
 
 /// Two nodes of a stage, held against each other.
@@ -398,6 +412,8 @@ pub struct Shown<'a> {
     pub params: &'a IndexMap<String, Value>,
     pub row: &'a crate::row::Row,
     pub sample: u32,
+    /// The completion that its prompt reads, where it reads one.
+    pub draft: Option<&'a Completion>,
 }
 
 /// Returns the `coverage` of a stage: valid of all, a fact rather than an estimate.

@@ -8,9 +8,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Facts, ROWS, Scope, StageError};
+use super::{Callee, Facts, Part, Scope, StageError};
 use crate::problem::{Place, Problem};
 use crate::provider::Message;
+use crate::row::Completion;
 use crate::spec::Node;
 use crate::store::{Fingerprint, Manifest};
 use crate::template::{Attrs, Template, TemplateError, from_json, row_value};
@@ -133,7 +134,7 @@ impl Prompt {
         if self.template.reads.reads("model") {
             fingerprint.setting("model_name", facts.model.unwrap_or("_"));
         }
-        add_columns(fingerprint, facts.inputs.get(ROWS), &self.template.reads.of("row"));
+        add_columns(fingerprint, facts.inputs.get(&Part::Rows), &self.template.reads.of("row"));
     }
 }
 
@@ -142,7 +143,7 @@ pub(super) fn add_columns(fingerprint: &mut Fingerprint, rows: Option<&Manifest>
     let Some(rows) = rows.filter(|_| !attrs.is_empty()) else {
         return;
     };
-    let inputs = fingerprint.inputs.entry(ROWS.to_owned()).or_default();
+    let inputs = fingerprint.inputs.entry(Part::Rows.name().into_owned()).or_default();
     inputs.insert("ids".to_owned(), Some(rows.artifact.ids));
     match attrs {
         Attrs::All => {
@@ -159,12 +160,12 @@ pub(super) fn add_columns(fingerprint: &mut Fingerprint, rows: Option<&Manifest>
 /// Adds columns of a completions artifact.
 pub(super) fn add_completions(
     fingerprint: &mut Fingerprint,
-    part: &str,
+    part: Part,
     manifest: Option<&Manifest>,
     columns: &[&str],
 ) {
     let Some(manifest) = manifest else { return };
-    let inputs = fingerprint.inputs.entry(part.to_owned()).or_default();
+    let inputs = fingerprint.inputs.entry(part.name().into_owned()).or_default();
     inputs.insert("ids".to_owned(), Some(manifest.artifact.ids));
     for column in columns {
         inputs.insert((*column).to_owned(), manifest.artifact.columns.get(*column).copied());
@@ -174,7 +175,7 @@ pub(super) fn add_completions(
 /// Adds the identity of a model and the options that reach the wire.
 pub(super) fn add_model(
     fingerprint: &mut Fingerprint,
-    part: &str,
+    callee: Callee,
     facts: &Facts<'_>,
     name: &str,
     options: &Map<String, Value>,
@@ -187,7 +188,7 @@ pub(super) fn add_model(
             model.insert(format!("{name}_as_sent"), schema.to_string().into());
         }
     }
-    fingerprint.models.insert(part.to_owned(), model);
+    fingerprint.models.insert(callee.name().into_owned(), model);
 }
 
 /// The params as a template variable.
@@ -215,6 +216,14 @@ impl Variables {
         }
         let value = row_value(&row.id, &row.columns, attrs);
         self.with("row", value)
+    }
+
+    /// Adds `inputs`: what an inference stage said.
+    pub fn with_input(self, stage: &str, said: &Completion) -> Variables {
+        let text = |text: &Option<String>| text.as_deref().map_or(TemplateValue::from(()), TemplateValue::from);
+        let said = [("completion", text(&said.text)), ("finish_reason", text(&said.finish_reason))];
+        let stage = (stage.to_owned(), TemplateValue::from_pairs(said));
+        self.with("inputs", TemplateValue::from_pairs([stage]))
     }
 
     pub fn value(self) -> TemplateValue {

@@ -15,6 +15,7 @@
 //! | `artifact` | rows on disk: writer, verifying reader |
 //! | `manifest` | lookup and publication |
 //! | `completion` | the completion log and its index |
+//! | `merge` | artifacts walked together by id |
 //! | `sorter` | sorting rows by id beyond memory |
 //! | `lock` `memo` | OS locks; file digests |
 //!
@@ -27,6 +28,7 @@ mod fingerprint;
 mod lock;
 mod manifest;
 mod memo;
+mod merge;
 mod sorter;
 
 use std::fs;
@@ -34,12 +36,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use artifact::{Artifact, ArtifactReader, ArtifactWriter, ColumnDigests};
+pub use artifact::{Artifact, ArtifactReader, ArtifactWriter, ColumnDigests, LineReader};
 pub use completion::{CompletionLog, NewRecord, Record, request_key};
 pub use fingerprint::{Change, Fingerprint};
 pub use lock::Lock;
 pub use manifest::{Counts, Lookup, Manifest};
 pub use memo::FileDigests;
+pub use merge::{ByRow, outer};
 pub use sorter::{SortedLines, Sorter};
 
 use crate::digest::Digest;

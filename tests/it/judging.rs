@@ -207,7 +207,7 @@ const PIECES: &[&str] = &[
 
 #[test]
 fn hostile_replies_never_panic_and_never_score_outside_the_scale() {
-    use etalon::stage::verdict::{Scale, read_label, read_pair, read_rubric};
+    use etalon::stage::read::{Scale, read_label, read_pair, read_rubric};
     let mut state = 20_261_125_u64;
     let mut below = |n: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

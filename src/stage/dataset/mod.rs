@@ -31,7 +31,7 @@ use shape::{Shape, Shaped};
 use source::{Opened, Source};
 
 use super::prompt::Prompt;
-use super::{Facts, Input, Job, Produced, Stage, StageError, coverage};
+use super::{Callee, Facts, Input, Job, Makes, Produced, Reads, Stage, StageError, coverage};
 use crate::dataset::{BadRow, Record, Records};
 use crate::digest::{Digest, canonical_text};
 use crate::encoder::{self, ModelFolder};
@@ -380,6 +380,10 @@ impl Stage for Dataset {
         "dataset"
     }
 
+    fn makes(&self) -> Makes {
+        Makes::Rows
+    }
+
     fn input(&self) -> Option<(&str, &Place)> {
         None
     }
@@ -388,11 +392,11 @@ impl Stage for Dataset {
         None
     }
 
-    fn inputs(&self, _model: Option<&str>, _of_input: &[String]) -> Vec<Input> {
+    fn inputs(&self, _model: Option<&str>, _reads: &Reads<'_>) -> Vec<Input> {
         Vec::new()
     }
 
-    fn callees(&self, _model: Option<&str>) -> Vec<(&'static str, String)> {
+    fn callees(&self, _model: Option<&str>) -> Vec<(Callee, String)> {
         Vec::new()
     }
 

@@ -1,110 +1,30 @@
-//! A node's judgements: rows, labelled texts and canaries through the work, then into rows and a summary.
+//! A node's judgements: tasks through the work, then into rows and a summary.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::bias::Verbosity;
-use super::canary::{Canaries, Chosen};
-use super::human::{Calibration, Labelled};
-use super::labels::{Sides, texts_digest};
+use super::ask::Work;
+use super::evidence::canary::Canaries;
+use super::evidence::length::Verbosity;
+use super::evidence::lineage::Kin;
+use super::evidence::panel::Panel;
 use super::method::{Gathered, Said, Tally};
-use super::panel::{Kin, Panel};
-use super::work::{Judged, Purpose, Task, Text, Work};
-use super::{Judge, pairs_of};
+use super::node::{Grader, Judge, pairs_of};
+use super::people::calibration::{Calibration, Labelled};
+use super::people::labels::Sides;
+use super::task::{Judged, Purpose};
+use super::tasks::Tasks;
 use crate::row::Judgement;
 use crate::score::Summary;
 use crate::stage::drive::{Sink, drive};
 use crate::stage::inference::sample_id;
-use crate::stage::join::{Join, Joined};
+use crate::stage::join::Join;
 use crate::stage::prompt::{Failures, params_value};
-use crate::stage::{Account, COMPLETIONS, CONTESTANTS, Job, Produced, Progress, StageError, coverage, seed_of};
+use crate::stage::{Account, Job, Part, Produced, Progress, StageError, coverage, seed_of};
 use crate::store::{ArtifactWriter, Counts};
-
-/// What is to be judged, in order: each row, with texts of it that people labelled; then canaries.
-struct Tasks {
-    join: Join,
-    work: Arc<Work>,
-    pairs: Vec<Option<[u32; 2]>>,
-    chosen: Chosen,
-    queue: VecDeque<Task>,
-    is_done: bool,
-}
-
-impl Tasks {
-    fn add(&mut self, joined: Arc<Joined>) {
-        let judge = &self.work.judge;
-        let is_pair = judge.method.is_pair();
-        for (place, completion) in joined.completions.iter().enumerate() {
-            for pair in &self.pairs {
-                let [first, second] = pair.map_or([0, 1], |pair| pair.map(|index| index as usize));
-                self.queue.push_back(Task {
-                    joined: joined.clone(),
-                    first: Text::Of { contestant: first, sample: place },
-                    second: is_pair.then_some(Text::Of { contestant: second, sample: place }),
-                    sample: completion.sample,
-                    pair: *pair,
-                    purpose: Purpose::Row,
-                });
-            }
-        }
-        if let Some((_, labels)) = judge.human.as_ref().filter(|(_, labels)| labels.has(&joined.row.id)) {
-            for pair in &self.pairs {
-                let [first, second] = pair.map_or([0, 1], |pair| pair.map(|index| index as usize));
-                let text = |contestant: usize| {
-                    let completions =
-                        contestant.checked_sub(1).map_or(Some(&joined.completions), |index| joined.others.get(index));
-                    completions.and_then(|all| all.first()?.text.clone()).unwrap_or_default()
-                };
-                let other = is_pair.then(|| text(second));
-                let now = texts_digest(&text(first), other.as_deref());
-                for texts in labels.texts(&joined.row.id, self.work.sides(*pair)) {
-                    if texts.digest() != now {
-                        let other = texts.baseline.map_or(Text::Of { contestant: second, sample: 0 }, Text::Own);
-                        self.queue.push_back(Task {
-                            joined: joined.clone(),
-                            first: Text::Own(texts.completion),
-                            second: is_pair.then_some(other),
-                            sample: 0,
-                            pair: *pair,
-                            purpose: Purpose::Labelled,
-                        });
-                    }
-                }
-            }
-        }
-        self.chosen.add(&joined);
-    }
-}
-
-impl Iterator for Tasks {
-    type Item = Result<Task, StageError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(task) = self.queue.pop_front() {
-                return Some(Ok(task));
-            }
-            if self.is_done {
-                return None;
-            }
-            match self.join.next() {
-                Some(Ok(joined)) => self.add(Arc::new(joined)),
-                Some(Err(error)) => return Some(Err(error)),
-                None => {
-                    self.is_done = true;
-                    let judge = &self.work.judge;
-                    let (is_pair, has_reference) = (judge.method.is_pair(), judge.reference.is_some());
-                    let identical = judge.method.identity_pairs();
-                    self.queue.extend(self.chosen.tasks(judge.canaries, identical, is_pair, has_reference));
-                }
-            }
-        }
-    }
-}
 
 /// Where judgements go, in order.
 struct JudgementSink {
@@ -194,19 +114,19 @@ fn gathered(of_row: &[Judged]) -> Vec<Gathered<'_>> {
 
 impl Judge {
     pub(super) async fn produce(self: Arc<Self>, job: Job) -> Result<Produced, StageError> {
-        let account_of = |grader: &super::Grader| {
+        let account_of = |grader: &Grader| {
             let account = job.accounts.get(&grader.model).cloned();
             account.ok_or_else(|| StageError::failed(format!("the judge {} cannot be asked", grader.model)))
         };
         let accounts: Vec<Arc<Account>> = self.judges.iter().map(account_of).collect::<Result<_, _>>()?;
         let contestants: Vec<String> = if self.method.is_all_pairs() {
-            CONTESTANTS.iter().filter_map(|part| job.input_models.get(part).cloned()).collect()
+            Part::contestants().filter_map(|part| job.input_models.get(&part).cloned()).collect()
         } else {
             vec![job.model.clone().unwrap_or_default()]
         };
         let pairs: Vec<Option<[u32; 2]>> =
             if self.method.is_all_pairs() { pairs_of(contestants.len()).map(Some).collect() } else { vec![None] };
-        let completions = job.inputs.get(COMPLETIONS).map_or(0, |completions| completions.artifact.rows);
+        let completions = job.inputs.get(&Part::OWN).map_or(0, |completions| completions.artifact.rows);
         let all = completions * pairs.len() as u64;
         job.progress.total.store(all, Ordering::Relaxed);
         let allowed = self.max_failures.of(all);
@@ -230,17 +150,10 @@ impl Judge {
             .as_ref()
             .filter(|(_, labels)| !labels.is_missing)
             .map(|(_, labels)| Calibration::new(labels.clone(), self.method.labels(), &job.node, &all_sides));
-        let items = Tasks {
-            join: Join::open(&job.store, &job.inputs, false)?,
-            work: work.clone(),
-            pairs,
-            chosen: Chosen::new(self.canaries.max(self.method.identity_pairs())),
-            queue: VecDeque::new(),
-            is_done: false,
-        };
+        let items = Tasks::new(Join::open(&job.store, &job.inputs, false)?, work.clone(), pairs);
         // Of one completion a preference shows only beside another model's: see `contrast`.
         let kin = match self.method.is_pair() {
-            true => self.kin(job.model.as_deref(), self.method.baseline()),
+            true => self.kin(job.model.as_deref(), self.baseline_model()),
             false => vec![Kin::None; self.judges.len()],
         };
         let sink = JudgementSink {

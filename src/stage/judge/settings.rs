@@ -6,17 +6,20 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::labels::{Labels, Wanted};
-use super::lineage::Lineage;
-use super::method::Parse;
-use super::truncate::Truncate;
-use super::work::JSON_SCHEMA;
-use super::{CANARY_ROWS, Grader, Judge, METHODS, PARTS, REFERENCE_VARIABLES, classify, compare, rubric};
+use super::ask::{JSON_SCHEMA, Truncate};
+use super::evidence::lineage::Lineage;
+use super::method::{METHODS, Parse, classify, compare, rubric};
+use super::node::{Grader, Judge};
+use super::people::labels::{Labels, Wanted};
 use crate::problem::{Place, Problem};
 use crate::spec::{StageSpec, decode};
 use crate::stage::inference::{check_model, check_options};
 use crate::stage::prompt::{Conversation, CountOrShare, MessageSetting, Prompt, max_failures, merge_options};
-use crate::stage::{Scope, Stage};
+use crate::stage::{MAX_JUDGES, Scope, Stage};
+
+const REFERENCE_VARIABLES: &[&str] = &["row", "params"];
+/// Rows that canaries are made of where nothing else is said.
+const CANARY_ROWS: u64 = 5;
 
 /// A model that grades completions.
 #[derive(Deserialize, JsonSchema)]
@@ -104,7 +107,7 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
     let mut judges: Vec<(String, Place)> = Vec::new();
     match (&settings.model, settings.panel.as_slice()) {
         (Some(model), []) => judges.push((model.clone(), place("model"))),
-        (None, panel @ [_, _, ..]) if panel.len() <= PARTS.len() => {
+        (None, panel @ [_, _, ..]) if panel.len() <= usize::from(MAX_JUDGES) => {
             let at = |index: usize| spec.settings.nearest(&["panel".to_owned(), index.to_string()]).place.clone();
             judges.extend(panel.iter().enumerate().map(|(index, model)| (model.clone(), at(index))));
         }
@@ -114,7 +117,7 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
                 .help("model: grader, a model of `models:`"),
         ),
         (None, _) => problems.push(
-            Problem::error("wrong-value", format!("{what}: a `panel` has two to {} judges", PARTS.len()))
+            Problem::error("wrong-value", format!("{what}: a `panel` has two to {} judges", MAX_JUDGES))
                 .at(&place("panel")),
         ),
         (Some(_), _) => problems.push(
@@ -156,8 +159,10 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
     let Some(method) = method else {
         return Err(problems);
     };
+    let wanted =
+        Wanted { kind: method.labels(), is_pair: method.is_pair(), is_all_pairs: method.is_all_pairs() };
     let human = settings.human.as_ref().and_then(|name| {
-        let labels = Labels::read(scope.workspace, name, &Wanted::of(&*method), &place("human"), &mut problems)?;
+        let labels = Labels::read(scope.workspace, name, &wanted, &place("human"), &mut problems)?;
         Some((name.clone(), labels))
     });
     if settings.messages.is_some() && (settings.prompt.is_some() || settings.system.is_some()) {

@@ -23,7 +23,7 @@ use super::dataset::LEAKAGE;
 use super::inference::sample_id;
 use super::join::{Join, Joined};
 use super::prompt::{Prompt, add_columns, add_completions};
-use super::{COMPLETIONS, Facts, Input, Job, Produced, ROWS, Scope, Stage, StageError};
+use super::{Callee, Facts, Input, Job, Makes, Part, Produced, Reads, Scope, Stage, StageError};
 use crate::metric::{Entry, METRICS, Metric, Takes};
 use crate::problem::{Place, Problem, suggest};
 use crate::score::{SLICES, Unit};
@@ -414,9 +414,9 @@ impl MetricStage {
 
     fn produce(&self, job: &Job) -> Result<Produced, StageError> {
         let mut writer = job.store.write_artifact()?;
-        let rows = job.inputs.get(ROWS).map_or(0, |rows| rows.artifact.rows);
+        let rows = job.inputs.get(&Part::Rows).map_or(0, |rows| rows.artifact.rows);
         job.progress.total.store(rows, Ordering::Relaxed);
-        let has_leakage = has_leakage(job.inputs.get(ROWS));
+        let has_leakage = has_leakage(job.inputs.get(&Part::Rows));
         let mut scoring = Scoring::new(self, &job.params, job.model.as_deref(), has_leakage);
         let size = scoring.batch();
         let mut joins = Join::open(&job.store, &job.inputs, self.needs_meta())?;
@@ -446,6 +446,10 @@ impl Stage for MetricStage {
         "metric"
     }
 
+    fn makes(&self) -> Makes {
+        Makes::Scores
+    }
+
     fn input(&self) -> Option<(&str, &Place)> {
         Some((&self.input, &self.input_place))
     }
@@ -454,11 +458,11 @@ impl Stage for MetricStage {
         Some(of_input.to_vec())
     }
 
-    fn inputs(&self, model: Option<&str>, _of_input: &[String]) -> Vec<Input> {
-        vec![Input { part: COMPLETIONS, stage: self.input.clone(), model: model.map(str::to_owned) }]
+    fn inputs(&self, model: Option<&str>, _reads: &Reads<'_>) -> Vec<Input> {
+        vec![Input { part: Part::OWN, stage: self.input.clone(), model: model.map(str::to_owned) }]
     }
 
-    fn callees(&self, _model: Option<&str>) -> Vec<(&'static str, String)> {
+    fn callees(&self, _model: Option<&str>) -> Vec<(Callee, String)> {
         Vec::new()
     }
 
@@ -504,13 +508,13 @@ impl Stage for MetricStage {
         for prompt in self.prompts() {
             prompt.add_to(&mut fingerprint, facts, "");
         }
-        let rows = facts.inputs.get(ROWS);
+        let rows = facts.inputs.get(&Part::Rows);
         if has_leakage(rows) {
             add_columns(&mut fingerprint, rows, &Attrs::Some([LEAKAGE.to_owned()].into()));
         }
         let columns = || self.slicing().map(|(column, _)| column.clone());
         if self.slicing().next().is_some() {
-            add_columns(&mut fingerprint, facts.inputs.get(ROWS), &Attrs::Some(columns().collect()));
+            add_columns(&mut fingerprint, facts.inputs.get(&Part::Rows), &Attrs::Some(columns().collect()));
         }
         if !self.by.is_empty() {
             fingerprint.setting("by", self.by.iter().map(|(column, _)| column.clone()).collect::<Vec<_>>());
@@ -521,12 +525,12 @@ impl Stage for MetricStage {
         let reads_reason = self.measures.iter().any(|measure| measure.metric.needs_finish_reason());
         let columns: &[&str] =
             if reads_reason || self.reads("finish_reason") { &["text", "finish_reason"] } else { &["text"] };
-        add_completions(&mut fingerprint, COMPLETIONS, facts.inputs.get(COMPLETIONS), columns);
+        add_completions(&mut fingerprint, Part::OWN, facts.inputs.get(&Part::OWN), columns);
         if self.needs_meta()
-            && let Some(completions) = facts.inputs.get(COMPLETIONS)
+            && let Some(completions) = facts.inputs.get(&Part::OWN)
         {
             let digest = completions.meta.as_ref().map(|meta| meta.digest);
-            fingerprint.inputs.entry(COMPLETIONS.to_owned()).or_default().insert("meta".to_owned(), digest);
+            fingerprint.inputs.entry(Part::OWN.name().into_owned()).or_default().insert("meta".to_owned(), digest);
         }
         Ok(fingerprint)
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use etalon::stage::verdict::{Scale, read_pair, read_rubric};
+use etalon::stage::read::{Choice, Scale, read_pair, read_rubric};
 
 use super::{Case, texts};
 
@@ -13,7 +13,7 @@ pub fn verdict_parse(case: &Case) -> Value {
     if input["mode"] == "pairwise" {
         let reading = read_pair(text, input["allow_tie"].as_bool().unwrap_or(true), finish_reason, None);
         return json!({
-            "status": reading.status, "verdict": reading.verdict.map(|verdict| verdict.label()),
+            "status": reading.status, "verdict": reading.verdict.map(label),
             "conflict": reading.conflict, "notes": reading.notes,
         });
     }
@@ -27,4 +27,15 @@ pub fn verdict_parse(case: &Case) -> Value {
     let scores: serde_json::Map<String, Value> =
         reading.scores.into_iter().map(|(name, score)| (name, json!(score))).collect();
     json!({ "status": reading.status, "scores": scores, "errors": reading.errors, "notes": reading.notes })
+}
+
+/// The words of the vectors.
+fn label(choice: Choice) -> &'static str {
+    match choice {
+        Choice::A => "A",
+        Choice::AStrong => "A+",
+        Choice::B => "B",
+        Choice::BStrong => "B+",
+        Choice::Tie => "tie",
+    }
 }

@@ -1,0 +1,21 @@
+//! Labels: what people said of rows, of pairs, of criteria.
+//!
+//! ```text
+//! judged rows → sheet (texts, no names) + key (what each item is) → people → labels/STAGE.jsonl → judge
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `line` | one label, as files have it |
+//! | `file` | files of labels: read, merged, written |
+//! | `sheet` | what people are shown, and what their answers mean |
+//!
+//! **Invariant:** a label carries the texts that people saw, so that it stays true whatever models say later.
+
+mod file;
+mod line;
+mod sheet;
+
+pub use file::{LabelFile, Merged, read_labels};
+pub use line::LabelLine;
+pub use sheet::{Item, Key, Sheet, labels_of};

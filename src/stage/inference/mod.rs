@@ -1,0 +1,244 @@
+//! `inference`: a completion per row, model and sample.
+//!
+//! It reads a dataset, or another inference stage whose completions its prompts then show (a chain). Stores raw
+//! completions; parsing belongs to whoever reads them.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `settings` | the stage as it is written |
+//! | `work` | rows through a model, in order |
+//! | `writer` | completions into artifacts |
+
+mod settings;
+mod work;
+mod writer;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+pub(super) use settings::{Settings, check_model, check_options, parse};
+pub(super) use writer::sample_id;
+
+use self::settings::{Inference, Source};
+use super::prompt::{Conversation, Prompt, Variables, add_completions, add_model, params_value};
+use super::{Callee, Facts, Input, Job, Makes, Part, Produced, Reads, Shown, Stage, StageError};
+use crate::problem::{Place, Problem, suggest};
+use crate::provider::Message;
+use crate::score::Unit;
+use crate::store::Fingerprint;
+use crate::template::Attrs;
+
+const REVISION: u32 = 1;
+/// The variable that holds what the stage before said.
+const INPUTS: &str = "inputs";
+
+impl Inference {
+    /// Returns what was asked, or is said to have been.
+    fn conversation(&self) -> Option<&Conversation> {
+        match &self.source {
+            Source::Ask(conversation) => Some(conversation),
+            Source::Given(_) => self.shown.as_ref(),
+        }
+    }
+
+    /// Returns the templates that completions come from.
+    fn prompts(&self) -> Vec<&Prompt> {
+        match &self.source {
+            Source::Ask(conversation) => conversation.prompts().collect(),
+            Source::Given(prompt) => vec![prompt],
+        }
+    }
+
+    /// Returns those, and the ones that are only shown.
+    fn all_prompts(&self) -> Vec<&Prompt> {
+        self.shown.iter().flat_map(Conversation::prompts).chain(self.prompts()).collect()
+    }
+
+    fn row_reads(&self) -> Attrs {
+        match &self.source {
+            Source::Ask(conversation) => conversation.row.clone(),
+            Source::Given(prompt) => prompt.template.reads.of("row"),
+        }
+    }
+
+    fn reads(&self, variable: &str) -> bool {
+        self.all_prompts().iter().any(|prompt| prompt.template.reads.reads(variable))
+    }
+
+    /// Returns the model of the stage before whose completions a model reads: its own, or the only one.
+    fn draft_model<'a>(&self, model: &str, reads: &'a Reads<'_>) -> Option<&'a str> {
+        match reads.input.models.as_slice() {
+            [one] => Some(one),
+            several => several.iter().find(|known| *known == model).map(String::as_str),
+        }
+    }
+
+    fn is_chain(&self, reads: &Reads<'_>) -> bool {
+        reads.input.stage.makes() == Makes::Completions
+    }
+
+    /// Finds names below `inputs` that are no stage it reads.
+    fn check_names(&self, reads: &Reads<'_>, problems: &mut Vec<Problem>) {
+        let input = reads.input.name;
+        for prompt in self.all_prompts() {
+            let place = |name: &str| prompt.template.reads.place_of(&prompt.template, INPUTS, name);
+            match prompt.template.reads.of(INPUTS) {
+                Attrs::Some(names) if self.is_chain(reads) => {
+                    for name in names.iter().filter(|name| *name != input) {
+                        let help = suggest(name, "stages it reads", [input]);
+                        problems.push(
+                            Problem::error("unknown-stage", format!("`inputs.{name}`: it reads no stage `{name}`"))
+                                .at(&place(name).unwrap_or_else(|| prompt.place.clone()))
+                                .maybe_help(help),
+                        );
+                    }
+                }
+                Attrs::Some(names) if names.is_empty() => {}
+                _ if self.is_chain(reads) => {}
+                _ => {
+                    let message = format!("`inputs` holds what an inference stage said, and `{input}` is a dataset");
+                    let help = format!("columns of {input} are there as `row`; `input:` may name an inference stage");
+                    problems.push(Problem::error("unknown-stage", message).at(&prompt.place).help(help));
+                }
+            }
+        }
+    }
+}
+
+impl Stage for Inference {
+    fn kind(&self) -> &'static str {
+        "inference"
+    }
+
+    fn makes(&self) -> Makes {
+        Makes::Completions
+    }
+
+    fn input(&self) -> Option<(&str, &Place)> {
+        Some((&self.input, &self.input_place))
+    }
+
+    fn models(&self, _of_input: &[String]) -> Option<Vec<String>> {
+        Some(self.models.clone())
+    }
+
+    fn check_input(&self, reads: &Reads<'_>, problems: &mut Vec<Problem>) {
+        self.check_names(reads, problems);
+        if !self.is_chain(reads) {
+            return;
+        }
+        let input = reads.input.name;
+        if !self.reads(INPUTS) {
+            let place = self.all_prompts().last().map_or(&self.input_place, |prompt| &prompt.place);
+            problems.push(
+                Problem::warning("unused-stage", format!("nothing here reads what {input} said"))
+                    .at(place)
+                    .help(format!("its completions are there as `{{{{ inputs.{input}.completion }}}}`")),
+            );
+        }
+        for model in self.models.iter().filter(|model| self.draft_model(model, reads).is_none()) {
+            let models = reads.input.models.join(", ");
+            let message = format!("`{input}` has no completions of `{model}`: it has those of {models}");
+            let help = "each model reads its own completions, or those of the only model there is".to_owned();
+            problems.push(Problem::error("missing-model", message).at(&self.input_place).help(help));
+        }
+    }
+
+    fn inputs(&self, model: Option<&str>, reads: &Reads<'_>) -> Vec<Input> {
+        if !self.is_chain(reads) || !self.reads(INPUTS) {
+            return Vec::new();
+        }
+        let draft = self.draft_model(model.unwrap_or_default(), reads);
+        vec![Input { part: Part::Draft, stage: self.input.clone(), model: draft.map(str::to_owned) }]
+    }
+
+    fn callees(&self, model: Option<&str>) -> Vec<(Callee, String)> {
+        match (&self.source, model) {
+            (Source::Ask(_), Some(model)) => vec![(Callee::Model, model.to_owned())],
+            _ => Vec::new(),
+        }
+    }
+
+    fn columns(&self) -> Vec<(String, Place)> {
+        self.all_prompts().into_iter().flat_map(Prompt::columns).collect()
+    }
+
+    fn fingerprint(&self, facts: &Facts<'_>) -> Result<Fingerprint, StageError> {
+        let mut fingerprint = Fingerprint::new("inference", REVISION);
+        match &self.source {
+            Source::Ask(conversation) => {
+                conversation.add_to(&mut fingerprint, facts);
+                if let Some(name) = facts.model {
+                    let options = self.options.get(name).cloned().unwrap_or_default();
+                    add_model(&mut fingerprint, Callee::Model, facts, name, &options);
+                }
+            }
+            Source::Given(prompt) => prompt.add_to(&mut fingerprint, facts, ""),
+        }
+        if self.samples != 1 {
+            fingerprint.setting("samples", self.samples);
+        }
+        if let Some(rows) = facts.inputs.get(&Part::Rows) {
+            let inputs = fingerprint.inputs.entry(Part::Rows.name().into_owned()).or_default();
+            inputs.insert("ids".to_owned(), Some(rows.artifact.ids));
+        }
+        add_completions(&mut fingerprint, Part::Draft, facts.inputs.get(&Part::Draft), &["text", "finish_reason"]);
+        Ok(fingerprint)
+    }
+
+    fn run(self: Arc<Self>, job: Job) -> BoxFuture<'static, Result<Produced, StageError>> {
+        Box::pin(self.produce(job))
+    }
+
+    fn unit(&self, value: &str) -> Option<Unit> {
+        (value == "coverage").then_some(Unit::Rate)
+    }
+
+    fn values(&self) -> Vec<String> {
+        vec!["coverage".to_owned()]
+    }
+
+    fn sources(&self) -> Vec<(String, String)> {
+        self.all_prompts().into_iter().flat_map(Prompt::sources).collect()
+    }
+
+    fn warnings(&self) -> Vec<Problem> {
+        match &self.source {
+            Source::Ask(conversation) if conversation.row.is_empty() && !self.reads(INPUTS) => {
+                let place = conversation.prompts().last().map_or(&self.input_place, |prompt| &prompt.place);
+                let message = "the prompt reads no column: every row asks the same";
+                vec![
+                    Problem::warning("constant-prompt", message)
+                        .at(place)
+                        .help("columns stand below `row`: `{{ row.question }}`"),
+                ]
+            }
+            Source::Ask(_) => Vec::new(),
+            Source::Given(prompt) => prompt.constant_warning().into_iter().collect(),
+        }
+    }
+
+    fn has_prompt(&self) -> bool {
+        self.conversation().is_some()
+    }
+
+    fn asked(&self, shown: &Shown<'_>) -> Option<Vec<Message>> {
+        let conversation = self.conversation()?;
+        let mut variables = Variables::new(&params_value(shown.params))
+            .with("model", shown.model.unwrap_or("_"))
+            .with("sample", shown.sample)
+            .with_row(shown.row, &conversation.row);
+        if let Some(draft) = shown.draft {
+            variables = variables.with_input(&self.input, draft);
+        }
+        conversation.render(&variables.value()).ok()
+    }
+
+    fn add_prompt(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>) {
+        if let Some(conversation) = self.conversation() {
+            conversation.add_as(fingerprint, facts, "input.");
+            add_completions(fingerprint, Part::Draft, facts.inputs.get(&Part::Draft), &["text", "finish_reason"]);
+        }
+    }
+}

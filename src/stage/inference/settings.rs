@@ -1,0 +1,219 @@
+//! An inference stage as it is written, and what is wrong with it.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::problem::{Place, Problem, suggest};
+use crate::spec::{NodeValue, StageSpec, decode};
+use crate::stage::prompt::{
+    Conversation, CountOrShare, MaxFailures, MessageSetting, Prompt, max_failures, merge_options,
+};
+use crate::stage::{Scope, Stage};
+
+const VARIABLES: &[&str] = &["row", "params", "model", "sample", "inputs"];
+
+/// A completion per row, model and sample.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::stage) struct Settings {
+    /// The dataset stage whose rows are asked, or an inference stage: its completions are then there as
+    /// `inputs.<stage>.completion`.
+    input: String,
+    /// The model to ask; short for a list of one.
+    model: Option<String>,
+    /// The models to ask. Each becomes a node of its own, and so does everything behind it.
+    models: Option<Vec<String>>,
+    /// System turn: a template over `row`, `params`, `model`, `sample` (and `inputs`), or the name of one that
+    /// ends in .j2.
+    system: Option<String>,
+    /// User turn: a template over the same, or the name of one.
+    prompt: Option<String>,
+    /// The whole conversation, instead of `system` and `prompt`.
+    messages: Option<Vec<MessageSetting>>,
+    /// Completions that the dataset already has: `"{{ row[model ~ '_output'] }}"`. A prompt beside them is sent to
+    /// nobody; it is what judges and people are shown as asked.
+    completions: Option<String>,
+    /// Sent with every call, over those of the model: temperature, max_tokens, and whatever else the
+    /// server takes. `null` removes one of the model's.
+    #[serde(default)]
+    options: Map<String, Value>,
+    /// Sent as the option of that name.
+    response_format: Option<Value>,
+    /// Completions per row; the first carries no added seed.
+    #[serde(default = "one")]
+    samples: u32,
+    /// Calls that may fail: a count (`3`) or a share (`5%`, unless said). Beyond it the node fails.
+    #[schemars(with = "Option<CountOrShare>")]
+    max_failures: Option<Value>,
+    /// For readers.
+    #[serde(rename = "description")]
+    _description: Option<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// An inference stage, checked.
+pub(crate) struct Inference {
+    pub input: String,
+    pub input_place: Place,
+    pub models: Vec<String>,
+    pub source: Source,
+    /// What is said to have been asked for completions that the dataset has.
+    pub shown: Option<Conversation>,
+    /// Merged options by model.
+    pub options: IndexMap<String, Map<String, Value>>,
+    pub samples: u32,
+    pub max_failures: MaxFailures,
+}
+
+/// Where completions come from.
+pub(crate) enum Source {
+    Ask(Conversation),
+    /// Completions that the dataset already has.
+    Given(Box<Prompt>),
+}
+
+pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
+    let what = format!("stage {}", spec.name);
+    let settings: Settings = decode(&spec.settings, &what)?;
+    let place = |field: &str| spec.settings.get(field).map_or(&spec.place, |node| &node.place).clone();
+    let mut problems = Vec::new();
+    let models = match (settings.model, settings.models) {
+        (Some(model), None) => vec![model],
+        (None, Some(models)) => models,
+        (Some(_), Some(_)) => {
+            problems.push(
+                Problem::error("conflict", format!("{what} has `model` and `models`; one is enough"))
+                    .at(&place("model")),
+            );
+            Vec::new()
+        }
+        (None, None) => {
+            let help = format!("models: [{}]", scope.models.keys().cloned().collect::<Vec<_>>().join(", "));
+            problems.push(Problem::error("missing-field", format!("{what} needs `models`")).at(&spec.place).help(help));
+            Vec::new()
+        }
+    };
+    let mut seen = Vec::new();
+    for (index, model) in models.iter().enumerate() {
+        let at = spec.settings.nearest(&["models".to_owned(), index.to_string()]).place.clone();
+        let at = if spec.settings.get("model").is_some() { place("model") } else { at };
+        check_model(scope, model, &at, settings.completions.is_none(), &mut problems);
+        if seen.contains(&model) {
+            problems.push(Problem::error("conflict", format!("{what} names the model `{model}` twice")).at(&at));
+        }
+        seen.push(model);
+    }
+    check_options(&spec.settings, &settings.options, &mut problems);
+    if settings.samples == 0 {
+        problems
+            .push(Problem::error("wrong-value", format!("{what}: `samples` must be at least 1")).at(&place("samples")));
+    }
+    let asks = settings.prompt.is_some() || settings.system.is_some() || settings.messages.is_some();
+    if settings.messages.is_some() && (settings.prompt.is_some() || settings.system.is_some()) {
+        problems.push(
+            Problem::error("conflict", format!("{what} has `messages` beside `system` or `prompt`"))
+                .at(&place("messages")),
+        );
+    }
+    let fields = (&settings.system, &settings.prompt, &settings.messages);
+    let mut shown = None;
+    if settings.completions.is_some() && asks {
+        shown = Some(Conversation::load(scope, &spec.settings, fields, None, VARIABLES, &mut problems));
+    }
+    let source = match &settings.completions {
+        Some(text) => match Prompt::load_value(scope, "completions", text, &place("completions"), VARIABLES) {
+            Ok(prompt) => Some(Source::Given(Box::new(prompt))),
+            Err(found) => {
+                problems.extend(found);
+                None
+            }
+        },
+        None => {
+            if settings.prompt.is_none() && settings.messages.is_none() {
+                problems.push(
+                    Problem::error("missing-field", format!("{what} needs `prompt`, `messages` or `completions`"))
+                        .at(&spec.place)
+                        .help("prompt: \"{{ row.question }}\""),
+                );
+            }
+            Some(Source::Ask(Conversation::load(scope, &spec.settings, fields, None, VARIABLES, &mut problems)))
+        }
+    };
+    let max_failures = max_failures(&spec.settings, &settings.max_failures, &mut problems);
+    let mut stage_options = settings.options;
+    if let Some(format) = settings.response_format {
+        stage_options.insert("response_format".to_owned(), format);
+    }
+    let options = models
+        .iter()
+        .filter_map(|name| Some((name.clone(), merge_options(&scope.models.get(name)?.options, &stage_options))))
+        .collect();
+    let (Some(source), true) = (source, problems.is_empty()) else {
+        return Err(problems);
+    };
+    Ok(Arc::new(Inference {
+        input: settings.input,
+        input_place: place("input"),
+        models,
+        source,
+        shown,
+        options,
+        samples: settings.samples,
+        max_failures,
+    }))
+}
+
+/// Finds a model that is not there, or that cannot be asked.
+pub(crate) fn check_model(scope: &Scope<'_>, name: &str, place: &Place, is_asked: bool, problems: &mut Vec<Problem>) {
+    match scope.models.get(name) {
+        None if scope.broken.contains(name) => {}
+        None => {
+            let help = suggest(name, "models there are", scope.models.keys().map(String::as_str))
+                .unwrap_or_else(|| "declare it under `models:`".to_owned());
+            problems.push(Problem::error("unknown-model", format!("there is no model `{name}`")).at(place).help(help));
+        }
+        Some(model) if is_asked && model.provider.is_none() => problems.push(
+            Problem::error("missing-field", format!("model `{name}` has no `provider`, so it cannot be asked"))
+                .at(model.place.as_ref().unwrap_or(place))
+                .help(
+                    "provider: openai, with base_url and model; or give the stage `completions:` that the dataset has",
+                ),
+        ),
+        Some(_) => {}
+    }
+}
+
+/// Finds options that would break how answers are read.
+pub(crate) fn check_options(settings: &crate::spec::Node, options: &Map<String, Value>, problems: &mut Vec<Problem>) {
+    let place = |name: &str| settings.nearest(&["options".to_owned(), name.to_owned()]).place.clone();
+    if options.get("stream").is_some_and(|stream| stream == &Value::Bool(true)) {
+        problems.push(
+            Problem::error("wrong-value", "`options.stream` cannot be used: answers are stored whole")
+                .at(&place("stream")),
+        );
+    }
+    if options.get("n").and_then(Value::as_u64).is_some_and(|n| n > 1) {
+        problems.push(
+            Problem::error("wrong-value", "`options.n` would pay for completions that nobody reads")
+                .at(&place("n"))
+                .help("samples: 3 on the stage asks for three completions per row"),
+        );
+    }
+    for name in ["messages", "model"] {
+        if options.contains_key(name) {
+            problems.push(Problem::error("wrong-value", format!("`{name}` is not an option")).at(&place(name)));
+        }
+    }
+    if let Some(node) = settings.get("options")
+        && !matches!(node.value, NodeValue::Map(_))
+    {
+        problems.push(Problem::error("wrong-type", "`options` is a map").at(&node.place));
+    }
+}

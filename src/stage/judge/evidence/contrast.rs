@@ -1,0 +1,219 @@
+//! What two nodes of a judge stage say of each other.
+//!
+//! A share of the ceiling is a ratio of means over the same rows, on a scale that starts at 0 (on 1 to 5 a score
+//! of 1 would count as 20 % otherwise); its interval is a percentile bootstrap over rows, of both together.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::lineage::Kin;
+use crate::metric::MeanTally;
+use crate::row::Judgement;
+use crate::score::Estimate;
+use crate::stage::StageError;
+use crate::stage::judge::method::{Method, Said, headline};
+use crate::stage::judge::read::Scale;
+use crate::stats::{Interval, Z95, estimate, resampled_sums, sums_interval, wilson};
+use crate::store::{ByRow, Manifest, Store, outer};
+
+/// Resamples of a ratio.
+const RESAMPLES: usize = 2_000;
+
+/// Rows up to which a ratio is resampled; beyond, the delta method serves.
+const RESAMPLED: usize = 5_000;
+
+/// What a node says of a row, by value: on 0 to 1.
+type Values = BTreeMap<String, f64>;
+
+/// A node's judgements, row by row. Artifacts are sorted by id, so that two of them are merged without holding
+/// either.
+pub(crate) struct JudgedRows<'a> {
+    judgements: ByRow<Judgement>,
+    reading: Reading<'a>,
+}
+
+/// How judgements become numbers.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    method: &'a dyn Method,
+    scale: Option<Scale>,
+}
+
+impl<'a> JudgedRows<'a> {
+    pub fn open(
+        store: &Store,
+        manifest: &Manifest,
+        method: &'a dyn Method,
+        scale: Option<Scale>,
+    ) -> Result<JudgedRows<'a>, StageError> {
+        Ok(JudgedRows { judgements: ByRow::open(store, &manifest.artifact)?, reading: Reading { method, scale } })
+    }
+
+}
+
+impl Reading<'_> {
+    /// Returns what is said of a row, averaged over samples; a pass is one of the mean score.
+    fn values(&self, row: &[Judgement]) -> Values {
+        let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+        let mut add = |name: &'static str, value: Option<f64>| {
+            if let Some(value) = value {
+                let sum = sums.entry(name).or_default();
+                *sum = (sum.0 + value, sum.1 + 1.0);
+            }
+        };
+        for judgement in row {
+            add(headline(self.method), self.method.worth(&Said::of(judgement)));
+        }
+        let mut values: Values = sums.iter().map(|(name, (sum, n))| ((*name).to_owned(), sum / n)).collect();
+        let Some(scale) = self.scale else { return values };
+        let mut scores: BTreeMap<&String, (f64, f64)> = BTreeMap::new();
+        for (name, score) in row.iter().filter_map(|judgement| judgement.scores.as_ref()).flatten() {
+            if let Some(score) = score.as_f64() {
+                let sum = scores.entry(name).or_default();
+                *sum = (sum.0 + score, sum.1 + 1.0);
+            }
+        }
+        let marks = self.method.pass_marks();
+        for (name, (sum, n)) in scores {
+            let mean = sum / n;
+            values.insert(name.clone(), (mean - scale.low) / (scale.high - scale.low));
+            if let Some((_, pass_at)) = marks.iter().find(|(criterion, _)| criterion == name) {
+                values.insert(format!("{name}.pass_rate"), f64::from(u8::from(mean >= *pass_at)));
+            }
+        }
+        values
+    }
+}
+
+/// Two nodes' values of the same rows, and how many rows only one of them has a value for.
+#[derive(Default)]
+pub(crate) struct Pairs {
+    pub both: Vec<[f64; 2]>,
+    pub alone: u64,
+}
+
+/// Returns what two nodes say of the same rows, by value.
+pub(crate) fn paired_values(
+    own: JudgedRows<'_>,
+    other: JudgedRows<'_>,
+) -> Result<BTreeMap<String, Pairs>, StageError> {
+    let mut found: BTreeMap<String, Pairs> = BTreeMap::new();
+    let (of_own, of_other) = (own.reading, other.reading);
+    outer(own.judgements, other.judgements, |_, mine, theirs| {
+        let mut theirs = of_other.values(theirs);
+        for (name, value) in of_own.values(mine) {
+            let pairs = found.entry(name.clone()).or_default();
+            match theirs.remove(&name) {
+                Some(other) => pairs.both.push([value, other]),
+                None => pairs.alone += 1,
+            }
+        }
+        for (name, _) in theirs {
+            found.entry(name).or_default().alone += 1;
+        }
+        true
+    })?;
+    Ok(found)
+}
+
+/// Returns what share of the ceiling each value reaches: `overall.of_ceiling`, `accuracy.of_ceiling`.
+pub(crate) fn of_ceiling(
+    store: &Store,
+    own: &Manifest,
+    ceiling: &Manifest,
+    method: &dyn Method,
+    scale: Option<Scale>,
+) -> Result<IndexMap<String, Estimate>, StageError> {
+    let open = |manifest| JudgedRows::open(store, manifest, method, scale);
+    let mut found = IndexMap::new();
+    for (name, pairs) in paired_values(open(own)?, open(ceiling)?)? {
+        let seed = crate::stage::seed_of("of_ceiling", &name.as_str().into());
+        if let Some(estimate) = ratio(&pairs.both, seed) {
+            found.insert(format!("{name}.of_ceiling"), Estimate { missing: pairs.alone, ..estimate });
+        }
+    }
+    Ok(found)
+}
+
+/// Returns how much more judges give their own kin than the judges do that are kin of neither model: the difference
+/// of their differences, over the rows that both models have.
+pub(crate) fn self_preference(
+    store: &Store,
+    own: &Manifest,
+    other: &Manifest,
+    method: &dyn Method,
+    kin: &[Kin],
+) -> Result<IndexMap<String, Estimate>, StageError> {
+    let mut found = IndexMap::new();
+    let has = |wanted: Kin| kin.contains(&wanted);
+    if !(has(Kin::None) && (has(Kin::Own) || has(Kin::Other))) {
+        return Ok(found);
+    }
+    let mut tally = MeanTally::new(crate::stage::seed_of("self_preference", &Value::Null));
+    let open = |manifest: &Manifest| ByRow::<Judgement>::open(store, &manifest.artifact);
+    outer(open(own)?, open(other)?, |_, mine, theirs| {
+        let (mine, theirs) = (by_judge(mine, method), by_judge(theirs, method));
+        // Own model less the other, by judges of a kind.
+        let gap = |wanted: Kin| {
+            let gaps: Vec<f64> = (0..kin.len())
+                .filter(|judge| kin[*judge] == wanted)
+                .filter_map(|judge| Some(mine.get(&(judge as u32))? - theirs.get(&(judge as u32))?))
+                .collect();
+            (!gaps.is_empty()).then(|| gaps.iter().sum::<f64>() / gaps.len() as f64)
+        };
+        let Some(rest) = gap(Kin::None) else { return true };
+        let more: Vec<f64> = [gap(Kin::Own).map(|gap| gap - rest), gap(Kin::Other).map(|gap| rest - gap)]
+            .into_iter()
+            .flatten()
+            .collect();
+        if !more.is_empty() {
+            tally.add_value(Some(more.iter().sum::<f64>() / more.len() as f64));
+        }
+        true
+    })?;
+    found.insert("self_preference".to_owned(), tally.estimate());
+    Ok(found)
+}
+
+/// Returns what each judge says of a row, averaged over samples.
+fn by_judge(row: &[Judgement], method: &dyn Method) -> BTreeMap<u32, f64> {
+    let mut sums: BTreeMap<u32, (f64, f64)> = BTreeMap::new();
+    for vote in row.iter().flat_map(|judgement| &judgement.votes) {
+        if let Some(worth) = method.worth(&Said::of_vote(vote)) {
+            let sum = sums.entry(vote.judge).or_default();
+            *sum = (sum.0 + worth, sum.1 + 1.0);
+        }
+    }
+    sums.into_iter().map(|(judge, (sum, n))| (judge, sum / n)).collect()
+}
+
+/// Returns the ratio of two means with its interval; none where the second is 0.
+fn ratio(pairs: &[[f64; 2]], seed: u64) -> Option<Estimate> {
+    let n = pairs.len() as f64;
+    let mean = |of: &dyn Fn(&[f64; 2]) -> f64| pairs.iter().map(of).sum::<f64>() / n;
+    let (mine, top) = (mean(&|pair| pair[0]), mean(&|pair| pair[1]));
+    if pairs.is_empty() || top <= 0.0 {
+        return None;
+    }
+    let value = mine / top;
+    let interval = if pairs.len() <= RESAMPLED {
+        let units: Vec<f64> = pairs.iter().flatten().copied().collect();
+        let sums = resampled_sums(&units, 2, RESAMPLES, seed);
+        let resampled = sums_interval(&sums, 2, |sums| (sums[1] > 0.0).then(|| sums[0] / sums[1]));
+        // Where all rows are alike there is nothing to resample, and yet other rows could have come out otherwise.
+        resampled.filter(|interval| interval.high > interval.low).or_else(|| {
+            let (of_mine, of_top) = (wilson(mine * n, n, Z95)?, wilson(top * n, n, Z95)?);
+            let high = if of_top.low > 0.0 { mine / of_top.low } else { value };
+            Some(Interval { low: of_mine.low / top, high: high.max(of_mine.high / top) })
+        })
+    } else {
+        // Delta method: the ratio moves as mine − value · top does, over the mean of the top.
+        let variance = mean(&|pair| (pair[0] - value * pair[1]).powi(2)) / (n - 1.0);
+        let half = Z95 * variance.sqrt() / top;
+        Some(Interval { low: value - half, high: value + half })
+    };
+    let interval = interval.filter(|_| pairs.len() > 1);
+    Some(estimate(Some(value), interval, pairs.len() as u64, 0))
+}

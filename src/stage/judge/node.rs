@@ -1,0 +1,236 @@
+//! The judge stage: what its nodes are, what they read, what they say of each other.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+
+use super::ask::Truncate;
+use super::evidence::lineage::{Kin, Lineage};
+use super::evidence::{contrast, drift};
+use super::method::{Method, Opponent};
+use super::people::labels::{LabelKind, Labels};
+use super::read::Scale;
+use crate::label::Sheet;
+use crate::problem::{Place, Problem};
+use crate::score::{Estimate, Unit};
+use crate::stage::prompt::{Conversation, MaxFailures, Prompt};
+use crate::stage::{
+    Callee, Contrast, Drift, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError,
+};
+use crate::store::{Fingerprint, Manifest, Store};
+
+/// A judge stage, checked.
+pub(crate) struct Judge {
+    pub input: String,
+    pub input_place: Place,
+    pub place: Place,
+    pub baseline_place: Place,
+    pub samples_place: Place,
+    pub human_place: Place,
+    pub lineage: Lineage,
+    /// Names of the models that the spec has.
+    pub model_names: Vec<String>,
+    pub canaries: u64,
+    pub truncate: Option<Truncate>,
+    /// The judges, with their places and the options that are sent to them.
+    pub judges: Vec<Grader>,
+    pub samples: u32,
+    /// The file of people's labels, and what it says.
+    pub human: Option<(String, Labels)>,
+    pub conversation: Conversation,
+    pub reference: Option<Prompt>,
+    pub method: Box<dyn Method>,
+    pub retries: u32,
+    pub allow_self: bool,
+    pub max_failures: MaxFailures,
+}
+
+/// Returns the pairs of so many models.
+pub(crate) fn pairs_of(models: usize) -> impl Iterator<Item = [u32; 2]> {
+    let n = models as u32;
+    (0..n).flat_map(move |i| (i + 1..n).map(move |j| [i, j]))
+}
+
+/// A judge of the panel.
+pub(crate) struct Grader {
+    pub model: String,
+    pub place: Place,
+    pub options: Arc<Map<String, Value>>,
+}
+
+impl Stage for Judge {
+    fn kind(&self) -> &'static str {
+        "judge"
+    }
+
+    fn makes(&self) -> Makes {
+        Makes::Judgements
+    }
+
+    fn input(&self) -> Option<(&str, &Place)> {
+        Some((&self.input, &self.input_place))
+    }
+
+    fn models(&self, of_input: &[String]) -> Option<Vec<String>> {
+        if self.method.is_all_pairs() {
+            return None;
+        }
+        let is_judged = |model: &&String| self.own_baseline() != Some(model.as_str());
+        Some(of_input.iter().filter(is_judged).cloned().collect())
+    }
+
+    fn also_reads(&self) -> Vec<(&str, &Place)> {
+        self.foreign_baseline().map(|(stage, _)| (stage, &self.baseline_place)).into_iter().collect()
+    }
+
+    fn shows_prompt(&self) -> bool {
+        self.conversation.reads("prompt")
+    }
+
+    fn check_input(&self, reads: &Reads<'_>, problems: &mut Vec<Problem>) {
+        self.check_reads(reads, problems);
+    }
+
+    fn warnings(&self) -> Vec<Problem> {
+        self.find_warnings()
+    }
+
+    fn inputs(&self, model: Option<&str>, reads: &Reads<'_>) -> Vec<Input> {
+        let input =
+            |part, model: Option<&str>| Input { part, stage: self.input.clone(), model: model.map(str::to_owned) };
+        if self.method.is_all_pairs() {
+            let models = &reads.input.models;
+            return Part::contestants().zip(models).map(|(part, model)| input(part, Some(model))).collect();
+        }
+        let mut inputs = vec![input(Part::OWN, model)];
+        inputs.extend(self.own_baseline().map(|baseline| input(Part::Baseline, Some(baseline))));
+        inputs.extend(self.foreign_baseline().map(|(stage, model)| Input {
+            part: Part::Baseline,
+            stage: stage.to_owned(),
+            model: Some(model.to_owned()),
+        }));
+        inputs
+    }
+
+    fn callees(&self, _model: Option<&str>) -> Vec<(Callee, String)> {
+        (0..).map(Callee::Judge).zip(self.judges.iter().map(|grader| grader.model.clone())).collect()
+    }
+
+    fn columns(&self) -> Vec<(String, Place)> {
+        self.conversation.prompts().chain(self.reference.as_ref()).flat_map(Prompt::columns).collect()
+    }
+
+    fn fingerprint(&self, facts: &Facts<'_>) -> Result<Fingerprint, StageError> {
+        Ok(self.key_facts(facts))
+    }
+
+    fn run(self: Arc<Self>, job: Job) -> BoxFuture<'static, Result<Produced, StageError>> {
+        Box::pin(self.produce(job))
+    }
+
+    fn sources(&self) -> Vec<(String, String)> {
+        self.conversation.prompts().chain(&self.reference).flat_map(Prompt::sources).collect()
+    }
+
+    fn sheet(&self) -> Option<Sheet> {
+        Some(self.method.sheet())
+    }
+
+    fn has_contrasts(&self) -> bool {
+        self.has_worths()
+    }
+
+    fn contrast_facts(&self, contrast: &Contrast<'_>) -> Value {
+        let kin = self.kin(Some(contrast.model), Some(contrast.other_model));
+        kin.into_iter().map(Kin::word).collect()
+    }
+
+    fn contrast(&self, store: &Store, contrast: &Contrast<'_>) -> Result<IndexMap<String, Estimate>, StageError> {
+        if contrast.is_ceiling {
+            return contrast::of_ceiling(store, contrast.own, contrast.other, &*self.method, self.scale());
+        }
+        let kin = self.kin(Some(contrast.model), Some(contrast.other_model));
+        contrast::self_preference(store, contrast.own, contrast.other, &*self.method, &kin)
+    }
+
+    fn drift(&self, store: &Store, before: &Manifest, now: &Manifest) -> Result<Option<Drift>, StageError> {
+        if before.fingerprint.instrument == now.fingerprint.instrument {
+            return Ok(None);
+        }
+        drift::drift(store, before, now, &*self.method, self.scale())
+    }
+
+    fn unit(&self, value: &str) -> Option<Unit> {
+        self.unit_of(value)
+    }
+
+    fn file(&self, label: &str) -> Option<String> {
+        self.human.as_ref().filter(|_| label == "human").map(|(name, _)| name.clone())
+    }
+
+    fn values(&self) -> Vec<String> {
+        self.value_names()
+    }
+}
+
+impl Judge {
+    /// Returns the model of its own input that others are compared with, if one is.
+    pub fn own_baseline(&self) -> Option<&str> {
+        let baseline = self.method.baseline()?;
+        baseline.stage.as_ref().is_none_or(|stage| *stage == self.input).then_some(baseline.model.as_str())
+    }
+
+    /// Returns the stage and the model of a baseline that another stage made.
+    pub fn foreign_baseline(&self) -> Option<(&str, &str)> {
+        let Opponent { stage, model, .. } = self.method.baseline()?;
+        stage.as_deref().filter(|stage| *stage != self.input).map(|stage| (stage, model.as_str()))
+    }
+
+    /// Returns the model that others are compared with, of whichever stage.
+    pub fn baseline_model(&self) -> Option<&str> {
+        self.method.baseline().map(|baseline| baseline.model.as_str())
+    }
+
+    /// Returns whose side each judge could be on: a model's, or that of the one that it is held against.
+    pub fn kin(&self, model: Option<&str>, other: Option<&str>) -> Vec<Kin> {
+        let of = |judge: &Grader| {
+            let is_kin = |other: Option<&str>| other.is_some_and(|other| self.lineage.is_kin(&judge.model, other));
+            match (is_kin(model), is_kin(other)) {
+                (true, false) => Kin::Own,
+                (false, true) => Kin::Other,
+                _ => Kin::None,
+            }
+        };
+        self.judges.iter().map(of).collect()
+    }
+
+    /// Returns true for a value that labels correct.
+    pub fn is_correctable(&self, value: &str) -> bool {
+        let is_there = match self.method.labels() {
+            LabelKind::Scores { criteria, .. } => {
+                let raw = value.strip_suffix(".pass_rate").unwrap_or(value);
+                criteria.iter().any(|criterion| criterion == raw)
+            }
+            LabelKind::Words(words) => {
+                self.method.headline().is_some_and(|(name, _)| name == value)
+                    || words.len() == 2 && value == format!("share.{}", words[0])
+            }
+        };
+        self.human.is_some() && is_there
+    }
+
+    /// Returns true where what is said of one completion is a number.
+    pub fn has_worths(&self) -> bool {
+        self.method.headline().is_some() && !self.method.is_pair()
+    }
+
+    /// Returns the scale of a rubric.
+    pub fn scale(&self) -> Option<Scale> {
+        match self.method.labels() {
+            LabelKind::Scores { scale, .. } => Some(scale),
+            LabelKind::Words(_) => None,
+        }
+    }
+}

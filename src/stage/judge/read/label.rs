@@ -1,0 +1,75 @@
+//! Which of several labels a reply names.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::{after_tag, is_length, lines, pattern, without_reasoning};
+use crate::row::VerdictStatus;
+
+static TAGGED_LABEL: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?im)\A\s*[*_]*\s*[:：]\s*(.*?)[ \t\r]*$"));
+
+static BRACKETED_LABEL: LazyLock<Regex> = LazyLock::new(|| pattern(r"\[\[\s*([^\[\]\n]+?)\s*\]\]"));
+
+static LABELLED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?im)^[\s>*#_`-]*(?:my\s+)?(?:final\s+)?(?:verdict|answer|label|class|category|result|decision|choice)\s*(?:is)?\s*[*_]*\s*[:：]\s*(.+?)\s*$",
+    )
+});
+
+/// A label, read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelReading {
+    pub status: VerdictStatus,
+    /// As the labels have it.
+    pub label: Option<String>,
+}
+
+/// Reads which of several labels a reply names: in the last line `VERDICT-<tag>: label` where there is a
+/// tag; else in the last double brackets, in a line that says it is the verdict, or alone in the last
+/// line. Case and marks around a label do not count.
+pub fn read_label(text: &str, labels: &[String], finish_reason: Option<&str>, tag: Option<&str>) -> LabelReading {
+    let of = |status, label| LabelReading { status, label };
+    if text.trim().is_empty() {
+        return of(VerdictStatus::Empty, None);
+    }
+    let Some(body) = without_reasoning(text) else {
+        return of(VerdictStatus::Truncated, None);
+    };
+    let plain = |text: &str| {
+        let marks = |c: char| c.is_whitespace() || "*_`\"'[]().!<>".contains(c);
+        text.trim_matches(marks).to_lowercase()
+    };
+    let known = |text: &str| labels.iter().find(|label| plain(label) == plain(text)).cloned();
+    let last_of = |pattern: &Regex| pattern.captures_iter(body).last().map(|found| found[1].to_owned());
+    let missing = || if is_length(finish_reason) { VerdictStatus::Truncated } else { VerdictStatus::Unparsable };
+    let judged = |said: Option<&String>, status: VerdictStatus| {
+        said.map(|said| match known(said) {
+            Some(label) => of(status, Some(label)),
+            // Two labels where one was asked for, or one that there is not.
+            None if labels.iter().filter(|label| said.to_lowercase().contains(&plain(label))).count() > 1 => {
+                of(VerdictStatus::Ambiguous, None)
+            }
+            None => of(VerdictStatus::InvalidLabel, None),
+        })
+    };
+    if let Some(tag) = tag {
+        let said: Vec<(usize, String)> = after_tag(body, tag)
+            .filter_map(|(start, rest)| Some((start, TAGGED_LABEL.captures(rest)?[1].to_owned())))
+            .collect();
+        let Some((last, label)) = said.last() else {
+            return of(missing(), None);
+        };
+        // Two of them on the last line say two things.
+        let line = body[..*last].rfind('\n').map_or(0, |at| at + 1);
+        if said.iter().filter(|(start, _)| *start >= line).count() > 1 {
+            return of(VerdictStatus::Ambiguous, None);
+        }
+        return judged(Some(label), VerdictStatus::Ok).unwrap_or_else(|| of(missing(), None));
+    }
+    let last = lines(body).filter(|line| !line.trim().is_empty()).last().map(str::to_owned);
+    judged(last_of(&BRACKETED_LABEL).as_ref(), VerdictStatus::Ok)
+        .or_else(|| judged(last_of(&LABELLED).as_ref(), VerdictStatus::Repaired))
+        .or_else(|| last.and_then(|line| known(&line)).map(|label| of(VerdictStatus::Repaired, Some(label))))
+        .unwrap_or_else(|| of(missing(), None))
+}

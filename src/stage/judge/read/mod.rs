@@ -1,0 +1,138 @@
+//! Verdicts: what a judge's reply says, read tolerantly and never guessed.
+//!
+//! The last verdict counts; verdicts that contradict each other on one line are ambiguous, on
+//! different lines they set `conflict`. A score outside the scale is no score. Where the prompt
+//! carried a tag, only verdicts with that tag count: text quoted from a candidate cannot vote.
+//!
+//! The rules and their test vectors are those of `tests/vectors/verdict_parse.json`.
+//!
+//! | file | reads |
+//! |---|---|
+//! | `choice` | which of two is better |
+//! | `scores` | a score per criterion; `json`: the objects that hold them |
+//! | `label` | one of several labels |
+
+mod choice;
+mod json;
+mod label;
+mod scores;
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+pub use choice::{Choice, PairReading, read_pair};
+pub use label::{LabelReading, read_label};
+pub use scores::{RubricReading, Scale, read_rubric};
+
+static THINK_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)</think\s*>"));
+
+static THINK_START: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^\s*<think\s*>"));
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("the pattern is constant")
+}
+
+/// Drops reasoning up to the last `</think>`; none where it never ended.
+fn without_reasoning(text: &str) -> Option<&str> {
+    if let Some(end) = THINK_END.find_iter(text).last() {
+        return Some(&text[end.end()..]);
+    }
+    (!THINK_START.is_match(text)).then_some(text)
+}
+
+/// Returns what stands behind each `VERDICT-<tag>`, and where that begins. Case does not count.
+fn after_tag<'a>(text: &'a str, tag: &str) -> impl Iterator<Item = (usize, &'a str)> {
+    let needle = format!("verdict-{tag}").to_ascii_lowercase();
+    // As long as the text itself: only ASCII letters change.
+    let lower = text.to_ascii_lowercase();
+    let starts: Vec<usize> = lower.match_indices(&needle).map(|(start, _)| start).collect();
+    starts.into_iter().map(move |start| (start, &text[start + needle.len()..]))
+}
+
+/// Splits at every line boundary that Unicode knows.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c| {
+        matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+    })
+}
+
+/// Returns true where the model ran out of tokens.
+pub fn is_length(finish_reason: Option<&str>) -> bool {
+    matches!(finish_reason, Some("length" | "max_tokens" | "MAX_TOKENS" | "model_context_window_exceeded"))
+}
+
+/// Returns true where the provider or the model declined.
+pub fn is_refusal(finish_reason: Option<&str>) -> bool {
+    matches!(finish_reason, Some("refusal" | "content_filter" | "SAFETY"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::VerdictStatus;
+
+    const SCALE: Scale = Scale { low: 1.0, high: 5.0, fractional: false };
+
+    #[test]
+    fn a_last_line_that_says_more_is_not_passed_over() {
+        let read = |text: &str| read_pair(text, true, None, Some("ab12cd34")).status;
+        let echo =
+            "I end with\nVERDICT-ab12cd34: A\nor\nVERDICT-ab12cd34: B\n\nVERDICT-ab12cd34: A because it is right";
+        assert_eq!(read(echo), VerdictStatus::Ambiguous);
+        assert_eq!(
+            read("VERDICT-ab12cd34: A\nOn reflection:\nVERDICT-ab12cd34: B (B is correct)"),
+            VerdictStatus::Ambiguous
+        );
+        assert_eq!(read("VERDICT-ab12cd34: A\nVERDICT-ab12cd34: B"), VerdictStatus::Ok);
+        let labels = ["right".to_owned(), "wrong".to_owned()];
+        let label = |text: &str| read_label(text, &labels, None, Some("ab12cd34"));
+        assert_eq!(label("VERDICT-ab12cd34: right or VERDICT-ab12cd34: wrong").status, VerdictStatus::Ambiguous);
+        assert_eq!(label("VERDICT-ab12cd34: right\nVERDICT-ab12cd34: wrong").label.as_deref(), Some("wrong"));
+    }
+
+    #[test]
+    fn a_tag_binds() {
+        let pair = |text: &str| read_pair(text, true, None, Some("ab12cd34")).verdict;
+        assert_eq!(pair("The response says [[A]].\nVERDICT-ab12cd34: B"), Some(Choice::B));
+        assert_eq!(pair("[[A]]"), None);
+        assert_eq!(pair("VERDICT-00000000: A"), None);
+        assert_eq!(pair("**VERDICT-ab12cd34: tie**"), Some(Choice::Tie));
+        assert_eq!(pair("VERDICT-ab12cd34: `Response B`."), Some(Choice::B));
+        // What says more than a verdict is asked again, never guessed.
+        for text in [
+            "A tie",
+            "A and B are equally good",
+            "A/B",
+            "A is much worse than B",
+            "[A|B|TIE]",
+            "A or VERDICT-ab12cd34: B",
+        ] {
+            assert_eq!(pair(&format!("VERDICT-ab12cd34: {text}")), None, "{text}");
+        }
+        let criteria = ["tone".to_owned()];
+        let rubric = |text: &str| read_rubric(text, &criteria, SCALE, None, Some("ab12cd34")).scores[0].1;
+        assert_eq!(rubric(r#"It says {"tone": 5}. {"tag": "ab12cd34", "tone": 2}"#), Some(2.0));
+        assert_eq!(rubric(r#"{"tag": "ab12cd34", "tone": 2} and {"tone": 5}"#), Some(2.0));
+        assert_eq!(rubric(r#"{"tone": 5}"#), None);
+    }
+
+    #[test]
+    fn hostile_replies_are_cheap_and_never_score_outside_the_scale() {
+        let criteria = ["tone".to_owned()];
+        for text in [
+            "{".repeat(200_000),
+            "{\"a\":".repeat(100_000),
+            "[[A]".repeat(50_000),
+            r#"{"tone": 9}"#.to_owned(),
+            r#"{"tone": 1e999}"#.to_owned(),
+            "{\"tone\": 5".to_owned(),
+            format!("{{\"x\": {}{}, \"y\": 1}}", "[".repeat(100_000), "]".repeat(100_000)),
+            format!("{}{}", "{\"a\":".repeat(50_000), "}".repeat(50_000)),
+        ] {
+            let reading = read_rubric(&text, &criteria, SCALE, None, None);
+            assert_eq!(reading.scores[0].1, None, "{:.30}", text);
+            read_pair(&text, true, None, None);
+        }
+    }
+}
