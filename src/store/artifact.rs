@@ -192,7 +192,7 @@ pub struct LineReader {
 
 impl LineReader {
     /// Reads the next line with its newline into the buffer; false at the end.
-    fn read_into(&mut self, line: &mut Vec<u8>) -> Result<bool, StoreError> {
+    pub(super) fn read_into(&mut self, line: &mut Vec<u8>) -> Result<bool, StoreError> {
         line.clear();
         let Some(reader) = &mut self.reader else {
             return Ok(false);

@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `fingerprint` | the named facts that a node depends on; its key; what differs between two |
 //! | `artifact` | rows on disk: writer, verifying reader |
+//! | `changed` | what changed between two artifacts |
 //! | `manifest` | lookup and publication |
 //! | `completion` | the completion log and its index |
 //! | `merge` | artifacts walked together by id |
@@ -23,6 +24,7 @@
 //! seen is whole. **Invariant:** readers never lock.
 
 mod artifact;
+mod changed;
 mod completion;
 mod fingerprint;
 mod lock;
@@ -37,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use artifact::{Artifact, ArtifactReader, ArtifactWriter, ColumnDigests, LineReader};
+pub use changed::{Changed, Changes, lines_of};
 pub use completion::{CompletionLog, NewRecord, Record, request_key};
 pub use fingerprint::{Change, Fingerprint};
 pub use lock::Lock;
