@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::record::Records;
 use super::session::Session;
+use crate::record::Records;
 use crate::row::{Completion, Judgement, Meta, Row, Scores};
 use crate::stage::{BASELINE, COMPLETIONS, CONTESTANTS, ROWS, Shown, StageError, take_row};
 use crate::store::{Lookup, Manifest};
@@ -20,7 +20,7 @@ pub struct Found {
 
 /// Finds a node's rows: under the key that it has now, else those of the last run.
 pub fn find_rows(session: &Session, index: usize) -> Result<Option<Found>, StageError> {
-    let records = Records::new(&session.plan.workspace.root, &session.plan.spec.name);
+    let records = Records::of(session);
     let find = |key: &crate::digest::Digest| match session.store.lookup(key) {
         Lookup::Hit(manifest) => Some(*manifest),
         _ => None,
