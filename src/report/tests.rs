@@ -137,11 +137,20 @@ fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
 }
 
+/// Compares a text with the one kept under `tests/report`.
+fn check(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/report"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name.to_owned(), text));
+}
+
 #[test]
 fn a_run_at_three_widths() {
     let view = View::of(&run_of(document()));
     for width in [80, 120, 160] {
-        insta::assert_snapshot!(format!("run_at_{width}"), plain(&report(&view, Some(width), true)));
+        check(&format!("run_at_{width}"), &plain(&report(&view, Some(width), true)));
     }
 }
 
@@ -172,7 +181,7 @@ fn six() -> Run {
 fn six_models_at_three_widths() {
     let view = View::of(&six());
     for width in [80, 120, 160] {
-        insta::assert_snapshot!(format!("six_models_at_{width}"), plain(&closing(&view, Some(width), false)));
+        check(&format!("six_models_at_{width}"), &plain(&closing(&view, Some(width), false)));
     }
 }
 
@@ -256,7 +265,7 @@ fn many_labels_are_told_by_their_most_confused_pairs() {
         json!({ "gold": labels, "predicted": predicted, "counts": counts });
     let view = View::of(&run_of(document));
     let text = plain(&summary(&view, Some(80)));
-    insta::assert_snapshot!("many_labels", text.split("intent.tuned.classification").last().unwrap());
+    check("many_labels", text.split("intent.tuned.classification").last().unwrap());
 }
 
 #[test]
