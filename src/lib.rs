@@ -10,7 +10,7 @@
 //! arguments ─ cli ─┬─ spec::load ──── PipelineSpec   what the user wrote, with the place of every value
 //!                  ├─ plan::resolve ─ Plan           nodes (stage × model) in order, checked
 //!                  ├─ Session ─────── fingerprints, lookups, desks that buy (or only count)
-//!                  ├─ execute::run ── events, RunSummary        execute::forecast ─ what would run
+//!                  ├─ execute::run ── events, Run               execute::forecast ─ what would run
 //!                  └─ report ──────── text, JSON
 //! ```
 //!
@@ -24,11 +24,11 @@
 //! | [`stats`] · [`text`] · [`encoder`] · [`program`] · [`net`] | pure functions on numbers · on texts · vectors of texts · programs that are run · HTTP clients |
 //! | [`template`] | Jinja: load with closure, know what is read, render |
 //! | [`spec`] | YAML and TOML to a tree with positions to typed values |
-//! | [`dataset`] · [`provider`] · [`metric`] · [`store`] | readers · models · scores · the cache |
+//! | [`dataset`] · [`provider`] · [`metric`] · [`store`] · [`record`] | readers · models · scores · the cache · documents of runs |
 //! | [`stage`] | the stage kinds; the desk that buys completions; rows through concurrent work |
 //! | [`plan`] | from a spec to nodes, with everything that is wrong with it |
-//! | [`execute`] | runs and forecasts; reasons; gates; run records |
-//! | [`report`] | problems, tables, lines, JSON |
+//! | [`execute`] | runs and forecasts; reasons; gates |
+//! | [`report`] | the view of a run, tables, problems, lines |
 //! | [`cli`] | one file per command |
 //!
 //! Adding a reader, provider, metric, judge method or stage kind is one file and one line in the
@@ -71,6 +71,7 @@ pub mod plan;
 pub mod problem;
 pub mod program;
 pub mod provider;
+pub mod record;
 pub mod report;
 pub mod row;
 pub mod score;

@@ -2,8 +2,9 @@
 //! 4 etalon's own fault · 130 interrupted. Where several hold: 130, 4, 2, 3, 1.
 
 use super::{Format, print, talk};
-use crate::execute::{ExecuteError, RunSummary, Verdict};
+use crate::execute::ExecuteError;
 use crate::problem::Problem;
+use crate::record::{GateVerdict, Run};
 use crate::report;
 use crate::spec::WorkspaceError;
 use crate::stage::StageError;
@@ -102,12 +103,12 @@ impl From<StageError> for Exit {
 }
 
 /// Returns the code of a run.
-pub(super) fn of_run(run: &RunSummary) -> u8 {
+pub(super) fn of_run(run: &Run) -> u8 {
     if run.interrupted {
         INTERRUPTED
     } else if run.has_failed() {
         STAGE
-    } else if run.gates.iter().any(|gate| matches!(gate.verdict, Verdict::Fail | Verdict::NoData)) {
+    } else if run.gates.iter().any(|gate| matches!(gate.verdict, GateVerdict::Fail | GateVerdict::NoData)) {
         GATE
     } else {
         OK

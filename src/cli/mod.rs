@@ -12,6 +12,7 @@ mod labels;
 mod open;
 mod plan;
 mod progress;
+mod report;
 mod run;
 mod schema;
 mod score;
@@ -101,6 +102,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Show the rows of a stage with prompts, completions, scores and verdicts
     Show(show::ShowArgs),
+    /// Report a run from its file under runs/: numbers, notes, gates
+    Report(report::ReportArgs),
     /// Show what changed since the last run, down to template lines and rows, and why a node will run
     Why(why::WhyArgs),
     /// Draw the graph of a pipeline
@@ -173,6 +176,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Exit> {
         Command::Plan(arguments) => plan::run(&cli.global, arguments),
         Command::Check(arguments) => check::run(&cli.global, arguments),
         Command::Show(arguments) => show::run(&cli.global, arguments),
+        Command::Report(arguments) => report::run(&cli.global, arguments),
         Command::Why(arguments) => why::run(&cli.global, arguments),
         Command::Graph(arguments) => graph::run(&cli.global, arguments),
         Command::Export(arguments) => export::run(&cli.global, arguments),

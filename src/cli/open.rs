@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::exit::Exit;
 use super::{Global, runtime, talk};
-use crate::execute::{self, Found, Options, Records, RunSummary, Session};
+use crate::execute::{self, Found, Options, Session};
 use crate::plan::{self, Plan};
 use crate::problem::{Place, Problem, Severity, suggest};
+use crate::record::{Missing, Records, Run};
 use crate::report;
 use crate::spec::{self, Workspace};
 use crate::stage::Mode;
@@ -49,16 +50,30 @@ pub(super) fn load(workspace: &Workspace, pipeline: &str, sets: &[(String, Strin
     (plan, problems)
 }
 
-/// Finds a run of a pipeline.
-pub(super) fn run(plan: &Plan, name: &str) -> Result<RunSummary, Exit> {
-    let records = Records::new(&plan.workspace.root, &plan.spec.name);
-    records.find(name).cloned().ok_or_else(|| {
-        let mut known: Vec<&str> = records.runs().iter().take(5).map(|run| run.run.as_str()).collect();
-        known.extend(records.runs().iter().filter_map(|run| run.label.as_deref()).take(5));
-        let help = suggest(name, "the latest are", known)
-            .unwrap_or_else(|| format!("no run of {} is kept under runs/", plan.spec.name));
-        Exit::usage(format!("there is no run {name}"), Some(help))
+/// Returns the runs of a pipeline.
+pub(super) fn records(plan: &Plan) -> Records {
+    Records::new(&plan.workspace.root, &plan.spec.name)
+}
+
+/// Finds a run.
+pub(super) fn run(records: &Records, name: &str) -> Result<Run, Exit> {
+    records.find(name).cloned().map_err(|missing| match missing {
+        Missing::Unread(unread) => Exit::usage(unread.to_string(), None),
+        Missing::Unknown => {
+            let mut known: Vec<&str> = records.runs().iter().take(5).map(|run| run.run.as_str()).collect();
+            known.extend(records.runs().iter().filter_map(|run| run.label.as_deref()).take(5));
+            let help = suggest(name, "the latest are", known)
+                .unwrap_or_else(|| "no run is kept under runs/: `etalon run` writes them".to_owned());
+            Exit::usage(format!("there is no run {name}"), Some(help))
+        }
     })
+}
+
+/// Names the files that were met where runs are kept and are none that can be read.
+pub(super) fn warn_unread(records: &Records) {
+    for unread in records.unread() {
+        talk(&format!("warning: {unread}"));
+    }
 }
 
 pub(super) fn has_error(problems: &[Problem]) -> bool {
@@ -71,7 +86,8 @@ pub(super) fn store(plan: &Plan) -> Result<Arc<Store>, Exit> {
 
 /// Opens a session that reads what runs have made and buys nothing.
 pub(super) fn reader(plan: &Arc<Plan>) -> Result<Session, Exit> {
-    let options = Options { is_offline: true, ..Options::default() };
+    let records = Some(Arc::new(records(plan)));
+    let options = Options { is_offline: true, records, ..Options::default() };
     Ok(runtime()?.block_on(Session::open(plan.clone(), store(plan)?, options, Mode::Dry))?)
 }
 
@@ -87,7 +103,9 @@ pub(super) fn rows(session: &Session, nodes: Vec<usize>, pipeline: &str) -> Resu
         }
         Ok((index, rows))
     };
-    nodes.into_iter().map(found).collect()
+    let found = nodes.into_iter().map(found).collect();
+    session.options.records.iter().for_each(|records| warn_unread(records));
+    found
 }
 
 /// Prints warnings.

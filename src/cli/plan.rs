@@ -36,17 +36,20 @@ pub(super) fn run(global: &Global, arguments: &PlanArgs) -> Result<u8, Exit> {
     let (plan, warnings) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
     open::warn(&warnings);
     let store = open::store(&plan)?;
-    let since = arguments.diff.as_deref().map(|name| open::run(&plan, name)).transpose()?;
+    let records = open::records(&plan);
+    let since = arguments.diff.as_deref().map(|name| open::run(&records, name)).transpose()?;
+    let records = Arc::new(records.since(since.as_ref().map(|run| run.run.as_str())));
     let options = Options {
         only: arguments.only.clone(),
         refresh: arguments.refresh.clone(),
         limit: arguments.limit,
-        since: since.as_ref().map(|run| run.run.clone()),
+        records: Some(records.clone()),
         ..Options::default()
     };
     let runtime = runtime()?;
     let session = Arc::new(runtime.block_on(Session::open(plan, store, options, Mode::Dry))?);
     let forecasts = runtime.block_on(execute::forecast(session.clone()))?;
+    open::warn_unread(&records);
     for message in missing_keys(&session, &forecasts) {
         talk(&format!("warning: {message}"));
     }

@@ -1,7 +1,7 @@
 //! `etalon run`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,8 +12,9 @@ use super::exit::{self, Exit};
 use super::progress::Display;
 use super::watch::{self, Seen};
 use super::{Format, Global, Sets, Volume, open, print, runtime, talk, width};
-use crate::execute::{self, Options, Records, RunSummary, Session};
-use crate::report;
+use crate::execute::{self, Options, Session};
+use crate::record::{Records, Run};
+use crate::report::{self, View};
 use crate::spec::Workspace;
 use crate::stage::Mode;
 
@@ -104,43 +105,45 @@ fn once(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut BTre
     let (plan, warnings) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
     open::warn(&warnings);
     let store = open::store(&plan)?;
+    let records = Arc::new(open::records(&plan));
     let options = Options {
         only: arguments.only.clone(),
         refresh: arguments.refresh.clone(),
         limit: arguments.limit,
         label: arguments.label.clone(),
         is_offline: arguments.offline,
-        since: None,
+        records: Some(records.clone()),
     };
     let mode = if arguments.offline { Mode::Offline } else { Mode::Live };
     let session = Arc::new(runtime.block_on(Session::open(plan.clone(), store, options, mode))?);
     let display = Display::new(global.volume());
-    let summary = runtime.block_on(async {
+    let run = runtime.block_on(async {
         let signals = tokio::spawn(stop_on_signal(session.stop_flag(), display.clone()));
-        let summary = execute::run(session.clone(), display.listener()).await;
+        let run = execute::run(session.clone(), display.listener()).await;
         signals.abort();
-        summary
+        run
     });
     display.end();
     read.extend(session.files());
-    let summary = summary?;
-    record(global, &plan.workspace.root, &summary);
+    let run = run?;
+    open::warn_unread(&records);
+    keep(global, &plan.workspace.root, &records, &run);
+    let is_verbose = global.volume() == Volume::Verbose;
     match global.format {
-        Format::Text => print(&format!("\n{}", report::closing(&plan, &summary, width()))),
-        Format::Json => print(&serde_json::to_string(&summary).expect("runs serialise")),
+        Format::Text => print(&format!("\n{}", report::closing(&View::of(&run), width(), is_verbose))),
+        Format::Json => print(&serde_json::to_string(&run).expect("runs serialise")),
     }
-    Ok(exit::of_run(&summary))
+    Ok(exit::of_run(&run))
 }
 
 /// Keeps the run under `runs/`, unless it changed nothing.
-fn record(global: &Global, root: &std::path::Path, summary: &RunSummary) {
-    if summary.is_unchanged() && summary.label.is_none() {
+fn keep(global: &Global, root: &Path, records: &Records, run: &Run) {
+    if run.is_unchanged() && run.label.is_none() {
         return;
     }
-    let records = Records::new(root, &summary.pipeline);
-    match records.write(summary) {
+    match records.write(run) {
         Ok(_) if global.volume() == Volume::Quiet => {}
-        Ok(path) => talk(&format!("\nrun {} → {}", summary.run, path.strip_prefix(root).unwrap_or(&path).display())),
+        Ok(path) => talk(&format!("\nrun {} → {}", run.run, path.strip_prefix(root).unwrap_or(&path).display())),
         Err(error) => talk(&format!("warning: the run could not be kept under runs/: {error}")),
     }
 }

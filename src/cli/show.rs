@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use clap::Args;
 use minijinja::Value as TemplateValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::exit::{self, Exit};
-use super::{Format, Global, Sets, is_read, open, print, talk};
+use super::{Format, Global, Sets, is_read, open, print, talk, width};
 use crate::execute;
 use crate::plan::Plan;
 use crate::problem::{Place, Source, suggest};
-use crate::report;
+use crate::report::{self, View};
 use crate::stage::StageError;
 use crate::store::StoreError;
 use crate::template::{Template, from_json};
@@ -60,14 +60,21 @@ pub(super) struct ShowArgs {
     /// Add latency, usage and cost
     #[arg(long)]
     meta: bool,
+    /// Show what the rows come to in place of them: values, scores of labels, confusion matrices
+    #[arg(long, conflicts_with_all = ["filter", "failed", "limit", "meta"])]
+    summary: bool,
 }
 
 pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
     let (plan, _) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
     let nodes = selected(&plan, &arguments.stage, arguments.model.as_deref())?;
+    if arguments.summary {
+        return summary(global, arguments, &plan, nodes);
+    }
     let filter = arguments.filter.as_deref().map(|text| load_filter(&plan.workspace.library, text)).transpose()?;
     let session = open::reader(&plan)?;
     let mut is_missing = false;
+    let records = session.options.records.clone();
     for index in nodes {
         let name = &plan.nodes[index].name;
         let Some(found) = execute::find_rows(&session, index)? else {
@@ -122,7 +129,26 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
             talk(&format!("{name}: no rows to show"));
         }
     }
+    records.iter().for_each(|records| open::warn_unread(records));
     Ok(if is_missing { exit::STAGE } else { exit::OK })
+}
+
+/// Shows what the rows of nodes come to.
+fn summary(global: &Global, arguments: &ShowArgs, plan: &Arc<Plan>, nodes: Vec<usize>) -> Result<u8, Exit> {
+    let session = open::reader(plan)?;
+    let found = open::rows(&session, nodes, &arguments.pipeline)?;
+    let run = execute::summarize(&session, &found);
+    match global.format {
+        Format::Text => print(&report::summary(&View::of(&run), width())),
+        Format::Json => print(
+            &json!({
+                "etalon": 1, "models": run.models, "stages": run.stages, "summary": run.summary, "values": run.values,
+                "tables": run.tables, "signatures": run.signatures,
+            })
+            .to_string(),
+        ),
+    }
+    Ok(exit::OK)
 }
 
 /// Returns the nodes of a stage, or the one of a model.

@@ -26,7 +26,8 @@ pub(super) fn run(global: &Global, arguments: &WhyArgs) -> Result<u8, Exit> {
     let (plan, _) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
     let nodes = selected(&plan, &arguments.node, None)?;
     let store = open::store(&plan)?;
-    let options = Options { only: Some(arguments.node.clone()), ..Options::default() };
+    let records = Arc::new(open::records(&plan));
+    let options = Options { only: Some(arguments.node.clone()), records: Some(records.clone()), ..Options::default() };
     let runtime = runtime()?;
     let mut found = Vec::new();
     for node in nodes {
@@ -35,6 +36,7 @@ pub(super) fn run(global: &Global, arguments: &WhyArgs) -> Result<u8, Exit> {
         let session = Arc::new(runtime.block_on(session)?);
         found.push(runtime.block_on(execute::why(session, node))?);
     }
+    open::warn_unread(&records);
     match global.format {
         Format::Text => {
             let texts: Vec<String> = found.iter().map(report::why).collect();

@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use serde_json::json;
 
-use super::record::Records;
 use super::session::Session;
-use super::{NodeDrift, NodeOutcome, RunSummary};
 use crate::digest::Digest;
+use crate::record::{NodeDrift, NodeOutcome, Records, Run};
 use crate::score::Estimate;
 use crate::spec::Role;
 use crate::stage::{Contrast, StageError};
@@ -21,7 +20,7 @@ use crate::store::{Manifest, StoreError};
 const REVISION: u32 = 4;
 
 /// Adds to the nodes of a run what they say beside the ceiling and the baseline of their stage.
-pub(super) fn add_contrasts(session: &Session, manifests: &[Option<Manifest>], run: &mut RunSummary) {
+pub(super) fn add_contrasts(session: &Session, manifests: &[Option<Manifest>], run: &mut Run) {
     let plan = &session.plan;
     for (index, node) in plan.nodes.iter().enumerate().filter(|(_, node)| node.stage.has_contrasts()) {
         let (Some(own), Some(model)) = (&manifests[index], node.model.as_deref()) else { continue };
@@ -82,11 +81,7 @@ fn contrasted(
 }
 
 /// Returns, by node, how those measure that had another instrument in the last run.
-pub(super) fn drift(
-    session: &Session,
-    manifests: &[Option<Manifest>],
-    run: &RunSummary,
-) -> BTreeMap<String, NodeDrift> {
+pub(super) fn drift(session: &Session, manifests: &[Option<Manifest>], run: &Run) -> BTreeMap<String, NodeDrift> {
     let mut found = BTreeMap::new();
     // A run with nothing to do has said it before, and reads no runs.
     if run.nodes.iter().all(|node| node.outcome == NodeOutcome::Cached) {

@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use super::ExecuteError;
 use super::reason::reason;
-use super::record::Records;
 use super::run::failed_before;
 use super::session::Session;
 use crate::digest::Digest;
+use crate::record::Records;
 use crate::stage::{Inputs, Makes, Part, Produced, Progress, StageError};
 use crate::store::{Fingerprint, Lookup, Manifest, StoreError};
 
@@ -179,7 +179,7 @@ async fn one(
             None => "refreshed".to_owned(),
             Some(Lookup::Hit(manifest)) if manifest.counts.failed == 0 => {
                 forecast.state = State::Hit;
-                let is_other = session.options.since.is_some() && records.last_key(&node.name) != Some(digest);
+                let is_other = records.is_narrowed() && records.last_key(&node.name) != Some(digest);
                 forecast.reason = if is_other {
                     reason(session, records, index, &fingerprint, &inputs, true)
                 } else {

@@ -1,41 +1,16 @@
 //! Gates: conditions on the summary that decide the exit code.
 
-use serde::{Deserialize, Serialize};
-
-use super::RunSummary;
 use crate::plan::{Figure, Plan, find_term};
+use crate::record::{GateResult, GateVerdict, Run};
 use crate::score::Estimate;
 use crate::spec::{Bounds, Gate, Term};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Verdict {
-    /// It holds, also with every value at its unfavourable end.
-    Pass,
-    /// It holds at the estimates, and chance could explain it. Passes.
-    Unproven,
-    Fail,
-    /// A value has no data.
-    NoData,
-    /// A node was not part of this run.
-    NotRun,
-}
-
-/// A gate, judged.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GateResult {
-    pub gate: String,
-    pub verdict: Verdict,
-    pub left: Option<f64>,
-    pub right: Option<f64>,
-}
-
 /// Judges every gate of a plan.
-pub(super) fn judge(plan: &Plan, run: &RunSummary) -> Vec<GateResult> {
+pub(super) fn judge(plan: &Plan, run: &Run) -> Vec<GateResult> {
     plan.spec.gates.iter().map(|gate| judge_one(plan, run, gate)).collect()
 }
 
-fn judge_one(plan: &Plan, run: &RunSummary, gate: &Gate) -> GateResult {
+fn judge_one(plan: &Plan, run: &Run, gate: &Gate) -> GateResult {
     let lookup = |term: &Term| bounds(plan, run, term);
     let (left, right) = (gate.left.evaluate(&lookup), gate.right.evaluate(&lookup));
     let terms = gate.left.terms().into_iter().chain(gate.right.terms());
@@ -44,11 +19,11 @@ fn judge_one(plan: &Plan, run: &RunSummary, gate: &Gate) -> GateResult {
         run.nodes.iter().any(|node| node.node == *name)
     });
     let verdict = match (left, right) {
-        _ if !was_run => Verdict::NotRun,
-        (Some(left), Some(right)) if !gate.comparison.holds(left.value, right.value) => Verdict::Fail,
-        (Some(left), Some(right)) if gate.comparison.is_proven(left, right) => Verdict::Pass,
-        (Some(_), Some(_)) => Verdict::Unproven,
-        _ => Verdict::NoData,
+        _ if !was_run => GateVerdict::NotRun,
+        (Some(left), Some(right)) if !gate.comparison.holds(left.value, right.value) => GateVerdict::Fail,
+        (Some(left), Some(right)) if gate.comparison.is_proven(left, right) => GateVerdict::Pass,
+        (Some(_), Some(_)) => GateVerdict::Unproven,
+        _ => GateVerdict::NoData,
     };
     GateResult {
         gate: gate.text.clone(),
@@ -58,7 +33,7 @@ fn judge_one(plan: &Plan, run: &RunSummary, gate: &Gate) -> GateResult {
     }
 }
 
-fn bounds(plan: &Plan, run: &RunSummary, term: &Term) -> Option<Bounds> {
+fn bounds(plan: &Plan, run: &Run, term: &Term) -> Option<Bounds> {
     let found = find_term(plan, term).ok()?;
     let node = &plan.nodes[found.node];
     let estimate: &Estimate = run.summary.get(&node.stage_name)?.get(node.column())?.values.get(&found.value)?;
@@ -71,5 +46,82 @@ fn bounds(plan: &Plan, run: &RunSummary, term: &Term) -> Option<Bounds> {
         Figure::High => estimate.high.map(Bounds::exact),
         Figure::N => Some(Bounds::exact(estimate.n as f64)),
         Figure::Missing => Some(Bounds::exact(estimate.missing as f64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{NodeOutcome, NodeRun, NodeSummary};
+
+    /// Returns a plan with gates over two models.
+    fn plan(gates: &[&str]) -> Plan {
+        let root = tempfile::tempdir().unwrap();
+        let gates: String = gates.iter().map(|gate| format!("  - {gate}\n")).collect();
+        let text = format!(
+            "etalon: 1\nname: p\nmodels:\n  base: {{ provider: scripted, reply: a }}\n  tuned: {{ provider: scripted, reply: b }}\nstages:\n  rows: {{ kind: dataset, rows: [{{ key: a, gold: b }}], id: key }}\n  answers: {{ kind: inference, input: rows, models: [base, tuned], prompt: hello }}\n  exact: {{ kind: metric, input: answers, reference: \"{{{{ row.gold }}}}\", metrics: [exact_match] }}\n  late: {{ kind: metric, input: answers, metrics: [json_valid] }}\ngates:\n{gates}"
+        );
+        std::fs::create_dir(root.path().join("pipelines")).unwrap();
+        std::fs::write(root.path().join("etalon.toml"), "").unwrap();
+        std::fs::write(root.path().join("pipelines/p.yaml"), text).unwrap();
+        let workspace = crate::spec::Workspace::open(Some(root.path())).unwrap();
+        let spec = crate::spec::load(&workspace, "p", &[]).0.unwrap();
+        crate::plan::resolve(&workspace, spec).0.unwrap()
+    }
+
+    /// Returns a run in which `exact` was measured and `late` was not.
+    fn run() -> Run {
+        let mut run = Run::new("r", "p");
+        for (model, value, missing) in [("base", None, 10), ("tuned", Some(0.8), 2)] {
+            let interval = value.map(|value: f64| (value - 0.1, value + 0.1));
+            let (low, high) = interval.unzip();
+            let estimate = Estimate { value, low, high, n: 8, missing };
+            let values = [("exact_match".to_owned(), estimate)].into_iter().collect();
+            let summary = NodeSummary { values, ..NodeSummary::default() };
+            run.summary.entry("exact".to_owned()).or_default().insert(model.to_owned(), summary);
+            run.nodes.push(NodeRun {
+                node: format!("exact.{model}"),
+                kind: "metric".to_owned(),
+                outcome: NodeOutcome::Ran,
+                reason: String::new(),
+                rows: 10,
+                failed: 0,
+                missing,
+                calls: 0,
+                reused: 0,
+                cost_usd: None,
+                seconds: 0.0,
+                key: None,
+                artifact: None,
+                instrument: None,
+                error: None,
+                notes: Vec::new(),
+            });
+        }
+        run
+    }
+
+    #[test]
+    fn verdicts_are_what_intervals_say() {
+        for (gate, verdict) in [
+            ("exact.tuned.exact_match >= 0.5", GateVerdict::Pass),
+            ("exact.tuned.exact_match >= 0.75", GateVerdict::Unproven),
+            ("exact.tuned.exact_match.low >= 0.65", GateVerdict::Pass),
+            ("exact.tuned.exact_match >= 0.81", GateVerdict::Fail),
+            ("exact.tuned.exact_match.missing <= 1", GateVerdict::Fail),
+            ("exact.base.exact_match >= 0.5", GateVerdict::NoData),
+            ("exact.tuned.exact_match >= exact.base.exact_match", GateVerdict::NoData),
+            ("late.tuned.json_valid >= 0.5", GateVerdict::NotRun),
+            ("exact.tuned.exact_match >= late.base.json_valid", GateVerdict::NotRun),
+        ] {
+            let judged = judge(&plan(&[gate]), &run());
+            assert_eq!((judged[0].gate.as_str(), judged[0].verdict), (gate, verdict));
+        }
+    }
+
+    #[test]
+    fn both_sides_are_told() {
+        let judged = judge(&plan(&["exact.tuned.exact_match.n + 1 <= 2 * exact.tuned.exact_match.missing"]), &run());
+        assert_eq!((judged[0].left, judged[0].right), (Some(9.0), Some(4.0)));
     }
 }

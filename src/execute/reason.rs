@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::record::Records;
 use super::session::Session;
 use crate::digest::canonical;
 use crate::plan::Node;
+use crate::record::Records;
 use crate::row::Row;
 use crate::stage::{Inputs, Part};
 use crate::store::{Change, Fingerprint, Manifest, Store};

@@ -1,116 +1,188 @@
-//! Runs as files under `runs/`: small, uniquely named, made to be committed.
+//! What a run says: the numbers of its nodes, models with their roles, stages in their order, how values read.
+//!
+//! With it a run is tabled and compared without its spec. The runs that a session tells reasons against are found
+//! here, too.
 
-use std::cell::OnceCell;
-use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
-use super::RunSummary;
+use indexmap::IndexMap;
+
+use super::contrast::add_contrasts;
+use super::rows::Found;
 use super::session::Session;
-use crate::digest::Digest;
-
-/// `20261123T200501Z-<pipeline>-<4 hex>`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunId(pub String);
-
-impl RunId {
-    /// Returns the id of a run that starts at a time. The four digits are the fraction of its second,
-    /// so that ids sort by time.
-    pub fn new(pipeline: &str, started: SystemTime) -> RunId {
-        let stamp: String = humantime::format_rfc3339_seconds(started).to_string();
-        let stamp = stamp.replace(['-', ':'], "");
-        let nanos = started.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
-        let fraction = (u64::from(nanos) << 16) / 1_000_000_000;
-        RunId(format!("{stamp}-{pipeline}-{fraction:04x}"))
-    }
-}
-
-/// The runs of a workspace, newest first, read when they are needed.
-pub struct Records {
-    directory: PathBuf,
-    runs: OnceCell<Vec<RunSummary>>,
-    pipeline: String,
-    /// The only run to look at.
-    since: Option<String>,
-}
+use crate::plan::Node;
+use crate::record::{NodeSummary, Records, Run, RunModel, RunStage};
+use crate::score::{Rank, Reading, Summary, Unit};
+use crate::stage::Stage;
+use crate::store::Manifest;
 
 impl Records {
-    /// Returns the runs of a pipeline.
-    pub fn new(root: &Path, pipeline: &str) -> Records {
-        Records { directory: root.join("runs"), runs: OnceCell::new(), pipeline: pipeline.to_owned(), since: None }
-    }
-
     /// Returns the runs that reasons are told against.
-    pub(super) fn of(session: &Session) -> Records {
-        let records = Records::new(&session.plan.workspace.root, &session.plan.spec.name);
-        Records { since: session.options.since.clone(), ..records }
+    pub(super) fn of(session: &Session) -> Arc<Records> {
+        let own = || Arc::new(Records::new(&session.plan.workspace.root, &session.plan.spec.name));
+        session.options.records.clone().unwrap_or_else(own)
     }
+}
 
-    /// Returns the runs, newest first. Files that cannot be read are passed over.
-    pub fn runs(&self) -> &[RunSummary] {
-        self.runs.get_or_init(|| {
-            let middle = format!("Z-{}-", self.pipeline);
-            let mut paths: Vec<PathBuf> = fs::read_dir(&self.directory)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .map(|entry| entry.path())
-                .filter(|path| {
-                    let name = path.file_name().unwrap_or_default().to_string_lossy();
-                    name.ends_with(".json") && name.contains(&middle)
-                })
-                .collect();
-            paths.sort();
-            paths
-                .iter()
-                .rev()
-                .filter_map(|path| serde_json::from_value(serde_json::from_slice(&fs::read(path).ok()?).ok()?).ok())
-                .filter(|run: &RunSummary| run.pipeline == self.pipeline)
-                .collect()
-        })
+/// Returns what some nodes say in numbers, as a run that holds nothing else: rows of theirs have been found.
+pub fn summarize(session: &Session, found: &[(usize, Found)]) -> Run {
+    let mut manifests = vec![None; session.plan.nodes.len()];
+    for (index, found) in found {
+        manifests[*index] = Some(found.manifest.clone());
     }
+    let mut run = Run::new("", &session.plan.spec.name);
+    describe(session, &manifests, &mut run);
+    run
+}
 
-    /// Returns the key that a node had when it last ran or was cached.
-    pub fn last_key(&self, node: &str) -> Option<Digest> {
-        self.last(node).map(|(_, key)| key)
-    }
-
-    /// Returns the last run that had a node, with the node's key in it.
-    pub fn last(&self, node: &str) -> Option<(&RunSummary, Digest)> {
-        let mut runs = self.runs().iter().filter(|run| self.since.as_ref().is_none_or(|since| run.run == *since));
-        runs.find_map(|run| Some((run, run.key(node)?)))
-    }
-
-    /// Finds a run by its id (or a beginning that is enough), its label, `last` or `last~1`. Partial
-    /// runs have to be named by id or label.
-    pub fn find(&self, name: &str) -> Option<&RunSummary> {
-        let back = match name.strip_prefix("last") {
-            Some("") => Some(0),
-            Some(rest) => rest.strip_prefix('~').and_then(|number| number.parse::<usize>().ok()),
-            None => None,
-        };
-        if let Some(back) = back {
-            return self.runs().iter().filter(|run| !run.partial).nth(back);
+/// Writes into a run what its nodes say in numbers, and what it takes to read them without the spec.
+pub(super) fn describe(session: &Session, manifests: &[Option<Manifest>], run: &mut Run) {
+    let plan = &session.plan;
+    for (node, manifest) in plan.nodes.iter().zip(manifests) {
+        let Some(manifest) = manifest else { continue };
+        let Summary { values, slices, tables, signatures } = manifest.summary.clone();
+        let (stage, column) = (&node.stage_name, node.column().to_owned());
+        run.summary.entry(stage.clone()).or_default().insert(column.clone(), NodeSummary { values, slices });
+        if !tables.is_empty() {
+            run.tables.entry(stage.clone()).or_default().insert(column, tables);
         }
-        let runs = || self.runs().iter();
-        runs().find(|run| run.run == name || run.label.as_deref() == Some(name)).or_else(|| {
-            let mut begun = runs().filter(|run| run.run.starts_with(name));
-            begun.next().filter(|_| begun.next().is_none())
-        })
+        let judge = judge_signature(stage, manifest).map(|signature| ("judge".to_owned(), signature));
+        for (name, signature) in judge.into_iter().chain(signatures) {
+            run.signatures.entry(stage.clone()).or_default().insert(name, signature);
+        }
+    }
+    add_contrasts(session, manifests, run);
+    add_readings(session, run);
+}
+
+/// Writes into a run its models, its stages, and how the values of its summary read.
+fn add_readings(session: &Session, run: &mut Run) {
+    let plan = &session.plan;
+    let nodes = || plan.nodes.iter().zip(&session.selected).filter(|(_, is_selected)| **is_selected);
+    let took_part = |name: &str| {
+        let is_meant =
+            |node: &Node| node.model.as_deref() == Some(name) || node.callees.iter().any(|(_, callee)| callee == name);
+        nodes().any(|(node, _)| is_meant(node))
+    };
+    let models = plan.spec.models.iter().filter(|(name, _)| took_part(name));
+    run.models = models.map(|(name, model)| (name.clone(), RunModel { role: model.role })).collect();
+    for (node, _) in nodes() {
+        let (name, stage) = (&node.stage_name, &node.stage);
+        if run.stages.iter().any(|known| known.name == *name) {
+            continue;
+        }
+        let input = stage.input().map(|(input, _)| input.to_owned());
+        run.stages.push(RunStage { name: name.clone(), kind: stage.kind().to_owned(), input });
+        let said = run.summary.get(name).map(|summaries| readings(stage.as_ref(), summaries)).unwrap_or_default();
+        if !said.is_empty() {
+            run.values.insert(name.clone(), said);
+        }
+    }
+}
+
+/// Returns how the values that nodes of a stage have read: first those that can be named ahead, then the others.
+fn readings(stage: &dyn Stage, summaries: &IndexMap<String, NodeSummary>) -> IndexMap<String, Reading> {
+    let values = || summaries.values().flat_map(|summary| summary.values.keys());
+    // A node over all models has the values of each under its name.
+    let over_all = || summaries.get("_").into_iter().flat_map(|summary| summary.values.keys());
+    let is_said = |name: &&String| {
+        let is_of_model = |value: &String| value.strip_suffix(name.as_str()).is_some_and(|head| head.ends_with('.'));
+        values().any(|value| value == *name) || over_all().any(is_of_model)
+    };
+    let named = stage.values();
+    let mut readings: IndexMap<String, Reading> = IndexMap::new();
+    for name in named.iter().filter(is_said) {
+        let reading = stage.reading(name).unwrap_or_else(|| Reading::by_name(name, Unit::Rate));
+        readings.insert(name.clone(), reading);
+    }
+    for name in values() {
+        if !readings.contains_key(name) {
+            let reading = stage.reading(name).unwrap_or_else(|| Reading::by_name(name, Unit::Rate));
+            readings.insert(name.clone(), Reading { rank: Rank::Part, ..reading });
+        }
+    }
+    readings
+}
+
+/// Returns what defines the numbers of a judge stage: its judges and the digest of its instrument.
+fn judge_signature(stage: &str, manifest: &Manifest) -> Option<String> {
+    let instrument = manifest.fingerprint.instrument?.to_string();
+    let text = |identity: &serde_json::Map<String, serde_json::Value>, name: &str| {
+        identity.get(name).and_then(serde_json::Value::as_str).map(str::to_owned)
+    };
+    let judges: Vec<String> = manifest
+        .fingerprint
+        .models
+        .values()
+        .map(|identity| text(identity, "model").or(text(identity, "provider")).unwrap_or_default())
+        .collect();
+    let templates: Vec<&str> =
+        manifest.fingerprint.templates.keys().map(String::as_str).filter(|name| name.starts_with("judge/")).collect();
+    let template = if templates.is_empty() { String::new() } else { format!("|prompt:{}", templates.join(",")) };
+    Some(format!("{stage}|judge:{}{template}|instrument:{}", judges.join(","), instrument.get(..12)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::score::{Direction, Estimate};
+
+    /// Returns the stage of that name of a pipeline over two models.
+    fn stage(name: &str) -> Arc<dyn Stage> {
+        let root = tempfile::tempdir().unwrap();
+        let text = "etalon: 1\nname: p\nmodels:\n  base: { provider: scripted, reply: a }\n  tuned: { provider: scripted, reply: b }\n  grader: { provider: scripted, reply: c }\nstages:\n  rows: { kind: dataset, rows: [{ key: a, gold: b }], id: key }\n  answers: { kind: inference, input: rows, models: [base, tuned], prompt: \"{{ row.gold }}\" }\n  scores: { kind: metric, input: answers, reference: \"{{ row.gold }}\", metrics: [latency, classification, edit_distance] }\n  ranked: { kind: judge, input: answers, model: grader, compare: { pairs: all } }\n";
+        std::fs::create_dir(root.path().join("pipelines")).unwrap();
+        std::fs::write(root.path().join("etalon.toml"), "").unwrap();
+        std::fs::write(root.path().join("pipelines/p.yaml"), text).unwrap();
+        let workspace = crate::spec::Workspace::open(Some(root.path())).unwrap();
+        let spec = crate::spec::load(&workspace, "p", &[]).0.unwrap();
+        let (plan, problems) = crate::plan::resolve(&workspace, spec);
+        let plan = plan.unwrap_or_else(|| panic!("{problems:?}"));
+        plan.nodes.iter().find(|node| node.stage_name == name).unwrap().stage.clone()
     }
 
-    /// Writes a run.
-    pub fn write(&self, run: &RunSummary) -> io::Result<PathBuf> {
-        fs::create_dir_all(&self.directory)?;
-        let path = self.directory.join(format!("{}.json", run.run));
-        let tmp = self.directory.join(format!(".{}.tmp", run.run));
-        let mut bytes = serde_json::to_vec_pretty(run).expect("runs serialise");
-        bytes.push(b'\n');
-        let mut file = fs::File::create(&tmp)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&tmp, &path)?;
-        Ok(path)
+    /// Returns how values of a node read, in order.
+    fn read(name: &str, column: &str, values: &[&str]) -> Vec<(String, Rank, Direction)> {
+        let values = values.iter().map(|value| ((*value).to_owned(), Estimate::none(0))).collect();
+        let summary = NodeSummary { values, ..NodeSummary::default() };
+        let summaries = [(column.to_owned(), summary)].into_iter().collect();
+        let readings = readings(stage(name).as_ref(), &summaries);
+        readings.into_iter().map(|(name, reading)| (name, reading.rank, reading.direction)).collect()
+    }
+
+    #[test]
+    fn metrics_know_their_main_part_and_direction() {
+        let found = read(
+            "scores",
+            "tuned",
+            &[
+                "classification.accuracy",
+                "classification.f1_macro",
+                "latency",
+                "latency.p95",
+                "edit_distance.similarity",
+            ],
+        );
+        let expected = [
+            ("latency", Rank::Headline, Direction::Lower),
+            ("classification.f1_macro", Rank::Headline, Direction::Higher),
+            ("classification.accuracy", Rank::Part, Direction::Higher),
+            ("latency.p95", Rank::Part, Direction::Lower),
+            ("edit_distance.similarity", Rank::Part, Direction::Higher),
+        ];
+        assert_eq!(found, expected.map(|(name, rank, direction)| (name.to_owned(), rank, direction)));
+    }
+
+    #[test]
+    fn a_judge_of_all_pairs_has_values_under_the_names_of_models() {
+        let found = read("ranked", "_", &["tuned.win_rate", "tuned.beats.base", "longer_wins"]);
+        let expected = [
+            ("win_rate", Rank::Headline, Direction::Higher),
+            ("longer_wins", Rank::Diagnostic, Direction::Neither),
+            ("beats.base", Rank::Detail, Direction::Higher),
+            ("tuned.win_rate", Rank::Part, Direction::Higher),
+            ("tuned.beats.base", Rank::Part, Direction::Higher),
+        ];
+        assert_eq!(found, expected.map(|(name, rank, direction)| (name.to_owned(), rank, direction)));
     }
 }

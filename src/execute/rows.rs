@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::record::Records;
 use super::session::Session;
 use crate::plan::Node;
 use crate::provider::Message;
+use crate::record::Records;
 use crate::row::{Completion, Judgement, Meta, Row, Scores};
 use crate::stage::{Inputs, Join, Joined, Makes, Part, Shown, StageError, of_sample};
 use crate::store::{ByRow, Lookup, Manifest};
@@ -20,7 +20,7 @@ pub struct Found {
 
 /// Finds a node's rows: under the key that it has now, else those of the last run.
 pub fn find_rows(session: &Session, index: usize) -> Result<Option<Found>, StageError> {
-    let records = Records::new(&session.plan.workspace.root, &session.plan.spec.name);
+    let records = Records::of(session);
     let find = |key: &crate::digest::Digest| match session.store.lookup(key) {
         Lookup::Hit(manifest) => Some(*manifest),
         _ => None,

@@ -11,11 +11,11 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 use super::reason::reason;
-use super::record::{Records, RunId};
+use super::record::describe;
 use super::session::Session;
-use super::{Event, ExecuteError, Listener, NodeOutcome, NodeRun, NodeSummary, RunSummary, contrast, gates};
+use super::{Event, ExecuteError, Listener, contrast, gates};
 use crate::digest::Digest;
-use crate::score::Summary;
+use crate::record::{NodeOutcome, NodeRun, Records, Run, RunId};
 use crate::stage::{Inputs, Progress, StageError};
 use crate::store::{Lookup, Manifest, StoreError};
 
@@ -23,81 +23,31 @@ use crate::store::{Lookup, Manifest, StoreError};
 const MAX_REPAIRS: u32 = 3;
 
 /// Runs a plan. Nodes that fail do not end it; what depends on them is skipped.
-pub async fn run(session: Arc<Session>, listener: Listener) -> Result<RunSummary, ExecuteError> {
+pub async fn run(session: Arc<Session>, listener: Listener) -> Result<Run, ExecuteError> {
     let start = Instant::now();
     let now = std::time::SystemTime::now();
     let started = humantime::format_rfc3339_seconds(now).to_string();
     let plan = &session.plan;
-    let run = RunId::new(&plan.spec.name, now);
+    let id = RunId::new(&plan.spec.name, now);
     let selected: Vec<usize> = (0..plan.nodes.len()).filter(|index| session.selected[*index]).collect();
-    listener(Event::Started { run: run.0.clone(), nodes: selected.len() });
+    listener(Event::Started { run: id.0.clone(), nodes: selected.len() });
     let mut scheduler = Scheduler::new(&session, &selected, listener);
     scheduler.go().await;
-    let mut nodes = Vec::new();
-    let mut summary = super::SummaryTable::new();
-    let mut tables = indexmap::IndexMap::<String, indexmap::IndexMap<_, _>>::new();
-    let mut signatures = indexmap::IndexMap::<String, indexmap::IndexMap<_, _>>::new();
-    for index in selected {
-        let node = &plan.nodes[index];
-        if let Some(manifest) = &scheduler.manifests[index] {
-            let stage = summary.entry(node.stage_name.clone()).or_default();
-            let Summary { values, slices, .. } = manifest.summary.clone();
-            stage.insert(node.column().to_owned(), NodeSummary { values, slices });
-            if !manifest.summary.tables.is_empty() {
-                let stage = tables.entry(node.stage_name.clone()).or_default();
-                stage.insert(node.column().to_owned(), manifest.summary.tables.clone());
-            }
-            if let Some(signature) = judge_signature(&node.stage_name, manifest) {
-                signatures.entry(node.stage_name.clone()).or_default().insert("judge".to_owned(), signature);
-            }
-            if !manifest.summary.signatures.is_empty() {
-                signatures.entry(node.stage_name.clone()).or_default().extend(manifest.summary.signatures.clone());
-            }
-        }
-        if let Some(run) = scheduler.runs[index].take() {
-            nodes.push(run);
-        }
-    }
-    let interrupted = session.is_stopped();
-    let mut summary = RunSummary {
-        etalon: 1,
-        run: run.0,
-        pipeline: plan.spec.name.clone(),
+    let nodes = selected.iter().filter_map(|index| scheduler.runs[*index].take()).collect();
+    let mut run = Run {
         label: session.options.label.clone(),
         partial: session.options.is_partial(),
-        interrupted,
+        interrupted: session.is_stopped(),
         started,
         seconds: start.elapsed().as_secs_f64(),
         nodes,
-        summary,
-        tables,
-        signatures,
-        drift: BTreeMap::new(),
-        gates: Vec::new(),
+        ..Run::new(&id.0, &plan.spec.name)
     };
-    contrast::add_contrasts(&session, &scheduler.manifests, &mut summary);
-    summary.drift = contrast::drift(&session, &scheduler.manifests, &summary);
-    summary.gates = gates::judge(plan, &summary);
+    describe(&session, &scheduler.manifests, &mut run);
+    run.drift = contrast::drift(&session, &scheduler.manifests, &run);
+    run.gates = gates::judge(plan, &run);
     session.save();
-    Ok(summary)
-}
-
-/// Returns what defines the numbers of a judge stage: its judges and the digest of its instrument.
-fn judge_signature(stage: &str, manifest: &Manifest) -> Option<String> {
-    let instrument = manifest.fingerprint.instrument?.to_string();
-    let text = |identity: &serde_json::Map<String, serde_json::Value>, name: &str| {
-        identity.get(name).and_then(serde_json::Value::as_str).map(str::to_owned)
-    };
-    let judges: Vec<String> = manifest
-        .fingerprint
-        .models
-        .values()
-        .map(|identity| text(identity, "model").or(text(identity, "provider")).unwrap_or_default())
-        .collect();
-    let templates: Vec<&str> =
-        manifest.fingerprint.templates.keys().map(String::as_str).filter(|name| name.starts_with("judge/")).collect();
-    let template = if templates.is_empty() { String::new() } else { format!("|prompt:{}", templates.join(",")) };
-    Some(format!("{stage}|judge:{}{template}|instrument:{}", judges.join(","), instrument.get(..12)?))
+    Ok(run)
 }
 
 /// What came of making a node.

@@ -8,13 +8,13 @@ use serde::Serialize;
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
+use super::ExecuteError;
 use super::forecast::{State, forecast_known};
 use super::reason::{Ids, describe, difference};
-use super::record::Records;
 use super::session::Session;
-use super::{ExecuteError, RunSummary};
 use crate::digest::Digest;
 use crate::plan::Node;
+use crate::record::{Records, Run};
 use crate::stage::{Inputs, Part};
 use crate::store::{Change, Fingerprint, Manifest};
 
@@ -81,7 +81,7 @@ pub async fn why(session: Arc<Session>, index: usize) -> Result<Why, ExecuteErro
 
 fn changes(
     session: &Session,
-    run: &RunSummary,
+    run: &Run,
     node: &Node,
     now: &Fingerprint,
     earlier: &Manifest,
@@ -152,7 +152,7 @@ fn lines(before: &str, after: &str) -> Vec<String> {
 
 fn rows(
     session: &Session,
-    run: &RunSummary,
+    run: &Run,
     node: &Node,
     inputs: &Inputs,
     columns: &BTreeSet<String>,

@@ -45,6 +45,7 @@ pub use tally::{MeanTally, PartsTally, SpreadTally, SumsTally};
 
 use crate::digest::Digest;
 use crate::row::Meta;
+pub use crate::score::Direction;
 use crate::score::{Estimate, Summary, Unit};
 
 /// What a metric sees of one completion.
@@ -223,14 +224,6 @@ pub struct Entry {
     pub indifferent: &'static [&'static str],
     /// How a part reads; the empty part is the metric itself.
     pub unit: fn(&str) -> Unit,
-}
-
-/// Which values are better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    Higher,
-    Lower,
-    Neither,
 }
 
 /// A share: what most entries are, but for what they say.

@@ -4,7 +4,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::counted;
-use crate::execute::{Forecast, RunSummary, State};
+use crate::execute::{Forecast, State};
+use crate::record::Run;
 
 /// Renders a forecast.
 pub fn forecast(forecasts: &[Forecast]) -> String {
@@ -34,7 +35,7 @@ enum Since {
     New,
 }
 
-fn since(run: &RunSummary, forecast: &Forecast) -> Since {
+fn since(run: &Run, forecast: &Forecast) -> Since {
     let is_known = run.nodes.iter().any(|node| node.node == forecast.node);
     match (run.key(&forecast.node), forecast.key) {
         _ if !is_known => Since::New,
@@ -45,13 +46,13 @@ fn since(run: &RunSummary, forecast: &Forecast) -> Since {
 }
 
 /// Returns the nodes of a run that are no more.
-fn gone<'a>(run: &'a RunSummary, forecasts: &[Forecast]) -> Vec<&'a str> {
+fn gone<'a>(run: &'a Run, forecasts: &[Forecast]) -> Vec<&'a str> {
     let is_gone = |name: &&str| !forecasts.iter().any(|forecast| forecast.node == *name);
     run.nodes.iter().map(|node| node.node.as_str()).filter(is_gone).collect()
 }
 
 /// Renders what has changed since a run, and what that will buy.
-pub fn forecast_since(run: &RunSummary, forecasts: &[Forecast]) -> String {
+pub fn forecast_since(run: &Run, forecasts: &[Forecast]) -> String {
     let label = run.label.as_ref().map_or_else(String::new, |label| format!(" ({label})"));
     let mut out = format!("since run {}{label}\n\n", run.run);
     let width = width(forecasts);
@@ -79,7 +80,7 @@ pub fn forecast_since(run: &RunSummary, forecasts: &[Forecast]) -> String {
 }
 
 /// Returns the same as JSON.
-pub fn forecast_since_json(run: &RunSummary, forecasts: &[Forecast]) -> Value {
+pub fn forecast_since_json(run: &Run, forecasts: &[Forecast]) -> Value {
     let mut nodes: Vec<Value> = forecasts
         .iter()
         .map(|forecast| json!({ "node": forecast.node, "state": since(run, forecast), "reason": forecast.reason }))

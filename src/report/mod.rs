@@ -1,12 +1,14 @@
 //! Reports: problems, events and summaries as people and programs read them.
 //!
-//! Everything here returns text; `cli` prints it. Data go to standard output, talk to standard error.
+//! Everything here returns text; `cli` prints it. Data go to standard output, talk to standard error. A run is first
+//! arranged ([`View`]), then rendered: what is shown and how it looks are decided apart.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `problems` | problems with their excerpts |
 //! | `progress` | a line per node |
-//! | `table` | the closing table: metric × model, gates |
+//! | `view/` | what a run says: columns, lines, slices, gates, notes |
+//! | `text/` | the view at a width |
 //! | `forecast` `why` `graph` | what a plan says, why, and its picture |
 //! | `export` | rows as JSON lines, CSV, Parquet |
 //! | `rows` `scores` | the rows of a node; the scores of a file |
@@ -20,7 +22,10 @@ mod progress;
 mod rows;
 mod scores;
 mod sheet;
-mod table;
+#[cfg(test)]
+mod tests;
+mod text;
+mod view;
 mod why;
 
 #[cfg(feature = "parquet")]
@@ -33,7 +38,8 @@ pub use progress::{line, progress};
 pub use rows::row;
 pub use scores::{scores, scores_json};
 pub use sheet::{sheet, sheet_answers};
-pub use table::closing;
+pub use text::{closing, report, summary};
+pub use view::{Column, Line, View};
 pub use why::why;
 
 /// Returns a count with its word: `1 call`, `2 calls`.

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Tone, counted, toned};
-use crate::execute::{Event, NodeOutcome, NodeRun};
+use crate::execute::Event;
+use crate::record::{NodeOutcome, NodeRun};
 use crate::stage::Progress;
 
 /// Renders an event as a line; none where it is not worth one. Verbose lines tell what begins and

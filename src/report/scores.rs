@@ -4,7 +4,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::printable;
-use super::table::{cell, failures_text, signatures};
+use super::text::{cell, failure_counts};
+use super::view;
 use crate::score::{Estimate, Unit};
 use crate::stage::FileScores;
 
@@ -39,12 +40,12 @@ pub fn scores(scored: &FileScores) -> String {
     }
     let mut out: Vec<String> = table.to_string().lines().map(|line| line.trim_end().to_owned()).collect();
     for (name, table) in &scored.summary.tables {
-        if let (Some(metric), Some(table)) = (name.strip_suffix(".failures"), table.as_object()) {
-            out.push(format!("\n{metric} fails: {}", failures_text(table)));
+        if let (Some(metric), Some(counts)) = (name.strip_suffix(".failures"), view::failure_counts(table)) {
+            out.push(format!("\n{metric} fails: {}", failure_counts(&counts)));
         }
     }
     out.push(String::new());
-    out.extend(signatures(scored.summary.signatures.values()));
+    out.extend(view::signatures(scored.summary.signatures.values()).iter().map(|signature| printable(signature)));
     out.join("\n").trim_end().to_owned()
 }
 

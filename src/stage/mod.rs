@@ -34,7 +34,6 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use dataset::quotas;
@@ -49,7 +48,8 @@ use crate::label::Sheet;
 use crate::problem::{Place, Problem};
 use crate::provider::Message;
 use crate::row::Completion;
-use crate::score::{Estimate, Summary, Unit};
+pub use crate::score::{Drift, DriftVerdict};
+use crate::score::{Estimate, Rank, Reading, Summary, Unit};
 use crate::spec::{ModelSpec, StageSpec, Workspace};
 use crate::store::{Artifact, Counts, Fingerprint, Manifest, Store, StoreError};
 
@@ -329,6 +329,14 @@ pub trait Stage: Send + Sync {
     /// Returns how a value of its summary reads; none if there is no such value.
     fn unit(&self, value: &str) -> Option<Unit>;
 
+    /// Returns how a value of its summary reads in a run; none if there is no such value. What cannot be named ahead
+    /// is part of what can.
+    fn reading(&self, value: &str) -> Option<Reading> {
+        let reading = Reading::by_name(value, self.unit(value)?);
+        let is_named = self.values().iter().any(|name| name == value);
+        Some(if is_named { reading } else { Reading { rank: Rank::Part, ..reading } })
+    }
+
     /// Returns the values of its summary that can be named ahead, for suggestions.
     fn values(&self) -> Vec<String>;
 
@@ -377,33 +385,6 @@ pub struct Contrast<'a> {
     pub other_model: &'a str,
     pub other: &'a Manifest,
     pub is_ceiling: bool,
-}
-
-/// How another judge judges what was judged before.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Drift {
-    /// What both judged.
-    pub basis: String,
-    pub compared: u64,
-    /// Verdicts that changed sides: from a win (or the upper half of the scale) to less, or back.
-    pub flips: u64,
-    /// McNemar's p of the flips.
-    pub p: f64,
-    /// New less old, paired, on 0 to 1: of the whole and of each criterion and pass rate.
-    pub shifts: IndexMap<String, Estimate>,
-    pub verdict: DriftVerdict,
-}
-
-/// Whether another instrument measures the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DriftVerdict {
-    /// Some shift is real (Holm over all of them), or more than a tenth changed sides.
-    Drifted,
-    /// The interval of the whole lies within 0.05.
-    Same,
-    /// Neither.
-    Unknown,
 }
 
 /// A row to be shown with what was asked for it.

@@ -19,6 +19,7 @@ mod metrics;
 mod panels;
 mod properties;
 mod quality;
+mod record;
 mod run;
 mod simulated;
 mod support;

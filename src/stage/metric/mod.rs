@@ -26,7 +26,7 @@ use super::prompt::{Prompt, add_columns, add_completions};
 use super::{Callee, Facts, Input, Job, Makes, Part, Produced, Reads, Scope, Stage, StageError};
 use crate::metric::{Entry, METRICS, Metric, Takes};
 use crate::problem::{Place, Problem, suggest};
-use crate::score::{SLICES, Unit};
+use crate::score::{Direction, Rank, Reading, SLICES, Unit};
 use crate::spec::{Node, NodeValue, OneOrMany, StageSpec, decode, one_or_many};
 use crate::store::{Counts, Fingerprint, Manifest};
 use crate::template::Attrs;
@@ -582,6 +582,22 @@ impl Stage for MetricStage {
             let part = part.strip_prefix('.').filter(has_part)?;
             Some((measure.entry.unit)(part))
         })
+    }
+
+    fn reading(&self, value: &str) -> Option<Reading> {
+        let unit = self.unit(value)?;
+        let (name, part) = value.split_once('.').unwrap_or((value, ""));
+        let Some(measure) = self.measures.iter().find(|measure| measure.name == name) else {
+            return Some(Reading::by_name(value, unit));
+        };
+        let direction = match part {
+            "error" => Direction::Lower,
+            _ if part.starts_with("distinct_") => Direction::Higher,
+            _ if matches!(unit, Unit::Fraction | Unit::Points) => Direction::Higher,
+            _ => measure.entry.direction,
+        };
+        let rank = if part == measure.entry.main { Rank::Headline } else { Rank::Part };
+        Some(Reading { unit, direction, rank })
     }
 
     fn values(&self) -> Vec<String> {

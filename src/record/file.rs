@@ -1,0 +1,263 @@
+//! The files under `runs/`: their names, finding, reading and writing.
+//!
+//! Files are read when someone asks for a run, not before: a run with nothing to do reads none. Names tell the
+//! pipeline, so that the runs of others are not opened.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{ReadError, Run, read};
+use crate::digest::Digest;
+
+/// `20261123T200501Z-<pipeline>-<4 hex>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunId(pub String);
+
+impl RunId {
+    /// Returns the id of a run that starts at a time. The four digits are the fraction of its second,
+    /// so that ids sort by time.
+    pub fn new(pipeline: &str, started: SystemTime) -> RunId {
+        let stamp: String = humantime::format_rfc3339_seconds(started).to_string();
+        let stamp = stamp.replace(['-', ':'], "");
+        let nanos = started.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+        let fraction = (u64::from(nanos) << 16) / 1_000_000_000;
+        RunId(format!("{stamp}-{pipeline}-{fraction:04x}"))
+    }
+
+    /// Returns the pipeline that a name tells, if it is that of a run.
+    fn pipeline_of(name: &str) -> Option<&str> {
+        let (stamp, rest) = name.split_once("Z-")?;
+        let (date, time) = stamp.split_once('T')?;
+        let is_number = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
+        let (pipeline, fraction) = rest.rsplit_once('-')?;
+        let is_fraction = fraction.len() == 4 && fraction.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (is_number(date, 8) && is_number(time, 6) && is_fraction).then_some(pipeline)
+    }
+}
+
+/// A file that is not read as a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Within `runs/`.
+    pub name: String,
+    pub error: ReadError,
+}
+
+impl std::fmt::Display for Unread {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "runs/{} {}", self.name, self.error)
+    }
+}
+
+/// Why a run is not found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// There is none of that name.
+    Unknown,
+    /// There is, and it cannot be read.
+    Unread(Unread),
+}
+
+/// The runs of a pipeline, or of all, newest first.
+pub struct Records {
+    directory: PathBuf,
+    /// None: all there are.
+    pipeline: Option<String>,
+    /// The only run to tell reasons against.
+    since: Option<String>,
+    files: OnceLock<(Vec<Run>, Vec<Unread>)>,
+}
+
+impl Records {
+    /// Returns the runs of a pipeline.
+    pub fn new(root: &Path, pipeline: &str) -> Records {
+        Records { pipeline: Some(pipeline.to_owned()), ..Records::all(root) }
+    }
+
+    /// Returns the runs of all pipelines.
+    pub fn all(root: &Path) -> Records {
+        Records { directory: root.join("runs"), pipeline: None, since: None, files: OnceLock::new() }
+    }
+
+    /// Returns the same, telling reasons against one run only.
+    pub fn since(self, run: Option<&str>) -> Records {
+        Records { since: run.map(str::to_owned), ..self }
+    }
+
+    /// Returns true if reasons are told against one run only.
+    pub fn is_narrowed(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Returns the runs, newest first.
+    pub fn runs(&self) -> &[Run] {
+        &self.files().0
+    }
+
+    /// Returns the files that were met and are no runs that can be read; none before anyone asked for a run.
+    pub fn unread(&self) -> &[Unread] {
+        self.files.get().map_or(&[], |(_, unread)| unread)
+    }
+
+    /// Returns the key that a node had when it last ran or was cached.
+    pub fn last_key(&self, node: &str) -> Option<Digest> {
+        self.last(node).map(|(_, key)| key)
+    }
+
+    /// Returns the last run that had a node, with the node's key in it.
+    pub fn last(&self, node: &str) -> Option<(&Run, Digest)> {
+        let mut runs = self.runs().iter().filter(|run| self.since.as_ref().is_none_or(|since| run.run == *since));
+        runs.find_map(|run| Some((run, run.key(node)?)))
+    }
+
+    /// Finds a run by its id (or a beginning that is enough), its label, `last` or `last~1`. Partial
+    /// runs have to be named by id or label.
+    ///
+    /// # Errors
+    ///
+    /// There is no such run, or its file cannot be read. What stands before `last` counts as that: to take an older
+    /// run for the last one would be wrong.
+    pub fn find(&self, name: &str) -> Result<&Run, Missing> {
+        let back = match name.strip_prefix("last") {
+            Some("") => Some(0),
+            Some(rest) => rest.strip_prefix('~').and_then(|number| number.parse::<usize>().ok()),
+            None => None,
+        };
+        if let Some(back) = back {
+            let found = self.runs().iter().filter(|run| !run.partial).nth(back);
+            let is_newer = |unread: &&Unread| {
+                let is_run = matches!(unread.error, ReadError::Newer { .. });
+                is_run && found.is_none_or(|run| unread.name.as_str() > run.run.as_str())
+            };
+            return match self.unread().iter().find(is_newer) {
+                Some(unread) => Err(Missing::Unread(unread.clone())),
+                None => found.ok_or(Missing::Unknown),
+            };
+        }
+        let runs = || self.runs().iter();
+        let is_meant = |run: &&Run| run.run == name || run.label.as_deref() == Some(name);
+        let begun = || {
+            let mut begun = runs().filter(|run| run.run.starts_with(name));
+            begun.next().filter(|_| begun.next().is_none())
+        };
+        runs().find(is_meant).or_else(begun).ok_or_else(|| {
+            let is_meant = |unread: &&Unread| {
+                let is_label = matches!(&unread.error, ReadError::Newer { label: Some(label), .. } if label == name);
+                is_label || unread.name.starts_with(name)
+            };
+            self.unread().iter().find(is_meant).cloned().map_or(Missing::Unknown, Missing::Unread)
+        })
+    }
+
+    /// Writes a run.
+    pub fn write(&self, run: &Run) -> io::Result<PathBuf> {
+        fs::create_dir_all(&self.directory)?;
+        let path = self.directory.join(format!("{}.json", run.run));
+        let tmp = self.directory.join(format!(".{}.tmp", run.run));
+        let mut bytes = serde_json::to_vec_pretty(run).expect("runs serialise");
+        bytes.push(b'\n');
+        let mut file = fs::File::create(&tmp)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&tmp, &path)?;
+        Ok(path)
+    }
+
+    fn files(&self) -> &(Vec<Run>, Vec<Unread>) {
+        self.files.get_or_init(|| {
+            let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+            let mut names: Vec<String> = entries
+                .filter_map(|entry| entry.file_name().into_string().ok())
+                .filter(|name| name.strip_suffix(".json").is_some_and(|stem| self.may_be_of_pipeline(stem)))
+                .collect();
+            names.sort();
+            let (mut runs, mut unread) = (Vec::new(), Vec::new());
+            for name in names.into_iter().rev() {
+                let bytes = fs::read(self.directory.join(&name)).map_err(|error| ReadError::Io(error.to_string()));
+                match bytes.and_then(|bytes| read(&bytes)) {
+                    Ok(run) if self.pipeline.as_ref().is_none_or(|pipeline| run.pipeline == *pipeline) => {
+                        runs.push(run);
+                    }
+                    Ok(_) => {}
+                    Err(error) => unread.push(Unread { name, error }),
+                }
+            }
+            // A file may have been given another name.
+            runs.sort_by(|a, b| b.run.cmp(&a.run));
+            (runs, unread)
+        })
+    }
+
+    /// Returns false for names that tell another pipeline. What has any other name may be anything.
+    fn may_be_of_pipeline(&self, stem: &str) -> bool {
+        let Some(mine) = &self.pipeline else { return !stem.starts_with('.') };
+        let told = RunId::pipeline_of(stem);
+        !stem.starts_with('.') && told.is_none_or(|told| told == mine)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(id: &str, pipeline: &str, label: Option<&str>) -> Run {
+        Run { label: label.map(str::to_owned), ..Run::new(id, pipeline) }
+    }
+
+    const OLD: &str = "20260101T000000Z-p-0001";
+    const NEW: &str = "20260102T000000Z-p-0002";
+
+    fn workspace() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let records = Records::new(root.path(), "p");
+        for run in [run(NEW, "p", None), run(OLD, "p", Some("first")), run("20260103T000000Z-q-0003", "q", None)] {
+            records.write(&run).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn runs_of_a_pipeline_are_found() {
+        let root = workspace();
+        let records = Records::new(root.path(), "p");
+        let found = |name| records.find(name).map(|run| run.run.as_str()).ok();
+        assert_eq!((found("last"), found("last~1"), found("last~2")), (Some(NEW), Some(OLD), None));
+        assert_eq!((found("first"), found("20260102"), found("2026")), (Some(OLD), Some(NEW), None));
+        assert!(records.unread().is_empty());
+        assert_eq!(Records::all(root.path()).runs().len(), 3);
+    }
+
+    #[test]
+    fn a_file_that_is_no_run_is_named() {
+        let root = workspace();
+        let write = |name: &str, text: &str| fs::write(root.path().join("runs").join(name), text).unwrap();
+        write("20260104T000000Z-p-0004.json", "{}");
+        write("notes.json", "no");
+        write("20260104T000000Z-q-0004.json", "{}");
+        write("README.md", "no");
+        fs::rename(root.path().join("runs").join(format!("{OLD}.json")), root.path().join("runs/best.json")).unwrap();
+        let records = Records::new(root.path(), "p");
+        assert!(records.unread().is_empty(), "nobody has asked");
+        assert_eq!(records.runs().iter().map(|run| run.run.as_str()).collect::<Vec<_>>(), [NEW, OLD]);
+        let named: Vec<&str> = records.unread().iter().map(|unread| unread.name.as_str()).collect();
+        assert_eq!(named, ["notes.json", "20260104T000000Z-p-0004.json"]);
+        assert!(records.find("last").is_ok());
+    }
+
+    #[test]
+    fn a_newer_run_that_is_meant_is_an_error() {
+        let root = workspace();
+        let path = root.path().join("runs/20260104T000000Z-p-0004.json");
+        fs::write(path, r#"{"etalon": 7, "label": "iter-9"}"#).unwrap();
+        let records = Records::new(root.path(), "p");
+        for name in ["last", "20260104", "iter-9"] {
+            assert!(matches!(records.find(name), Err(Missing::Unread(_))), "{name}");
+        }
+        assert!(records.find("first").is_ok());
+        assert_eq!(records.find("second").unwrap_err(), Missing::Unknown);
+        assert_eq!(records.last("answers"), None);
+    }
+}

@@ -1,0 +1,85 @@
+//! From bytes to a run: which versions are read, and why a file is none.
+//!
+//! The version is looked at first: a document of a newer one may have any shape.
+
+use serde_json::Value;
+
+use super::Run;
+
+/// The version of the document that is written, and the newest that is read.
+pub const VERSION: u32 = 1;
+
+/// Why a document is not read as a run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// A newer etalon wrote it; it may have that label.
+    #[error("was written by a newer etalon (format {format}; this one reads up to {VERSION}): update etalon")]
+    Newer { format: u64, label: Option<String> },
+    /// It is something else, or damaged.
+    #[error("is no run: {0}")]
+    NoRun(String),
+    #[error("cannot be read: {0}")]
+    Io(String),
+}
+
+/// Reads the document of a run.
+///
+/// # Errors
+///
+/// A newer version, or no run at all.
+pub fn read(bytes: &[u8]) -> Result<Run, ReadError> {
+    let document: Value =
+        serde_json::from_slice(bytes).map_err(|error| ReadError::NoRun(format!("it is no JSON: {error}")))?;
+    match document.get("etalon").and_then(Value::as_u64) {
+        Some(format) if format > u64::from(VERSION) => {
+            let label = document.get("label").and_then(Value::as_str).map(str::to_owned);
+            return Err(ReadError::Newer { format, label });
+        }
+        Some(1..) => {}
+        _ => return Err(ReadError::NoRun("it does not begin with `\"etalon\": 1`".to_owned())),
+    }
+    serde_json::from_value(document).map_err(|error| ReadError::NoRun(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the first etalon wrote it.
+    const FIRST: &str = r#"{"etalon": 1, "run": "20260101T000000Z-p-0000", "pipeline": "p", "label": null,
+        "started": "2026-01-01T00:00:00Z", "seconds": 1.5, "nodes": [],
+        "summary": {"exact": {"base": {"exact_match": {"value": 0.5, "low": null, "high": null, "n": 2, "missing": 0}}}},
+        "gates": [{"gate": "a >= b", "verdict": "NO_DATA", "left": null, "right": 1}]}"#;
+
+    #[test]
+    fn an_older_document_is_read_and_written_back() {
+        let run = read(FIRST.as_bytes()).unwrap();
+        assert_eq!(run.summary["exact"]["base"].values["exact_match"].value, Some(0.5));
+        assert_eq!(read(&serde_json::to_vec(&run).unwrap()).unwrap(), run);
+    }
+
+    #[test]
+    fn fields_of_tomorrow_do_not_hurt() {
+        let text = FIRST.replace("\"seconds\"", "\"colour\": {\"of\": \"sky\"}, \"seconds\"");
+        assert!(read(text.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_newer_version_says_so_whatever_its_shape() {
+        let error = read(br#"{"etalon": 2, "label": "x"}"#).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "was written by a newer etalon (format 2; this one reads up to 1): update etalon"
+        );
+        assert_eq!(error, ReadError::Newer { format: 2, label: Some("x".to_owned()) });
+    }
+
+    #[test]
+    fn what_is_no_run_says_why() {
+        let said = |text: &str| read(text.as_bytes()).unwrap_err().to_string();
+        assert!(said("{").starts_with("is no run: it is no JSON: "), "{}", said("{"));
+        assert_eq!(said("[1]"), "is no run: it does not begin with `\"etalon\": 1`");
+        assert_eq!(said(r#"{"etalon": 0}"#), "is no run: it does not begin with `\"etalon\": 1`");
+        assert_eq!(said(r#"{"etalon": 1}"#), "is no run: missing field `run`");
+    }
+}

@@ -1,0 +1,230 @@
+//! The document of a run.
+//!
+//! What a run prints as JSON and what `runs/` keeps are this value; whatever tables, compares or reports a run takes
+//! it from here alone.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde::de::Error;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use super::VERSION;
+use crate::digest::Digest;
+use crate::score::{Drift, Estimate, Reading, SLICES, Slices};
+use crate::spec::Role;
+
+/// One execution: what is printed, and what `runs/` keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// The version of the document.
+    pub etalon: u32,
+    pub run: String,
+    pub pipeline: String,
+    pub label: Option<String>,
+    /// Cut by `--only` or `--limit`.
+    #[serde(default)]
+    pub partial: bool,
+    #[serde(default)]
+    pub interrupted: bool,
+    pub started: String,
+    pub seconds: f64,
+    /// The models that took part, by name, in the order of the spec.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub models: IndexMap<String, RunModel>,
+    /// The stages that took part, each after those that it reads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<RunStage>,
+    pub nodes: Vec<NodeRun>,
+    pub summary: SummaryTable,
+    /// How the values of the summary read, in the order of tables. By stage, flat name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub values: IndexMap<String, IndexMap<String, Reading>>,
+    /// What does not fit one number: confusion matrices. By stage, model, name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub tables: IndexMap<String, IndexMap<String, IndexMap<String, Value>>>,
+    /// What defines the values of a metric. By stage, metric.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub signatures: IndexMap<String, IndexMap<String, String>>,
+    /// By node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drift: BTreeMap<String, NodeDrift>,
+    pub gates: Vec<GateResult>,
+}
+
+impl Run {
+    /// Returns a run of a pipeline in which nothing has happened yet.
+    pub fn new(id: &str, pipeline: &str) -> Run {
+        Run {
+            etalon: VERSION,
+            run: id.to_owned(),
+            pipeline: pipeline.to_owned(),
+            label: None,
+            partial: false,
+            interrupted: false,
+            started: String::new(),
+            seconds: 0.0,
+            models: IndexMap::new(),
+            stages: Vec::new(),
+            nodes: Vec::new(),
+            summary: SummaryTable::new(),
+            values: IndexMap::new(),
+            tables: IndexMap::new(),
+            signatures: IndexMap::new(),
+            drift: BTreeMap::new(),
+            gates: Vec::new(),
+        }
+    }
+
+    /// Returns true if some node failed.
+    pub fn has_failed(&self) -> bool {
+        self.nodes.iter().any(|node| node.outcome == NodeOutcome::Failed)
+    }
+
+    /// Returns true if nothing ran.
+    pub fn is_unchanged(&self) -> bool {
+        !self.interrupted && self.nodes.iter().all(|node| node.outcome == NodeOutcome::Cached)
+    }
+
+    /// Returns the key that a node had, where it ran or was cached.
+    pub fn key(&self, node: &str) -> Option<Digest> {
+        let is_done = |outcome: NodeOutcome| matches!(outcome, NodeOutcome::Cached | NodeOutcome::Ran);
+        self.nodes.iter().find(|known| known.node == node && is_done(known.outcome))?.key
+    }
+
+    /// Returns the model calls made.
+    pub fn calls(&self) -> u64 {
+        self.nodes.iter().map(|node| node.calls).sum()
+    }
+
+    /// Returns the role of a model, where it has one.
+    pub fn role(&self, model: &str) -> Option<Role> {
+        self.models.get(model).and_then(|model| model.role)
+    }
+}
+
+/// A model of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunModel {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+}
+
+/// A stage of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStage {
+    pub name: String,
+    pub kind: String,
+    /// The stage that it reads first; none: it reads no stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+}
+
+/// What became of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeOutcome {
+    Cached,
+    Ran,
+    Failed,
+    Skipped,
+}
+
+/// A node of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeRun {
+    pub node: String,
+    pub kind: String,
+    pub outcome: NodeOutcome,
+    pub reason: String,
+    pub rows: u64,
+    pub failed: u64,
+    pub missing: u64,
+    /// Calls made in this run.
+    pub calls: u64,
+    /// Completions that were there.
+    pub reused: u64,
+    pub cost_usd: Option<f64>,
+    pub seconds: f64,
+    pub key: Option<Digest>,
+    pub artifact: Option<Digest>,
+    /// Judges: the digest of everything that decides how it measures. Numbers of different instruments cannot be
+    /// compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instrument: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What nodes say in numbers, by stage and model.
+pub type SummaryTable = IndexMap<String, IndexMap<String, NodeSummary>>;
+
+/// What a node says in numbers. As JSON the values stand flat, with `slices` beside them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeSummary {
+    /// By flat name.
+    pub values: IndexMap<String, Estimate>,
+    pub slices: Slices,
+}
+
+impl Serialize for NodeSummary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, estimate) in &self.values {
+            map.serialize_entry(name, estimate)?;
+        }
+        if !self.slices.is_empty() {
+            map.serialize_entry(SLICES, &self.slices)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for NodeSummary {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NodeSummary, D::Error> {
+        let mut map = Map::deserialize(deserializer)?;
+        let slices = map.shift_remove(SLICES).map_or(Ok(Slices::new()), serde_json::from_value);
+        Ok(NodeSummary {
+            slices: slices.map_err(D::Error::custom)?,
+            values: serde_json::from_value(Value::Object(map)).map_err(D::Error::custom)?,
+        })
+    }
+}
+
+/// A node that measured with another instrument than in the run before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeDrift {
+    /// The run before.
+    pub since: String,
+    /// None where nothing was judged by both.
+    #[serde(flatten)]
+    pub drift: Option<Drift>,
+}
+
+/// A gate, judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GateResult {
+    pub gate: String,
+    pub verdict: GateVerdict,
+    pub left: Option<f64>,
+    pub right: Option<f64>,
+}
+
+/// What a gate says of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum GateVerdict {
+    /// It holds, also with every value at its unfavourable end.
+    Pass,
+    /// It holds at the estimates, and chance could explain it. Passes.
+    Unproven,
+    Fail,
+    /// A value has no data.
+    NoData,
+    /// A node was not part of this run.
+    NotRun,
+}

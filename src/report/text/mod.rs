@@ -1,0 +1,199 @@
+//! A run as text for a terminal.
+//!
+//! Renderers take a [`View`] and a width, and decide how it is written, never what is said.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `table` | value × model, in the widest layout that fits |
+//! | `classes` | scores of labels, confusion matrices |
+//! | `numbers` | one number, with its interval |
+
+mod classes;
+mod numbers;
+mod table;
+
+pub(super) use numbers::cell;
+
+use numbers::number;
+use table::table;
+
+use super::view::{Failures, Note, Slice, View};
+use super::{Tone, counted, printable, toned};
+use crate::record::{GateResult, GateVerdict, NodeDrift, NodeOutcome};
+use crate::score::{DriftVerdict, Unit};
+
+/// Renders what a run says at its end, in lines of at most `width` characters where that is possible. Verbose text has
+/// the scores of every label, too.
+pub fn closing(view: &View, width: Option<usize>, is_verbose: bool) -> String {
+    let mut blocks = tables(view, width);
+    if is_verbose {
+        blocks.extend(classes(view, width));
+    }
+    let signatures: Vec<String> = view.signatures.iter().map(|signature| printable(signature)).collect();
+    if !signatures.is_empty() {
+        blocks.push(toned(Tone::Dim, &signatures.join("\n")));
+    }
+    for lines in [
+        view.failures.iter().map(failures).collect::<Vec<_>>(),
+        view.drifts.iter().map(|(node, found)| drift(node, found)).collect(),
+    ] {
+        if !lines.is_empty() {
+            blocks.push(lines.join("\n"));
+        }
+    }
+    if !view.gates.is_empty() {
+        blocks.push(gates(&view.gates));
+    }
+    let took = took(view);
+    let mut out = blocks.join("\n\n");
+    if !out.is_empty() {
+        out.push_str("\n\n");
+    }
+    out.push_str(&took);
+    out
+}
+
+/// Renders a run for someone who was not there: which it is, what its nodes said, and its end.
+pub fn report(view: &View, width: Option<usize>, is_verbose: bool) -> String {
+    let label = view.label.as_ref().map_or_else(String::new, |label| format!(" ({})", printable(label)));
+    let mut head = format!("run {}{label} of {}", printable(&view.run), printable(&view.pipeline));
+    if !view.started.is_empty() {
+        head.push_str(&format!(", started {}", printable(&view.started)));
+    }
+    let mut blocks = vec![head];
+    let named = |notes: &[Note], tone: Option<Tone>| -> Option<String> {
+        let line = |note: &Note| {
+            let node = printable(&note.node);
+            format!("{}  {}", tone.map_or(node.clone(), |tone| toned(tone, &node)), printable(&note.text))
+        };
+        (!notes.is_empty()).then(|| notes.iter().map(line).collect::<Vec<_>>().join("\n"))
+    };
+    blocks.extend(named(&view.broken, Some(Tone::Bad)).map(|text| format!("no result\n{text}")));
+    blocks.extend(named(&view.notes, None).map(|text| format!("notes\n{text}")));
+    blocks.push(closing(view, width, is_verbose));
+    blocks.join("\n\n")
+}
+
+/// Renders the values of a stage, with the scores of every label.
+pub fn summary(view: &View, width: Option<usize>) -> String {
+    let mut blocks = tables(view, width);
+    blocks.extend(classes(view, width));
+    blocks.join("\n\n")
+}
+
+/// Renders values, diagnostics and slices, each as a table.
+fn tables(view: &View, width: Option<usize>) -> Vec<String> {
+    let columns = &view.columns;
+    let mut out: Vec<String> = table(columns, "", &view.lines, width).into_iter().collect();
+    out.extend(table(columns, "diagnostics", &view.diagnostics, width));
+    out.extend(view.slices.iter().filter_map(|slice| self::slice(view, slice, width)));
+    let intervals = view.slice_intervals();
+    if intervals > 1 {
+        out.push(format!("{intervals} intervals of slices, at 95 % each: one in twenty misses its truth by chance."));
+    }
+    out
+}
+
+fn slice(view: &View, slice: &Slice, width: Option<usize>) -> Option<String> {
+    let column = printable(&slice.column);
+    let mut text = table(&view.columns, &format!("by {column}"), &slice.lines, width)?;
+    if slice.left_out > 0 {
+        text.push_str(&format!("\n… and {} more values of {column}: --format json has them", slice.left_out));
+    }
+    Some(text)
+}
+
+fn classes(view: &View, width: Option<usize>) -> Vec<String> {
+    view.classes.iter().map(|found| classes::classes(found, width)).collect()
+}
+
+/// Renders counts of failures, the most frequent first.
+pub(super) fn failure_counts(counts: &[(String, u64)]) -> String {
+    let mut shown: Vec<String> =
+        counts.iter().take(4).map(|(failure, count)| format!("{count} × {}", printable(failure))).collect();
+    if counts.len() > shown.len() {
+        shown.push("…".to_owned());
+    }
+    shown.join(", ")
+}
+
+/// Says where predictions fail a schema.
+fn failures(failures: &Failures) -> String {
+    format!("{} fails: {}", printable(&failures.of), failure_counts(&failures.counts))
+}
+
+/// Says how a judge is not that of the run before.
+fn drift(node: &str, found: &NodeDrift) -> String {
+    let (node, since) = (printable(node), printable(&found.since));
+    let Some(drift) = &found.drift else {
+        return format!(
+            "{node}: another instrument than in {since}, and nothing that both judged: their numbers cannot be compared. Labels with their texts (`etalon labels`) or `canaries` make a golden set."
+        );
+    };
+    let verdict = match drift.verdict {
+        DriftVerdict::Drifted => toned(Tone::Bad, "do not compare its numbers with earlier ones"),
+        DriftVerdict::Same => "no drift beyond 0.05".to_owned(),
+        DriftVerdict::Unknown => {
+            toned(Tone::Doubtful, "too few rows to say that it is the same: mind that when you compare")
+        }
+    };
+    let shifts: Vec<String> =
+        drift.shifts.iter().map(|(name, shift)| format!("{} {}", printable(name), cell(shift, Unit::Rate))).collect();
+    format!(
+        "{node}: another instrument than in {since}. On {} of {}, new less old (0 to 1): {}. {} of {} changed sides (p {}): {verdict}",
+        drift.compared,
+        printable(&drift.basis),
+        shifts.join(", "),
+        drift.flips,
+        drift.compared,
+        number(drift.p, Unit::PValue),
+    )
+}
+
+fn gates(gates: &[GateResult]) -> String {
+    let mut lines = Vec::new();
+    for gate in gates {
+        let (word, tone) = match gate.verdict {
+            GateVerdict::Pass => ("PASS", Tone::Good),
+            GateVerdict::Unproven => ("UNPROVEN", Tone::Doubtful),
+            GateVerdict::Fail => ("FAIL", Tone::Bad),
+            GateVerdict::NoData => ("NO_DATA", Tone::Bad),
+            GateVerdict::NotRun => ("NOT_RUN", Tone::Dim),
+        };
+        let mut line = format!("{} {}", toned(tone, &format!("{word:<9}")), printable(&gate.gate));
+        if let (Some(left), Some(right)) = (gate.left, gate.right) {
+            line.push_str(&format!("   ({left:.3} against {right:.3})"));
+        }
+        lines.push(line);
+    }
+    if gates.iter().any(|gate| gate.verdict == GateVerdict::Unproven) {
+        let why =
+            "UNPROVEN: it holds at the estimates, and the intervals allow that it does not; more rows would tell.";
+        lines.push(why.to_owned());
+    }
+    lines.join("\n")
+}
+
+fn took(view: &View) -> String {
+    let took = &view.took;
+    let word = |outcome: NodeOutcome| match outcome {
+        NodeOutcome::Ran => "ran",
+        NodeOutcome::Cached => "cached",
+        NodeOutcome::Failed => "failed",
+        NodeOutcome::Skipped => "skipped",
+    };
+    let outcomes: Vec<String> = took.outcomes.iter().map(|(outcome, n)| format!("{n} {}", word(*outcome))).collect();
+    let mut text =
+        format!("{}: {} · {}", counted(took.nodes, "node"), outcomes.join(", "), counted(took.calls, "call"));
+    if took.reused > 0 {
+        text.push_str(&format!(", {} reused", took.reused));
+    }
+    if took.cost_usd > 0.0 {
+        text.push_str(&format!(" · ${:.4}", took.cost_usd));
+    }
+    text.push_str(&format!(" · {:.2} s", took.seconds));
+    if took.is_partial {
+        text.push_str(" · partial");
+    }
+    text
+}

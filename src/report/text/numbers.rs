@@ -1,0 +1,49 @@
+//! One number as text: as many digits as its unit bears, its interval, what is missing.
+
+use crate::score::{Estimate, Unit};
+
+/// Renders a number.
+pub(super) fn number(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Scale => format!("{value:.2}"),
+        Unit::Amount => format!("{value:.1}"),
+        Unit::Seconds => format!("{value:.3} s"),
+        Unit::Dollars => format!("${value:.6}"),
+        Unit::Points => format!("{value:.2}"),
+        Unit::Count => format!("{value:.0}"),
+        Unit::PValue if value < 0.0005 => "< 0.001".to_owned(),
+        Unit::PValue => format!("{value:.3}"),
+        Unit::Fraction | Unit::Rate => format!("{value:.3}"),
+    }
+}
+
+/// Renders an estimate in parts: the value, its interval, what is missing.
+pub(super) fn parts(estimate: &Estimate, unit: Unit) -> Vec<String> {
+    let mut parts = vec![match estimate.value {
+        Some(value) => number(value, unit),
+        None => "no data".to_owned(),
+    }];
+    if let (Some(low), Some(high)) = (estimate.low, estimate.high) {
+        let short = |value: f64| number(value, unit).trim_end_matches(" s").to_owned();
+        parts.push(format!("[{}, {}]", short(low), short(high)));
+    }
+    if estimate.missing > 0 && estimate.low.is_some() {
+        parts.push(format!("{} missing", estimate.missing));
+    }
+    parts
+}
+
+/// Renders an estimate.
+pub(in crate::report) fn cell(estimate: &Estimate, unit: Unit) -> String {
+    parts(estimate, unit).join(" ")
+}
+
+/// Renders a share of the ceiling in parts: percent, and their interval.
+pub(super) fn share(share: &Estimate) -> Vec<String> {
+    let Some(value) = share.value else { return Vec::new() };
+    let mut parts = vec![format!("{:.0} %", 100.0 * value)];
+    if let (Some(low), Some(high)) = (share.low, share.high) {
+        parts.push(format!("[{:.0}, {:.0}]", 100.0 * low, 100.0 * high));
+    }
+    parts
+}

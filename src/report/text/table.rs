@@ -1,0 +1,116 @@
+//! Value × model as a table, in the widest of three layouts that fits.
+//!
+//! | layout | |
+//! |---|---|
+//! | wide | an estimate and its interval side by side |
+//! | folded | the interval below its estimate |
+//! | stacked | a block per value, a line per model |
+//!
+//! Roles stand below the names of models, or beside them where models have lines.
+
+use comfy_table::{CellAlignment, presets};
+
+use super::numbers::{parts, share};
+use crate::report::printable;
+use crate::report::view::{Column, Line, role_word};
+
+/// Renders lines under the names of the models; none where there are none.
+pub(super) fn table(columns: &[Column], title: &str, lines: &[Line], width: Option<usize>) -> Option<String> {
+    if lines.is_empty() {
+        return None;
+    }
+    let fits = |text: &String| width.is_none_or(|width| text.lines().all(|line| line.chars().count() <= width));
+    let layouts = [" ", "\n"].iter().map(|between| grid(columns, title, lines, between));
+    Some(layouts.into_iter().find(fits).unwrap_or_else(|| stacked(columns, title, lines)))
+}
+
+/// Renders lines as a grid; `between` stands between an estimate and its interval.
+fn grid(columns: &[Column], title: &str, lines: &[Line], between: &str) -> String {
+    let with = |has: fn(&Line, usize) -> bool| -> Vec<usize> {
+        (0..columns.len()).filter(|index| lines.iter().any(|line| has(line, *index))).collect()
+    };
+    let shown = with(|line, index| line.estimates[index].is_some());
+    let shared = with(|line, index| line.shares[index].is_some());
+    let mut table = comfy_table::Table::new();
+    table.load_style(presets::NOTHING);
+    let mut header = vec![title.to_owned()];
+    header.extend(shown.iter().map(|index| match columns[*index].role {
+        Some(role) => format!("{}\n{}", label(columns[*index].name()), role_word(role)),
+        None => label(columns[*index].name()),
+    }));
+    header.extend(shared.iter().map(|index| format!("{}\nof ceiling", label(columns[*index].name()))));
+    header.push("n".to_owned());
+    table.set_header(header);
+    for line in lines {
+        let mut cells = vec![label(&line.name)];
+        cells.extend(shown.iter().map(|index| match &line.estimates[*index] {
+            Some(estimate) => parts(estimate, line.reading.unit).join(between),
+            None => "–".to_owned(),
+        }));
+        let share = |index: &usize| line.shares[*index].as_ref().map(|found| share(found).join(between));
+        cells.extend(shared.iter().map(|index| share(index).unwrap_or_default()));
+        cells.push(n(line));
+        table.add_row(cells);
+    }
+    aligned(&mut table)
+}
+
+/// Renders a table whose first column is text and whose others are numbers.
+pub(super) fn aligned(table: &mut comfy_table::Table) -> String {
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if index > 0 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// Returns a name for one cell: values of columns are anybody's text.
+fn label(name: &str) -> String {
+    cut(name, 80)
+}
+
+/// Returns a text in one line of at most `most` characters.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    let flat: String = printable(text).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if flat.chars().count() <= most {
+        return flat;
+    }
+    flat.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Renders lines for a narrow terminal: a block per value, a line per model.
+fn stacked(columns: &[Column], title: &str, lines: &[Line]) -> String {
+    let longest = |words: Vec<usize>| words.into_iter().max().unwrap_or(0);
+    let names = longest(columns.iter().map(|column| label(column.name()).chars().count()).collect());
+    let roles = longest(columns.iter().filter_map(|column| Some(role_word(column.role?).len())).collect());
+    let mut out: Vec<String> = (!title.is_empty()).then(|| title.to_owned()).into_iter().collect();
+    for line in lines {
+        let n = n(line);
+        out.push(format!("{}{}", label(&line.name), if n.is_empty() { n } else { format!("  n {n}") }));
+        for (index, (column, estimate)) in columns.iter().zip(&line.estimates).enumerate() {
+            let Some(estimate) = estimate else { continue };
+            let mut text = format!("  {:<names$}", label(column.name()));
+            if roles > 0 {
+                text.push_str(&format!("  {:<roles$}", column.role.map_or("", role_word)));
+            }
+            text.push_str(&format!("  {}", parts(estimate, line.reading.unit).join(" ")));
+            if let Some(found) = &line.shares[index] {
+                text.push_str(&format!("  {} of ceiling", share(found).join(" ")));
+            }
+            out.push(text);
+        }
+    }
+    out.join("\n")
+}
+
+/// Returns the rows that a line rests on: a number, or the least and the most of the models.
+fn n(line: &Line) -> String {
+    let counts: Vec<u64> = line.estimates.iter().flatten().map(|estimate| estimate.n).collect();
+    match (counts.iter().min(), counts.iter().max()) {
+        (Some(least), Some(most)) if least == most => least.to_string(),
+        (Some(least), Some(most)) => format!("{least}–{most}"),
+        _ => String::new(),
+    }
+}

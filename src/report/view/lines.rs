@@ -1,0 +1,173 @@
+//! Columns and lines of a run: value × model.
+
+use indexmap::IndexMap;
+
+use crate::record::{NodeSummary, Run, RunStage};
+use crate::score::{Direction, Estimate, Rank, Reading, Unit};
+use crate::spec::Role;
+
+/// A column: a model, or what is said of all models together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// None: all of them.
+    pub model: Option<String>,
+    pub role: Option<Role>,
+}
+
+impl Column {
+    /// Returns the name in the head of a table. No model can be called as all are.
+    pub fn name(&self) -> &str {
+        self.model.as_deref().unwrap_or("(all)")
+    }
+
+    /// Returns the name in summaries.
+    fn key(&self) -> &str {
+        self.model.as_deref().unwrap_or("_")
+    }
+}
+
+/// A value, by column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// `stage.value`.
+    pub name: String,
+    pub reading: Reading,
+    pub estimates: Vec<Option<Estimate>>,
+    /// What share of the ceiling it is, with its interval where that is known; of candidates.
+    pub shares: Vec<Option<Estimate>>,
+}
+
+/// Returns the columns of a run.
+pub(super) fn columns(run: &Run) -> Vec<Column> {
+    let mut columns: Vec<Column> = Vec::new();
+    for model in run.summary.values().flat_map(IndexMap::keys).filter(|model| *model != "_") {
+        if !columns.iter().any(|column| column.model.as_ref() == Some(model)) {
+            columns.push(Column { model: Some(model.clone()), role: run.role(model) });
+        }
+    }
+    columns.sort_by_key(|column| match column.role {
+        Some(Role::Baseline) => 0,
+        Some(Role::Candidate) | None => 1,
+        Some(Role::Ceiling) => 2,
+    });
+    // What a judge of all pairs says of them together.
+    let says_of_all = |stage: &RunStage| {
+        let values = run.summary.get(&stage.name).and_then(|summaries| summaries.get("_"));
+        let is_shown = |value: &String| value != "coverage" && reading(run, &stage.name, value).rank != Rank::Part;
+        values.is_some_and(|summary| summary.values.keys().any(is_shown))
+    };
+    if stages(run).iter().any(|stage| stage.kind == "judge" && says_of_all(stage)) {
+        columns.push(Column { model: None, role: None });
+    }
+    columns
+}
+
+/// Returns the lines of a run, headlines first, and its diagnostics.
+pub(super) fn lines(run: &Run, columns: &[Column]) -> (Vec<Line>, Vec<Line>) {
+    let mut lines = Vec::new();
+    for stage in stages(run).iter().filter(|stage| matches!(stage.kind.as_str(), "metric" | "judge")) {
+        let Some(summaries) = run.summary.get(&stage.name) else { continue };
+        let shown = shown(run, &stage.name, summaries);
+        lines.extend(
+            shown.into_iter().filter_map(|(value, reading)| line(&stage.name, value, reading, summaries, columns)),
+        );
+    }
+    // The order of the stages holds among those of one rank.
+    lines.sort_by_key(|line: &Line| line.reading.rank);
+    let first = lines.iter().position(|line| line.reading.rank == Rank::Diagnostic).unwrap_or(lines.len());
+    let diagnostics = lines.split_off(first);
+    (lines, diagnostics)
+}
+
+/// Returns the stages of a run in their order; those of old runs are read from its nodes.
+pub(super) fn stages(run: &Run) -> Vec<RunStage> {
+    if !run.stages.is_empty() {
+        return run.stages.clone();
+    }
+    let mut stages: Vec<RunStage> = Vec::new();
+    for node in &run.nodes {
+        let name = node.node.split_once('.').map_or(node.node.as_str(), |(stage, _)| stage);
+        if !stages.iter().any(|stage| stage.name == name) {
+            stages.push(RunStage { name: name.to_owned(), kind: node.kind.clone(), input: None });
+        }
+    }
+    stages
+}
+
+/// Returns how a value reads; of old runs, what its name tells.
+pub(super) fn reading(run: &Run, stage: &str, value: &str) -> Reading {
+    let told = || {
+        let reading = Reading::by_name(value, Unit::Rate);
+        let head = value.split_once('.').map_or(value, |(head, _)| head);
+        let is_part = head != value && !matches!(value, "classification.f1_macro") && head != "share";
+        Reading { rank: if is_part { Rank::Part } else { reading.rank }, ..reading }
+    };
+    run.values.get(stage).and_then(|values| values.get(value)).copied().unwrap_or_else(told)
+}
+
+/// Returns the values of a stage that tables show, in their order.
+pub(super) fn shown<'a>(
+    run: &'a Run,
+    stage: &str,
+    summaries: &'a IndexMap<String, NodeSummary>,
+) -> Vec<(&'a str, Reading)> {
+    let mut names: Vec<&str> = match run.values.get(stage) {
+        Some(values) => values.keys().map(String::as_str).collect(),
+        None => summaries.values().flat_map(|summary| summary.values.keys().map(String::as_str)).collect(),
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(*name));
+    let readings = names.into_iter().map(|name| (name, reading(run, stage, name)));
+    readings.filter(|(_, reading)| reading.rank != Rank::Part && reading.unit != Unit::Count).collect()
+}
+
+fn line(
+    stage: &str,
+    value: &str,
+    reading: Reading,
+    summaries: &IndexMap<String, NodeSummary>,
+    columns: &[Column],
+) -> Option<Line> {
+    let of = |value: &str| -> Vec<Option<Estimate>> {
+        let estimate = |column: &Column| {
+            let own = summaries.get(column.key()).and_then(|summary| summary.values.get(value));
+            // A node over all models has their values under their names.
+            let of_all = || summaries.get("_")?.values.get(&format!("{}.{value}", column.name()));
+            own.or_else(of_all).copied()
+        };
+        columns.iter().map(estimate).collect()
+    };
+    let is_whole = |value: &str| of(value).iter().flatten().all(|estimate| estimate.missing == 0);
+    let estimates = of(value);
+    // Coverage stands beside every number as what is missing; it has a line where it matters. So do bounds.
+    let bounded = value.strip_suffix(".worst").or(value.strip_suffix(".best"));
+    let says_nothing = value == "coverage" && is_whole(value) || bounded.is_some_and(is_whole);
+    if estimates.iter().all(Option::is_none) || says_nothing {
+        return None;
+    }
+    let known = of(&format!("{value}.of_ceiling"));
+    let shares = shares(columns, reading, &estimates, known);
+    Some(Line { name: format!("{stage}.{value}"), reading, estimates, shares })
+}
+
+/// Returns what share of the ceiling candidates reach: what the run knows of it, else the plain ratio, where a scale
+/// starts at 0 and more is better.
+fn shares(
+    columns: &[Column],
+    reading: Reading,
+    estimates: &[Option<Estimate>],
+    known: Vec<Option<Estimate>>,
+) -> Vec<Option<Estimate>> {
+    let ceiling = columns.iter().position(|column| column.role == Some(Role::Ceiling));
+    let value = |index: usize| estimates[index].and_then(|estimate| estimate.value);
+    let has_ratio = matches!(reading.unit, Unit::Fraction | Unit::Points) && reading.direction == Direction::Higher;
+    let share = |(index, column): (usize, &Column)| {
+        let ceiling = ceiling.filter(|_| column.role == Some(Role::Candidate))?;
+        if let Some(share) = known[index].filter(|share| share.value.is_some()) {
+            return Some(share);
+        }
+        let top = value(ceiling).filter(|top| has_ratio && *top > 0.0)?;
+        Some(Estimate { value: Some(value(index)? / top), ..Estimate::none(0) })
+    };
+    columns.iter().enumerate().map(share).collect()
+}
