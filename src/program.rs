@@ -164,26 +164,3 @@ impl Drop for Output {
         let _ = self.child.wait();
     }
 }
-
-/// Returns true for a pattern rather than a path.
-pub fn is_glob(path: &str) -> bool {
-    path.contains(['*', '?', '['])
-}
-
-/// Returns the files that a path or a glob below a directory names, by their names within it, sorted.
-pub fn files(root: &Path, pattern: &str) -> Vec<String> {
-    if root.join(pattern).is_file() || !is_glob(pattern) {
-        return vec![pattern.to_owned()];
-    }
-    let escaped = glob::Pattern::escape(&root.to_string_lossy());
-    let whole = if Path::new(pattern).is_absolute() { pattern.to_owned() } else { format!("{escaped}/{pattern}") };
-    let mut found: Vec<String> = glob::glob(&whole)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|path| path.is_file())
-        .map(|path| path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned())
-        .collect();
-    found.sort();
-    found
-}

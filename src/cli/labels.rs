@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -14,6 +13,7 @@ use super::{Format, Global, Sets, open, print, runtime, talk};
 use crate::dataset::format_of;
 use crate::digest::Digest;
 use crate::execute::{self, Key, LabelLine, Stratum};
+use crate::files;
 use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::report;
@@ -137,21 +137,7 @@ fn read_keys(path: &Path) -> Result<BTreeMap<String, Key>, Exit> {
 /// Writes a file whole: what was there stays until the new one is complete.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Exit> {
     let failed = |error: std::io::Error| Exit::internal(&format!("failed to write {}: {error}", path.display()));
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(parent).map_err(failed)?;
-    }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let tmp = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let write = || -> std::io::Result<()> {
-        let mut file = fs::File::create(&tmp)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&tmp, path)
-    };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&tmp);
-        failed(error)
-    })
+    files::write(path, bytes).map_err(failed)
 }
 
 fn export(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {

@@ -2,13 +2,14 @@
 
 use std::cell::OnceCell;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::RunSummary;
 use super::session::Session;
 use crate::digest::Digest;
+use crate::files;
 
 /// `20261123T200501Z-<pipeline>-<4 hex>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,17 +101,12 @@ impl Records {
         })
     }
 
-    /// Writes a run.
+    /// Writes a run, whole or not at all; returns where.
     pub fn write(&self, run: &RunSummary) -> io::Result<PathBuf> {
-        fs::create_dir_all(&self.directory)?;
         let path = self.directory.join(format!("{}.json", run.run));
-        let tmp = self.directory.join(format!(".{}.tmp", run.run));
         let mut bytes = serde_json::to_vec_pretty(run).expect("runs serialise");
         bytes.push(b'\n');
-        let mut file = fs::File::create(&tmp)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&tmp, &path)?;
+        files::write(&path, &bytes)?;
         Ok(path)
     }
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::files;
+
 /// The file's name.
 const NAME: &str = "etalon.lock";
 const HEAD: &str =
@@ -42,9 +44,6 @@ impl Pins {
             return Ok(());
         }
         let text = format!("{HEAD}\n{}", toml::to_string(&pins).map_err(|error| error.to_string())?);
-        let tmp = root.join(format!(".{NAME}.{}", std::process::id()));
-        std::fs::write(&tmp, text)
-            .and_then(|()| std::fs::rename(&tmp, root.join(NAME)))
-            .map_err(|error| format!("failed to write {NAME}: {error}"))
+        files::write(&root.join(NAME), text.as_bytes()).map_err(|error| format!("failed to write {NAME}: {error}"))
     }
 }

@@ -7,7 +7,8 @@ use super::support::{Ran, Workspace, files};
 /// From the bottom up; siblings that must not know each other share a line.
 const LAYERS: &[&[&str]] = &[
     &["digest", "row", "score", "problem"],
-    &["stats", "text", "encoder", "program", "net"],
+    &["files", "program", "net"],
+    &["stats", "text", "encoder"],
     &["template"],
     &["spec"],
     &["dataset", "provider", "metric", "store"],

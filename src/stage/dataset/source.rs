@@ -66,7 +66,7 @@ pub(super) fn place(names: &[String], number: u64) -> String {
 
 /// Returns the files that a path or a glob names, by their names within the workspace, sorted.
 pub(super) fn files(workspace: &Workspace, pattern: &str) -> Vec<String> {
-    crate::program::files(&workspace.root, pattern)
+    crate::files::files(&workspace.root, pattern)
 }
 
 impl Source {
