@@ -9,15 +9,11 @@
 //!
 //! Pipes and devices (`/dev/stdout`) cannot be replaced: who may be given one writes to it directly.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile};
-
-/// What a file is made with, before the umask takes its part: as any program makes its files.
-const MODE: u32 = 0o666;
 
 /// Writes a file whole: what stands at the path is replaced when all bytes are on the disk. Missing
 /// directories above it are made.
@@ -48,7 +44,7 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
 /// A file that is being written. Dropped without being published, it is removed.
 #[derive(Debug)]
 pub struct Draft {
-    file: NamedTempFile,
+    file: NamedTempFile<File>,
 }
 
 impl Draft {
@@ -78,9 +74,9 @@ impl Draft {
     }
 
     fn named(prefix: &str, directory: &Path) -> io::Result<Draft> {
-        let mut builder = Builder::new();
-        builder.prefix(prefix).suffix(".tmp").permissions(Permissions::from_mode(MODE));
-        Ok(Draft { file: builder.tempfile_in(directory).map_err(without_path)? })
+        // Opened here, not by the crate: its files are their owner's alone, and results are for everyone.
+        let open = |path: &Path| File::options().write(true).create_new(true).open(path);
+        Ok(Draft { file: Builder::new().prefix(prefix).suffix(".tmp").make_in(directory, open)? })
     }
 
     /// Returns where it stands until it is published.
@@ -101,7 +97,7 @@ impl Draft {
     /// The disk refuses the bytes, or the move fails: the draft is removed.
     pub fn publish(self, path: &Path) -> io::Result<()> {
         self.file.as_file().sync_all()?;
-        self.file.persist(path).map(drop).map_err(|failed| without_path(failed.error))
+        self.file.persist(path).map(drop).map_err(|failed| failed.error)
     }
 
     /// Does as [`Draft::publish`] where nothing stands at the path. Returns false where something does.
@@ -114,7 +110,7 @@ impl Draft {
         match self.file.persist_noclobber(path) {
             Ok(_) => Ok(true),
             Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(failed) => Err(without_path(failed.error)),
+            Err(failed) => Err(failed.error),
         }
     }
 }
@@ -127,12 +123,6 @@ impl Write for Draft {
     fn flush(&mut self) -> io::Result<()> {
         self.file.as_file_mut().flush()
     }
-}
-
-/// Returns the system's own error: callers name the path that their users know.
-fn without_path(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|wrapped| wrapped.source()?.downcast_ref::<io::Error>()?.raw_os_error());
-    inner.map_or(error, io::Error::from_raw_os_error)
 }
 
 /// Returns true for a pattern rather than a path.

@@ -21,7 +21,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`digest`] [`row`] [`score`] [`problem`] | the words everyone uses; no I/O |
-//! | [`files`] · [`program`] · [`net`] | files written whole, globs · programs that are run · HTTP clients |
+//! | [`files`] · [`process`] · [`net`] | files written whole, globs · programs that are run · HTTP clients |
 //! | [`stats`] · [`text`] · [`encoder`] | pure functions on numbers · on texts · vectors of texts |
 //! | [`template`] | Jinja: load with closure, know what is read, render |
 //! | [`spec`] | YAML and TOML to a tree with positions to typed values |
@@ -69,7 +69,7 @@ pub mod metric;
 pub mod net;
 pub mod plan;
 pub mod problem;
-pub mod program;
+pub mod process;
 pub mod provider;
 pub mod report;
 pub mod row;

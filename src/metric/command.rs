@@ -17,7 +17,7 @@ use super::{
 };
 use crate::digest::{Digest, canonical};
 use crate::files::{self, is_glob};
-use crate::program::Program;
+use crate::process::Program;
 use crate::score::Unit;
 
 pub(super) const ENTRY: Entry = Entry {

@@ -7,7 +7,7 @@ use super::support::{Ran, Workspace, files};
 /// From the bottom up; siblings that must not know each other share a line.
 const LAYERS: &[&[&str]] = &[
     &["digest", "row", "score", "problem"],
-    &["files", "program", "net"],
+    &["files", "process", "net"],
     &["stats", "text", "encoder"],
     &["template"],
     &["spec"],

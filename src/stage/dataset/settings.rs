@@ -16,7 +16,7 @@ use crate::dataset::{self, FORMATS, Format, HubDataset, format_of};
 use crate::encoder::{self, ModelFolder};
 use crate::files::is_glob;
 use crate::problem::{Place, Problem, suggest};
-use crate::program::Program;
+use crate::process::Program;
 use crate::spec::{OneOrMany, StageSpec, decode, one_or_many};
 use crate::stage::prompt::Prompt;
 use crate::stage::{Scope, Stage};

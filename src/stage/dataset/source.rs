@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::StageError;
 use crate::dataset::{BadRow, Format, Hub, HubDataset, Record, Records, format_of};
 use crate::digest::Digest;
-use crate::program::Program;
+use crate::process::Program;
 use crate::spec::{Pins, Workspace};
 use crate::store::Fingerprint;
 
