@@ -28,7 +28,9 @@ const MAX_PRINTED: usize = 256 * 1024 * 1024;
 /// A program with its arguments, or a line for the shell.
 #[derive(Clone, Debug)]
 pub enum Program {
+    /// A line that `sh` runs.
     Shell(String),
+    /// A program and its arguments; a path with `/` starts at the workspace.
     Direct(Vec<String>),
 }
 
@@ -41,6 +43,7 @@ impl Program {
         }
     }
 
+    /// Returns what stands between its spaces, or its arguments: those that are files are read by it.
     pub fn words(&self) -> impl Iterator<Item = String> {
         match self {
             Program::Shell(line) => line.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),

@@ -47,3 +47,20 @@ impl Pins {
         files::write(&root.join(NAME), text.as_bytes()).map_err(|error| format!("failed to write {NAME}: {error}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_are_added_to_those_that_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Pins::read(folder.path()), Ok(Pins::default()));
+        Pins::add_dataset(folder.path(), "a/b@main", "1").unwrap();
+        Pins::add_dataset(folder.path(), "a/c@main", "2").unwrap();
+        let pins = Pins::read(folder.path()).unwrap();
+        assert_eq!(pins.datasets.values().map(|pin| pin.commit.as_str()).collect::<Vec<_>>(), ["1", "2"]);
+        let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [NAME], "nothing else is left there");
+    }
+}

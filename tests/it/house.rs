@@ -81,7 +81,7 @@ fn one_module_knows_the_yaml_crate() {
 fn tables_are_complete() {
     for (directory, others) in [
         ("dataset", &["mod.rs", "hub.rs"][..]),
-        ("provider", &["mod.rs", "http.rs", "pool.rs", "probe.rs", "remote.rs"]),
+        ("provider", &["mod.rs", "http.rs", "pool.rs", "probe.rs", "reach.rs", "remote.rs"]),
         ("metric", &["mod.rs", "tally.rs"]),
         (
             "stage/judge",
