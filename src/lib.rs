@@ -21,7 +21,8 @@
 //! | module | holds |
 //! |---|---|
 //! | [`digest`] [`row`] [`score`] [`problem`] | the words everyone uses; no I/O |
-//! | [`stats`] · [`text`] · [`encoder`] · [`program`] · [`net`] | pure functions on numbers · on texts · vectors of texts · programs that are run · HTTP clients |
+//! | [`files`] · [`process`] · [`net`] | files written whole, globs · programs that are run · HTTP clients |
+//! | [`stats`] · [`text`] · [`encoder`] | pure functions on numbers · on texts · vectors of texts |
 //! | [`template`] | Jinja: load with closure, know what is read, render |
 //! | [`spec`] | YAML and TOML to a tree with positions to typed values |
 //! | [`dataset`] · [`provider`] · [`metric`] · [`store`] · [`record`] | readers · models · scores · the cache · documents of runs |
@@ -63,13 +64,14 @@ pub mod dataset;
 pub mod digest;
 pub mod encoder;
 pub mod execute;
+pub mod files;
 pub mod label;
 pub mod metric;
 pub mod net;
 pub mod outcome;
 pub mod plan;
 pub mod problem;
-pub mod program;
+pub mod process;
 pub mod provider;
 pub mod record;
 pub mod report;

@@ -8,15 +8,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// A text that a user wrote, with the name to show for it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Source {
     /// Path relative to the workspace, as a user would type it.
     pub path: String,
     pub text: String,
 }
 
-/// A range of bytes in a [`Source`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A range of bytes in a [`Source`]; by default the start of an empty one, for what nobody wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     pub source: Arc<Source>,
     pub range: Range<usize>,

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -11,6 +11,7 @@ use super::exit::{self, Exit};
 use super::show::selected;
 use super::{Format, Global, Sets, open, print, talk};
 use crate::execute::{self, Found, Session};
+use crate::files::Draft;
 use crate::report::{Columns, Csv, JsonLines, RowWriter};
 
 #[derive(Args)]
@@ -76,31 +77,17 @@ pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
         return Err(Exit::usage(format!("there is no folder for {}", path.display()), None));
     }
     // Whole or not at all: a file that is read meanwhile is the old one.
-    let failed =
-        |error: &dyn std::fmt::Display| Exit::internal(&format!("failed to write {}: {error}", path.display()));
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // A pipe or a device is written to, never replaced.
-    let is_special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
-    let tmp = if is_special { path.clone() } else { directory.join(format!(".{name}.{}", std::process::id())) };
-    let write = || -> Result<u64, Exit> {
-        let file = File::options()
-            .write(true)
-            .create(!is_special)
-            .truncate(!is_special)
-            .open(&tmp)
-            .map_err(|error| failed(&error))?;
-        let count = rows.write(writer(arguments.to, BufWriter::new(file), columns)?)?;
-        if !is_special {
-            std::fs::rename(&tmp, path).map_err(|error| failed(&error))?;
-        }
-        Ok(count)
+    let failed = |error: io::Error| Exit::internal(&format!("failed to write {}: {error}", path.display()));
+    let count = if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        // A pipe or a device is written to, never replaced.
+        let file = File::options().write(true).open(path).map_err(failed)?;
+        rows.write(writer(arguments.to, BufWriter::new(file), columns)?)?
+    } else {
+        let mut draft = Draft::beside(path).map_err(failed)?;
+        let count = rows.write(writer(arguments.to, BufWriter::new(&mut draft), columns)?)?;
+        draft.publish(path).map_err(failed)?;
+        count
     };
-    let count = write().inspect_err(|_| {
-        if !is_special {
-            let _ = std::fs::remove_file(&tmp);
-        }
-    })?;
     match global.format {
         Format::Text => talk(&format!("{count} rows → {}", path.display())),
         Format::Json => print(&json!({ "etalon": 1, "rows": count, "file": path }).to_string()),

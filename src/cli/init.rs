@@ -1,13 +1,13 @@
 //! `etalon init`: a workspace that runs offline at once.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::exit::{self, Exit};
 use super::{Format, Global, print};
+use crate::files;
 use crate::plan;
 
 #[derive(Args)]
@@ -83,7 +83,8 @@ pub(super) fn run(global: &Global, arguments: &InitArgs) -> Result<u8, Exit> {
     let files = [SETTINGS, ("etalon.schema.json", &*schema)];
     let (mut written, mut kept) = (Vec::new(), Vec::new());
     for (name, text) in files.iter().chain(arguments.template.files()) {
-        let is_new = write_new(&root.join(name), text)
+        // What is there is kept.
+        let is_new = files::write_new(&root.join(name), text.as_bytes())
             .map_err(|error| Exit::usage(format!("failed to write {}: {error}", root.join(name).display()), None))?;
         if is_new {
             written.push(*name)
@@ -103,16 +104,4 @@ pub(super) fn run(global: &Global, arguments: &InitArgs) -> Result<u8, Exit> {
         }
     }
     Ok(exit::OK)
-}
-
-/// Writes a file that is not there. Returns false where it is.
-fn write_new(path: &Path, text: &str) -> std::io::Result<bool> {
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    match std::fs::File::options().write(true).create_new(true).open(path) {
-        Ok(mut file) => file.write_all(text.as_bytes()).map(|()| true),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error),
-    }
 }

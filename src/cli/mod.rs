@@ -164,6 +164,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(code) => code,
         Err(exit) => exit.report(format),
     };
+    // Whoever used a program has its result, or has given up on it.
+    crate::process::end_all();
     // A reader that went away changes nothing; a result that could not be written is etalon's fault.
     let is_lost = OUTPUT.load(Ordering::Relaxed) == 2;
     ExitCode::from(if is_lost && code != exit::INTERRUPTED { exit::INTERNAL } else { code })
@@ -196,6 +198,17 @@ fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
         .thread_stack_size(STACK)
         .build()
         .map_err(|error| Exit::internal(&format!("failed to start the runtime: {error}")))
+}
+
+/// Waits for an interrupt or a request to end.
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    if let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    }
 }
 
 /// Set when standard output could not be written: 1 for a reader that went away, 2 for anything else.

@@ -11,8 +11,9 @@ use tokio::runtime::Runtime;
 use super::exit::{self, Exit};
 use super::progress::Display;
 use super::watch::{self, Seen};
-use super::{Format, Global, Sets, Volume, open, print, runtime, talk, width};
+use super::{Format, Global, Sets, Volume, open, print, runtime, signalled, talk, width};
 use crate::execute::{self, Options, Session};
+use crate::process;
 use crate::record::{Records, Run};
 use crate::report::{self, View};
 use crate::spec::Workspace;
@@ -89,17 +90,6 @@ fn watched(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut B
     }
 }
 
-/// Waits for an interrupt or a request to end.
-async fn signalled() {
-    use tokio::signal::unix::{SignalKind, signal};
-    if let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    }
-}
-
 /// Runs once; adds the files that were read.
 fn once(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut BTreeSet<PathBuf>) -> Result<u8, Exit> {
     let (plan, warnings) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
@@ -160,7 +150,10 @@ async fn stop_on_signal(stop: Arc<AtomicBool>, display: Arc<Display>) {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        if stop.swap(true, Ordering::Relaxed) {
+        let is_second = stop.swap(true, Ordering::Relaxed);
+        // Programs are no calls: what one has done so far is of no use.
+        process::end_all();
+        if is_second {
             std::process::exit(i32::from(exit::INTERRUPTED));
         }
         display.say("stopping: nothing new is sent, what is in flight is kept; once more leaves at once");

@@ -6,9 +6,10 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::exit::{self, Exit};
-use super::{Format, Global, print, talk};
+use super::{Format, Global, print, runtime, signalled, talk};
 use crate::dataset;
 use crate::problem::suggest;
+use crate::process;
 use crate::report;
 use crate::spec::{Workspace, value_of};
 use crate::stage::{ScoreError, ScoreFile, score_file};
@@ -90,6 +91,13 @@ pub(super) fn run(global: &Global, arguments: &ScoreArgs) -> Result<u8, Exit> {
         skips_bad_rows: arguments.skip_bad_rows,
         words: &words,
     };
+    let runtime = runtime()?;
+    // A metric's program does not hear the terminal's Ctrl-C.
+    runtime.spawn(async {
+        signalled().await;
+        process::end_all();
+        std::process::exit(i32::from(exit::INTERRUPTED));
+    });
     let scored = score_file(&workspace, &file, |scores| {
         if arguments.rows {
             print(&json!({ "line": scores.id.parse::<u64>().ok(), "scores": scores.scores }).to_string());

@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::format_of;
 use crate::encoder::hub_cache;
+use crate::files::{self, Draft};
 use crate::net::{Connection, client, is_loopback};
 
 /// A dataset of the hub.
@@ -145,10 +146,8 @@ impl Hub {
         let names: Vec<String> = siblings.filter_map(|file| file["rfilename"].as_str().map(str::to_owned)).collect();
         let [folder, _] = self.folders(dataset, &commit);
         let failed = |error: std::io::Error| format!("failed to write below {}: {error}", folder.display());
-        std::fs::create_dir_all(&folder).map_err(failed)?;
         let listing = serde_json::to_vec(&names).expect("names are JSON");
-        let tmp = folder.join(format!("{LISTING}.{}", std::process::id()));
-        std::fs::write(&tmp, listing).and_then(|()| std::fs::rename(&tmp, folder.join(LISTING))).map_err(failed)?;
+        files::write(&folder.join(LISTING), &listing).map_err(failed)?;
         Ok((commit, names))
     }
 
@@ -208,26 +207,19 @@ impl Hub {
     /// Downloads a file: whole, or not at all.
     async fn download(&self, url: &str, path: &Path) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("failed to write {}: {error}", path.display());
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(failed)?;
-        }
         let mut response = self.send(url).await?;
-        let tmp = path.with_extension(format!("part{}", std::process::id()));
-        let write = async {
-            let mut file = tokio::fs::File::create(&tmp).await.map_err(failed)?;
-            loop {
-                let chunk = tokio::time::timeout(SILENCE, response.chunk()).await;
-                let chunk = chunk.map_err(|_| format!("{url} broke off: silent for {} s", SILENCE.as_secs()))?;
-                let Some(chunk) = chunk.map_err(|error| format!("{url} broke off: {}", cause(&error)))? else { break };
-                file.write_all(&chunk).await.map_err(failed)?;
-            }
-            file.sync_all().await.map_err(failed)?;
-            std::fs::rename(&tmp, path).map_err(failed)
-        };
-        let written: Result<(), String> = write.await;
-        written.inspect_err(|_| {
-            let _ = std::fs::remove_file(&tmp);
-        })
+        let draft = Draft::beside(path).map_err(failed)?;
+        let mut file = tokio::fs::File::from_std(draft.file().try_clone().map_err(failed)?);
+        loop {
+            let chunk = tokio::time::timeout(SILENCE, response.chunk()).await;
+            let chunk = chunk.map_err(|_| format!("{url} broke off: silent for {} s", SILENCE.as_secs()))?;
+            let Some(chunk) = chunk.map_err(|error| format!("{url} broke off: {}", cause(&error)))? else { break };
+            file.write_all(&chunk).await.map_err(failed)?;
+        }
+        file.flush().await.map_err(failed)?;
+        let target = path.to_owned();
+        let published = tokio::task::spawn_blocking(move || draft.publish(&target)).await;
+        published.unwrap_or_else(|error| Err(error.into())).map_err(failed)
     }
 }
 

@@ -220,7 +220,7 @@ impl Session {
         if let Some(desk) = desks.get(&identity) {
             return Ok(desk.clone());
         }
-        let pool = Pool::new(provider, spec, &self.stop);
+        let pool = Pool::new(provider, &self.stop);
         let desk = Arc::new(Desk::new(model, pool, spec, &self.store, self.mode)?);
         desks.insert(identity, desk.clone());
         Ok(desk)

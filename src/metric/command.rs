@@ -16,7 +16,8 @@ use super::{
     Entry, MeanTally, Metric, MetricError, RowScores, SHARE, Score, Scored, Setting, Takes, Tally, TallySummary, texts,
 };
 use crate::digest::{Digest, canonical};
-use crate::program::{self, Program, is_glob};
+use crate::files::{self, is_glob};
+use crate::process::Program;
 use crate::score::Unit;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -84,7 +85,7 @@ fn build(settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, 
     }
     let mut names: Vec<String> = program.words().filter(|word| root.join(word).is_file()).collect();
     for pattern in texts(settings.get("files")).unwrap_or_default() {
-        let found = program::files(root, &pattern);
+        let found = files::files(root, &pattern);
         if found.is_empty() || !is_glob(&pattern) && !root.join(&pattern).is_file() {
             return Err(ENTRY.error("files", format!("there is no file {pattern}")));
         }

@@ -1,4 +1,4 @@
-//! Models: from a [`ModelSpec`] to a provider, weights digested.
+//! Models: from a [`ModelSpec`] to a provider: settings checked against the table, weights digested.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
-use crate::problem::suggest;
-use crate::provider::{BuildError, Building, PROVIDERS, Provider};
-use crate::spec::{ModelSpec, Workspace};
+use crate::problem::{Problem, suggest};
+use crate::provider::{BuildError, Building, Entry, PROVIDERS, Provider};
+use crate::spec::{Key, MODEL_FIELDS, ModelSpec, Workspace, unknown_field};
 
 /// Files of a weights folder that do not change what a model says: traces of its training, papers.
 /// Everything else counts, also what etalon does not know: a rerun costs less than a stale result.
@@ -40,16 +40,67 @@ pub fn build_provider(
     digest_file: &dyn Fn(&Path) -> std::io::Result<Digest>,
 ) -> Result<Box<dyn Provider>, BuildError> {
     let provider = spec.provider.as_deref().unwrap_or_default();
-    let Some((_, build)) = PROVIDERS.iter().find(|(known, _)| *known == provider) else {
+    let Some(entry) = find(provider) else {
         return Err(BuildError {
             message: format!("there is no provider `{provider}`"),
             help: alias(provider)
-                .or_else(|| suggest(provider, "providers there are", PROVIDERS.iter().map(|(known, _)| *known))),
+                .or_else(|| suggest(provider, "providers there are", PROVIDERS.iter().map(|entry| entry.name))),
         });
     };
     let weights = weights(workspace, &spec.weights, digest_file)?;
     let (root, library) = (&*workspace.root, &workspace.library);
-    build(&Building { name, spec, weights, probe, root, library, digest_file })
+    let place = spec.place.clone().unwrap_or_default();
+    // What another model says for another provider means nothing to this one.
+    let settings = &spec.settings.named(&entry.fields(), &place);
+    (entry.build)(&Building { name, spec, settings, weights, probe, root, library, digest_file })
+}
+
+fn find(provider: &str) -> Option<&'static Entry> {
+    PROVIDERS.iter().find(|entry| entry.name == provider)
+}
+
+/// Names that people give to a key.
+const SECRETS: &[&str] = &["api_key", "apikey", "key", "token", "secret", "password", "authorization"];
+
+/// Finds what is wrong with the settings of a model's provider. A model without one, or with one that
+/// does not exist, may say what any of them understands.
+pub(super) fn check_settings(name: &str, model: &ModelSpec) -> Vec<Problem> {
+    let what = format!("model {name}");
+    let place = model.place.clone().unwrap_or_default();
+    let entry = model.provider.as_deref().and_then(find);
+    let entries: Vec<&Entry> = entry.map_or_else(|| PROVIDERS.iter().collect(), |entry| vec![entry]);
+    let mut names: Vec<String> = Vec::new();
+    let mut found = Vec::new();
+    for entry in entries {
+        let fields = entry.fields();
+        for problem in (entry.check)(&model.settings.named(&fields, &place), &what) {
+            // Providers share settings: one complaint is enough.
+            if !found.contains(&problem) {
+                found.push(problem);
+            }
+        }
+        names.extend(fields);
+    }
+    // What is inherited and unknown is complained about where it stands, or belongs to another provider.
+    let unknown = model.settings.own().filter(|key| !names.contains(&key.text));
+    unknown.map(|key| no_setting(key, entry, &names, &what)).chain(found).collect()
+}
+
+/// Says that a model cannot have a setting; `names` are those of its provider.
+fn no_setting(key: &Key, entry: Option<&Entry>, names: &[String], what: &str) -> Problem {
+    let field = key.text.as_str();
+    if SECRETS.contains(&field.to_lowercase().replace('-', "_").as_str()) {
+        return Problem::error("secret-in-spec", format!("{what}: `{field}` puts a key into the spec"))
+            .at(&key.place)
+            .help("put it into an environment variable and name that: `api_key_env: MY_KEY`; then make a new key, for this one may have been seen");
+    }
+    let is_known = || PROVIDERS.iter().any(|other| other.fields().iter().any(|name| name == field));
+    if let Some(entry) = entry.filter(|_| is_known()) {
+        let message = format!("{what}: `{field}` is no setting of provider {}", entry.name);
+        return Problem::error("unknown-field", message).at(&key.place).help(format!("it has: {}", names.join(", ")));
+    }
+    let names: Vec<&str> = MODEL_FIELDS.iter().copied().chain(names.iter().map(String::as_str)).collect();
+    unknown_field(field, &names, &key.place, what)
 }
 
 /// Returns what to write for a server or a vendor.
@@ -160,7 +211,51 @@ fn is_weight(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_weight;
+    use serde_json::{Value, json};
+
+    use super::{check_settings, is_weight};
+    use crate::problem::Place;
+    use crate::provider::PROVIDERS;
+    use crate::spec::{MODEL_FIELDS, ModelSettings, ModelSpec};
+
+    fn messages(provider: Option<&str>, settings: Value) -> Vec<String> {
+        let place = Place::default();
+        let settings = ModelSettings::from_json(&settings, &place);
+        let provider = provider.map(str::to_owned);
+        let model = ModelSpec { provider, settings, place: Some(place), ..ModelSpec::default() };
+        let problems = check_settings("m", &model);
+        problems.into_iter().map(|problem| [problem.message, problem.help.unwrap_or_default()].join("; ")).collect()
+    }
+
+    #[test]
+    fn a_setting_of_another_provider_is_told_from_a_typo() {
+        let found = messages(Some("scripted"), json!({ "reply": "x", "base_url": "http://a", "sed": 1 }));
+        assert_eq!(
+            found,
+            [
+                "model m: `base_url` is no setting of provider scripted; it has: reply, seed",
+                "model m has no field `sed`; did you mean `seed`?",
+            ]
+        );
+        assert!(messages(Some("openai"), json!({ "base_url": "http://a", "max_attempts": 2 })).is_empty());
+        let secret = messages(Some("scripted"), json!({ "api-key": "sk" }));
+        assert!(secret[0].starts_with("model m: `api-key` puts a key into the spec"), "{secret:?}");
+    }
+
+    #[test]
+    fn a_model_without_a_provider_may_say_what_any_understands() {
+        assert!(messages(None, json!({ "base_url": "http://a", "file": "f", "seed": 1 })).is_empty());
+        assert_eq!(messages(None, json!({ "timeout": 0 })), ["model m: `timeout` is a number of seconds above 0; "]);
+        assert_eq!(messages(Some("none"), json!({ "timeout": 0, "tmeout": 1 })).len(), 2);
+    }
+
+    #[test]
+    fn no_setting_of_a_provider_is_a_field_of_every_model() {
+        for entry in PROVIDERS {
+            let fields = entry.fields();
+            assert!(fields.iter().all(|field| !MODEL_FIELDS.contains(&field.as_str())), "{}", entry.name);
+        }
+    }
 
     #[test]
     fn weights_are_told_from_training_files() {

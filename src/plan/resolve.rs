@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use petgraph::algo::{tarjan_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 
+use super::models::check_settings;
 use super::{Node, Plan, build_provider, find_term};
 use crate::digest::Digest;
 use crate::problem::{Place, Problem, Severity, suggest};
@@ -19,11 +20,20 @@ pub fn resolve(workspace: &Workspace, spec: PipelineSpec) -> (Option<Plan>, Vec<
     let mut problems = Vec::new();
     let stages = parse_stages(workspace, &spec, &mut problems);
     check_inputs(&spec, &mut problems);
+    // Models that a complaint about their settings leaves nothing to build from.
+    let mut unread: BTreeSet<&str> = BTreeSet::new();
+    for (name, model) in spec.models.iter().chain(&spec.broken_models) {
+        let found = check_settings(name, model);
+        if found.iter().any(|problem| !matches!(problem.code, "wrong-value" | "secret-in-spec")) {
+            unread.insert(name);
+        }
+        problems.extend(found);
+    }
     let Some(order) = order(&spec, &stages, &mut problems) else {
         return (None, problems);
     };
     let (nodes, used) = fan_out(&spec, &stages, &order, &mut problems);
-    check_models(workspace, &spec, &used, &mut problems);
+    check_models(workspace, &spec, &used, &unread, &mut problems);
     let plan = Plan { workspace: workspace.clone(), spec, nodes };
     // A gate on a stage that could not be parsed has been complained about already.
     let are_all_parsed =
@@ -305,6 +315,7 @@ fn check_models(
     workspace: &Workspace,
     spec: &PipelineSpec,
     used: &BTreeMap<String, Place>,
+    unread: &BTreeSet<&str>,
     problems: &mut Vec<Problem>,
 ) {
     for (name, model) in &spec.models {
@@ -313,13 +324,13 @@ fn check_models(
         let Some(place) = used.get(name).or(model.place.as_ref().filter(|_| is_own)) else {
             continue;
         };
-        if model.provider.is_none() {
+        if model.provider.is_none() || unread.contains(name.as_str()) {
             continue;
         }
         let exists = |path: &std::path::Path| std::fs::metadata(path).map(|_| Digest::of(b""));
         match build_provider(workspace, name, model, None, &exists) {
             Err(error) => {
-                let is_unknown = PROVIDERS.iter().all(|(known, _)| Some(*known) != model.provider.as_deref());
+                let is_unknown = PROVIDERS.iter().all(|entry| Some(entry.name) != model.provider.as_deref());
                 let provider_place = model.provider_place.as_ref().filter(|_| is_unknown);
                 let at = provider_place.or(model.place.as_ref()).unwrap_or(place);
                 problems.push(
@@ -329,12 +340,13 @@ fn check_models(
                 );
             }
             Ok(provider) => {
-                let has_no_path = model.base_url.as_deref().is_some_and(|url| {
+                let base_url = model.settings.text("base_url");
+                let has_no_path = base_url.is_some_and(|url| {
                     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
                     !rest.trim_end_matches('/').contains('/')
                 });
                 if has_no_path && model.provider.as_deref() == Some("openai") {
-                    let url = model.base_url.as_deref().unwrap_or_default().trim_end_matches('/');
+                    let url = base_url.unwrap_or_default().trim_end_matches('/');
                     problems.push(
                         Problem::warning(
                             "bare-address",
@@ -346,7 +358,7 @@ fn check_models(
                         .help(format!("base_url: {url}/v1")),
                     );
                 }
-                let is_self_hosted = model.base_url.is_some() && provider.is_remote();
+                let is_self_hosted = base_url.is_some() && provider.reach().needs_network();
                 if is_self_hosted && model.weights.is_empty() && model.revision.is_none() && !model.probe {
                     problems.push(
                         Problem::warning("floating-weights", format!("model {name} is known by its address alone: other weights behind it would not be noticed"))
@@ -422,10 +434,10 @@ fn warn_floating_judges(workspace: &Workspace, plan: &Plan, problems: &mut Vec<P
                 continue;
             };
             // Where there is an address, `floating-weights` has been said.
-            let is_hosted = model.base_url.is_none()
-                && model.api_key_env.is_none()
+            let is_hosted = model.settings.text("base_url").is_none()
+                && model.settings.text("api_key_env").is_none()
                 && build_provider(workspace, name, model, None, &|_| Ok(Digest::of(b"")))
-                    .is_ok_and(|provider| provider.is_remote());
+                    .is_ok_and(|provider| provider.reach().needs_network());
             if is_hosted && !is_dated(id) {
                 problems.push(
                     Problem::warning("floating-judge", format!("judge {name}: `{id}` is a moving name; when the vendor puts another model behind it, all scores change"))

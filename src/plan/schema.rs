@@ -1,11 +1,11 @@
 //! The JSON Schema of a pipeline, made from the types that read it: what an editor completes by.
 //!
 //! Draft-07, which editors support best. A stage's settings follow its `kind` by if and then, so that
-//! a complaint names the field and not all four kinds. Where a value is no text, `${…}` may stand for
+//! a complaint names the field and not all four kinds; a model's settings follow its `provider`. Where a value is no text, `${…}` may stand for
 //! it.
 
-use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::provider::PROVIDERS;
@@ -15,12 +15,7 @@ use crate::stage::KINDS;
 /// Returns the schema.
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft07().into_generator();
-    let mut model = ModelSpec::json_schema(&mut generator).to_value();
-    let providers: Vec<&str> = PROVIDERS.iter().map(|(name, _)| *name).collect();
-    let properties = &mut model["properties"];
-    properties["provider"]["enum"] = providers.into();
-    properties["extends"] = json!({ "type": "string", "description": "A model whose settings this one begins with." });
-    model["type"] = json!(["object", "null"]);
+    let mut model = model(&mut generator);
     let kinds: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
     let mut choices = Vec::new();
     for kind in KINDS {
@@ -78,6 +73,40 @@ pub fn schema() -> Value {
         },
         "definitions": definitions,
     })
+}
+
+/// Returns the schema of a model: what every model has, and what its provider has.
+fn model(generator: &mut SchemaGenerator) -> Value {
+    let mut model = ModelSpec::json_schema(generator).to_value();
+    let properties = &mut model["properties"];
+    properties["provider"]["enum"] = PROVIDERS.iter().map(|entry| entry.name).collect();
+    properties["extends"] = json!({ "type": "string", "description": "A model whose settings this one begins with." });
+    let common: Vec<String> = properties.as_object().into_iter().flat_map(Map::keys).cloned().collect();
+    let mut choices = Vec::new();
+    // A model may inherit its provider: then it has what any has.
+    let mut any = Map::new();
+    for entry in PROVIDERS {
+        let settings = (entry.schema)(generator).to_value();
+        let mut fields = settings["properties"].as_object().cloned().unwrap_or_default();
+        for (name, field) in &fields {
+            any.entry(name).or_insert_with(|| field.clone());
+        }
+        fields.extend(common.iter().map(|name| (name.clone(), true.into())));
+        choices.push(json!({
+            "if": { "properties": { "provider": { "const": entry.name } }, "required": ["provider"] },
+            "then": { "description": entry.about, "properties": fields, "additionalProperties": false },
+        }));
+    }
+    any.extend(common.into_iter().map(|name| (name, true.into())));
+    choices.push(json!({
+        "if": { "not": { "required": ["provider"] } },
+        "then": { "properties": any, "additionalProperties": false },
+    }));
+    model["type"] = json!(["object", "null"]);
+    model["allOf"] = choices.into();
+    // Each of the choices says it.
+    model.as_object_mut().map(|model| model.shift_remove("additionalProperties"));
+    model
 }
 
 /// Takes out what helps no reader, and allows `${…}` where a value is no text.

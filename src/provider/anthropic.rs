@@ -6,12 +6,13 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::http::Address;
 use super::remote::{Api, chat_body, option_fields, tokens};
-use super::{BuildError, Building, Message, Provider, Reply, Request, remote};
+use super::{BuildError, Building, Entry, Message, Provider, Reply, Request, remote};
 
 const MAX_TOKENS: u64 = 4096;
 
@@ -31,7 +32,15 @@ static API: Api = Api {
     read,
 };
 
-pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
+pub(super) const ENTRY: Entry = Entry {
+    name: "anthropic",
+    about: "Anthropic's messages API, there or at a server that speaks it.",
+    check: remote::check,
+    schema: remote::Settings::json_schema,
+    build,
+};
+
+fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
     remote::build(&API, building)
 }
 
@@ -140,14 +149,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::spec::ModelSpec;
+    use crate::problem::Place;
+    use crate::spec::{ModelSpec, Node};
     use crate::template::Library;
 
     fn provider(base_url: &str) -> Box<dyn Provider> {
-        let spec = ModelSpec { model: Some("m".to_owned()), base_url: Some(base_url.to_owned()), ..Default::default() };
+        let spec = ModelSpec { model: Some("m".to_owned()), ..ModelSpec::default() };
+        let settings = Node::from_json(&json!({ "base_url": base_url }), &Place::default());
         build(&Building {
             name: "m",
             spec: &spec,
+            settings: &settings,
             weights: BTreeMap::new(),
             probe: None,
             root: std::path::Path::new("."),

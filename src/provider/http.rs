@@ -7,9 +7,9 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, StatusCode, Url};
 
+use super::remote::Settings;
 use super::{BuildError, CallError, ErrorKind};
 use crate::net::{Connection, client, is_loopback};
-use crate::spec::ModelSpec;
 
 /// The longest answer, in bytes.
 const MAX_ANSWER: usize = 256 * 1024 * 1024;
@@ -56,9 +56,9 @@ struct Line {
 
 impl Endpoint {
     /// Parses and normalises an address.
-    pub fn new(address: &Address, spec: &ModelSpec) -> Result<Endpoint, BuildError> {
+    pub fn new(address: &Address, settings: &Settings) -> Result<Endpoint, BuildError> {
         let Address { default_url, path, default_key, .. } = address;
-        let base_url = spec.base_url.as_deref().unwrap_or(default_url);
+        let base_url = settings.base_url.as_deref().unwrap_or(default_url);
         let help = "write it like http://127.0.0.1:8000/v1";
         let mut base =
             Url::parse(base_url).map_err(|error| BuildError::new(format!("base_url `{base_url}`: {error}"), help))?;
@@ -85,7 +85,7 @@ impl Endpoint {
         normalised.set_path(base.path().trim_end_matches('/'));
         let mut url = normalised.clone();
         url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
-        let key_env = match &spec.api_key_env {
+        let key_env = match &settings.api_key_env {
             Some(name) => Some((name.clone(), true)),
             None if host == default_key.1 || is_loopback => Some((default_key.0.to_owned(), host == default_key.1)),
             None => None,
@@ -94,7 +94,7 @@ impl Endpoint {
         for (name, value) in address.fixed {
             headers.insert(*name, HeaderValue::from_static(value));
         }
-        for (name, value) in &spec.headers {
+        for (name, value) in &settings.headers {
             let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) else {
                 return Err(BuildError::new(
                     format!("the header `{name}: {value}` cannot be sent"),
@@ -109,8 +109,8 @@ impl Endpoint {
             key_env,
             key_header: address.key_header,
             headers,
-            connect_timeout: Duration::from_secs_f64(spec.connect_timeout.unwrap_or(5.0)),
-            timeout: Duration::from_secs_f64(spec.timeout.unwrap_or(300.0)),
+            connect_timeout: Duration::from_secs_f64(settings.connect_timeout.unwrap_or(5.0)),
+            timeout: Duration::from_secs_f64(settings.timeout.unwrap_or(300.0)),
             is_loopback,
             line: OnceLock::new(),
         })
@@ -306,7 +306,7 @@ mod tests {
             fixed: &[],
             has_bare_root: false,
         };
-        Endpoint::new(&address, &ModelSpec { base_url: Some(base_url.to_owned()), ..ModelSpec::default() })
+        Endpoint::new(&address, &Settings { base_url: Some(base_url.to_owned()), ..Settings::default() })
     }
 
     #[test]

@@ -4,14 +4,16 @@
 //! around it bounds how many are in flight, retries what is worth retrying and stops a model whose
 //! endpoint is dead. Nothing here remembers anything: that is the store's.
 //!
-//! **Adding a provider:** one file with a `build` function, one line in [`PROVIDERS`], an example in
-//! the README and a test. A chat API behind an address needs no more than an `Api` (`remote`).
+//! **Adding a provider:** one file with its `Settings` and an `ENTRY`, one line in [`PROVIDERS`], an
+//! example in the README and a test. The schema, the reference of the spec and all complaints about
+//! settings follow from the entry. A chat API behind an address needs no more than an `Api` (`remote`).
 
 mod anthropic;
 mod http;
 mod openai;
 mod pool;
 mod probe;
+mod reach;
 mod remote;
 mod replay;
 mod scripted;
@@ -22,24 +24,30 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use schemars::{Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use pool::{Answer, Pool};
+pub use pool::{Answer, Limits, Pool};
+pub use reach::Reach;
 
 use crate::digest::{Digest, canonical_into, canonical_map_into, canonical_text};
-use crate::spec::ModelSpec;
+use crate::problem::Problem;
+use crate::spec::{ModelSpec, Node, decode};
 use crate::template::Library;
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Message {
+    /// `system`, `user`, `assistant`, …
     pub role: String,
     /// Text, or the parts that the provider understands.
     pub content: Value,
 }
 
 impl Message {
+    /// Returns a turn that is text.
     pub fn new(role: &str, text: impl Into<String>) -> Message {
         Message { role: role.to_owned(), content: Value::String(text.into()) }
     }
@@ -53,6 +61,7 @@ impl Message {
 /// What is asked of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
+    /// The conversation so far, oldest first.
     pub messages: Vec<Message>,
     /// The model's options with the stage's merged over them.
     pub options: Arc<Map<String, Value>>,
@@ -63,11 +72,15 @@ pub struct Request {
 /// What a model answered.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reply {
+    /// All that was said; empty where nothing was.
     pub text: String,
     /// In OpenAI's words: `stop`, `length`, `content_filter`, `refusal`, `tool_calls`, …
     pub finish_reason: Option<String>,
+    /// Tokens of the prompt, those from a cache included; none where the server does not say.
     pub prompt_tokens: Option<u64>,
+    /// Tokens of the completion; none where the server does not say.
     pub completion_tokens: Option<u64>,
+    /// What the server calls the model that answered.
     pub served_model: Option<String>,
 }
 
@@ -76,6 +89,7 @@ pub struct Reply {
 pub struct Sent {
     /// The provider's own JSON.
     pub raw: String,
+    /// What it says.
     pub reply: Reply,
 }
 
@@ -83,12 +97,15 @@ pub struct Sent {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct CallError {
+    /// Names the endpoint and what it said; never a key.
     pub message: String,
+    /// What to do about it.
     pub kind: ErrorKind,
     /// Seconds that the server asked to wait.
     pub retry_after: Option<f64>,
 }
 
+/// What a failed call means for further ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The endpoint could not be reached.
@@ -106,6 +123,7 @@ pub enum ErrorKind {
 }
 
 impl CallError {
+    /// Returns an error of a call whose server did not ask to wait.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> CallError {
         CallError { message: message.into(), kind, retry_after: None }
     }
@@ -116,19 +134,37 @@ pub trait Provider: Send + Sync {
     /// Returns the facts that say which model answers: they enter every key.
     fn identity(&self) -> Map<String, Value>;
 
-    /// Returns true if a call leaves the process.
-    fn is_remote(&self) -> bool;
+    /// Returns how it is reached.
+    fn reach(&self) -> Reach;
+
+    /// Returns what its model says of how many calls may be made.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
 
     /// Appends the exact wire body of a request, as canonical JSON.
     fn body(&self, request: &Request, out: &mut Vec<u8>);
 
-    /// Sends one request, once. The answer is the provider's own JSON, complete, and what it says.
+    /// Sends one request, once. The answer is the provider's own JSON, complete, and what it says. It
+    /// never blocks the thread that polls it: work goes to a thread of its own. Dropped, it gives up.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer; the kind says whether another attempt may help.
     fn send<'a>(&'a self, body: &'a Bytes, request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>>;
 
     /// Reads an answer, now or years later.
+    ///
+    /// # Errors
+    ///
+    /// It is no answer of this provider; the text says what it is.
     fn read(&self, raw: &str) -> Result<Reply, String>;
 
     /// Finds what is wrong with the files that it reads.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with file and line.
     fn check(&self) -> Result<(), String> {
         Ok(())
     }
@@ -154,24 +190,45 @@ pub trait Provider: Send + Sync {
 pub struct Building<'a> {
     /// The model's name in the spec.
     pub name: &'a str,
+    /// The model's fields.
     pub spec: &'a ModelSpec,
+    /// The model's settings that the provider has.
+    pub settings: &'a Node,
     /// Digests of the weight files by their name within their folder; empty where none are named.
     pub weights: BTreeMap<String, Digest>,
     /// What the server said of itself, where the model is probed and it was asked.
     pub probe: Option<&'a Map<String, Value>>,
+    /// The workspace.
     pub root: &'a Path,
+    /// Its templates.
     pub library: &'a Library,
     /// Returns the digest of a file.
     pub digest_file: &'a dyn Fn(&Path) -> std::io::Result<Digest>,
 }
 
-/// Builds a provider, or says what is wrong with the model: message, field and help.
+impl Building<'_> {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    ///
+    /// They are not what [`Entry::check`] passes.
+    fn settings<T: DeserializeOwned>(&self) -> Result<T, BuildError> {
+        decode(self.settings, "its provider").map_err(|problems| BuildError {
+            message: problems.first().map(|problem| problem.message.clone()).unwrap_or_default(),
+            help: problems.first().and_then(|problem| problem.help.clone()),
+        })
+    }
+}
+
+/// Builds a provider, or says what is wrong with the model.
 pub type Build = fn(&Building<'_>) -> Result<Box<dyn Provider>, BuildError>;
 
 /// Why a model cannot be built.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BuildError {
+    /// What is wrong, without the model's name.
     pub message: String,
+    /// What to write instead.
     pub help: Option<String>,
 }
 
@@ -181,13 +238,35 @@ impl BuildError {
     }
 }
 
+/// A provider: a sort of endpoint.
+pub struct Entry {
+    /// As specs name it.
+    pub name: &'static str,
+    /// What it is, in a sentence for users.
+    pub about: &'static str,
+    /// Finds what is wrong with a model's settings; the text names the model in messages.
+    pub check: fn(&Node, &str) -> Vec<Problem>,
+    /// Returns the JSON Schema of its settings.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Builds the provider of a model whose settings have been checked.
+    pub build: Build,
+}
+
+impl Entry {
+    /// Returns the names of its settings.
+    pub fn fields(&self) -> Vec<String> {
+        let schema = (self.schema)(&mut SchemaGenerator::default()).to_value();
+        schema["properties"].as_object().into_iter().flat_map(Map::keys).cloned().collect()
+    }
+}
+
 /// The providers there are.
-pub const PROVIDERS: &[(&str, Build)] = &[
-    ("openai", openai::build),
-    ("anthropic", anthropic::build),
-    ("replay", replay::build),
-    ("scripted", scripted::build),
-];
+pub const PROVIDERS: &[Entry] = &[openai::ENTRY, anthropic::ENTRY, replay::ENTRY, scripted::ENTRY];
+
+/// Finds what is wrong with settings, as far as their types tell.
+fn check<T: DeserializeOwned>(settings: &Node, what: &str) -> Vec<Problem> {
+    decode::<T>(settings, what).err().unwrap_or_default()
+}
 
 /// The answer of providers in this process, in one shape.
 #[derive(Serialize, Deserialize)]

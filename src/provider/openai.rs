@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::http::Address;
 use super::remote::{Api, chat_body, option_fields, tokens};
-use super::{BuildError, Building, Provider, Reply, Request, remote};
+use super::{BuildError, Building, Entry, Provider, Reply, Request, remote};
 
 static API: Api = Api {
     name: "openai",
@@ -25,7 +26,15 @@ static API: Api = Api {
     read,
 };
 
-pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
+pub(super) const ENTRY: Entry = Entry {
+    name: "openai",
+    about: "Chat completions of OpenAI, or of any server that speaks its API.",
+    check: remote::check,
+    schema: remote::Settings::json_schema,
+    build,
+};
+
+fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
     remote::build(&API, building)
 }
 
@@ -108,20 +117,19 @@ mod tests {
 
     use super::*;
     use crate::digest::canonical;
+    use crate::problem::Place;
     use crate::provider::Message;
-    use crate::spec::ModelSpec;
+    use crate::spec::{ModelSpec, Node};
     use crate::template::Library;
 
     #[test]
     fn the_body_is_canonical_and_holds_what_was_asked() {
-        let spec = ModelSpec {
-            model: Some("m\"é".to_owned()),
-            base_url: Some("http://127.0.0.1:1/v1".to_owned()),
-            ..Default::default()
-        };
+        let spec = ModelSpec { model: Some("m\"é".to_owned()), ..ModelSpec::default() };
+        let settings = Node::from_json(&json!({ "base_url": "http://127.0.0.1:1/v1" }), &Place::default());
         let provider = build(&Building {
             name: "m",
             spec: &spec,
+            settings: &settings,
             weights: BTreeMap::new(),
             probe: None,
             root: std::path::Path::new("."),

@@ -4,6 +4,8 @@
 //! asked), a bounded number of times and a bounded total time. After a 429 the pool halves what it
 //! keeps in flight and grows back with success. An endpoint that cannot be reached and never
 //! answered stops its model: every further call fails at once with the same message.
+//!
+//! What of this holds for a model depends on its [`Reach`](super::Reach) alone.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,9 +18,9 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::Semaphore;
 
 use super::{CallError, ErrorKind, Provider, Request, Sent};
-use crate::spec::ModelSpec;
 
-const CONCURRENCY: usize = 16;
+/// How often it is looked whether the user wants to stop, where that gives up calls in flight.
+const LOOK: Duration = Duration::from_millis(50);
 const MAX_ATTEMPTS: u32 = 5;
 const RETRY_SECONDS: f64 = 60.0;
 /// Attempts, and seconds, after which an endpoint that never answered is dead.
@@ -30,14 +32,32 @@ const GROW_AFTER: usize = 20;
 /// A complete answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
+    /// As it came, and read.
     pub sent: Sent,
     /// Seconds that the successful attempt took.
     pub latency: f64,
+    /// Calls that it took, 1 or more.
     pub attempts: u32,
+}
+
+/// What a model says of how many calls may be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Calls in flight; what the reach says unless given.
+    pub concurrency: Option<usize>,
+    /// Calls begun per minute; unlimited unless given.
+    pub requests_per_minute: Option<u32>,
+    /// Prompt tokens sent per minute, estimated; unlimited unless given.
+    pub tokens_per_minute: Option<u32>,
+    /// Attempts per call; 5 unless given.
+    pub max_attempts: Option<u32>,
+    /// Seconds of retrying per call, the queue not counted; 60 unless given.
+    pub retry_seconds: Option<f64>,
 }
 
 /// One model's provider with its limits.
 pub struct Pool {
+    /// What calls go to.
     pub provider: Box<dyn Provider>,
     permits: Semaphore,
     concurrency: usize,
@@ -56,8 +76,10 @@ pub struct Pool {
 }
 
 impl Pool {
-    pub fn new(provider: Box<dyn Provider>, spec: &ModelSpec, stop: &Arc<AtomicBool>) -> Pool {
-        let concurrency = spec.concurrency.unwrap_or(CONCURRENCY);
+    /// Returns a pool around a provider. Once `stop` is set nothing new is sent.
+    pub fn new(provider: Box<dyn Provider>, stop: &Arc<AtomicBool>) -> Pool {
+        let limits = provider.limits();
+        let concurrency = limits.concurrency.unwrap_or_else(|| provider.reach().concurrency());
         let limiter = |per_minute: Option<u32>| per_minute.and_then(NonZeroU32::new).map(per_minute_limiter);
         Pool {
             provider,
@@ -65,11 +87,11 @@ impl Pool {
             concurrency,
             withheld: AtomicUsize::new(0),
             successes: AtomicUsize::new(0),
-            requests: limiter(spec.requests_per_minute),
-            tokens: limiter(spec.tokens_per_minute),
+            requests: limiter(limits.requests_per_minute),
+            tokens: limiter(limits.tokens_per_minute),
             paused_until: Mutex::new(None),
-            max_attempts: spec.max_attempts.unwrap_or(MAX_ATTEMPTS),
-            retry_seconds: spec.retry_seconds.unwrap_or(RETRY_SECONDS),
+            max_attempts: limits.max_attempts.unwrap_or(MAX_ATTEMPTS),
+            retry_seconds: limits.retry_seconds.unwrap_or(RETRY_SECONDS),
             has_answered: AtomicBool::new(false),
             stopped: OnceLock::new(),
             stop: stop.clone(),
@@ -92,13 +114,23 @@ impl Pool {
     }
 
     /// Finds, without a call, that no call can succeed.
+    ///
+    /// # Errors
+    ///
+    /// Why none can; `Connect` where a server may still be starting.
     pub async fn preflight(&self) -> Result<(), CallError> {
-        if self.has_answered.load(Ordering::Relaxed) { Ok(()) } else { self.provider.preflight().await }
+        let is_known = self.has_answered.load(Ordering::Relaxed) || !self.provider.reach().is_checked_first();
+        if is_known { Ok(()) } else { self.provider.preflight().await }
     }
 
     /// Makes one call, with all the patience that the model was given.
+    ///
+    /// # Errors
+    ///
+    /// The last attempt's, with their number; `Stopped` where the user wants to stop; that of an
+    /// earlier call which showed that none can succeed.
     pub async fn call(&self, body: &Bytes, request: &Request) -> Result<Answer, CallError> {
-        if !self.provider.is_remote() {
+        if !self.provider.reach().is_pooled() {
             let start = Instant::now();
             let sent = self.provider.send(body, request).await?;
             return Ok(Answer { sent, latency: start.elapsed().as_secs_f64(), attempts: 1 });
@@ -120,10 +152,10 @@ impl Pool {
                 return Err(error.clone());
             }
             if self.stop.load(Ordering::Relaxed) {
-                return Err(CallError::new(ErrorKind::Stopped, "interrupted"));
+                return Err(interrupted());
             }
             let start = Instant::now();
-            let error = match self.provider.send(body, request).await {
+            let error = match self.send(body, request).await {
                 Ok(sent) => {
                     self.has_answered.store(true, Ordering::Relaxed);
                     self.grow();
@@ -137,7 +169,7 @@ impl Pool {
             let error = self.judge(error, attempt, elapsed);
             let delay = delays.next().unwrap_or(Duration::from_secs(20));
             let delay = error.retry_after.map_or(delay, |asked| delay.max(Duration::from_secs_f64(asked.min(1e6))));
-            let is_retried = matches!(error.kind, ErrorKind::Connect | ErrorKind::Transient | ErrorKind::RateLimited)
+            let is_retried = self.provider.reach().retries(error.kind)
                 && attempt < self.max_attempts
                 && elapsed + delay.as_secs_f64() <= self.retry_seconds;
             if !is_retried {
@@ -154,6 +186,23 @@ impl Pool {
             tokio::time::sleep(delay).await;
         }
         unreachable!("the last attempt returns")
+    }
+
+    /// Sends a request, once; gives it up where an interrupt does.
+    async fn send(&self, body: &Bytes, request: &Request) -> Result<Sent, CallError> {
+        let sent = self.provider.send(body, request);
+        if !self.provider.reach().is_given_up() {
+            return sent.await;
+        }
+        let is_stopped = async {
+            while !self.stop.load(Ordering::Relaxed) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            sent = sent => sent,
+            () = is_stopped => Err(interrupted()),
+        }
     }
 
     /// Stops the model where the error says that no call can succeed.
@@ -225,6 +274,160 @@ impl Pool {
     }
 }
 
+fn interrupted() -> CallError {
+    CallError::new(ErrorKind::Stopped, "interrupted")
+}
+
 fn per_minute_limiter(per_minute: NonZeroU32) -> DefaultDirectRateLimiter {
     RateLimiter::direct(Quota::per_minute(per_minute))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::{BoxFuture, join_all};
+    use serde_json::Map;
+
+    use super::super::{Reach, Reply};
+    use super::*;
+
+    /// Answers after a while, or fails; counts.
+    struct Counting {
+        reach: Reach,
+        limits: Limits,
+        takes: Duration,
+        error: Option<ErrorKind>,
+        sent: Arc<AtomicUsize>,
+        in_flight: Arc<AtomicUsize>,
+        most: Arc<AtomicUsize>,
+    }
+
+    impl Counting {
+        fn new(reach: Reach, takes: u64, error: Option<ErrorKind>) -> Counting {
+            let counter = Arc::<AtomicUsize>::default;
+            let takes = Duration::from_millis(takes);
+            Counting {
+                reach,
+                limits: Limits::default(),
+                takes,
+                error,
+                sent: counter(),
+                in_flight: counter(),
+                most: counter(),
+            }
+        }
+
+        async fn answer(&self) -> Result<Sent, CallError> {
+            self.sent.fetch_add(1, Ordering::Relaxed);
+            let now = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+            self.most.fetch_max(now, Ordering::Relaxed);
+            tokio::time::sleep(self.takes).await;
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            match self.error {
+                Some(kind) => Err(CallError { retry_after: Some(0.0), ..CallError::new(kind, "no") }),
+                None => Ok(Sent { raw: String::new(), reply: Reply::default() }),
+            }
+        }
+    }
+
+    impl Provider for Counting {
+        fn identity(&self) -> Map<String, serde_json::Value> {
+            Map::new()
+        }
+
+        fn reach(&self) -> Reach {
+            self.reach
+        }
+
+        fn limits(&self) -> Limits {
+            self.limits
+        }
+
+        fn body(&self, _request: &Request, _out: &mut Vec<u8>) {}
+
+        fn send<'a>(&'a self, _body: &'a Bytes, _request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>> {
+            Box::pin(self.answer())
+        }
+
+        fn read(&self, _raw: &str) -> Result<Reply, String> {
+            Ok(Reply::default())
+        }
+    }
+
+    fn request() -> Request {
+        Request { messages: Vec::new(), options: Arc::default(), sample: 0 }
+    }
+
+    /// Makes so many calls at once; returns what came of them.
+    fn calls(pool: &Pool, count: usize) -> Vec<Result<Answer, CallError>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (body, request) = (Bytes::new(), request());
+        runtime.block_on(join_all((0..count).map(|_| pool.call(&body, &request))))
+    }
+
+    #[test]
+    fn what_is_instant_is_asked_once_whatever_it_answers() {
+        for kind in [ErrorKind::Connect, ErrorKind::Transient, ErrorKind::RateLimited] {
+            let provider = Counting::new(Reach::Instant, 0, Some(kind));
+            let sent = provider.sent.clone();
+            let pool = Pool::new(Box::new(provider), &Arc::default());
+            assert_eq!(calls(&pool, 1)[0].as_ref().unwrap_err().message, "no");
+            assert_eq!(sent.load(Ordering::Relaxed), 1, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_runs_here_is_bounded_and_not_asked_again() {
+        let mut provider = Counting::new(Reach::Process, 5, None);
+        provider.limits.concurrency = Some(3);
+        let most = provider.most.clone();
+        let pool = Pool::new(Box::new(provider), &Arc::default());
+        assert!(calls(&pool, 20).iter().all(Result::is_ok));
+        assert_eq!(most.load(Ordering::Relaxed), 3);
+        let cores = std::thread::available_parallelism().unwrap().get();
+        let provider = Counting::new(Reach::Process, 0, Some(ErrorKind::Connect));
+        let sent = provider.sent.clone();
+        let pool = Pool::new(Box::new(provider), &Arc::default());
+        assert_eq!(pool.concurrency(), cores);
+        assert!(calls(&pool, 1)[0].is_err());
+        assert_eq!(sent.load(Ordering::Relaxed), 1);
+    }
+
+    /// Makes calls that take so long, and wants to stop after 20 ms.
+    fn stopped(reach: Reach, takes: u64) -> (Vec<Result<Answer, CallError>>, Duration) {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut provider = Counting::new(reach, takes, None);
+        provider.limits.concurrency = Some(2);
+        let pool = Pool::new(Box::new(provider), &stop);
+        let start = Instant::now();
+        let setter = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            stop.store(true, Ordering::Relaxed);
+        });
+        let answers = calls(&pool, 4);
+        setter.join().unwrap();
+        (answers, start.elapsed())
+    }
+
+    #[test]
+    fn an_interrupt_gives_up_what_runs_here_and_awaits_what_is_paid_for() {
+        let is_stopped =
+            |answer: &Result<Answer, CallError>| answer.as_ref().is_err_and(|e| e.kind == ErrorKind::Stopped);
+        let (answers, took) = stopped(Reach::Process, 60_000);
+        assert!(answers.iter().all(is_stopped) && took < Duration::from_secs(5), "{took:?}");
+        let (answers, _) = stopped(Reach::Network, 300);
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 2, "those in flight arrive");
+        assert_eq!(answers.iter().filter(|answer| is_stopped(answer)).count(), 2, "the others are not begun");
+    }
+
+    #[test]
+    fn a_server_is_asked_again() {
+        for (kind, expected) in [(ErrorKind::Transient, 2), (ErrorKind::RateLimited, 2), (ErrorKind::Permanent, 1)] {
+            let mut provider = Counting::new(Reach::Network, 0, Some(kind));
+            provider.limits.max_attempts = Some(2);
+            let sent = provider.sent.clone();
+            let pool = Pool::new(Box::new(provider), &Arc::default());
+            assert!(calls(&pool, 1)[0].is_err());
+            assert_eq!(sent.load(Ordering::Relaxed), expected, "{kind:?}");
+        }
+    }
 }

@@ -5,13 +5,18 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::http::{Address, Endpoint};
 use super::{
-    BuildError, Building, CallError, ErrorKind, Message, Provider, Reply, Request, Sent, messages_into, probe,
+    BuildError, Building, CallError, ErrorKind, Limits, Message, Provider, Reach, Reply, Request, Sent, messages_into,
+    probe,
 };
 use crate::digest::{canonical_into, canonical_text};
+use crate::problem::Problem;
+use crate::spec::{Node, decode};
 
 /// A chat API.
 pub(super) struct Api {
@@ -26,12 +31,87 @@ pub(super) struct Api {
     pub read: fn(&str) -> Result<Reply, String>,
 }
 
+/// Settings of a model behind an address.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Settings {
+    /// Address of the API, such as http://127.0.0.1:8000/v1.
+    pub base_url: Option<String>,
+    /// Environment variable that holds the API key.
+    pub api_key_env: Option<String>,
+    /// HTTP headers sent with every call. They enter the key; credentials do not belong here.
+    pub headers: BTreeMap<String, String>,
+    /// Calls in flight, 16 unless said.
+    pub concurrency: Option<usize>,
+    /// Calls begun per minute, unlimited unless said.
+    pub requests_per_minute: Option<u32>,
+    /// Prompt tokens sent per minute, unlimited unless said.
+    pub tokens_per_minute: Option<u32>,
+    /// Seconds for a connection, 5 unless said.
+    pub connect_timeout: Option<f64>,
+    /// Seconds for a whole call, 300 unless said.
+    pub timeout: Option<f64>,
+    /// Attempts per call, 5 unless said.
+    pub max_attempts: Option<u32>,
+    /// Seconds of retrying per call, 60 unless said.
+    pub retry_seconds: Option<f64>,
+}
+
+impl Settings {
+    fn limits(&self) -> Limits {
+        let Settings { concurrency, requests_per_minute, tokens_per_minute, max_attempts, retry_seconds, .. } = *self;
+        Limits { concurrency, requests_per_minute, tokens_per_minute, max_attempts, retry_seconds }
+    }
+}
+
+/// Headers that carry a credential.
+const SECRET_HEADERS: &[&str] = &["authorization", "api-key", "x-api-key", "cookie", "proxy-authorization"];
+
+/// Finds what is wrong with a model's settings.
+pub(super) fn check(node: &Node, what: &str) -> Vec<Problem> {
+    let settings: Settings = match decode(node, what) {
+        Ok(settings) => settings,
+        Err(problems) => return problems,
+    };
+    let mut problems = Vec::new();
+    for header in settings.headers.keys().filter(|header| SECRET_HEADERS.contains(&&*header.to_lowercase())) {
+        problems.push(
+            Problem::error("secret-in-spec", format!("{what}: header `{header}` carries a credential"))
+                .at(node.place_of("headers"))
+                .help("put the key into an environment variable and name it: `api_key_env: MY_KEY`"),
+        );
+    }
+    for (field, value) in [
+        ("timeout", settings.timeout),
+        ("connect_timeout", settings.connect_timeout),
+        ("retry_seconds", settings.retry_seconds),
+    ] {
+        if value.is_some_and(|seconds| !(seconds > 0.0 && seconds < 1e6)) {
+            let message = format!("{what}: `{field}` is a number of seconds above 0");
+            problems.push(Problem::error("wrong-value", message).at(node.place_of(field)));
+        }
+    }
+    for (field, is_zero) in [
+        ("concurrency", settings.concurrency == Some(0)),
+        ("max_attempts", settings.max_attempts == Some(0)),
+        ("requests_per_minute", settings.requests_per_minute == Some(0)),
+        ("tokens_per_minute", settings.tokens_per_minute == Some(0)),
+    ] {
+        if is_zero {
+            let message = format!("{what}: `{field}` must be at least 1");
+            problems.push(Problem::error("wrong-value", message).at(node.place_of(field)));
+        }
+    }
+    problems
+}
+
 /// One model behind an address.
 struct Remote {
     api: &'static Api,
     model: String,
     endpoint: Endpoint,
     identity: Map<String, Value>,
+    limits: Limits,
 }
 
 /// Builds a model's provider.
@@ -42,14 +122,21 @@ pub(super) fn build(api: &'static Api, building: &Building<'_>) -> Result<Box<dy
             format!("the id that the server knows: `model: {}`", api.example),
         ));
     };
-    let endpoint = Endpoint::new(&api.address, building.spec)?;
-    let identity = identity(api, &model, building, &endpoint);
-    Ok(Box::new(Remote { api, model, endpoint, identity }))
+    let settings: Settings = building.settings()?;
+    let endpoint = Endpoint::new(&api.address, &settings)?;
+    let identity = identity(api, &model, building, &endpoint, &settings);
+    Ok(Box::new(Remote { api, model, endpoint, identity, limits: settings.limits() }))
 }
 
 /// Returns the identity of a model behind an address. Weights or a revision say which model it is,
 /// wherever it is served; else the address must.
-fn identity(api: &Api, model: &str, building: &Building<'_>, endpoint: &Endpoint) -> Map<String, Value> {
+fn identity(
+    api: &Api,
+    model: &str,
+    building: &Building<'_>,
+    endpoint: &Endpoint,
+    settings: &Settings,
+) -> Map<String, Value> {
     let spec = building.spec;
     let mut identity = Map::new();
     identity.insert("provider".to_owned(), api.name.into());
@@ -67,8 +154,8 @@ fn identity(api: &Api, model: &str, building: &Building<'_>, endpoint: &Endpoint
     if let Some(probe) = building.probe {
         identity.insert("probe".to_owned(), Value::Object(probe.clone()));
     }
-    if !spec.headers.is_empty() {
-        let headers = spec.headers.iter().map(|(name, value)| (name.to_lowercase(), Value::from(value.as_str())));
+    if !settings.headers.is_empty() {
+        let headers = settings.headers.iter().map(|(name, value)| (name.to_lowercase(), Value::from(value.as_str())));
         identity.insert("headers".to_owned(), Value::Object(headers.collect()));
     }
     identity
@@ -79,8 +166,12 @@ impl Provider for Remote {
         self.identity.clone()
     }
 
-    fn is_remote(&self) -> bool {
-        true
+    fn reach(&self) -> Reach {
+        Reach::Network
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
     }
 
     fn body(&self, request: &Request, out: &mut Vec<u8>) {
@@ -167,4 +258,38 @@ pub(super) fn tokens(count: &Value) -> Option<u64> {
     count
         .as_u64()
         .or_else(|| count.as_f64().filter(|count| *count >= 0.0 && count.fract() == 0.0).map(|count| count as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::problem::Place;
+
+    #[test]
+    fn settings_are_checked_all_at_once() {
+        let found = |settings: Value| -> Vec<String> {
+            let problems = check(&Node::from_json(&settings, &Place::default()), "model m");
+            problems.into_iter().map(|problem| problem.message).collect()
+        };
+        let wrong = json!({ "headers": { "Cookie": "x", "X-Team": "y" }, "timeout": 0, "concurrency": 0 });
+        assert_eq!(
+            found(wrong),
+            [
+                "model m: header `Cookie` carries a credential",
+                "model m: `timeout` is a number of seconds above 0",
+                "model m: `concurrency` must be at least 1",
+            ]
+        );
+        assert_eq!(found(json!({ "timeout": "x", "concurrency": [] })).len(), 2);
+        assert!(found(json!({ "timeout": 0.5, "max_attempts": 1, "headers": {} })).is_empty());
+    }
+
+    #[test]
+    fn limits_are_those_that_are_said() {
+        let settings: Settings = serde_json::from_value(json!({ "concurrency": 3, "retry_seconds": 1.5 })).unwrap();
+        let limits = Limits { concurrency: Some(3), retry_seconds: Some(1.5), ..Limits::default() };
+        assert_eq!(settings.limits(), limits);
+    }
 }

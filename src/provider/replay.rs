@@ -10,12 +10,13 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    BuildError, Building, CallError, ErrorKind, LocalAnswer, Message, Provider, Reply, Request, Sent, local_body,
-    local_sent,
+    BuildError, Building, CallError, Entry, ErrorKind, LocalAnswer, Message, Provider, Reach, Reply, Request, Sent,
+    check, local_body, local_sent,
 };
 use crate::digest::{Digest, canonical};
 
@@ -51,8 +52,24 @@ struct RecordedUsage {
     completion_tokens: Option<u64>,
 }
 
-pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
-    let Some(file) = building.spec.file.clone() else {
+/// Settings of a replayed model.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// JSON lines of recorded completions.
+    file: Option<String>,
+}
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "replay",
+    about: "Completions recorded in a file, looked up by what was asked.",
+    check: check::<Settings>,
+    schema: Settings::json_schema,
+    build,
+};
+
+fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
+    let Some(file) = building.settings::<Settings>()?.file else {
         return Err(BuildError::new(
             "provider replay needs `file`",
             "a JSONL file of recorded completions: `file: data/recorded.jsonl`",
@@ -136,8 +153,8 @@ impl Provider for Replay {
         self.identity.clone()
     }
 
-    fn is_remote(&self) -> bool {
-        false
+    fn reach(&self) -> Reach {
+        Reach::Instant
     }
 
     fn check(&self) -> Result<(), String> {
@@ -154,5 +171,70 @@ impl Provider for Replay {
 
     fn read(&self, raw: &str) -> Result<Reply, String> {
         LocalAnswer::read(raw)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use futures_util::FutureExt;
+    use serde_json::json;
+
+    use super::*;
+    use crate::problem::Place;
+    use crate::spec::{ModelSpec, Node};
+    use crate::template::Library;
+
+    fn build_at(root: &Path, settings: Value) -> Result<Box<dyn Provider>, BuildError> {
+        build(&Building {
+            name: "m",
+            spec: &ModelSpec::default(),
+            settings: &Node::from_json(&settings, &Place::default()),
+            weights: BTreeMap::new(),
+            probe: None,
+            root,
+            library: &Library::new("templates".into()),
+            digest_file: &|path| std::fs::read(path).map(|bytes| Digest::of(&bytes)),
+        })
+    }
+
+    fn ask(provider: &dyn Provider, prompt: &str, sample: u32) -> Result<String, CallError> {
+        let request = Request { messages: vec![Message::new("user", prompt)], options: Arc::default(), sample };
+        let mut body = Vec::new();
+        provider.body(&request, &mut body);
+        let sent = provider.send(&body.into(), &request).now_or_never().expect("it is instant");
+        sent.map(|sent| sent.reply.text)
+    }
+
+    #[test]
+    fn what_is_recorded_is_found_by_prompt_and_sample_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let lines = [
+            json!({ "prompt": "hi", "completion": "one" }),
+            json!({ "prompt": "hi", "completion": "two", "sample": 1 }),
+            json!({ "prompt": "hi", "completion": "theirs", "model": "another" }),
+        ];
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        std::fs::write(folder.path().join("r.jsonl"), text).unwrap();
+        let provider = build_at(folder.path(), json!({ "file": "r.jsonl" })).map_err(|error| error.message).unwrap();
+        assert_eq!((provider.reach(), provider.check()), (Reach::Instant, Ok(())));
+        assert_eq!(
+            (ask(&*provider, "hi", 0).unwrap(), ask(&*provider, "hi", 1).unwrap()),
+            ("one".into(), "two".into())
+        );
+        assert_eq!(ask(&*provider, "ho", 0).unwrap_err().kind, ErrorKind::Permanent);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_named_by_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(build_at(folder.path(), json!({})).err().unwrap().message, "provider replay needs `file`");
+        assert!(build_at(folder.path(), json!({ "file": "r.jsonl" })).is_err());
+        std::fs::write(folder.path().join("r.jsonl"), "\n{\"completion\": \"x\"}\n").unwrap();
+        let provider = build_at(folder.path(), json!({ "file": "r.jsonl" })).map_err(|error| error.message).unwrap();
+        assert_eq!(provider.check().unwrap_err(), "r.jsonl:2: a record has either `messages` or `prompt`");
     }
 }

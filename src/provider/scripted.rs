@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use minijinja::Value as TemplateValue;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    BuildError, Building, CallError, ErrorKind, LocalAnswer, Message, Provider, Reply, Request, Sent, local_body,
-    local_sent,
+    BuildError, Building, CallError, Entry, ErrorKind, LocalAnswer, Message, Provider, Reach, Reply, Request, Sent,
+    check, local_body, local_sent,
 };
 use crate::digest::Hasher;
-use crate::problem::Place;
 use crate::template::{Template, from_json};
 
 const VARIABLES: &[&str] = &["messages", "prompt", "model", "sample", "random"];
@@ -27,17 +28,35 @@ struct Scripted {
     identity: Map<String, Value>,
 }
 
-pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
+/// Settings of a scripted model.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// Jinja text, or a template name.
+    reply: Option<String>,
+    /// Seed of `random()`; 0 unless said.
+    seed: Option<u64>,
+}
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "scripted",
+    about: "A template answers, in this process. For tests and demos.",
+    check: check::<Settings>,
+    schema: Settings::json_schema,
+    build,
+};
+
+fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
     let spec = building.spec;
-    let Some(reply) = &spec.reply else {
+    let Settings { reply, seed } = building.settings()?;
+    let seed = seed.unwrap_or(0);
+    let Some(reply) = &reply else {
         return Err(BuildError::new(
             "provider scripted needs `reply`",
             "Jinja text or a template name: `reply: \"You said {{ prompt }}\"`",
         ));
     };
-    let place = spec.place.clone().unwrap_or_else(|| {
-        Place::start_of(&std::sync::Arc::new(crate::problem::Source { path: String::new(), text: String::new() }))
-    });
+    let place = spec.place.clone().unwrap_or_default();
     let template = Template::load(building.library, reply, &place, VARIABLES).map_err(|problems| BuildError {
         message: problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; "),
         help: problems.first().and_then(|problem| problem.help.clone()),
@@ -46,11 +65,11 @@ pub(super) fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildE
     let mut identity = Map::new();
     identity.insert("provider".to_owned(), "scripted".into());
     identity.insert("reply".to_owned(), closure);
-    identity.insert("seed".to_owned(), spec.seed.unwrap_or(0).into());
+    identity.insert("seed".to_owned(), seed.into());
     if template.reads.reads("model") {
         identity.insert("model".to_owned(), building.name.into());
     }
-    Ok(Box::new(Scripted { name: building.name.to_owned(), reply: template, seed: spec.seed.unwrap_or(0), identity }))
+    Ok(Box::new(Scripted { name: building.name.to_owned(), reply: template, seed, identity }))
 }
 
 impl Scripted {
@@ -93,8 +112,8 @@ impl Provider for Scripted {
         self.identity.clone()
     }
 
-    fn is_remote(&self) -> bool {
-        false
+    fn reach(&self) -> Reach {
+        Reach::Instant
     }
 
     fn body(&self, request: &Request, out: &mut Vec<u8>) {
@@ -107,5 +126,65 @@ impl Provider for Scripted {
 
     fn read(&self, raw: &str) -> Result<Reply, String> {
         LocalAnswer::read(raw)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use futures_util::FutureExt;
+    use serde_json::json;
+
+    use super::*;
+    use crate::digest::Digest;
+    use crate::problem::Place;
+    use crate::spec::{ModelSpec, Node};
+    use crate::template::Library;
+
+    fn build_at(root: &Path, settings: Value) -> Result<Box<dyn Provider>, BuildError> {
+        build(&Building {
+            name: "m",
+            spec: &ModelSpec::default(),
+            settings: &Node::from_json(&settings, &Place::default()),
+            weights: BTreeMap::new(),
+            probe: None,
+            root,
+            library: &Library::new("templates".into()),
+            digest_file: &|path| std::fs::read(path).map(|bytes| Digest::of(&bytes)),
+        })
+    }
+
+    fn ask(provider: &dyn Provider, prompt: &str, sample: u32) -> Result<String, CallError> {
+        let request = Request { messages: vec![Message::new("user", prompt)], options: Arc::default(), sample };
+        let mut body = Vec::new();
+        provider.body(&request, &mut body);
+        let sent = provider.send(&body.into(), &request).now_or_never().expect("it is instant");
+        sent.map(|sent| sent.reply.text)
+    }
+
+    #[test]
+    fn a_reply_reads_the_request_and_repeats_itself() {
+        let build = |seed: u64| {
+            let settings = json!({ "reply": "{{ prompt }} {{ sample }} {{ random() }}", "seed": seed });
+            build_at(Path::new("."), settings).map_err(|error| error.message).unwrap()
+        };
+        let (one, other) = (build(1), build(2));
+        assert_eq!(one.reach(), Reach::Instant);
+        let reply = ask(&*one, "hi", 0).unwrap();
+        assert!(reply.starts_with("hi 0 0."), "{reply}");
+        assert_eq!(ask(&*build(1), "hi", 0).unwrap(), reply);
+        assert_ne!(ask(&*other, "hi", 0).unwrap(), reply, "the seed counts");
+        assert_ne!(one.identity(), other.identity());
+        assert!(ask(&*one, "hi", 1).unwrap().starts_with("hi 1"));
+    }
+
+    #[test]
+    fn without_a_reply_there_is_no_model() {
+        let error = build_at(Path::new("."), json!({})).err().unwrap();
+        assert_eq!(error.message, "provider scripted needs `reply`");
+        assert!(build_at(Path::new("."), json!({ "reply": "{{ nothing }}" })).is_err());
     }
 }

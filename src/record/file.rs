@@ -4,13 +4,14 @@
 //! pipeline, so that the runs of others are not opened.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{ReadError, Run, read};
 use crate::digest::Digest;
+use crate::files;
 
 /// `20261123T200501Z-<pipeline>-<4 hex>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,15 +155,10 @@ impl Records {
 
     /// Writes a run.
     pub fn write(&self, run: &Run) -> io::Result<PathBuf> {
-        fs::create_dir_all(&self.directory)?;
         let path = self.directory.join(format!("{}.json", run.run));
-        let tmp = self.directory.join(format!(".{}.tmp", run.run));
         let mut bytes = serde_json::to_vec_pretty(run).expect("runs serialise");
         bytes.push(b'\n');
-        let mut file = fs::File::create(&tmp)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&tmp, &path)?;
+        files::write(&path, &bytes)?;
         Ok(path)
     }
 

@@ -11,7 +11,7 @@ use serde_path_to_error::Segment;
 
 use super::teach;
 use super::tree::{Node, NodeValue};
-use crate::problem::{Problem, did_you_mean, nearest, suggest};
+use crate::problem::{Place, Problem, did_you_mean, nearest, suggest};
 
 /// Options that people put beside `options:` instead of below it.
 const OPTIONS: &[&str] = &[
@@ -88,27 +88,11 @@ fn problem(tree: &Node, path: &[String], message: &str, unknown: Option<&str>, w
     if let Some(field) = unknown {
         let parent = tree.nearest(&path[..path.len() - 1]);
         let place = parent.entry(field).map_or(&node.place, |(key, _)| &key.place);
-        let secrets = ["api_key", "apikey", "key", "token", "secret", "password", "authorization"];
-        if secrets.contains(&field.to_lowercase().replace('-', "_").as_str()) && names.contains(&"api_key_env") {
-            return Problem::error("secret-in-spec", format!("{what}: `{field}` puts a key into the spec"))
-                .at(place)
-                .help("put it into an environment variable and name that: `api_key_env: MY_KEY`; then make a new key, for this one may have been seen");
-        }
         if names.contains(&"criteria") && parent.get("criteria").is_none() {
             let help = format!("criteria stand one level below: `rubric: {{ criteria: {{ {field}: … }} }}`");
             return Problem::error("unknown-field", format!("{what} has no field `{field}`")).at(place).help(help);
         }
-        let near = match teach::alias(field, &names) {
-            Some(name) => Some(format!("it is called `{name}` here")),
-            None => did_you_mean(field, names.iter().copied()),
-        };
-        let help = match nearest(field, OPTIONS.iter().copied()) {
-            Some(option) if near.is_none() && names.contains(&"options") => {
-                Some(format!("what is sent to the server stands below options: `options: {{ {option}: … }}`"))
-            }
-            _ => near.or_else(|| suggest(field, "it may have", names)),
-        };
-        return Problem::error("unknown-field", format!("{what} has no field `{field}`")).at(place).maybe_help(help);
+        return unknown_field(field, &names, place, what);
     }
     if let Some(field) = quoted(message, "missing field `") {
         return Problem::error("missing-field", format!("{what} needs `{}`", dotted(path, &field)))
@@ -145,6 +129,21 @@ fn problem(tree: &Node, path: &[String], message: &str, unknown: Option<&str>, w
         _ => None,
     };
     Problem::error("wrong-type", message).at(&node.place).maybe_help(help)
+}
+
+/// Says that a part has no such field; `names` are those it has.
+pub fn unknown_field(field: &str, names: &[&str], place: &Place, what: &str) -> Problem {
+    let near = match teach::alias(field, names) {
+        Some(name) => Some(format!("it is called `{name}` here")),
+        None => did_you_mean(field, names.iter().copied()),
+    };
+    let help = match nearest(field, OPTIONS.iter().copied()) {
+        Some(option) if near.is_none() && names.contains(&"options") => {
+            Some(format!("what is sent to the server stands below options: `options: {{ {option}: … }}`"))
+        }
+        _ => near.or_else(|| suggest(field, "it may have", names.iter().copied())),
+    };
+    Problem::error("unknown-field", format!("{what} has no field `{field}`")).at(place).maybe_help(help)
 }
 
 fn dotted(path: &[String], field: &str) -> String {

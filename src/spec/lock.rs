@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::files;
+
 /// The file's name.
 const NAME: &str = "etalon.lock";
 const HEAD: &str =
@@ -42,9 +44,23 @@ impl Pins {
             return Ok(());
         }
         let text = format!("{HEAD}\n{}", toml::to_string(&pins).map_err(|error| error.to_string())?);
-        let tmp = root.join(format!(".{NAME}.{}", std::process::id()));
-        std::fs::write(&tmp, text)
-            .and_then(|()| std::fs::rename(&tmp, root.join(NAME)))
-            .map_err(|error| format!("failed to write {NAME}: {error}"))
+        files::write(&root.join(NAME), text.as_bytes()).map_err(|error| format!("failed to write {NAME}: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_are_added_to_those_that_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Pins::read(folder.path()), Ok(Pins::default()));
+        Pins::add_dataset(folder.path(), "a/b@main", "1").unwrap();
+        Pins::add_dataset(folder.path(), "a/c@main", "2").unwrap();
+        let pins = Pins::read(folder.path()).unwrap();
+        assert_eq!(pins.datasets.values().map(|pin| pin.commit.as_str()).collect::<Vec<_>>(), ["1", "2"]);
+        let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [NAME], "nothing else is left there");
     }
 }

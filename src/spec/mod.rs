@@ -19,10 +19,10 @@ mod tree;
 mod workspace;
 mod yaml;
 
-pub use decode::{OneOrMany, decode, one_or_many};
+pub use decode::{OneOrMany, decode, one_or_many, unknown_field};
 pub use gate::{Bounds, Comparison, Expression, Gate, Term};
 pub use lock::Pins;
-pub use model::{ModelSpec, Price, Role};
+pub use model::{MODEL_FIELDS, ModelSettings, ModelSpec, Price, Role};
 pub use pipeline::{PipelineSpec, StageSpec, load, value_of};
 pub use tree::{Key, Node, NodeValue};
 pub use workspace::{MARKER, Workspace, WorkspaceError};

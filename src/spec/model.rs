@@ -1,6 +1,10 @@
 //! Models: a named endpoint with its options.
+//!
+//! What every model may have is typed here. Everything else that a model says is a setting of its
+//! provider: it stays a tree ([`ModelSettings`]) until the provider, which this layer does not know,
+//! reads it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -8,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::decode::{OneOrMany, decode, one_or_many};
-use super::tree::{Node, NodeValue};
+use super::tree::{Key, Node, NodeValue};
 use crate::problem::{Place, Problem, suggest};
 
 /// What a model is in the comparison. Nothing is guessed from names.
@@ -43,10 +47,6 @@ pub struct ModelSpec {
     pub provider: Option<String>,
     /// Model id as the server knows it.
     pub model: Option<String>,
-    /// Address of the API, such as http://127.0.0.1:8000/v1.
-    pub base_url: Option<String>,
-    /// Environment variable that holds the API key.
-    pub api_key_env: Option<String>,
     /// What it is in the comparison.
     pub role: Option<Role>,
     /// Vendor family, where the id does not tell.
@@ -69,36 +69,64 @@ pub struct ModelSpec {
     pub probe: bool,
     /// Sent with every call; a stage's options win.
     pub options: Map<String, Value>,
-    /// HTTP headers sent with every call. They enter the key; credentials do not belong here.
-    pub headers: BTreeMap<String, String>,
-    /// Calls in flight, 16 unless said.
-    pub concurrency: Option<usize>,
-    /// Calls begun per minute, unlimited unless said.
-    pub requests_per_minute: Option<u32>,
-    /// Prompt tokens sent per minute, unlimited unless said.
-    pub tokens_per_minute: Option<u32>,
-    /// Seconds for a connection, 5 unless said.
-    pub connect_timeout: Option<f64>,
-    /// Seconds for a whole call, 300 unless said.
-    pub timeout: Option<f64>,
-    /// Attempts per call, 5 unless said.
-    pub max_attempts: Option<u32>,
-    /// Seconds of retrying per call, 60 unless said.
-    pub retry_seconds: Option<f64>,
     /// US dollars per million tokens.
     pub price: Option<Price>,
-    /// `replay`: file of recorded completions.
-    pub file: Option<String>,
-    /// `scripted`: Jinja text or template name.
-    pub reply: Option<String>,
-    /// `scripted`: seed of `random`.
-    pub seed: Option<u64>,
+    /// Settings of its provider.
+    #[serde(skip)]
+    pub settings: ModelSettings,
     /// Where the model is declared.
     #[serde(skip)]
     pub place: Option<Place>,
     /// Where its provider is named.
     #[serde(skip)]
     pub provider_place: Option<Place>,
+}
+
+/// The fields of a [`ModelSpec`] as specs write them: all others are settings of a provider.
+pub const MODEL_FIELDS: &[&str] = &[
+    "provider",
+    "model",
+    "role",
+    "family",
+    "base_model",
+    "trained_on_outputs_of",
+    "weights",
+    "revision",
+    "probe",
+    "options",
+    "price",
+];
+
+/// Settings of a model's provider, as they were written.
+#[derive(Clone, Debug, Default)]
+pub struct ModelSettings {
+    entries: Vec<(Key, Node)>,
+    /// Names of those that another model says, through `extends`.
+    inherited: BTreeSet<String>,
+}
+
+impl ModelSettings {
+    /// Returns settings as a spec would have them.
+    pub fn from_json(settings: &Value, place: &Place) -> ModelSettings {
+        let node = Node::from_json(settings, place);
+        ModelSettings { entries: node.entries().to_vec(), inherited: BTreeSet::new() }
+    }
+
+    /// Returns the names of what the model says itself, with their places.
+    pub fn own(&self) -> impl Iterator<Item = &Key> {
+        self.entries.iter().map(|(key, _)| key).filter(|key| !self.inherited.contains(&key.text))
+    }
+
+    /// Returns the settings that have one of these names, as a map at a place.
+    pub fn named(&self, names: &[String], place: &Place) -> Node {
+        let entries = self.entries.iter().filter(|(key, _)| names.contains(&key.text)).cloned().collect();
+        Node { value: NodeValue::Map(entries), place: place.clone() }
+    }
+
+    /// Returns a setting that is text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.entries.iter().find(|(key, _)| key.text == name)?.1.as_text()
+    }
 }
 
 /// Takes `revision: 3` for `"3"`.
@@ -114,28 +142,48 @@ fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<St
 /// Never inherited through `extends`: they say which model this is, not how to reach it.
 const OWN_FIELDS: &[&str] = &["weights", "revision", "role", "family"];
 
-/// Resolves `extends` and types every model.
-pub(super) fn resolve(nodes: &IndexMap<String, Node>, problems: &mut Vec<Problem>) -> IndexMap<String, ModelSpec> {
-    let mut models = IndexMap::new();
+/// Resolves `extends` and types every model. Returns those that can be read, and of the others what
+/// their provider may complain about.
+pub(super) fn resolve(
+    nodes: &IndexMap<String, Node>,
+    problems: &mut Vec<Problem>,
+) -> (IndexMap<String, ModelSpec>, IndexMap<String, ModelSpec>) {
+    let (mut models, mut broken) = (IndexMap::new(), IndexMap::new());
     for (name, node) in nodes {
-        let merged = match merged(name, nodes, &mut Vec::new()) {
+        let mut merged = match merged(name, nodes, &mut Vec::new()) {
             Ok(merged) => merged,
             Err(problem) => {
                 problems.push(problem);
                 continue;
             }
         };
+        let settings = take_settings(&mut merged, node);
+        let place = Some(node.place.clone());
+        let provider = merged.get("provider");
+        let provider_place = provider.map(|provider| provider.place.clone());
         match decode::<ModelSpec>(&merged, &format!("model {name}")) {
-            Ok(mut model) => {
-                model.place = Some(node.place.clone());
-                model.provider_place = merged.get("provider").map(|provider| provider.place.clone());
-                check(name, &model, &merged, problems);
-                models.insert(name.clone(), model);
+            Ok(model) => _ = models.insert(name.clone(), ModelSpec { settings, place, provider_place, ..model }),
+            Err(found) => {
+                problems.extend(found);
+                let provider = provider.and_then(Node::as_text).map(str::to_owned);
+                let rest = ModelSpec { provider, settings, place, provider_place, ..ModelSpec::default() };
+                broken.insert(name.clone(), rest);
             }
-            Err(found) => problems.extend(found),
         }
     }
-    models
+    (models, broken)
+}
+
+/// Takes what is no field of every model out of a model, which is `own` without what it inherits.
+fn take_settings(merged: &mut Node, own: &Node) -> ModelSettings {
+    let NodeValue::Map(entries) = &mut merged.value else {
+        return ModelSettings::default();
+    };
+    let is_setting = |(key, _): &mut (Key, Node)| !MODEL_FIELDS.contains(&key.text.as_str());
+    let entries: Vec<(Key, Node)> = entries.extract_if(.., is_setting).collect();
+    let names = entries.iter().map(|(key, _)| key.text.clone());
+    let inherited = names.filter(|name| own.get(name).is_none()).collect();
+    ModelSettings { entries, inherited }
 }
 
 fn merged(name: &str, nodes: &IndexMap<String, Node>, path: &mut Vec<String>) -> Result<Node, Problem> {
@@ -189,39 +237,41 @@ fn merged(name: &str, nodes: &IndexMap<String, Node>, path: &mut Vec<String>) ->
     Ok(node)
 }
 
-fn check(name: &str, model: &ModelSpec, node: &Node, problems: &mut Vec<Problem>) {
-    let place = |field: &str| node.entry(field).map_or(&node.place, |(_, value)| &value.place).clone();
-    for header in model.headers.keys() {
-        let is_secret = ["authorization", "api-key", "x-api-key", "cookie", "proxy-authorization"];
-        if is_secret.contains(&header.to_lowercase().as_str()) {
-            problems.push(
-                Problem::error("secret-in-spec", format!("model {name}: header `{header}` carries a credential"))
-                    .at(&place("headers"))
-                    .help("put the key into an environment variable and name it: `api_key_env: MY_KEY`"),
-            );
-        }
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn resolved(models: &Value) -> IndexMap<String, ModelSpec> {
+        let place = Place::default();
+        let nodes = models.as_object().unwrap().iter();
+        let nodes = nodes.map(|(name, model)| (name.clone(), Node::from_json(model, &place))).collect();
+        let mut problems = Vec::new();
+        let (models, broken) = resolve(&nodes, &mut problems);
+        assert!(problems.is_empty() && broken.is_empty(), "{problems:?}");
+        models
     }
-    for (field, value) in
-        [("timeout", model.timeout), ("connect_timeout", model.connect_timeout), ("retry_seconds", model.retry_seconds)]
-    {
-        if value.is_some_and(|seconds| !(seconds > 0.0 && seconds < 1e6)) {
-            problems.push(
-                Problem::error("wrong-value", format!("model {name}: `{field}` is a number of seconds above 0"))
-                    .at(&place(field)),
-            );
-        }
+
+    #[test]
+    fn the_list_of_fields_is_what_the_type_has() {
+        let schema = schemars::SchemaGenerator::default().into_root_schema_for::<ModelSpec>().to_value();
+        let fields: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+        assert_eq!(fields, MODEL_FIELDS);
     }
-    let zero = [
-        ("concurrency", model.concurrency == Some(0)),
-        ("max_attempts", model.max_attempts == Some(0)),
-        ("requests_per_minute", model.requests_per_minute == Some(0)),
-        ("tokens_per_minute", model.tokens_per_minute == Some(0)),
-    ];
-    for (field, is_zero) in zero {
-        if is_zero {
-            problems.push(
-                Problem::error("wrong-value", format!("model {name}: `{field}` must be at least 1")).at(&place(field)),
-            );
-        }
+
+    #[test]
+    fn settings_are_told_from_fields_and_own_from_inherited() {
+        let models = resolved(&json!({
+            "base": { "provider": "openai", "model": "m", "base_url": "http://a", "timeout": 3, "weights": "w" },
+            "tuned": { "extends": "base", "timeout": 4 },
+        }));
+        let tuned = &models["tuned"];
+        assert_eq!((tuned.model.as_deref(), tuned.settings.text("base_url")), (Some("m"), Some("http://a")));
+        assert!(tuned.weights.is_empty(), "never inherited");
+        let own: Vec<&str> = tuned.settings.own().map(|key| key.text.as_str()).collect();
+        assert_eq!(own, ["timeout"]);
+        let place = tuned.place.as_ref().unwrap();
+        assert_eq!(tuned.settings.named(&["timeout".to_owned()], place).to_json(), json!({ "timeout": 4 }));
     }
 }

@@ -28,6 +28,8 @@ pub struct PipelineSpec {
     pub params: IndexMap<String, Value>,
     /// Those of the pipeline, then those of `etalon.toml` that it does not redefine.
     pub models: IndexMap<String, ModelSpec>,
+    /// Models with a field that cannot be read: what else they say can still be complained about.
+    pub broken_models: IndexMap<String, ModelSpec>,
     pub stages: IndexMap<String, StageSpec>,
     pub gates: Vec<Gate>,
     /// Names of stages and models that could not be read: what names them is no mistake of its own.
@@ -156,7 +158,7 @@ fn pipeline(
         params::resolve(&mut model, &params, problems);
         names.insert(key.text, model);
     }
-    let models = model::resolve(&names, problems);
+    let (models, broken_models) = model::resolve(&names, problems);
     let mut broken: BTreeSet<String> = names.keys().filter(|name| !models.contains_key(*name)).cloned().collect();
     let stages = read_stages(&mut node, &params, problems, source, &mut broken);
     let gates = read_gates(&mut node, &params, problems);
@@ -181,6 +183,7 @@ fn pipeline(
         description,
         params,
         models,
+        broken_models,
         stages,
         gates,
         broken,

@@ -312,7 +312,7 @@ impl Account {
             }
             return Ok(Bought::Unknown);
         }
-        if desk.mode == Mode::Offline && desk.pool.provider.is_remote() {
+        if desk.mode == Mode::Offline && desk.pool.provider.reach().needs_network() {
             return Ok(Bought::Failed(format!("offline, and the completion of {} is not in the cache", desk.name)));
         }
         let _asker = desk.asker(key).await;

@@ -11,8 +11,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zstd::stream::{read::Decoder, write::Encoder};
 
-use super::{Store, StoreError, rename};
+use super::{Store, StoreError};
 use crate::digest::{Digest, Hasher};
+use crate::files::Draft;
 
 const LEVEL: i32 = 1;
 
@@ -40,8 +41,9 @@ pub struct ArtifactWriter {
 /// Writes an artifact's lines.
 pub struct LineWriter {
     store: Arc<Store>,
+    /// Where it stands until it is complete.
     tmp: PathBuf,
-    encoder: Option<Encoder<'static, BufWriter<File>>>,
+    encoder: Encoder<'static, BufWriter<Draft>>,
     hasher: Hasher,
     ids: Hasher,
     rows: u64,
@@ -66,14 +68,14 @@ impl ColumnDigests {
 impl Store {
     /// Starts an artifact.
     pub fn write_artifact(self: &Arc<Store>) -> Result<ArtifactWriter, StoreError> {
-        let tmp = self.tmp_path();
-        let file = File::create(&tmp).map_err(StoreError::io("create", &tmp))?;
+        let draft = self.draft()?;
+        let tmp = draft.path().to_owned();
         let encoder =
-            Encoder::new(BufWriter::with_capacity(1 << 16, file), LEVEL).map_err(StoreError::io("write", &tmp))?;
+            Encoder::new(BufWriter::with_capacity(1 << 16, draft), LEVEL).map_err(StoreError::io("write", &tmp))?;
         let lines = LineWriter {
             store: self.clone(),
             tmp,
-            encoder: Some(encoder),
+            encoder,
             hasher: Hasher::new(""),
             ids: Hasher::new("etalon.ids"),
             rows: 0,
@@ -147,7 +149,7 @@ impl ArtifactWriter {
 impl LineWriter {
     /// Appends a canonical line, without its newline.
     pub fn push(&mut self, id: &str, line: &[u8]) -> Result<(), StoreError> {
-        let encoder = self.encoder.as_mut().expect("an unfinished writer has its encoder");
+        let encoder = &mut self.encoder;
         encoder.write_all(line).and_then(|()| encoder.write_all(b"\n")).map_err(StoreError::io("write", &self.tmp))?;
         self.hasher.update(line);
         self.hasher.update(b"\n");
@@ -156,25 +158,16 @@ impl LineWriter {
         Ok(())
     }
 
-    fn finish(mut self, columns: BTreeMap<String, Digest>) -> Result<Artifact, StoreError> {
-        let encoder = self.encoder.take().expect("an unfinished writer has its encoder");
-        let file = encoder
+    fn finish(self, columns: BTreeMap<String, Digest>) -> Result<Artifact, StoreError> {
+        let draft = self
+            .encoder
             .finish()
             .and_then(|buffered| buffered.into_inner().map_err(std::io::IntoInnerError::into_error))
             .map_err(StoreError::io("write", &self.tmp))?;
-        file.sync_data().map_err(StoreError::io("write", &self.tmp))?;
-        let size = file.metadata().map_err(StoreError::io("read", &self.tmp))?.len();
-        let digest = std::mem::replace(&mut self.hasher, Hasher::new("")).finish();
-        rename(&self.tmp, &self.store.artifact_path(&digest))?;
-        let ids = std::mem::replace(&mut self.ids, Hasher::new("")).finish();
-        Ok(Artifact { digest, rows: self.rows, size, ids, columns })
-    }
-}
-
-impl Drop for LineWriter {
-    fn drop(&mut self) {
-        // Nothing is there any more where it was moved to its place.
-        let _ = fs::remove_file(&self.tmp);
+        let size = draft.file().metadata().map_err(StoreError::io("read", &self.tmp))?.len();
+        let digest = self.hasher.finish();
+        Store::place(draft, &self.store.artifact_path(&digest))?;
+        Ok(Artifact { digest, rows: self.rows, size, ids: self.ids.finish(), columns })
     }
 }
 

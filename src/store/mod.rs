@@ -36,7 +36,6 @@ mod sorter;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use artifact::{Artifact, ArtifactReader, ArtifactWriter, ColumnDigests, LineReader};
 pub use changed::{Changed, Changes, lines_of};
@@ -49,6 +48,7 @@ pub use merge::{ByRow, outer};
 pub use sorter::{SortedLines, Sorter};
 
 use crate::digest::Digest;
+use crate::files::Draft;
 
 /// Version of the layout below the cache directory.
 const LAYOUT: &str = "1";
@@ -67,8 +67,7 @@ pub enum StoreError {
 
 impl StoreError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-        let path = path.to_owned();
-        move |source| StoreError::Io { action, path, source }
+        move |source| StoreError::Io { action, path: path.to_owned(), source }
     }
 }
 
@@ -121,34 +120,29 @@ impl Store {
         self.root.join(directory).join(&name[..2]).join(format!("{name}{suffix}"))
     }
 
-    /// Returns a new path below `tmp/` that no other process or thread uses.
-    pub(crate) fn tmp_path(&self) -> PathBuf {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let nanos =
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.subsec_nanos());
-        self.root.join("tmp").join(format!("{}-{nanos}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
+    /// Starts a file in `tmp/`, to be [placed](Store::place) or dropped.
+    fn draft(&self) -> Result<Draft, StoreError> {
+        let tmp = self.tmp();
+        Draft::within(&tmp).map_err(StoreError::io("create a file in", &tmp))
     }
 
-    /// Writes a small file whole: tmp, fsync, rename.
+    /// Returns the directory of unfinished files.
+    fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// Moves a complete file to its place, making the directory above where it is missing.
+    fn place(draft: Draft, path: &Path) -> Result<(), StoreError> {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
+        }
+        draft.publish(path).map_err(StoreError::io("write", path))
+    }
+
+    /// Writes a small file, whole or not at all.
     pub(crate) fn publish_bytes(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-        let tmp = self.tmp_path();
-        let write = || -> io::Result<()> {
-            let mut file = fs::File::create(&tmp)?;
-            file.write_all(bytes)?;
-            file.sync_all()
-        };
-        write().map_err(|source| {
-            let _ = fs::remove_file(&tmp);
-            StoreError::Io { action: "write", path: tmp.clone(), source }
-        })?;
-        rename(&tmp, path)
+        let mut draft = self.draft()?;
+        draft.write_all(bytes).map_err(StoreError::io("write", draft.path()))?;
+        Store::place(draft, path)
     }
-}
-
-/// Renames into place, making the directory above where it is missing.
-fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
-    if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
-    }
-    fs::rename(from, to).map_err(StoreError::io("write", to))
 }

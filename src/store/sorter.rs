@@ -2,11 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::PathBuf;
 
 use super::{Store, StoreError};
+use crate::files::Draft;
 
 /// Bytes held before a chunk is spilled.
 const CHUNK: usize = 64 * 1024 * 1024;
@@ -17,19 +17,9 @@ pub struct Sorter<'a> {
     bytes: Vec<u8>,
     /// Start, end of the id, end of the line.
     entries: Vec<(usize, usize, usize)>,
-    spilled: Vec<Spill>,
+    /// Sorted chunks on disk; they go with the sorter.
+    spilled: Vec<Draft>,
     chunk: usize,
-}
-
-/// A sorted chunk on disk; removed when dropped.
-struct Spill {
-    path: PathBuf,
-}
-
-impl Drop for Spill {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 impl Store {
@@ -59,9 +49,9 @@ impl<'a> Sorter<'a> {
 
     fn spill(&mut self) -> Result<(), StoreError> {
         self.sort();
-        let spill = Spill { path: self.store.tmp_path() };
-        let write = || -> io::Result<()> {
-            let mut file = BufWriter::new(File::create(&spill.path)?);
+        let mut spill = self.store.draft()?;
+        let mut write = || -> io::Result<()> {
+            let mut file = BufWriter::new(&mut spill);
             for (start, id_end, end) in &self.entries {
                 file.write_all(&((id_end - start) as u32).to_le_bytes())?;
                 file.write_all(&((end - id_end) as u32).to_le_bytes())?;
@@ -69,7 +59,7 @@ impl<'a> Sorter<'a> {
             }
             file.flush()
         };
-        write().map_err(StoreError::io("write", &spill.path))?;
+        write().map_err(StoreError::io("write", spill.path()))?;
         self.spilled.push(spill);
         self.bytes.clear();
         self.entries.clear();
@@ -85,9 +75,9 @@ impl<'a> Sorter<'a> {
         let mut heap = BinaryHeap::new();
         let mut readers = Vec::new();
         for (index, spill) in self.spilled.iter().enumerate() {
-            let file = File::open(&spill.path).map_err(StoreError::io("read", &spill.path))?;
+            let file = File::open(spill.path()).map_err(StoreError::io("read", spill.path()))?;
             let mut reader = BufReader::with_capacity(1 << 16, file);
-            if let Some((id, line)) = read_entry(&mut reader).map_err(StoreError::io("read", &spill.path))? {
+            if let Some((id, line)) = read_entry(&mut reader).map_err(StoreError::io("read", spill.path()))? {
                 heap.push(Reverse((id, index, line)));
             }
             readers.push(reader);
@@ -139,7 +129,7 @@ impl SortedLines<'_> {
         let Some(Reverse((next_id, index, next_line))) = self.heap.pop() else {
             return Ok(false);
         };
-        let path = &self.sorter.spilled[index].path;
+        let path = self.sorter.spilled[index].path();
         if let Some((id, line)) = read_entry(&mut self.readers[index]).map_err(StoreError::io("read", path))? {
             self.heap.push(Reverse((id, index, line)));
         }
@@ -170,6 +160,6 @@ mod tests {
             }
             assert_eq!(seen.join(" "), "id0 id1 id2 id3 id3 id4 id5 id6 id7 id8 id9");
         }
-        assert_eq!(fs::read_dir(directory.path().join("tmp")).unwrap().count(), 0, "spills are removed");
+        assert_eq!(std::fs::read_dir(directory.path().join("tmp")).unwrap().count(), 0, "spills are removed");
     }
 }

@@ -77,12 +77,32 @@ fn the_schema_is_committed_and_holds_for_what_is_shipped() {
     }
 }
 
+#[test]
+fn the_schema_knows_the_settings_of_each_provider() {
+    let schema: Value = serde_json::from_str(&Workspace::new().etalon(&["schema"]).code(0).stdout).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for (model, holds) in [
+        (json!({"provider": "openai", "model": "m", "base_url": "http://a/v1", "timeout": 3}), true),
+        (json!({"provider": "scripted", "reply": "x", "seed": "${params.seed}"}), true),
+        (json!({"provider": "scripted", "reply": "x", "base_url": "http://a/v1"}), false),
+        (json!({"provider": "openai", "model": "m", "tmeout": 3}), false),
+        // Its provider is another model's.
+        (json!({"extends": "base", "timeout": 3, "reply": "x"}), true),
+        (json!({"extends": "base", "tmeout": 3}), false),
+        (Value::Null, true),
+    ] {
+        let pipeline = json!({"etalon": 1, "models": {"m": model}, "stages": {"a": {"kind": "dataset", "path": "a"}}});
+        assert_eq!(validator.is_valid(&pipeline), holds, "{model}");
+    }
+}
+
 /// An editor shows the description of whatever the cursor is on.
 #[test]
 fn everything_in_the_schema_is_described() {
     fn walk(path: &str, schema: &Value, missing: &mut Vec<String>) {
         if let Some(properties) = schema["properties"].as_object() {
-            for (name, property) in properties {
+            // What is only allowed is described elsewhere.
+            for (name, property) in properties.iter().filter(|(_, property)| !property.is_boolean()) {
                 let path = format!("{path}.{name}");
                 if property.get("const").is_none()
                     && property.get("description").is_none()
@@ -159,7 +179,7 @@ fn table(out: &mut String, schema: &Value, root: &Value) {
     out.push_str("| field | takes | |\n|---|---|---|\n");
     let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for (name, field) in schema["properties"].as_object().unwrap() {
-        if name == "kind" {
+        if name == "kind" || field.is_boolean() {
             continue;
         }
         let mut about = field["description"].as_str().unwrap_or_default().replace('|', "\\|");
@@ -183,7 +203,22 @@ fn the_reference_of_the_spec_is_what_the_types_say() {
     );
     table(&mut out, &schema, &schema);
     out.push_str("## Models\n\nBelow `models:`, here or in `etalon.toml`.\n\n");
-    table(&mut out, &schema["properties"]["models"]["additionalProperties"], &schema);
+    let model = &schema["properties"]["models"]["additionalProperties"];
+    table(&mut out, model, &schema);
+    let providers: Vec<&Value> =
+        model["allOf"].as_array().unwrap().iter().filter(|choice| choice["if"].get("required").is_some()).collect();
+    for choice in &providers {
+        let settings = &choice["then"];
+        let provider = choice["if"]["properties"]["provider"]["const"].as_str().unwrap();
+        out.push_str(&format!("### `provider: {provider}`\n\n{}\n\n", settings["description"].as_str().unwrap()));
+        let same = providers.iter().find(|other| other["then"]["properties"] == settings["properties"]).unwrap();
+        if std::ptr::eq(*same, *choice) {
+            table(&mut out, settings, &schema);
+        } else {
+            let other = same["if"]["properties"]["provider"]["const"].as_str().unwrap();
+            out.push_str(&format!("Its settings are those of `provider: {other}`.\n\n"));
+        }
+    }
     let stage = &schema["properties"]["stages"]["additionalProperties"];
     for choice in stage["allOf"].as_array().unwrap() {
         let settings = &choice["then"];

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::support::{Reply, Server, default_reply, files, standard};
+use super::support::{Ran, Reply, Server, Workspace, default_reply, files, standard};
 
 fn error(status: u16, message: &str) -> Reply {
     Reply::Raw(
@@ -237,6 +237,52 @@ fn an_interrupt_keeps_what_arrived() {
     let before = server.count();
     workspace.run(&["--only", "answers"]).code(0);
     assert_eq!(before + server.count(), 400, "nothing that arrived is bought again");
+}
+
+/// Waits for a program to write its id; then interrupts etalon, which must be gone with the program soon.
+fn interrupted_with_its_program(workspace: &Workspace, arguments: &[&str]) -> Ran {
+    let child = workspace.spawn(arguments);
+    let pid = loop {
+        match std::fs::read_to_string(workspace.path("pid")) {
+            Ok(pid) if pid.ends_with('\n') => break pid.trim().to_owned(),
+            _ => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let start = Instant::now();
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let ran = super::support::finish(child).code(130);
+    assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
+    let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let is_gone = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        stat().is_empty() || stat().contains(") Z ")
+    });
+    assert!(is_gone, "{}", stat());
+    ran
+}
+
+#[test]
+fn an_interrupt_ends_the_programs_of_a_run() {
+    let server = Server::plain();
+    let workspace = standard(&server, 4);
+    let program = "sh -c 'echo $$ > pid.new; mv pid.new pid; exec sleep 60' | cat";
+    let metric = format!("metrics: {{ own: {{ metric: command, command: \"{program}\" }}, ");
+    workspace.edit("pipelines/p.yaml", "metrics: [exact_match]", &format!("{metric} exact_match: }}"));
+    let run = interrupted_with_its_program(&workspace, &["run", "p", "--format", "json"]).json();
+    assert_eq!(run["interrupted"], true);
+    assert!(run["nodes"].as_array().unwrap().iter().all(|node| node["outcome"] != "failed"), "{run}");
+    std::fs::remove_file(workspace.path("pid")).unwrap();
+    let metric = format!("command:command={program}");
+    workspace.write("predictions.csv", "prediction,reference\na,b\n");
+    interrupted_with_its_program(&workspace, &["score", "predictions.csv", "--metric", &metric]);
+}
+
+#[test]
+fn an_interrupt_ends_the_program_of_a_dataset() {
+    let workspace = Workspace::new();
+    workspace.write("pipelines/p.yaml", "etalon: 1\nstages:\n  d:\n    kind: dataset\n    command: \"echo '{}'; echo $$ > pid.new; mv pid.new pid; sleep 60 | cat\"\n");
+    let run = interrupted_with_its_program(&workspace, &["run", "p", "--format", "json"]).json();
+    assert_eq!((&run["interrupted"], &run["nodes"][0]["outcome"]), (&true.into(), &"skipped".into()), "{run}");
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::super::exit::Exit;
+use crate::files;
 use crate::label::{Key, LabelFile};
 
 /// Returns where the key of a sheet stands.
@@ -45,22 +45,8 @@ pub(super) fn read_keys(path: &Path) -> Result<BTreeMap<String, Key>, Exit> {
 
 /// Writes a file whole: what was there stays until the new one is complete.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Exit> {
-    let failed = |error: std::io::Error| Exit::internal(&format!("failed to write {}: {error}", path.display()));
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(parent).map_err(failed)?;
-    }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let tmp = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let write = || -> std::io::Result<()> {
-        let mut file = fs::File::create(&tmp)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&tmp, path)
-    };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&tmp);
-        failed(error)
-    })
+    files::write(path, bytes)
+        .map_err(|error| Exit::internal(&format!("failed to write {}: {error}", path.display())))
 }
 
 /// Reads the labels that there are; none where there is no file.

@@ -133,6 +133,8 @@ impl Dataset {
                         left_out.elsewhere += 1;
                         continue;
                     }
+                    // A program that was ended prints no bad row.
+                    Err(_) if job.stop.load(Ordering::Relaxed) => return Err(StageError::Interrupted),
                     Err(bad) => {
                         left_out.bad.add(&place, &bad);
                         if bad.is_end {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::StageError;
 use crate::dataset::{BadRow, Format, Hub, HubDataset, Record, Records, format_of};
 use crate::digest::Digest;
-use crate::program::Program;
+use crate::process::Program;
 use crate::spec::{Pins, Workspace};
 use crate::store::Fingerprint;
 
@@ -66,7 +66,7 @@ pub(super) fn place(names: &[String], number: u64) -> String {
 
 /// Returns the files that a path or a glob names, by their names within the workspace, sorted.
 pub(super) fn files(workspace: &Workspace, pattern: &str) -> Vec<String> {
-    crate::program::files(&workspace.root, pattern)
+    crate::files::files(&workspace.root, pattern)
 }
 
 impl Source {

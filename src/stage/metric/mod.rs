@@ -425,13 +425,15 @@ impl MetricStage {
             if batch.is_empty() {
                 break;
             }
-            for record in scoring.add(&batch)? {
-                writer.push(&sample_id(&record.id, record.sample), &record)?;
-            }
-            batch.iter().for_each(|_| job.progress.count(false));
+            let records = scoring.add(&batch);
+            // A program that was ended is no failure.
             if job.stop.load(Ordering::Relaxed) {
                 return Err(StageError::Interrupted);
             }
+            for record in records? {
+                writer.push(&sample_id(&record.id, record.sample), &record)?;
+            }
+            batch.iter().for_each(|_| job.progress.count(false));
         }
         let artifact = writer.finish()?;
         let (all, valid) = (scoring.all, scoring.valid);

@@ -113,7 +113,7 @@ impl Lineage {
             let trained_on = model.trained_on_outputs_of.iter();
             let origin = Origin {
                 id: model.model.clone().unwrap_or_default().to_lowercase(),
-                address: model.base_url.clone(),
+                address: model.settings.text("base_url").map(str::to_owned),
                 family: own,
                 base: name_of(&base.map_or_else(|| id_of(name), id_of)),
                 trained_on: trained_on

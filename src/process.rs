@@ -1,0 +1,356 @@
+//! Programs that a pipeline runs: they start in the workspace, and what they say on standard error is
+//! part of their error.
+//!
+//! A program is the leader of a process group of its own, and whatever it starts belongs to that group.
+//! The terminal's Ctrl-C reaches etalon's group only, so [`end_all`] passes an interrupt on.
+//!
+//! **Invariant:** a program's whole group ends with it: when it ends by itself, when it takes too long
+//! or prints too much, when its [`Output`] is dropped, and when etalon is interrupted. Only what has put
+//! itself into another group (a daemon) lives on, and nobody waits for it.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use process_wrap::std::{ChildWrapper, CommandWrap, ProcessGroup};
+
+/// Bytes kept of what a program says on standard error.
+const MAX_SAID: usize = 2_000;
+
+/// Bytes that one run may print. A batch of 100,000 scores with a sentence each is a tenth of it.
+const MAX_PRINTED: usize = 256 * 1024 * 1024;
+
+/// A program with its arguments, or a line for the shell.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// A line that `sh` runs.
+    Shell(String),
+    /// A program and its arguments; a path with `/` starts at the workspace.
+    Direct(Vec<String>),
+}
+
+impl Program {
+    /// Returns it as a user would type it.
+    pub fn text(&self) -> String {
+        match self {
+            Program::Shell(line) => line.trim().to_owned(),
+            Program::Direct(words) => words.join(" "),
+        }
+    }
+
+    /// Returns what stands between its spaces, or its arguments: those that are files are read by it.
+    pub fn words(&self) -> impl Iterator<Item = String> {
+        match self {
+            Program::Shell(line) => line.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
+            Program::Direct(words) => words.clone(),
+        }
+        .into_iter()
+    }
+
+    /// Returns the program that is missing, where that can be told without running anything.
+    pub fn missing(&self, root: &Path) -> Option<String> {
+        let Program::Direct(words) = self else {
+            return None;
+        };
+        let name = words.first()?;
+        let exists = if name.contains('/') {
+            root.join(name).is_file()
+        } else {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
+        };
+        (!exists).then(|| name.clone())
+    }
+
+    /// Starts it in a directory, with nothing on its standard input.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub fn start(&self, root: &Path) -> io::Result<Output> {
+        self.spawn(root, Stdio::null()).map(|(output, _)| output)
+    }
+
+    /// Runs it in a directory on an input and returns what it prints.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started, ends with another status than 0, takes longer than allowed, prints more
+    /// than 256 MB, or etalon is interrupted.
+    pub fn run(&self, root: &Path, input: Vec<u8>, longest: Duration) -> io::Result<Vec<u8>> {
+        self.run_within(root, input, longest, MAX_PRINTED)
+    }
+
+    /// Does as [`Program::run`], for at most this many bytes.
+    fn run_within(&self, root: &Path, input: Vec<u8>, longest: Duration, most: usize) -> io::Result<Vec<u8>> {
+        let (output, stdin) = self.spawn(root, Stdio::piped())?;
+        let group = output.group.clone();
+        // Both threads end with the group, and are not waited for: a daemon may hold its pipes open.
+        std::thread::spawn(move || {
+            // A program may end without having read everything: what it printed tells.
+            if let Some(mut stdin) = stdin {
+                _ = stdin.write_all(&input);
+            }
+        });
+        let (sender, printed) = mpsc::sync_channel(1);
+        std::thread::spawn(move || sender.send(output.read_all(most)));
+        let error = match printed.recv_timeout(longest) {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Timeout) => format!("it took longer than {} s", longest.as_secs_f64()),
+            Err(RecvTimeoutError::Disconnected) => "what it printed was lost".to_owned(),
+        };
+        group.end();
+        Err(io::Error::other(error))
+    }
+
+    fn spawn(&self, root: &Path, stdin: Stdio) -> io::Result<(Output, Option<ChildStdin>)> {
+        let mut command = match self {
+            Program::Shell(line) => {
+                let mut command = Command::new("sh");
+                command.args(["-c", line]);
+                command
+            }
+            Program::Direct(words) => {
+                let name = words.first().map_or("", String::as_str);
+                // A path is meant from the workspace, wherever etalon was started.
+                let program = if name.contains('/') {
+                    std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned()).join(name)
+                } else {
+                    PathBuf::from(name)
+                };
+                let mut command = Command::new(program);
+                command.args(words.iter().skip(1));
+                command
+            }
+        };
+        command.current_dir(root).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = CommandWrap::from(command).wrap(ProcessGroup::leader()).spawn()?;
+        let said = Arc::new(Mutex::new(VecDeque::new()));
+        let mut errors = child.stderr().take().expect("stderr is piped");
+        let kept = said.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = errors.read(&mut buffer) {
+                let mut said = kept.lock().expect("no panic while locked");
+                said.extend(&buffer[..read]);
+                let excess = said.len().saturating_sub(MAX_SAID);
+                said.drain(..excess);
+            }
+        });
+        let (stdin, stdout) = (child.stdin().take(), child.stdout().take());
+        let group = Arc::new(Group { child: Mutex::new(child), is_interrupted: AtomicBool::new(false) });
+        RUNNING.lock().expect("no panic while locked").add(&group);
+        Ok((Output { group, stdout, said }, stdin))
+    }
+}
+
+/// Ends every program that runs, with its group; one that is started from now on ends at once. Their
+/// error is `interrupted`. For a process that is about to end.
+pub fn end_all() {
+    RUNNING.lock().expect("no panic while locked").end();
+}
+
+/// The groups of this process.
+static RUNNING: Mutex<Running> = Mutex::new(Running { groups: Vec::new(), is_over: false });
+
+struct Running {
+    groups: Vec<Weak<Group>>,
+    is_over: bool,
+}
+
+impl Running {
+    fn add(&mut self, group: &Arc<Group>) {
+        self.groups.retain(|group| group.strong_count() > 0);
+        self.groups.push(Arc::downgrade(group));
+        if self.is_over {
+            group.interrupt();
+        }
+    }
+
+    fn end(&mut self) {
+        self.is_over = true;
+        self.groups.iter().filter_map(Weak::upgrade).for_each(|group| group.interrupt());
+    }
+}
+
+/// The process group of a program.
+struct Group {
+    child: Mutex<Box<dyn ChildWrapper>>,
+    is_interrupted: AtomicBool,
+}
+
+impl Group {
+    /// Kills all of it. Nothing happens where it has ended.
+    fn end(&self) {
+        _ = self.child.lock().expect("no panic while locked").start_kill();
+    }
+
+    fn interrupt(&self) {
+        self.is_interrupted.store(true, Ordering::Relaxed);
+        self.end();
+    }
+
+    /// Waits for its leader, so that another thread can end it meanwhile; then ends the others.
+    fn wait(&self) -> io::Result<ExitStatus> {
+        let mut pause = Duration::from_micros(200);
+        loop {
+            let ended = self.child.lock().expect("no panic while locked").inner_mut().try_wait()?;
+            if let Some(status) = ended {
+                self.end();
+                return Ok(status);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Group {
+    /// A reader that has enough ends the program.
+    fn drop(&mut self) {
+        self.end();
+        _ = self.child.lock().expect("no panic while locked").inner_mut().wait();
+    }
+}
+
+/// What a program prints; an error at its end where the program failed. Dropped, it ends the program.
+pub struct Output {
+    group: Arc<Group>,
+    /// None once all of it was read.
+    stdout: Option<ChildStdout>,
+    said: Arc<Mutex<VecDeque<u8>>>,
+}
+
+impl Output {
+    /// Reads to the end, at most so many bytes.
+    fn read_all(mut self, most: usize) -> io::Result<Vec<u8>> {
+        let mut printed = Vec::new();
+        (&mut self).take(most as u64 + 1).read_to_end(&mut printed)?;
+        if printed.len() > most {
+            return Err(io::Error::other(format!("it printed more than {} MB", most >> 20)));
+        }
+        Ok(printed)
+    }
+}
+
+impl Read for Output {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = match &mut self.stdout {
+            Some(stdout) => stdout.read(buffer)?,
+            None => 0,
+        };
+        if read > 0 || buffer.is_empty() {
+            return Ok(read);
+        }
+        self.stdout = None;
+        let status = self.group.wait()?;
+        if status.success() {
+            return Ok(0);
+        }
+        if self.group.is_interrupted.load(Ordering::Relaxed) {
+            return Err(io::Error::other("interrupted"));
+        }
+        // A daemon that it leaves behind may hold its standard error open: what is there now is enough.
+        std::thread::sleep(Duration::from_millis(50));
+        let mut said = self.said.lock().expect("no panic while locked");
+        let text = String::from_utf8_lossy(said.make_contiguous()).trim().to_owned();
+        let text = if text.is_empty() { "it said nothing".to_owned() } else { format!("it said:\n{text}") };
+        Err(io::Error::other(format!("the program ended with {status}; {text}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn shell(line: &str) -> Program {
+        Program::Shell(line.to_owned())
+    }
+
+    fn run(line: &str, longest: Duration) -> Result<String, String> {
+        let printed = shell(line).run(Path::new("."), b"in\n".to_vec(), longest);
+        printed.map(|bytes| String::from_utf8(bytes).unwrap()).map_err(|error| error.to_string())
+    }
+
+    /// Returns true if a process is there and no zombie.
+    fn is_alive(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        !stat.is_empty() && !stat.contains(") Z ")
+    }
+
+    fn dies(pid: &str) -> bool {
+        (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            !is_alive(pid)
+        })
+    }
+
+    #[test]
+    fn a_program_prints_or_says_why_not() {
+        assert_eq!(run("cat; echo out", LONG).unwrap(), "in\nout\n");
+        assert_eq!(
+            run("echo no >&2; exit 3", LONG).unwrap_err(),
+            "the program ended with exit status: 3; it said:\nno"
+        );
+        assert_eq!(run("exit 1", LONG).unwrap_err(), "the program ended with exit status: 1; it said nothing");
+        assert!(Program::Direct(vec!["./none".to_owned()]).run(Path::new("."), Vec::new(), LONG).is_err());
+    }
+
+    #[test]
+    fn a_late_program_ends_at_once_with_its_group() {
+        for line in ["sleep 20", "sleep 20 | cat", "sleep 20 & wait", "(sleep 20 &) ; sleep 20"] {
+            let start = Instant::now();
+            let error = run(line, Duration::from_millis(200)).unwrap_err();
+            assert_eq!(error, "it took longer than 0.2 s", "{line}");
+            assert!(start.elapsed() < Duration::from_secs(5), "{line} took {:?}", start.elapsed());
+        }
+    }
+
+    #[test]
+    fn what_a_program_leaves_behind_ends_with_it() {
+        let pid = run("sleep 20 >/dev/null 2>&1 & echo $!", LONG).unwrap();
+        assert!(dies(&pid), "{pid} lives on");
+    }
+
+    #[test]
+    fn a_dropped_output_ends_the_group() {
+        let mut output = shell("sleep 20 & echo $!; wait").start(Path::new(".")).unwrap();
+        let mut pid = [0; 32];
+        let length = output.read(&mut pid).unwrap();
+        let pid = String::from_utf8_lossy(&pid[..length]).into_owned();
+        assert!(is_alive(&pid));
+        drop(output);
+        assert!(dies(&pid), "{pid} lives on");
+    }
+
+    #[test]
+    fn a_program_that_prints_without_end_is_stopped() {
+        let start = Instant::now();
+        let error = shell("yes").run_within(Path::new("."), Vec::new(), LONG, 3 << 20).unwrap_err();
+        assert_eq!(error.to_string(), "it printed more than 3 MB");
+        assert!(start.elapsed() < Duration::from_secs(10));
+        let all = shell("head -c 3145728 /dev/zero").run_within(Path::new("."), Vec::new(), LONG, 3 << 20).unwrap();
+        assert_eq!(all.len(), 3 << 20, "the bound itself is allowed");
+    }
+
+    #[test]
+    fn an_interrupted_program_says_so() {
+        let mut output = shell("sleep 20 | cat").start(Path::new(".")).unwrap();
+        let mut running = Running { groups: Vec::new(), is_over: false };
+        running.add(&output.group);
+        running.end();
+        assert_eq!(output.read(&mut [0; 8]).unwrap_err().to_string(), "interrupted");
+        let mut late = shell("sleep 20").start(Path::new(".")).unwrap();
+        running.add(&late.group);
+        assert_eq!(late.read(&mut [0; 8]).unwrap_err().to_string(), "interrupted", "nothing starts afterwards");
+    }
+}
