@@ -142,12 +142,8 @@ mod tests {
 
     #[test]
     fn a_mean_that_is_no_half_leans_to_a_side() {
-        let nearest: Vec<&str> = [0.0, 0.125, 0.2, 0.49, 0.5, 0.51, 0.8, 0.875, 1.0]
-            .map(|points| Outcome::nearest(points).word())
-            .to_vec();
-        assert_eq!(
-            nearest,
-            ["loss", "loss", "half_loss", "half_loss", "tie", "half_win", "half_win", "win", "win"]
-        );
+        let nearest: Vec<&str> =
+            [0.0, 0.125, 0.2, 0.49, 0.5, 0.51, 0.8, 0.875, 1.0].map(|points| Outcome::nearest(points).word()).to_vec();
+        assert_eq!(nearest, ["loss", "loss", "half_loss", "half_loss", "tie", "half_win", "half_win", "win", "win"]);
     }
 }

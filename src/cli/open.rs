@@ -84,6 +84,11 @@ pub(super) fn store(plan: &Plan) -> Result<Arc<Store>, Exit> {
     Ok(Arc::new(Store::open(&plan.workspace.cache)?))
 }
 
+/// Opens the store for looking: what is made lies in a scratch directory.
+pub(super) fn scratch(plan: &Plan) -> Result<Arc<Store>, Exit> {
+    Ok(Arc::new(Store::open_scratch(&plan.workspace.cache)?))
+}
+
 /// Opens a session that reads what runs have made and buys nothing.
 pub(super) fn reader(plan: &Arc<Plan>) -> Result<Session, Exit> {
     let records = Some(Arc::new(records(plan)));

@@ -35,7 +35,7 @@ pub(super) struct PlanArgs {
 pub(super) fn run(global: &Global, arguments: &PlanArgs) -> Result<u8, Exit> {
     let (plan, warnings) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
     open::warn(&warnings);
-    let store = open::store(&plan)?;
+    let store = open::scratch(&plan)?;
     let records = open::records(&plan);
     let since = arguments.diff.as_deref().map(|name| open::run(&records, name)).transpose()?;
     let records = Arc::new(records.since(since.as_ref().map(|run| run.run.as_str())));

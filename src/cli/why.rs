@@ -25,7 +25,7 @@ pub(super) struct WhyArgs {
 pub(super) fn run(global: &Global, arguments: &WhyArgs) -> Result<u8, Exit> {
     let (plan, _) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
     let nodes = selected(&plan, &arguments.node, None)?;
-    let store = open::store(&plan)?;
+    let store = open::scratch(&plan)?;
     let records = Arc::new(open::records(&plan));
     let options = Options { only: Some(arguments.node.clone()), records: Some(records.clone()), ..Options::default() };
     let runtime = runtime()?;

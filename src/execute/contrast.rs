@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::session::Session;
 use crate::digest::Digest;
-use crate::record::{NodeDrift, NodeOutcome, Records, Run};
+use crate::record::{NodeDrift, NodeOutcome, Run};
 use crate::score::Estimate;
 use crate::spec::Role;
 use crate::stage::{Contrast, StageError};
@@ -87,7 +87,7 @@ pub(super) fn drift(session: &Session, manifests: &[Option<Manifest>], run: &Run
     if run.nodes.iter().all(|node| node.outcome == NodeOutcome::Cached) {
         return found;
     }
-    let records = Records::of(session);
+    let records = session.records();
     for (node, manifest) in session.plan.nodes.iter().zip(manifests) {
         let Some(now) = manifest.as_ref().filter(|manifest| manifest.fingerprint.instrument.is_some()) else {
             continue;

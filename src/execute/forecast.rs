@@ -1,7 +1,8 @@
 //! The forecast: what a run would do, why, and how many calls it would make.
 //!
 //! Datasets are read for real (that costs nothing and settles the keys behind them); every node that
-//! calls a model is then made with a desk that never buys. A node whose completions are all there is
+//! calls a model is then made with a desk that never buys. What a plan makes lies in a scratch directory that goes
+//! with it: **a plan leaves no artifact and no manifest.** A node whose completions are all there is
 //! settled too; behind one that is not, nodes are `maybe` and their calls an upper bound.
 
 use std::collections::BTreeMap;
@@ -10,13 +11,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::ExecuteError;
-use super::reason::reason;
-use super::run::failed_before;
+use super::look::{Look, MissReason, look, why_absent};
 use super::session::Session;
 use crate::digest::Digest;
-use crate::record::Records;
 use crate::stage::{Inputs, Makes, Part, Produced, Progress, StageError};
-use crate::store::{Fingerprint, Lookup, Manifest, StoreError};
+use crate::store::{Fingerprint, Manifest, StoreError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -34,6 +33,9 @@ pub struct Forecast {
     pub kind: String,
     pub state: State,
     pub reason: String,
+    /// The same, to be told apart by programs; none of a hit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub miss: Option<MissReason>,
     pub rows: u64,
     pub calls: u64,
     pub reused: u64,
@@ -46,6 +48,13 @@ pub struct Forecast {
     /// Why the node cannot be made at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+impl Forecast {
+    fn because(&mut self, reason: MissReason) {
+        self.reason = reason.to_string();
+        self.miss = Some(reason);
+    }
 }
 
 /// What is known of a node while forecasting.
@@ -65,18 +74,16 @@ pub async fn forecast(session: Arc<Session>) -> Result<Vec<Forecast>, ExecuteErr
 pub(super) async fn forecast_known(
     session: &Arc<Session>,
 ) -> Result<(Vec<Forecast>, Vec<Option<Known>>), ExecuteError> {
-    let records = Records::of(session);
     let mut known: Vec<Option<Known>> = vec![None; session.plan.nodes.len()];
     let mut forecasts = Vec::new();
-    let mut unfinished = Vec::new();
     for index in (0..session.plan.nodes.len()).filter(|index| session.selected[*index]) {
         let mut attempt = 0;
         let (forecast, made) = loop {
-            match one(session, &records, index, &known).await {
+            match one(session, index, &known).await {
                 // A damaged input: forget it, and forecast from its maker on.
                 Err(StageError::Store(StoreError::Corrupt { digest, .. })) if attempt < 3 => {
                     attempt += 1;
-                    remake(session, &records, &mut known, &mut forecasts, index, digest).await;
+                    remake(session, &mut known, &mut forecasts, index, digest).await;
                 }
                 Ok(done) => break done,
                 Err(error) => {
@@ -86,17 +93,8 @@ pub(super) async fn forecast_known(
                 }
             }
         };
-        if let Some(made) = &made
-            && !made.is_settled
-        {
-            unfinished.push(made.manifest.artifact.digest);
-        }
         known[index] = made;
         forecasts.push(forecast);
-    }
-    // Rows with unknowns in them are of no use to anyone.
-    for digest in unfinished {
-        let _ = std::fs::remove_file(session.store.artifact_path(&digest));
     }
     session.save();
     Ok((forecasts, known))
@@ -104,7 +102,6 @@ pub(super) async fn forecast_known(
 
 async fn remake(
     session: &Arc<Session>,
-    records: &Records,
     known: &mut [Option<Known>],
     forecasts: &mut [Forecast],
     index: usize,
@@ -115,10 +112,10 @@ async fn remake(
         let Some(manifest) = known[input].as_ref().map(|known| known.manifest.clone()) else {
             continue;
         };
-        if manifest.artifact.digest == digest || manifest.meta.as_ref().is_some_and(|meta| meta.digest == digest) {
+        if manifest.holds(&digest) {
             session.store.forget(&manifest.key);
-            if let Ok((mut forecast, made)) = one(session, records, input, known).await {
-                forecast.reason = "its artifact was damaged".to_owned();
+            if let Ok((mut forecast, made)) = one(session, input, known).await {
+                forecast.because(MissReason::Damaged { what: "its artifact was damaged".to_owned() });
                 let name = &session.plan.nodes[input].name;
                 if let Some(earlier) = forecasts.iter_mut().find(|earlier| earlier.node == *name) {
                     *earlier = forecast;
@@ -136,6 +133,7 @@ fn blank(session: &Session, index: usize) -> Forecast {
         kind: node.stage.kind().to_owned(),
         state: State::Run,
         reason: String::new(),
+        miss: None,
         rows: 0,
         calls: 0,
         reused: 0,
@@ -148,7 +146,6 @@ fn blank(session: &Session, index: usize) -> Forecast {
 
 async fn one(
     session: &Arc<Session>,
-    records: &Records,
     index: usize,
     known: &[Option<Known>],
 ) -> Result<(Forecast, Option<Known>), StageError> {
@@ -160,7 +157,7 @@ async fn one(
         let name = &session.plan.nodes[*input].name;
         let Some(upstream) = &known[*input] else {
             forecast.state = State::Maybe;
-            forecast.reason = format!("depends on {name}");
+            forecast.because(MissReason::DependsOn { nodes: vec![name.clone()] });
             return Ok((forecast, None));
         };
         if !upstream.is_settled && !unsettled.contains(name) {
@@ -170,40 +167,36 @@ async fn one(
     }
     let mut key = None;
     if unsettled.is_empty() {
-        let fingerprint = session.fingerprint(index, &inputs)?;
-        let digest = fingerprint.key();
-        key = Some(digest);
-        forecast.key = key;
-        let lookup = if session.is_refreshed(index) { None } else { Some(session.store.lookup(&digest)) };
-        forecast.reason = match lookup {
-            None => "refreshed".to_owned(),
-            Some(Lookup::Hit(manifest)) if manifest.counts.failed == 0 => {
+        match look(session, index, &inputs, true)? {
+            Look::Hit(manifest) => {
+                forecast.key = Some(manifest.key);
                 forecast.state = State::Hit;
-                let is_other = records.is_narrowed() && records.last_key(&node.name) != Some(digest);
-                forecast.reason = if is_other {
-                    reason(session, records, index, &fingerprint, &inputs, true)
-                } else {
-                    "unchanged".to_owned()
-                };
                 forecast.rows = manifest.counts.rows;
+                let is_other =
+                    session.records().is_narrowed() && session.records().last_key(&node.name) != Some(manifest.key);
+                forecast.reason = match is_other {
+                    true => why_absent(session, index, &manifest.fingerprint, &inputs, true).to_string(),
+                    false => "unchanged".to_owned(),
+                };
                 return Ok((forecast, Some(Known { manifest: *manifest, is_settled: true })));
             }
-            Some(Lookup::Hit(manifest)) => failed_before(manifest.counts.failed),
-            Some(Lookup::Damaged(reason)) => reason,
-            Some(Lookup::Absent) => reason(session, records, index, &fingerprint, &inputs, true),
-        };
+            Look::Miss { key: missed, reason } => {
+                key = Some(missed);
+                forecast.key = key;
+                forecast.because(reason);
+            }
+        }
     } else {
         forecast.state = State::Maybe;
-        forecast.reason = format!("depends on {}", unsettled.join(", "));
+        forecast.because(MissReason::DependsOn { nodes: unsettled.clone() });
     }
     forecast.rows = upper_rows(&inputs);
-    let is_dataset = node.stage.makes() == Makes::Rows;
     // Scores and judgements cost nothing to make: a run makes them.
     let is_planned = matches!(node.stage.makes(), Makes::Rows | Makes::Completions) || !node.callees.is_empty();
     if !is_planned {
         return Ok((forecast, None));
     }
-    let job = session.job(index, inputs.clone(), &Arc::new(Progress::default()))?;
+    let job = session.job(index, inputs.clone(), &Arc::new(Progress::default()), true)?;
     let accounts: Vec<_> = job.accounts.values().cloned().collect();
     let produced = node.stage.clone().run(job).await?;
     forecast.rows = produced.counts.rows;
@@ -214,9 +207,6 @@ async fn one(
     let is_settled = unsettled.is_empty() && forecast.calls == 0 && produced.counts.failed == 0;
     let fingerprint = session.fingerprint(index, &inputs)?;
     let manifest = manifest_of(produced, fingerprint, key);
-    if is_dataset {
-        session.store.publish(&manifest)?;
-    }
     Ok((forecast, Some(Known { manifest, is_settled })))
 }
 

@@ -137,7 +137,9 @@ fn is_disputed(judgement: &Judgement) -> bool {
     let votes = &judgement.votes;
     orders_differ(&judgement.orders)
         || votes.iter().any(|vote| orders_differ(&vote.orders))
-        || votes.windows(2).any(|pair| json!([pair[0].verdict, pair[0].scores]) != json!([pair[1].verdict, pair[1].scores]))
+        || votes
+            .windows(2)
+            .any(|pair| json!([pair[0].verdict, pair[0].scores]) != json!([pair[1].verdict, pair[1].scores]))
 }
 
 #[cfg(test)]

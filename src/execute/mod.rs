@@ -10,6 +10,8 @@
 //! |---|---|
 //! | `session` | fingerprints, lookups, desks |
 //! | `run` `forecast` | the two ways through a plan |
+//! | `look` | from inputs to a key, and to a hit or the reason of a miss |
+//! | `make` | a node that is a miss is made and published |
 //! | `reason` `why` | why a node is a miss: in words, and down to the line |
 //! | `gates` | verdicts on gates |
 //! | `contrast` | shares of the ceiling; drift of judges |
@@ -26,6 +28,8 @@ mod contrast;
 mod forecast;
 mod gates;
 mod labels;
+mod look;
+mod make;
 mod reason;
 mod record;
 mod rows;
@@ -37,6 +41,7 @@ use std::sync::Arc;
 
 pub use forecast::{Forecast, State, forecast};
 pub use labels::{Stratum, items as label_items};
+pub use look::MissReason;
 pub use reason::Ids;
 pub use record::summarize;
 pub use rows::{Found, RowResult, ShownRow, each_row, find_rows};

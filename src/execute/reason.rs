@@ -8,53 +8,39 @@ use serde::Serialize;
 use super::session::Session;
 use crate::digest::canonical;
 use crate::plan::Node;
-use crate::record::Records;
 use crate::row::Row;
 use crate::stage::{Inputs, Part};
 use crate::store::{Change, Fingerprint, Manifest, Store};
 
-/// Returns why a node must run, against the last run that had it.
-///
-/// `count_rows` reads both datasets to say how many rows changed; that is for plans.
-pub(super) fn reason(
+/// Returns how a node's fingerprint differs from that of an earlier result, in words.
+pub(super) fn changes_since(
     session: &Session,
-    records: &Records,
-    index: usize,
+    earlier: &Manifest,
+    node: &Node,
     fingerprint: &Fingerprint,
     inputs: &Inputs,
-    count_rows: bool,
-) -> String {
-    let node = &session.plan.nodes[index];
-    let Some(earlier) = records.last_key(&node.name) else {
-        return "first run".to_owned();
-    };
-    let Some(manifest) = session.store.recall(&earlier) else {
-        return "no longer in the cache".to_owned();
-    };
-    if earlier == fingerprint.key() {
-        return "no longer in the cache".to_owned();
-    }
-    let changes = fingerprint.changes_since(&manifest.fingerprint);
+    counts_rows: bool,
+) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut columns: BTreeSet<String> = BTreeSet::new();
-    for change in &changes {
+    for change in fingerprint.changes_since(&earlier.fingerprint) {
         match change {
-            Change::Input(part, column) if *part == Part::Rows.name() => {
-                columns.insert(column.clone());
+            Change::Input(part, column) if part == Part::Rows.name() => {
+                columns.insert(column);
             }
-            other => words.push(describe(other, node, session)),
+            other => {
+                let said = describe(&other, node, session);
+                if !words.contains(&said) {
+                    words.push(said);
+                }
+            }
         }
     }
     if !columns.is_empty() {
-        let counted = if count_rows { rows_changed(session, records, node, inputs, &columns) } else { None };
+        let counted = if counts_rows { rows_changed(session, node, inputs, &columns) } else { None };
         words.insert(0, counted.unwrap_or_else(|| described_columns(session, node, &columns)));
     }
-    words.dedup();
-    match words.len() {
-        0 => "changed".to_owned(),
-        1..=3 => words.join(", "),
-        n => format!("{}, and {} more changes", words[..3].join(", "), n - 3),
-    }
+    words
 }
 
 pub(super) fn describe(change: &Change, node: &Node, session: &Session) -> String {
@@ -76,15 +62,14 @@ pub(super) fn describe(change: &Change, node: &Node, session: &Session) -> Strin
             None => format!("the file of {label} changed"),
         },
         Change::Model(part, fact) => {
-            let model = node.callees.iter().find(|(known, _)| known.name() == *part).map_or(part.as_str(), |(_, model)| model);
+            let model =
+                node.callees.iter().find(|(known, _)| known.name() == *part).map_or(part.as_str(), |(_, model)| model);
             format!("{fact} of {model} changed")
         }
-        Change::Input(part, column) if Part::of(part).is_some_and(Part::is_completions) => {
-            match column.as_str() {
-                "meta" => format!("latency and usage of {} changed", input(part)),
-                _ => format!("completions of {} changed", input(part)),
-            }
-        }
+        Change::Input(part, column) if Part::of(part).is_some_and(Part::is_completions) => match column.as_str() {
+            "meta" => format!("latency and usage of {} changed", input(part)),
+            _ => format!("completions of {} changed", input(part)),
+        },
         Change::Input(part, _) => format!("{} changed", input(part)),
     }
 }
@@ -101,16 +86,10 @@ fn described_columns(session: &Session, node: &Node, columns: &BTreeSet<String>)
 }
 
 /// Counts the rows whose read columns differ from those of the last run.
-fn rows_changed(
-    session: &Session,
-    records: &Records,
-    node: &Node,
-    inputs: &Inputs,
-    columns: &BTreeSet<String>,
-) -> Option<String> {
+fn rows_changed(session: &Session, node: &Node, inputs: &Inputs, columns: &BTreeSet<String>) -> Option<String> {
     let root = node.input(Part::Rows)?;
     let dataset = &session.plan.nodes[root].name;
-    let earlier = session.store.recall(&records.last_key(dataset)?)?;
+    let earlier = session.store.recall(&session.records().last_key(dataset)?)?;
     let now = inputs.get(&Part::Rows)?;
     let names: Vec<&str> = columns.iter().filter_map(|column| column.strip_prefix("row.")).collect();
     let difference = difference(&session.store, &earlier, now, &names)?;

@@ -3,26 +3,16 @@
 //! With it a run is tabled and compared without its spec. The runs that a session tells reasons against are found
 //! here, too.
 
-use std::sync::Arc;
-
 use indexmap::IndexMap;
 
 use super::contrast::add_contrasts;
 use super::rows::Found;
 use super::session::Session;
 use crate::plan::Node;
-use crate::record::{NodeSummary, Records, Run, RunModel, RunStage};
+use crate::record::{NodeSummary, Run, RunModel, RunStage};
 use crate::score::{Rank, Reading, Summary, Unit};
 use crate::stage::Stage;
 use crate::store::Manifest;
-
-impl Records {
-    /// Returns the runs that reasons are told against.
-    pub(super) fn of(session: &Session) -> Arc<Records> {
-        let own = || Arc::new(Records::new(&session.plan.workspace.root, &session.plan.spec.name));
-        session.options.records.clone().unwrap_or_else(own)
-    }
-}
 
 /// Returns what some nodes say in numbers, as a run that holds nothing else: rows of theirs have been found.
 pub fn summarize(session: &Session, found: &[(usize, Found)]) -> Run {
@@ -124,6 +114,8 @@ fn judge_signature(stage: &str, manifest: &Manifest) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::score::{Direction, Estimate};
 

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 use super::session::Session;
 use crate::plan::Node;
 use crate::provider::Message;
-use crate::record::Records;
 use crate::row::{Completion, Judgement, Meta, Row, Scores};
 use crate::stage::{Inputs, Join, Joined, Makes, Part, Shown, StageError, of_sample};
 use crate::store::{ByRow, Lookup, Manifest};
@@ -20,7 +19,7 @@ pub struct Found {
 
 /// Finds a node's rows: under the key that it has now, else those of the last run.
 pub fn find_rows(session: &Session, index: usize) -> Result<Option<Found>, StageError> {
-    let records = Records::of(session);
+    let records = session.records();
     let find = |key: &crate::digest::Digest| match session.store.lookup(key) {
         Lookup::Hit(manifest) => Some(*manifest),
         _ => None,
@@ -30,8 +29,7 @@ pub fn find_rows(session: &Session, index: usize) -> Result<Option<Found>, Stage
     let last_inputs = |index: usize| -> Inputs {
         let node = &session.plan.nodes[index];
         let Some((run, _)) = records.last(&node.name) else { return Inputs::new() };
-        let input =
-            |(part, input): &(Part, usize)| Some((*part, find(&run.key(&session.plan.nodes[*input].name)?)?));
+        let input = |(part, input): &(Part, usize)| Some((*part, find(&run.key(&session.plan.nodes[*input].name)?)?));
         node.inputs.iter().filter_map(input).collect()
     };
     let mut known: Vec<Option<(Manifest, bool)>> = vec![None; session.plan.nodes.len()];

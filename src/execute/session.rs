@@ -12,9 +12,10 @@ use crate::digest::Digest;
 use crate::plan::{Identity, Plan, build_provider};
 use crate::problem::suggest;
 use crate::provider::Pool;
+use crate::record::Records;
 use crate::spec::ModelSpec;
-use crate::stage::{Account, Desk, Facts, Inputs, Job, Mode, Part, Preflight, Progress, Stage, StageError};
-use crate::store::{FileDigests, Fingerprint, Store};
+use crate::stage::{Account, Desk, Earlier, Facts, Inputs, Job, Mode, Part, Preflight, Progress, Stage, StageError};
+use crate::store::{Changes, FileDigests, Fingerprint, Lookup, Store};
 
 /// What one plan or run knows and holds.
 pub struct Session {
@@ -22,6 +23,11 @@ pub struct Session {
     pub store: Arc<Store>,
     pub options: Options,
     mode: Mode,
+    /// The runs that reasons are told against, read once.
+    records: Arc<Records>,
+    /// The latest runs, whose rows are taken where they did not change.
+    latest: Arc<Records>,
+    changes: Arc<Changes>,
     digests: FileDigests,
     identities: BTreeMap<String, Result<Identity, String>>,
     probes: Probes,
@@ -72,11 +78,17 @@ impl Session {
             }
         }
         let (desks, stop) = (Mutex::default(), Arc::default());
+        let own = || Arc::new(Records::new(&plan.workspace.root, &plan.spec.name));
+        let records = options.records.clone().unwrap_or_else(own);
+        let latest = if records.is_narrowed() { own() } else { records.clone() };
         Ok(Session {
             plan,
             store,
             options,
             mode,
+            records,
+            latest,
+            changes: Arc::default(),
             digests,
             identities,
             probes,
@@ -86,6 +98,11 @@ impl Session {
             refreshed,
             selected,
         })
+    }
+
+    /// Returns the runs that reasons are told against.
+    pub fn records(&self) -> &Records {
+        &self.records
     }
 
     /// Returns the flag that stops it: nothing new is sent once it is set.
@@ -102,11 +119,7 @@ impl Session {
     }
 
     /// Completes a node's fingerprint. Its inputs exist.
-    pub fn fingerprint(
-        &self,
-        index: usize,
-        inputs: &Inputs,
-    ) -> Result<Fingerprint, StageError> {
+    pub fn fingerprint(&self, index: usize, inputs: &Inputs) -> Result<Fingerprint, StageError> {
         let node = &self.plan.nodes[index];
         if let Some(message) = self.unprepared.get(&index) {
             return Err(StageError::Failed(message.clone()));
@@ -137,12 +150,13 @@ impl Session {
         Ok(fingerprint)
     }
 
-    /// Prepares the making of a node.
+    /// Prepares the making of a node; `takes_earlier` says whether it may take rows of an earlier result.
     pub fn job(
         &self,
         index: usize,
         inputs: Inputs,
         progress: &Arc<Progress>,
+        takes_earlier: bool,
     ) -> Result<Job, StageError> {
         let node = &self.plan.nodes[index];
         let mut accounts = BTreeMap::new();
@@ -152,6 +166,7 @@ impl Session {
             accounts.insert(model.clone(), Arc::new(account));
         }
         progress.follow(accounts.values().cloned().collect());
+        let earlier = if takes_earlier { self.earlier(index, &inputs) } else { None };
         Ok(Job {
             node: node.name.clone(),
             model: node.model.clone(),
@@ -165,7 +180,38 @@ impl Session {
             accounts,
             progress: progress.clone(),
             stop: self.stop.clone(),
+            earlier,
         })
+    }
+
+    /// Returns an earlier result of a node that was made in the same way, of other inputs.
+    fn earlier(&self, index: usize, inputs: &Inputs) -> Option<Earlier> {
+        if self.is_refreshed(index) {
+            return None;
+        }
+        let node = &self.plan.nodes[index];
+        let (run, key) = self.latest.last(&node.name)?;
+        let whole = |key: &Digest| match self.store.lookup(key) {
+            Lookup::Hit(manifest) => Some(*manifest),
+            _ => None,
+        };
+        let manifest = whole(&key)?;
+        let fingerprint = self.fingerprint(index, inputs).ok()?;
+        if !fingerprint.is_made_alike(&manifest.fingerprint) {
+            return None;
+        }
+        let mut then = Inputs::new();
+        for (part, input) in &node.inputs {
+            let input = whole(&run.key(&self.plan.nodes[*input].name)?)?;
+            // What the run had under that name must be what this result was made of.
+            let read = manifest.fingerprint.inputs.get(&*part.name());
+            let is_of_it = |(column, digest): (&String, &Option<Digest>)| input.column(column) == *digest;
+            if !read.into_iter().flatten().all(is_of_it) {
+                return None;
+            }
+            then.insert(*part, input);
+        }
+        Some(Earlier { manifest, inputs: then, changes: self.changes.clone() })
     }
 
     /// Returns the desks of a node and of those that read what it makes: what it buys they buy for.

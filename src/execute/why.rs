@@ -14,7 +14,7 @@ use super::reason::{Ids, describe, difference};
 use super::session::Session;
 use crate::digest::Digest;
 use crate::plan::Node;
-use crate::record::{Records, Run};
+use crate::record::Run;
 use crate::stage::{Inputs, Part};
 use crate::store::{Change, Fingerprint, Manifest};
 
@@ -45,7 +45,7 @@ pub enum Difference {
 
 /// Finds out why a node will run, against the last run that had it.
 pub async fn why(session: Arc<Session>, index: usize) -> Result<Why, ExecuteError> {
-    let records = Records::of(&session);
+    let records = session.records();
     let (forecasts, known) = forecast_known(&session).await?;
     let node = &session.plan.nodes[index];
     let Some(forecast) = forecasts.into_iter().find(|forecast| forecast.node == node.name) else {
@@ -150,18 +150,13 @@ fn lines(before: &str, after: &str) -> Vec<String> {
     lines
 }
 
-fn rows(
-    session: &Session,
-    run: &Run,
-    node: &Node,
-    inputs: &Inputs,
-    columns: &BTreeSet<String>,
-) -> Difference {
+fn rows(session: &Session, run: &Run, node: &Node, inputs: &Inputs, columns: &BTreeSet<String>) -> Difference {
     let root = node.input(Part::Rows).map(|index| &session.plan.nodes[index].name);
     let dataset = root.cloned().unwrap_or_default();
     let names: Vec<&str> = columns.iter().filter_map(|column| column.strip_prefix("row.")).collect();
     let then = run.key(&dataset).and_then(|key| session.store.recall(&key));
-    let found = then.zip(inputs.get(&Part::Rows)).and_then(|(then, now)| difference(&session.store, &then, now, &names));
+    let found =
+        then.zip(inputs.get(&Part::Rows)).and_then(|(then, now)| difference(&session.store, &then, now, &names));
     match found {
         Some(found) => Difference::Rows {
             dataset,

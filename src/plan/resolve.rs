@@ -252,12 +252,7 @@ fn reads<'a>(
 }
 
 /// Finds stages that are named beside the input and are not there, or make no completions.
-fn check_others(
-    stages: &IndexMap<String, Arc<dyn Stage>>,
-    name: &str,
-    stage: &dyn Stage,
-    problems: &mut Vec<Problem>,
-) {
+fn check_others(stages: &IndexMap<String, Arc<dyn Stage>>, name: &str, stage: &dyn Stage, problems: &mut Vec<Problem>) {
     let makes_completions = |stage: &Arc<dyn Stage>| stage.makes() == Makes::Completions;
     for (other, place) in stage.also_reads() {
         let found = stages.get(other);
@@ -287,7 +282,8 @@ fn inputs(
 ) -> Vec<(Part, usize)> {
     let Some(reads) = reads else { return Vec::new() };
     let find = |stage: &str, column: &str| by_stage.get(stage)?.get(column).copied();
-    let mut inputs: Vec<(Part, usize)> = find(&reads.input.root, "_").map(|root| (Part::Rows, root)).into_iter().collect();
+    let mut inputs: Vec<(Part, usize)> =
+        find(&reads.input.root, "_").map(|root| (Part::Rows, root)).into_iter().collect();
     for wanted in stage.inputs(model, reads) {
         let column = wanted.model.as_deref().unwrap_or("_");
         inputs.extend(find(&wanted.stage, column).map(|index| (wanted.part, index)));

@@ -130,6 +130,11 @@ impl Desk {
         if self.mode == Mode::Dry { 0 } else { self.pool.idle() }
     }
 
+    /// Returns true where something was bought anew: of such a request the later answer counts.
+    pub fn has_been_refreshed(&self) -> bool {
+        self.next_generation > 1
+    }
+
     /// Returns what to do about an API key that is not set.
     pub fn missing_key(&self) -> Option<String> {
         self.pool.provider.missing_key()
@@ -258,6 +263,11 @@ impl Account {
     /// Returns the questions answered from the log.
     pub fn reused(&self) -> u64 {
         self.reused.load(Ordering::Relaxed)
+    }
+
+    /// Counts completions that were taken over with the rows of an earlier result.
+    pub fn keep(&self, completions: u64) {
+        self.reused.fetch_add(completions, Ordering::Relaxed);
     }
 
     /// Returns an estimate of the prompt tokens of the calls: four bytes each.

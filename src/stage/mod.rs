@@ -13,12 +13,14 @@
 //! | `dataset` `inference` `metric` `judge/` | the kinds |
 //! | `desk` | buying completions: log first, one buyer per model, nothing twice |
 //! | `drive` | rows through concurrent work, back in order |
+//! | `earlier` | rows of an earlier result that did not change |
 //! | `join` | streaming joins of artifacts by id |
 //! | `prompt` | templates with what they add to a key; variables |
 
 mod dataset;
 mod desk;
 mod drive;
+mod earlier;
 mod inference;
 mod join;
 mod judge;
@@ -38,10 +40,11 @@ use serde_json::{Map, Value};
 
 pub use dataset::quotas;
 pub use desk::{Account, Desk, Mode, Preflight};
-pub use judge::read;
+pub use earlier::Earlier;
 pub use join::{Join, Joined, of_sample};
-pub use part::{Callee, Inputs, MAX_CONTESTANTS, MAX_JUDGES, Part};
+pub use judge::read;
 pub use metric::{FileScores, ScoreError, ScoreFile, score_file};
+pub use part::{Callee, Inputs, MAX_CONTESTANTS, MAX_JUDGES, Part};
 
 use crate::digest::Digest;
 use crate::label::Sheet;
@@ -177,6 +180,8 @@ pub struct Job {
     pub progress: Arc<Progress>,
     /// Set when the user wants to stop: nothing new is sent.
     pub stop: Arc<AtomicBool>,
+    /// An earlier result of the node, made in the same way of other inputs.
+    pub earlier: Option<Earlier>,
 }
 
 /// How far a node is; read by whoever shows it.

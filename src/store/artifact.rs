@@ -100,7 +100,13 @@ impl Store {
 
     /// Returns where an artifact stands.
     pub fn artifact_path(&self, digest: &Digest) -> PathBuf {
-        self.sharded("artifacts", digest, ".jsonl.zst")
+        let scratch = self.scratch_path(digest).filter(|path| path.exists());
+        scratch.unwrap_or_else(|| self.sharded("artifacts", digest, ".jsonl.zst"))
+    }
+
+    /// Returns where an artifact goes that is made now.
+    fn new_artifact_path(&self, digest: &Digest) -> PathBuf {
+        self.scratch_path(digest).unwrap_or_else(|| self.sharded("artifacts", digest, ".jsonl.zst"))
     }
 
     /// Returns why an artifact cannot be what it should, as far as its existence and size tell.
@@ -127,6 +133,11 @@ impl ArtifactWriter {
         let result = self.lines.push(id, &line);
         self.line = line;
         result
+    }
+
+    /// Appends a record that is a canonical line already, without its newline.
+    pub fn push_line(&mut self, id: &str, line: &[u8]) -> Result<(), StoreError> {
+        self.lines.push(id, line)
     }
 
     /// Adds a row's value of a column to that column's digest.
@@ -166,7 +177,7 @@ impl LineWriter {
             .map_err(StoreError::io("write", &self.tmp))?;
         let size = draft.file().metadata().map_err(StoreError::io("read", &self.tmp))?.len();
         let digest = self.hasher.finish();
-        Store::place(draft, &self.store.artifact_path(&digest))?;
+        Store::place(draft, &self.store.new_artifact_path(&digest))?;
         Ok(Artifact { digest, rows: self.rows, size, ids: self.ids.finish(), columns })
     }
 }

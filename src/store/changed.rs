@@ -161,6 +161,43 @@ impl Side {
     }
 }
 
+/// The lines of an earlier artifact, without those of ids that changed since.
+pub struct KeptLines {
+    side: Side,
+    artifact: Artifact,
+    /// The line has been handed out.
+    is_used: bool,
+}
+
+impl KeptLines {
+    /// Opens an artifact.
+    pub fn open(store: &Store, artifact: &Artifact) -> Result<KeptLines, StoreError> {
+        Ok(KeptLines { side: Side::open(store.read_lines(artifact)?)?, artifact: artifact.clone(), is_used: false })
+    }
+
+    /// Returns the next line, without its newline, whose id stands before `end` and did not change; none where there
+    /// is none. Whoever asks without an end until there is none has verified the digest.
+    pub fn next_before(&mut self, end: Option<&str>, changed: &Changed) -> Result<Option<&[u8]>, StoreError> {
+        loop {
+            if self.is_used {
+                self.is_used = false;
+                self.side.advance()?;
+            }
+            if !self.side.is_there {
+                return Ok(None);
+            }
+            let id = id_of(&self.side.line).ok_or_else(|| damaged(&self.artifact))?;
+            if end.is_some_and(|end| *id >= *end) {
+                return Ok(None);
+            }
+            self.is_used = true;
+            if !changed.has(&id) {
+                return Ok(Some(self.side.line.strip_suffix(b"\n").unwrap_or(&self.side.line)));
+            }
+        }
+    }
+}
+
 /// Differences that were found, so that stages that read the same artifacts look once.
 #[derive(Default)]
 pub struct Changes {
@@ -202,10 +239,8 @@ mod tests {
         let changes = Changes::default();
         let changed = changes.between(&store, &before, &now).unwrap();
         assert_eq!(changed.ids().collect::<Vec<_>>(), ["b", "c", "d"]);
-        let now: Vec<String> = changed
-            .now()
-            .map(|(id, lines)| format!("{id} {}", String::from_utf8_lossy(&lines[0]).trim()))
-            .collect();
+        let now: Vec<String> =
+            changed.now().map(|(id, lines)| format!("{id} {}", String::from_utf8_lossy(&lines[0]).trim())).collect();
         assert_eq!(now, ["b {\"id\":\"b\",\"row\":{\"x\":2}}", "d {\"id\":\"d\",\"row\":{\"x\":1}}"]);
     }
 

@@ -72,6 +72,21 @@ impl Fingerprint {
         self.settings.insert(name.to_owned(), value.into());
     }
 
+    /// Returns true where an earlier result was made in the same way: only what it read may differ.
+    pub fn is_made_alike(&self, earlier: &Fingerprint) -> bool {
+        let Fingerprint { version, kind, revision, settings, params, templates, files, models, instrument, inputs } =
+            self;
+        let is_same_shape = inputs.len() == earlier.inputs.len()
+            && inputs
+                .iter()
+                .zip(&earlier.inputs)
+                .all(|((part, columns), (other, others))| part == other && columns.keys().eq(others.keys()));
+        is_same_shape
+            && (version, kind, revision) == (&earlier.version, &earlier.kind, &earlier.revision)
+            && (settings, params, templates) == (&earlier.settings, &earlier.params, &earlier.templates)
+            && (files, models, instrument) == (&earlier.files, &earlier.models, &earlier.instrument)
+    }
+
     /// Returns the key.
     pub fn key(&self) -> Digest {
         Digest::of_json("etalon.key.v1", &serde_json::to_value(self).expect("fingerprints serialise"))

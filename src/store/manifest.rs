@@ -28,6 +28,22 @@ pub struct Manifest {
     pub notes: Vec<String>,
 }
 
+impl Manifest {
+    /// Returns true if an artifact of that digest is part of it.
+    pub fn holds(&self, digest: &Digest) -> bool {
+        self.artifact.digest == *digest || self.meta.as_ref().is_some_and(|meta| meta.digest == *digest)
+    }
+
+    /// Returns the digest of a column as fingerprints name it: `ids`, `row.question`, `text`, `meta`.
+    pub fn column(&self, name: &str) -> Option<Digest> {
+        match name {
+            "ids" => Some(self.artifact.ids),
+            "meta" => self.meta.as_ref().map(|meta| meta.digest),
+            name => self.artifact.columns.get(name.strip_prefix("row.").unwrap_or(name)).copied(),
+        }
+    }
+}
+
 /// What making it took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {

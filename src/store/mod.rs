@@ -38,7 +38,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 pub use artifact::{Artifact, ArtifactReader, ArtifactWriter, ColumnDigests, LineReader};
-pub use changed::{Changed, Changes, lines_of};
+pub use changed::{Changed, Changes, KeptLines, lines_of};
 pub use completion::{CompletionLog, NewRecord, Record, request_key};
 pub use fingerprint::{Change, Fingerprint};
 pub use lock::Lock;
@@ -75,12 +75,14 @@ impl StoreError {
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
+    /// Where artifacts go that nobody is to find: of a plan.
+    scratch: Option<tempfile::TempDir>,
 }
 
 impl Store {
     /// Opens a cache directory; makes its layout where it is new.
     pub fn open(root: &Path) -> Result<Store, StoreError> {
-        let store = Store { root: root.to_owned() };
+        let store = Store { root: root.to_owned(), scratch: None };
         let layout = root.join("layout");
         let known = match fs::read_to_string(&layout) {
             Ok(found) if found.trim() == LAYOUT => true,
@@ -108,6 +110,20 @@ impl Store {
         }
         store.publish_bytes(&layout, format!("{LAYOUT}\n").as_bytes())?;
         Ok(store)
+    }
+
+    /// Opens a cache directory for looking: artifacts that are made lie in a scratch directory, which goes with the
+    /// store.
+    pub fn open_scratch(root: &Path) -> Result<Store, StoreError> {
+        let mut store = Store::open(root)?;
+        let tmp = store.tmp();
+        let scratch = tempfile::Builder::new().prefix("plan-").tempdir_in(&tmp);
+        store.scratch = Some(scratch.map_err(StoreError::io("create a directory in", &tmp))?);
+        Ok(store)
+    }
+
+    fn scratch_path(&self, digest: &Digest) -> Option<PathBuf> {
+        self.scratch.as_ref().map(|scratch| scratch.path().join(format!("{digest}.jsonl.zst")))
     }
 
     /// Returns the directory.

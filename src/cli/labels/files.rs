@@ -45,8 +45,7 @@ pub(super) fn read_keys(path: &Path) -> Result<BTreeMap<String, Key>, Exit> {
 
 /// Writes a file whole: what was there stays until the new one is complete.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Exit> {
-    files::write(path, bytes)
-        .map_err(|error| Exit::internal(&format!("failed to write {}: {error}", path.display())))
+    files::write(path, bytes).map_err(|error| Exit::internal(&format!("failed to write {}: {error}", path.display())))
 }
 
 /// Reads the labels that there are; none where there is no file.

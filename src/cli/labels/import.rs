@@ -122,7 +122,6 @@ fn tell(global: &Global, counts: &Counts, target: &str, unnamed: Option<&str>, p
     talk(&said);
 }
 
-
 /// Reads a filled-in sheet: labels with their lines, and how many rows are blank. All mistakes come together.
 fn read_sheet(
     path: &Path,

@@ -7,8 +7,10 @@
 //! |---|---|
 //! | `settings` | the stage as it is written |
 //! | `work` | rows through a model, in order |
+//! | `kept` | completions of rows that did not change |
 //! | `writer` | completions into artifacts |
 
+mod kept;
 mod settings;
 mod work;
 mod writer;

@@ -8,6 +8,7 @@ use minijinja::Value as TemplateValue;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::kept::Kept;
 use super::settings::{Inference, Source};
 use super::writer::CompletionWriter;
 use crate::digest::{Digest, canonical};
@@ -19,7 +20,7 @@ use crate::stage::drive::{Sink, drive};
 use crate::stage::join::of_sample;
 use crate::stage::prompt::{Failures, Prompt, Variables, params_value};
 use crate::stage::{Account, Job, Part, Produced, Progress, StageError, coverage};
-use crate::store::{ByRow, Counts, LineReader, Store, StoreError};
+use crate::store::{ByRow, Counts, StoreError};
 use crate::template::{Attrs, to_json};
 
 /// One completion to be made.
@@ -32,7 +33,7 @@ struct Item {
 
 /// The rows of the dataset, each as often as it is sampled, with what the stage before said of them.
 struct Items {
-    rows: LineReader,
+    rows: Box<dyn Iterator<Item = Result<Vec<u8>, StoreError>> + Send>,
     /// Of the dataset's artifact.
     digest: Digest,
     drafts: Option<ByRow<Completion>>,
@@ -42,11 +43,19 @@ struct Items {
 }
 
 impl Items {
-    fn open(store: &Store, job: &Job, samples: u32) -> Result<Items, StageError> {
+    /// Opens all rows; where some are kept, those that changed.
+    fn open(job: &Job, samples: u32, kept: Option<&Kept>) -> Result<Items, StageError> {
+        let store = &job.store;
         let rows = job.inputs.get(&Part::Rows).ok_or_else(|| StageError::failed("the dataset is missing"))?;
         let drafts = job.inputs.get(&Part::Draft);
         Ok(Items {
-            rows: store.read_lines(&rows.artifact)?,
+            rows: match kept {
+                None => Box::new(store.read_lines(&rows.artifact)?),
+                Some(kept) => {
+                    let lines = kept.changed.now().flat_map(|(_, lines)| lines.iter().cloned().map(Ok));
+                    Box::new(lines.collect::<Vec<_>>().into_iter())
+                }
+            },
             digest: rows.artifact.digest,
             drafts: drafts.map(|drafts| ByRow::open(store, &drafts.artifact)).transpose()?,
             samples,
@@ -116,6 +125,7 @@ struct Completed {
 /// Where completions go, in order.
 struct CompletionSink {
     writer: CompletionWriter,
+    kept: Option<Kept>,
     failures: Failures,
     without_draft: u64,
     allowed: u64,
@@ -132,9 +142,21 @@ impl Sink<Completed> for CompletionSink {
         }
         self.without_draft += u64::from(is_without_draft);
         self.progress.count(is_failed);
+        self.copy_kept(Some(&completion.id))?;
         self.writer.push(&completion, &meta)?;
         let is_hopeless = self.account.as_ref().is_some_and(|account| account.fatal().is_some());
         Ok(self.failures.count <= self.allowed && !is_hopeless)
+    }
+}
+
+impl CompletionSink {
+    /// Copies the completions that are kept of the rows before an id, or of all that are left.
+    fn copy_kept(&mut self, end: Option<&str>) -> Result<(), StageError> {
+        let Some(kept) = &mut self.kept else { return Ok(()) };
+        let before = kept.count;
+        kept.copy(end, &mut self.writer)?;
+        self.progress.done.fetch_add(kept.count - before, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -187,17 +209,20 @@ impl Work {
         let draft = item.draft.as_ref().map(|draft| draft.status);
         let is_without_draft = draft == Some(Status::Failed);
         let bought = match draft {
-            Some(Status::Failed) => {
-                Bought::Failed(format!("{} has no completion for this row", self.stage.input))
-            }
+            Some(Status::Failed) => Bought::Failed(format!("{} has no completion for this row", self.stage.input)),
             Some(Status::Unknown) => {
                 self.account.iter().for_each(|account| account.expect_calls(1));
                 Bought::Unknown
             }
             Some(Status::Ok) | None => self.ask(&row, &item).await?,
         };
-        let mut completion =
-            Completion { finish_reason: None, id: row.id.clone(), sample: item.sample, status: Status::Failed, text: None };
+        let mut completion = Completion {
+            finish_reason: None,
+            id: row.id.clone(),
+            sample: item.sample,
+            status: Status::Failed,
+            text: None,
+        };
         let mut meta = Meta::default();
         match bought {
             Bought::Reply(reply, cost) => {
@@ -257,12 +282,14 @@ impl Inference {
         job.progress.total.store(all, Ordering::Relaxed);
         let allowed = self.max_failures.of(all);
         let work = Arc::new(Work::new(&self, &job, &model));
-        let items = Items::open(&job.store, &job, self.samples)?;
+        let kept = self.kept(&job)?;
+        let items = Items::open(&job, self.samples, kept.as_ref())?;
         // Rows that the dataset has no completion for are missing, however many.
         let may_fail = matches!(self.source, Source::Given(_));
         let account = work.account.clone();
         let sink = CompletionSink {
             writer: CompletionWriter::new(&job.store)?,
+            kept,
             failures: Failures::default(),
             without_draft: 0,
             allowed: if may_fail { all } else { allowed },
@@ -272,7 +299,7 @@ impl Inference {
         let concurrency = account.as_ref().map_or(2, |account| account.desk().concurrency());
         let idle = || account.as_ref().map_or(0, |account| account.desk().idle());
         let complete = move |item| -> BoxFuture<'static, _> { Box::pin(work.clone().complete(item)) };
-        let (sink, result) = drive(items, complete, concurrency, idle, sink).await;
+        let (mut sink, result) = drive(items, complete, concurrency, idle, sink).await;
         if let Some(account) = &account {
             account.sync()?;
             if let Some(message) = account.fatal() {
@@ -280,6 +307,7 @@ impl Inference {
             }
         }
         result?;
+        sink.copy_kept(None)?;
         if !may_fail && sink.failures.count > allowed {
             return Err(sink.failures.error(allowed, all));
         }
@@ -287,7 +315,10 @@ impl Inference {
     }
 
     fn summed_up(&self, sink: CompletionSink, all: u64, may_fail: bool) -> Result<Produced, StageError> {
-        let CompletionSink { writer, failures, without_draft, account, .. } = sink;
+        let CompletionSink { writer, kept, failures, without_draft, account, .. } = sink;
+        if let (Some(kept), Some(account)) = (&kept, &account) {
+            account.keep(kept.count);
+        }
         let valid = writer.valid;
         let (artifact, meta) = writer.finish()?;
         let mut notes = Vec::new();

@@ -1,9 +1,31 @@
 //! Completions into artifacts, with the digests of the columns that others read.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::digest::Digest;
 use crate::row::{Completion, Meta, Status};
 use crate::store::{Artifact, ArtifactWriter, Store, StoreError};
+
+/// [`Status::Ok`] as it is stored.
+const OK: &str = "\"ok\"";
+
+/// A stored completion whose parts are copied as they are.
+#[derive(Deserialize)]
+struct RawCompletion<'a> {
+    #[serde(borrow)]
+    finish_reason: &'a RawValue,
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    sample: u32,
+    #[serde(borrow)]
+    status: &'a RawValue,
+    #[serde(borrow)]
+    text: &'a RawValue,
+}
 
 /// Writes completions and what they cost, with the digests of the columns that others read.
 pub(crate) struct CompletionWriter {
@@ -31,6 +53,32 @@ impl CompletionWriter {
         Ok(())
     }
 
+    /// Appends a completion that is a stored line already.
+    pub fn push_line(&mut self, line: &[u8]) -> Result<(), StoreError> {
+        let completion: RawCompletion<'_> = serde_json::from_slice(line)
+            .map_err(|_| StoreError::Corrupt { digest: Digest::of(line), reason: "damaged".to_owned() })?;
+        let id = sample_id(&completion.id, completion.sample);
+        self.value.push_line(&id, line)?;
+        let (status, text) = (completion.status.get(), completion.text.get());
+        self.value.column("text", &id, format!("[{status},{text}]").as_bytes());
+        self.value.column("finish_reason", &id, completion.finish_reason.get().as_bytes());
+        self.valid += u64::from(status == OK);
+        Ok(())
+    }
+
+    /// Appends what a completion cost, as a stored line.
+    pub fn push_meta_line(&mut self, line: &[u8]) -> Result<(), StoreError> {
+        #[derive(Deserialize)]
+        struct RawMeta<'a> {
+            #[serde(borrow)]
+            id: Cow<'a, str>,
+            sample: u32,
+        }
+        let meta: RawMeta<'_> = serde_json::from_slice(line)
+            .map_err(|_| StoreError::Corrupt { digest: Digest::of(line), reason: "damaged".to_owned() })?;
+        self.meta.push_line(&sample_id(&meta.id, meta.sample), line)
+    }
+
     pub fn finish(self) -> Result<(Artifact, Artifact), StoreError> {
         Ok((self.value.finish()?, self.meta.finish()?))
     }
@@ -39,4 +87,35 @@ impl CompletionWriter {
 /// Returns the id under which a sample enters digests.
 pub(crate) fn sample_id(id: &str, sample: u32) -> String {
     if sample == 0 { id.to_owned() } else { format!("{id}\u{0}{sample}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copied_completion_is_what_a_made_one_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(directory.path()).unwrap());
+        let (mut made, mut copied) = (CompletionWriter::new(&store).unwrap(), CompletionWriter::new(&store).unwrap());
+        for (id, sample, status, text) in [
+            ("a", 0, Status::Ok, Some("é \u{1} \"quoted\"\n\u{1f600}")),
+            ("a", 1, Status::Ok, Some("")),
+            ("b", 0, Status::Failed, None),
+        ] {
+            let completion = Completion {
+                finish_reason: text.map(|_| "stop".to_owned()),
+                id: id.to_owned(),
+                sample,
+                status,
+                text: text.map(str::to_owned),
+            };
+            let meta = Meta { id: id.to_owned(), sample, latency: Some(0.25), ..Meta::default() };
+            made.push(&completion, &meta).unwrap();
+            copied.push_line(&serde_json::to_vec(&completion).unwrap()).unwrap();
+            copied.push_meta_line(&serde_json::to_vec(&meta).unwrap()).unwrap();
+        }
+        assert_eq!(made.valid, copied.valid);
+        assert_eq!(made.finish().unwrap(), copied.finish().unwrap());
+    }
 }

@@ -53,9 +53,8 @@ impl Judge {
     }
 
     fn wrong_baseline(&self, reads: &Reads<'_>) -> Option<Problem> {
-        let problem = |code, message: String, help| {
-            Some(Problem::error(code, message).at(&self.baseline_place).maybe_help(help))
-        };
+        let problem =
+            |code, message: String, help| Some(Problem::error(code, message).at(&self.baseline_place).maybe_help(help));
         let models = &reads.input.models;
         if let Some(baseline) = self.own_baseline() {
             if !models.iter().any(|model| model == baseline) {

@@ -71,9 +71,7 @@ impl Judge {
     fn labels_digest(&self, labels: &Labels, facts: &Facts<'_>) -> Digest {
         let models: Vec<&str> = match facts.model {
             Some(model) => vec![model],
-            None => {
-                Part::contestants().filter_map(|part| facts.input_models.get(&part)).map(String::as_str).collect()
-            }
+            None => Part::contestants().filter_map(|part| facts.input_models.get(&part)).map(String::as_str).collect(),
         };
         let against = self.method.baseline().map(|baseline| baseline.name.as_str());
         let sides: Vec<Sides<'_>> = if self.method.is_all_pairs() {

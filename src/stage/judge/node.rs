@@ -16,9 +16,7 @@ use crate::label::Sheet;
 use crate::problem::{Place, Problem};
 use crate::score::{Estimate, Unit};
 use crate::stage::prompt::{Conversation, MaxFailures, Prompt};
-use crate::stage::{
-    Callee, Contrast, Drift, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError,
-};
+use crate::stage::{Callee, Contrast, Drift, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError};
 use crate::store::{Fingerprint, Manifest, Store};
 
 /// A judge stage, checked.

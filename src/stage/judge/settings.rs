@@ -159,8 +159,7 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
     let Some(method) = method else {
         return Err(problems);
     };
-    let wanted =
-        Wanted { kind: method.labels(), is_pair: method.is_pair(), is_all_pairs: method.is_all_pairs() };
+    let wanted = Wanted { kind: method.labels(), is_pair: method.is_pair(), is_all_pairs: method.is_all_pairs() };
     let human = settings.human.as_ref().and_then(|name| {
         let labels = Labels::read(scope.workspace, name, &wanted, &place("human"), &mut problems)?;
         Some((name.clone(), labels))

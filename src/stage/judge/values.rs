@@ -28,8 +28,7 @@ impl Judge {
                 return known(raw);
             }
         }
-        if let Some(raw) =
-            value.strip_suffix(".of_ceiling").filter(|_| self.has_worths() && self.lineage.has_ceiling())
+        if let Some(raw) = value.strip_suffix(".of_ceiling").filter(|_| self.has_worths() && self.lineage.has_ceiling())
         {
             return known(raw).map(|_| Unit::Rate);
         }

@@ -237,5 +237,11 @@ fn joined(record: Record, prediction: &Prompt) -> Result<Joined, BadRow> {
     let id = line.to_string();
     let status = if text.is_some() { Status::Ok } else { Status::Failed };
     let completion = Completion { finish_reason: None, id: id.clone(), sample: 0, status, text };
-    Ok(Joined { row: Row { id, columns }, completions: vec![completion], meta: Vec::new(), others: Vec::new(), drafts: Vec::new() })
+    Ok(Joined {
+        row: Row { id, columns },
+        completions: vec![completion],
+        meta: Vec::new(),
+        others: Vec::new(),
+        drafts: Vec::new(),
+    })
 }

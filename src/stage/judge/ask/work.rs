@@ -82,7 +82,9 @@ impl Work {
         let name = |index: usize| self.contestants.get(index).map_or("", String::as_str);
         match pair {
             Some([first, second]) => Sides { model: name(first as usize), against: Some(name(second as usize)) },
-            None => Sides { model: name(0), against: self.judge.method.baseline().map(|baseline| baseline.name.as_str()) },
+            None => {
+                Sides { model: name(0), against: self.judge.method.baseline().map(|baseline| baseline.name.as_str()) }
+            }
         }
     }
 

@@ -50,7 +50,6 @@ impl<'a> JudgedRows<'a> {
     ) -> Result<JudgedRows<'a>, StageError> {
         Ok(JudgedRows { judgements: ByRow::open(store, &manifest.artifact)?, reading: Reading { method, scale } })
     }
-
 }
 
 impl Reading<'_> {
@@ -95,10 +94,7 @@ pub(crate) struct Pairs {
 }
 
 /// Returns what two nodes say of the same rows, by value.
-pub(crate) fn paired_values(
-    own: JudgedRows<'_>,
-    other: JudgedRows<'_>,
-) -> Result<BTreeMap<String, Pairs>, StageError> {
+pub(crate) fn paired_values(own: JudgedRows<'_>, other: JudgedRows<'_>) -> Result<BTreeMap<String, Pairs>, StageError> {
     let mut found: BTreeMap<String, Pairs> = BTreeMap::new();
     let (of_own, of_other) = (own.reading, other.reading);
     outer(own.judgements, other.judgements, |_, mine, theirs| {

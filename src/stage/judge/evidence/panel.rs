@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::lineage::Kin;
-use crate::stage::judge::method::{Method, Said, Votes, majority, missing_of};
 use crate::metric::MeanTally;
 use crate::row::{Judgement, Vote};
 use crate::score::Summary;
+use crate::stage::judge::method::{Method, Said, Votes, majority, missing_of};
 use crate::stats::agreement;
 
 /// From this range on, of 0 to 1, scores disagree: 2 of 1 to 5.

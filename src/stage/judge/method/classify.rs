@@ -6,17 +6,17 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::stage::judge::people::labels::LabelKind;
-use crate::stage::judge::method::{
-    Candidates, Gathered, Method, Question, Reading, Said, Tally, Told, Votes, add_bounds, majority, missing,
-};
-use crate::stage::judge::read::read_label;
+use crate::label::Sheet;
 use crate::metric::MeanTally;
 use crate::problem::Problem;
-use crate::label::Sheet;
 use crate::row::{Judgement, VerdictStatus};
 use crate::score::{Summary, Unit};
 use crate::spec::{Node, NodeValue, decode};
+use crate::stage::judge::method::{
+    Candidates, Gathered, Method, Question, Reading, Said, Tally, Told, Votes, add_bounds, majority, missing,
+};
+use crate::stage::judge::people::labels::LabelKind;
+use crate::stage::judge::read::read_label;
 
 /// Characters of a judge's reply that are kept as its reason.
 const MAX_REASON: usize = 2_000;

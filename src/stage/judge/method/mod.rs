@@ -22,8 +22,8 @@ use serde_json::{Map, Value};
 pub(crate) use tally::{Gathered, Tally, add_bounds};
 pub(crate) use votes::{Said, Votes, majority, points_of};
 
-use crate::problem::Problem;
 use crate::label::Sheet;
+use crate::problem::Problem;
 use crate::row::{Judgement, VerdictStatus};
 use crate::score::Unit;
 use crate::spec::Node;

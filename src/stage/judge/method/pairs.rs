@@ -5,10 +5,10 @@
 
 use serde_json::json;
 
-use crate::stage::judge::evidence::length::longer_wins;
-use crate::stage::judge::evidence::position::Positions;
 use super::{Gathered, Tally, points_of};
 use crate::score::Summary;
+use crate::stage::judge::evidence::length::longer_wins;
+use crate::stage::judge::evidence::position::Positions;
 use crate::stats::{Interval, Z95, bradley_terry, estimate, resampled_sums, sums_interval, wilson};
 
 /// Resamples of a ranking: each is a fit.

@@ -8,12 +8,12 @@ use std::io;
 
 use serde_json::json;
 
-use crate::stage::judge::read::Scale;
 use crate::digest::Digest;
 use crate::label::{LabelLine, read_labels};
 use crate::outcome::Outcome;
 use crate::problem::{Place, Problem, suggest};
 use crate::spec::Workspace;
+use crate::stage::judge::read::Scale;
 
 /// Bad lines that are told.
 const TOLD: usize = 10;

@@ -148,10 +148,8 @@ fn tagged(body: &str, tag: &str, reading: &mut PairReading) -> Vec<Choice> {
 }
 
 fn untagged(body: &str, reading: &mut PairReading) -> Vec<Choice> {
-    let hits: Vec<(usize, Choice)> = BRACKETS
-        .captures_iter(body)
-        .filter_map(|found| Some((found.get(0)?.start(), Choice::of(&found[1]))))
-        .collect();
+    let hits: Vec<(usize, Choice)> =
+        BRACKETS.captures_iter(body).filter_map(|found| Some((found.get(0)?.start(), Choice::of(&found[1])))).collect();
     if let Some((last, _)) = hits.last() {
         reading.status = VerdictStatus::Ok;
         let last_line = body[..*last].rfind('\n').map_or(0, |at| at + 1);

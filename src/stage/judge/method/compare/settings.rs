@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::outcome::Outcome;
 use crate::problem::Problem;
 use crate::spec::{Node, decode};
-use crate::outcome::Outcome;
 use crate::stage::judge::method::{Method, Opponent};
 
 /// Compares with a baseline, or each model with each.

@@ -1,0 +1,196 @@
+//! Making a node: its key is locked, its stage runs, what it made is published under the key that it had before and
+//! after.
+//!
+//! **Invariant:** of several processes that want one key, one makes it; the others wait and find it there.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::look::heal;
+use super::session::Session;
+use super::{Event, Listener};
+use crate::digest::Digest;
+use crate::record::{NodeOutcome, NodeRun};
+use crate::stage::{Account, Inputs, Produced, Progress, StageError};
+use crate::store::{Lookup, Manifest, StoreError};
+
+/// What came of making a node.
+pub(super) enum Made {
+    Cached(Box<Manifest>, String),
+    Ran(Box<Manifest>, Box<NodeRun>),
+    Failed(Box<NodeRun>),
+    /// An input turned out damaged; its maker must run again.
+    Damaged {
+        input: usize,
+        reason: String,
+    },
+}
+
+/// Returns a node of a run about which nothing is known yet.
+pub(super) fn blank(session: &Session, index: usize, outcome: NodeOutcome, reason: String) -> NodeRun {
+    let node = &session.plan.nodes[index];
+    NodeRun {
+        node: node.name.clone(),
+        kind: node.stage.kind().to_owned(),
+        outcome,
+        reason,
+        rows: 0,
+        failed: 0,
+        missing: 0,
+        calls: 0,
+        reused: 0,
+        cost_usd: None,
+        seconds: 0.0,
+        key: None,
+        artifact: None,
+        instrument: None,
+        error: None,
+        notes: Vec::new(),
+    }
+}
+
+/// A node that is being made.
+struct Making<'a> {
+    session: &'a Arc<Session>,
+    index: usize,
+    inputs: Inputs,
+    key: Digest,
+    reason: String,
+    start: Instant,
+    /// Whose calls are counted.
+    accounts: Vec<Arc<Account>>,
+}
+
+/// Makes a node that is a miss, unless another process has made it meanwhile.
+pub(super) async fn make(
+    session: &Arc<Session>,
+    index: usize,
+    inputs: Inputs,
+    key: Digest,
+    reason: String,
+    listener: &Listener,
+) -> Made {
+    let node = &session.plan.nodes[index];
+    let mut making = Making { session, index, inputs, key, reason, start: Instant::now(), accounts: Vec::new() };
+    let mut had_to_wait = false;
+    let name = key.to_string();
+    let lock = session.store.lock(&name, || {
+        had_to_wait = true;
+        listener(Event::NodeWaiting { node: node.name.clone() });
+    });
+    let _lock = match lock.await {
+        Ok(lock) => lock,
+        Err(error) => return making.failed(&error.into()),
+    };
+    if had_to_wait
+        && !session.is_refreshed(index)
+        && let Lookup::Hit(manifest) = session.store.lookup(&key)
+        && manifest.counts.failed == 0
+    {
+        return Made::Cached(manifest, "made by another run meanwhile".to_owned());
+    }
+    let progress = Arc::new(Progress::default());
+    listener(Event::NodeStarted {
+        node: node.name.clone(),
+        kind: node.stage.kind(),
+        reason: making.reason.clone(),
+        progress: progress.clone(),
+    });
+    match making.run(&progress).await {
+        Ok(produced) => making.publish(produced),
+        Err(error) => making.broken(error),
+    }
+}
+
+impl Making<'_> {
+    /// Runs the stage. Where rows of an earlier result turn out damaged, it runs without them.
+    async fn run(&mut self, progress: &Arc<Progress>) -> Result<Produced, StageError> {
+        let stage = &self.session.plan.nodes[self.index].stage;
+        let job = self.session.job(self.index, self.inputs.clone(), progress, true)?;
+        self.accounts = job.accounts.values().cloned().collect();
+        let earlier = job.earlier.as_ref().map(|earlier| earlier.manifest.clone());
+        match (stage.clone().run(job).await, earlier) {
+            (Err(StageError::Store(StoreError::Corrupt { digest, .. })), Some(earlier)) if earlier.holds(&digest) => {
+                self.session.store.forget(&earlier.key);
+                let job = self.session.job(self.index, self.inputs.clone(), &Arc::default(), false)?;
+                self.accounts.extend(job.accounts.values().cloned());
+                stage.clone().run(job).await
+            }
+            (result, _) => result,
+        }
+    }
+
+    fn calls(&self) -> u64 {
+        self.accounts.iter().map(|account| account.calls()).sum()
+    }
+
+    fn reused(&self) -> u64 {
+        self.accounts.iter().map(|account| account.reused()).sum()
+    }
+
+    fn failed(&self, error: &StageError) -> Made {
+        Made::Failed(Box::new(NodeRun {
+            error: Some(error.to_string()),
+            key: Some(self.key),
+            calls: self.calls(),
+            reused: self.reused(),
+            seconds: self.start.elapsed().as_secs_f64(),
+            ..blank(self.session, self.index, NodeOutcome::Failed, self.reason.clone())
+        }))
+    }
+
+    /// Says what an error of the stage means.
+    fn broken(&self, error: StageError) -> Made {
+        match &error {
+            StageError::Store(StoreError::Corrupt { digest, reason }) => {
+                let healed = heal(&self.session.store, &self.inputs, *digest);
+                match healed.and_then(|part| self.session.plan.nodes[self.index].input(part)) {
+                    Some(input) => Made::Damaged { input, reason: format!("its artifact was {reason}") },
+                    None => self.failed(&error),
+                }
+            }
+            StageError::Interrupted => Made::Failed(Box::new(NodeRun {
+                calls: self.calls(),
+                reused: self.reused(),
+                seconds: self.start.elapsed().as_secs_f64(),
+                ..blank(self.session, self.index, NodeOutcome::Skipped, "interrupted".to_owned())
+            })),
+            _ => self.failed(&error),
+        }
+    }
+
+    /// Publishes what was made, where the key is still what it was: nothing that it depends on has changed meanwhile.
+    fn publish(&self, produced: Produced) -> Made {
+        let fingerprint = match self.session.fingerprint(self.index, &self.inputs) {
+            Ok(fingerprint) => fingerprint,
+            Err(error) => return self.failed(&error),
+        };
+        if fingerprint.key() != self.key {
+            return self.failed(&StageError::failed("a file that it reads changed while it ran; run again"));
+        }
+        let Produced { artifact, meta, mut counts, summary, notes } = produced;
+        counts.seconds = self.start.elapsed().as_secs_f64();
+        let manifest = Manifest { key: self.key, fingerprint, artifact, meta, counts, summary, notes };
+        let store = &self.session.store;
+        let sources = self.session.plan.nodes[self.index].stage.sources();
+        let kept = sources.iter().try_for_each(|(_, text)| store.keep_source(text));
+        if let Err(error) = kept.and_then(|()| store.publish(&manifest)) {
+            return self.failed(&error.into());
+        }
+        let run = NodeRun {
+            rows: counts.rows,
+            failed: counts.failed,
+            missing: counts.missing,
+            calls: self.calls(),
+            reused: self.reused(),
+            cost_usd: counts.cost_usd,
+            seconds: counts.seconds,
+            key: Some(self.key),
+            artifact: Some(manifest.artifact.digest),
+            instrument: manifest.fingerprint.instrument,
+            notes: manifest.notes.clone(),
+            ..blank(self.session, self.index, NodeOutcome::Ran, self.reason.clone())
+        };
+        Made::Ran(Box::new(manifest), Box::new(run))
+    }
+}
