@@ -177,7 +177,11 @@ impl KeptLines {
 
     /// Returns the next line, without its newline, whose id stands before `end` and did not change; none where there
     /// is none. Whoever asks without an end until there is none has verified the digest.
-    pub fn next_before(&mut self, end: Option<&str>, changed: &Changed) -> Result<Option<&[u8]>, StoreError> {
+    pub fn next_before(
+        &mut self,
+        end: Option<&str>,
+        has_changed: impl Fn(&str) -> bool,
+    ) -> Result<Option<&[u8]>, StoreError> {
         loop {
             if self.is_used {
                 self.is_used = false;
@@ -191,7 +195,7 @@ impl KeptLines {
                 return Ok(None);
             }
             self.is_used = true;
-            if !changed.has(&id) {
+            if !has_changed(&id) {
                 return Ok(Some(self.side.line.strip_suffix(b"\n").unwrap_or(&self.side.line)));
             }
         }

@@ -43,11 +43,12 @@ impl Inference {
 impl Kept {
     /// Copies the completions of the rows before an id; without one, all that are left.
     pub fn copy(&mut self, end: Option<&str>, writer: &mut CompletionWriter) -> Result<(), StoreError> {
-        while let Some(line) = self.completions.next_before(end, &self.changed)? {
+        let has_changed = |id: &str| self.changed.has(id);
+        while let Some(line) = self.completions.next_before(end, has_changed)? {
             writer.push_line(line)?;
             self.count += 1;
         }
-        while let Some(line) = self.meta.next_before(end, &self.changed)? {
+        while let Some(line) = self.meta.next_before(end, has_changed)? {
             writer.push_meta_line(line)?;
         }
         Ok(())

@@ -11,7 +11,7 @@
 //! | `settings` | the stage as it is written |
 //! | `node` `checks` `key` `values` | the stage: nodes, what is wrong with it, what it depends on, what it says |
 //! | `method/` | rubric, compare (pairs), classify: what is asked, what a reply means, how verdicts sum up |
-//! | `task` `tasks` | what is judged, and in what order |
+//! | `task` `tasks` `kept` | what is judged, in what order; judgements of rows that did not change |
 //! | `ask/` | prompts, retries, votes |
 //! | `read/` | what a reply says |
 //! | `produce` | tasks through the work, into rows and a summary |
@@ -27,6 +27,7 @@
 mod ask;
 mod checks;
 mod evidence;
+mod kept;
 mod key;
 mod method;
 mod node;

@@ -11,6 +11,7 @@ use super::evidence::canary::Canaries;
 use super::evidence::length::Verbosity;
 use super::evidence::lineage::Kin;
 use super::evidence::panel::Panel;
+use super::kept::Kept;
 use super::method::{Gathered, Said, Tally};
 use super::node::{Grader, Judge, pairs_of};
 use super::people::calibration::{Calibration, Labelled};
@@ -150,7 +151,8 @@ impl Judge {
             .as_ref()
             .filter(|(_, labels)| !labels.is_missing)
             .map(|(_, labels)| Calibration::new(labels.clone(), self.method.labels(), &job.node, &all_sides));
-        let items = Tasks::new(Join::open(&job.store, &job.inputs, false)?, work.clone(), pairs);
+        let kept = Kept::open(&job, &accounts)?;
+        let items = Tasks::new(Join::open(&job.store, &job.inputs, false)?, kept, work.clone(), pairs);
         // Of one completion a preference shows only beside another model's: see `contrast`.
         let kin = match self.method.is_pair() {
             true => self.kin(job.model.as_deref(), self.baseline_model()),

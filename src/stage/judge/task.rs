@@ -39,6 +39,8 @@ pub(crate) struct Task {
     /// Of all pairs: which models.
     pub pair: Option<[u32; 2]>,
     pub purpose: Purpose,
+    /// The judgement of an earlier result, where nothing that it depends on changed.
+    pub kept: Option<Arc<Judgement>>,
 }
 
 /// A judgement with what led to it.

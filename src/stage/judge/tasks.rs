@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::ask::Work;
 use super::evidence::canary::{Canary, ORDER, REFUSAL};
+use super::kept::Kept;
 use super::people::labels::texts_digest;
 use super::task::{Purpose, Task, Text};
 use crate::digest::Digest;
@@ -15,6 +16,7 @@ use crate::stage::join::{Join, Joined};
 /// What is to be judged.
 pub(super) struct Tasks {
     join: Join,
+    kept: Option<Kept>,
     work: Arc<Work>,
     pairs: Vec<Option<[u32; 2]>>,
     chosen: Chosen,
@@ -24,12 +26,13 @@ pub(super) struct Tasks {
 
 impl Tasks {
     /// `pairs` are the pairs of models that are compared of each row; one that is none: each model on its own.
-    pub fn new(join: Join, work: Arc<Work>, pairs: Vec<Option<[u32; 2]>>) -> Tasks {
+    pub fn new(join: Join, kept: Option<Kept>, work: Arc<Work>, pairs: Vec<Option<[u32; 2]>>) -> Tasks {
         let wanted = work.judge.canaries.max(work.judge.method.identity_pairs());
-        Tasks { join, work, pairs, chosen: Chosen::new(wanted), queue: VecDeque::new(), is_done: false }
+        Tasks { join, kept, work, pairs, chosen: Chosen::new(wanted), queue: VecDeque::new(), is_done: false }
     }
 
-    fn add(&mut self, joined: Arc<Joined>) {
+    fn add(&mut self, joined: Arc<Joined>) -> Result<(), StageError> {
+        let kept = self.kept.as_mut().map(|kept| kept.take(&joined.row.id)).transpose()?.unwrap_or_default();
         let judge = &self.work.judge;
         let is_pair = judge.method.is_pair();
         for (place, completion) in joined.completions.iter().enumerate() {
@@ -42,6 +45,7 @@ impl Tasks {
                     sample: completion.sample,
                     pair: *pair,
                     purpose: Purpose::Row,
+                    kept: kept.iter().find(|kept| kept.sample == completion.sample && kept.pair == *pair).cloned(),
                 });
             }
         }
@@ -63,12 +67,14 @@ impl Tasks {
                             sample: 0,
                             pair: *pair,
                             purpose: Purpose::Labelled,
+                            kept: None,
                         });
                     }
                 }
             }
         }
         self.chosen.add(&joined);
+        Ok(())
     }
 }
 
@@ -84,10 +90,17 @@ impl Iterator for Tasks {
                 return None;
             }
             match self.join.next() {
-                Some(Ok(joined)) => self.add(Arc::new(joined)),
+                Some(Ok(joined)) => {
+                    if let Err(error) = self.add(Arc::new(joined)) {
+                        return Some(Err(error));
+                    }
+                }
                 Some(Err(error)) => return Some(Err(error)),
                 None => {
                     self.is_done = true;
+                    if let Some(Err(error)) = self.kept.as_mut().map(Kept::finish) {
+                        return Some(Err(error));
+                    }
                     let judge = &self.work.judge;
                     let (is_pair, has_reference) = (judge.method.is_pair(), judge.reference.is_some());
                     let identical = judge.method.identity_pairs();
@@ -134,6 +147,7 @@ impl Chosen {
             sample: 0,
             pair: None,
             purpose: Purpose::Canary(canary),
+            kept: None,
         };
         let rows = self.first(canaries);
         let own = |text: &str| Text::Own(text.to_owned());
