@@ -81,7 +81,7 @@ fn tables_are_complete() {
     for (directory, others) in [
         ("dataset", &["mod.rs", "hub.rs"][..]),
         ("provider", &["mod.rs", "http.rs", "pool.rs", "probe.rs", "remote.rs"]),
-        ("metric", &["mod.rs", "tally.rs"]),
+        ("metric", &["mod.rs", "settings.rs", "tally.rs"]),
         (
             "stage/judge",
             &[
