@@ -34,6 +34,12 @@ pub struct HubDataset {
     pub file: Option<String>,
 }
 
+impl From<String> for HubDataset {
+    fn from(name: String) -> HubDataset {
+        HubDataset::named(&name)
+    }
+}
+
 /// Other names of the usual splits.
 const SPLITS: &[(&str, &[&str])] = &[
     ("train", &["train", "training"]),

@@ -4,13 +4,15 @@
 //! Scores of unrelated texts are far above 0 and differ by model: `baseline` is the mean F1 of each
 //! prediction with the reference of another row.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde_json::{Map, Value};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-use super::{Entry, MeanTally, Metric, MetricError, PartsTally, SHARE, Score, Scored, Setting, Takes, Tally, flag};
+use super::{Entry, Made, Make, MeanTally, Metric, PartsTally, Score, Scored, Tally, Written, share};
 use crate::encoder::{LOCAL_HELP, ModelFolder, WITHOUT_LOCAL};
 use crate::score::Unit;
+use crate::spec::Whole;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "bertscore",
@@ -18,40 +20,36 @@ pub(super) const ENTRY: Entry = Entry {
     source: "Zhang et al. 2020 (arXiv 1904.09675); equal to bert-score 0.3.13 with a batch of one; needs the feature `local`",
     range: "−1 to 1",
     score: "`{ f1, precision, recall, baseline }`",
-    settings: &[
-        Setting {
-            name: "model",
-            takes: Takes::Text,
-            example: "model: models/roberta-large, or the name of a model in the hub's cache",
-            default: DEFAULT_MODEL,
-            about: "Folder of the workspace with config.json, tokenizer.json and safetensors, or a name in the Hugging Face hub's cache; BERT, RoBERTa and kin. Its files enter the key.",
-        },
-        Setting {
-            name: "layer",
-            takes: Takes::Whole,
-            example: "layer: 9",
-            default: "",
-            about: "The layer whose vectors are compared; as bert-score has it for the models that it knows, else the last.",
-        },
-        Setting {
-            name: "idf",
-            takes: Takes::Flag,
-            example: "idf: true",
-            default: "false",
-            about: "Weighs tokens by how rare they are among the references; all rows are then held in memory.",
-        },
-    ],
     parts: &[
         ("precision", "of the tokens of the prediction"),
         ("recall", "of the tokens of the reference"),
         ("baseline", "F1 of predictions with references of other rows: what unrelated texts get"),
     ],
-    build,
     unit: |_| Unit::Rate,
-    ..SHARE
+    ..share::<Settings>()
 };
 
-const DEFAULT_MODEL: &str = "roberta-large";
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// Folder of the workspace with config.json, tokenizer.json and safetensors, or a name in the Hugging
+    /// Face hub's cache; BERT, RoBERTa and kin. Its files enter the key.
+    #[schemars(example = &"models/roberta-large", example = &"FacebookAI/roberta-large")]
+    model: String,
+    /// The layer whose vectors are compared; as bert-score has it for the models that it knows, else the
+    /// last.
+    #[schemars(example = 9)]
+    layer: Option<Whole<1>>,
+    /// Weighs tokens by how rare they are among the references; all rows are then held in memory.
+    #[schemars(example = true)]
+    idf: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { model: "roberta-large".to_owned(), layer: None, idf: false }
+    }
+}
 
 /// Layers that correlate best with people's judgement, as bert-score has them.
 const LAYERS: &[(&str, usize)] = &[
@@ -76,27 +74,28 @@ struct BertScore {
     encoder: std::sync::OnceLock<Result<crate::encoder::Encoder, String>>,
 }
 
-fn build(settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    if !cfg!(feature = "local") {
-        let help = Some(LOCAL_HELP.to_owned());
-        return Err(MetricError { field: None, message: WITHOUT_LOCAL.to_owned(), help });
+impl Make for Settings {
+    fn make(self, written: &Written<'_>) -> Made {
+        if !cfg!(feature = "local") {
+            return Err(written.impossible(WITHOUT_LOCAL, LOCAL_HELP));
+        }
+        let name = &self.model;
+        let model = ModelFolder::find(name, written.root).map_err(|message| written.wrong("model", message))?;
+        let layers = model.config.num_hidden_layers;
+        let short = name.rsplit('/').next().unwrap_or(name).split('@').next().unwrap_or(name);
+        let known = LAYERS.iter().find(|(known, _)| *known == short).map_or(layers, |(_, layer)| *layer);
+        let layer = self.layer.map_or(known.min(layers), Whole::size);
+        if !(1..=layers).contains(&layer) {
+            return Err(written.wrong("layer", format!("{name} has the layers 1 to {layers}")));
+        }
+        Ok(Box::new(BertScore {
+            model,
+            layer,
+            has_weights: self.idf,
+            #[cfg(feature = "local")]
+            encoder: std::sync::OnceLock::new(),
+        }))
     }
-    let name = settings.get("model").and_then(Value::as_str).unwrap_or(DEFAULT_MODEL);
-    let model = ModelFolder::find(name, root).map_err(|message| ENTRY.error("model", message))?;
-    let layers = model.config.num_hidden_layers;
-    let short = name.rsplit('/').next().unwrap_or(name).split('@').next().unwrap_or(name);
-    let known = LAYERS.iter().find(|(known, _)| *known == short).map_or(layers, |(_, layer)| *layer);
-    let layer = settings.get("layer").and_then(Value::as_u64).map_or(known.min(layers), |layer| layer as usize);
-    if !(1..=layers).contains(&layer) {
-        return Err(ENTRY.error("layer", format!("{name} has the layers 1 to {layers}")));
-    }
-    Ok(Box::new(BertScore {
-        model,
-        layer,
-        has_weights: flag(settings, "idf"),
-        #[cfg(feature = "local")]
-        encoder: std::sync::OnceLock::new(),
-    }))
 }
 
 #[cfg(feature = "local")]

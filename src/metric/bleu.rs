@@ -1,14 +1,14 @@
 //! `bleu`: BLEU over the whole corpus, with a bootstrap of its rows, and the mean of sentence scores.
 
-use std::path::Path;
-
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{
-    Entry, MeanTally, Metric, MetricError, PartsTally, SHARE, Score, Scored, Setting, SumsTally, Takes, Tally,
-    borrowed, choice, flag, pair,
+    Entry, Made, Make, MeanTally, Metric, PartsTally, Score, Scored, SumsTally, Tally, Written, borrowed, pair, share,
 };
 use crate::score::Unit;
+use crate::spec::{Amount, Whole};
 use crate::text::{Bleu, BleuCounts, Smoothing, Tokenizer};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -17,90 +17,101 @@ pub(super) const ENTRY: Entry = Entry {
     source: "Papineni et al. 2002; equal to sacreBLEU 2.6.0",
     range: "0 to 100",
     score: "`{ sentence, counts }`: matches and n-grams by order, lengths",
-    settings: &[
-        Setting {
-            name: "tokenize",
-            takes: Takes::Choice(&["13a", "intl", "zh", "char", "none"]),
-            example: "tokenize: intl",
-            default: "13a",
-            about: "How text is cut into tokens; zh for Chinese, char for languages without spaces.",
-        },
-        Setting {
-            name: "smooth",
-            takes: Takes::Choice(&["exp", "floor", "add-k", "none"]),
-            example: "smooth: floor",
-            default: "exp",
-            about: "What stands for the precision of an order without a match.",
-        },
-        Setting {
-            name: "smooth_value",
-            takes: Takes::Number,
-            example: "smooth_value: 0.1",
-            default: "",
-            about: "Of floor (0.1 unless said) and add-k (1 unless said).",
-        },
-        Setting {
-            name: "lowercase",
-            takes: Takes::Flag,
-            example: "lowercase: true",
-            default: "false",
-            about: "Does without regard to case.",
-        },
-        Setting {
-            name: "max_ngram_order",
-            takes: Takes::Whole,
-            example: "max_ngram_order: 2",
-            default: "4",
-            about: "The longest n-grams that count, 1 to 4.",
-        },
-        Setting {
-            name: "effective_order",
-            takes: Takes::Flag,
-            example: "effective_order: true",
-            default: "false",
-            about: "Leaves out orders that the corpus is too short for. Sentence scores always do.",
-        },
-    ],
     parts: &[
         ("sentence", "mean of the sentence scores"),
         ("brevity_penalty", "1, or less where predictions are shorter"),
     ],
-    build,
     unit: |part| if part == "brevity_penalty" { Unit::Rate } else { Unit::Points },
-    ..SHARE
+    ..share::<Settings>()
 };
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// How text is cut into tokens; zh for Chinese, char for languages without spaces.
+    #[schemars(example = Tokenize::Intl)]
+    tokenize: Tokenize,
+    /// What stands for the precision of an order without a match.
+    #[schemars(example = Smooth::Floor)]
+    smooth: Smooth,
+    /// Of floor (0.1 unless said) and add-k (1 unless said).
+    #[schemars(example = 0.1)]
+    smooth_value: Option<Amount>,
+    /// Does without regard to case.
+    #[schemars(example = true)]
+    lowercase: bool,
+    /// The longest n-grams that count, 1 to 4.
+    #[schemars(example = 2)]
+    max_ngram_order: Whole<1, 4>,
+    /// Leaves out orders that the corpus is too short for. Sentence scores always do.
+    #[schemars(example = true)]
+    effective_order: bool,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[serde(rename_all = "lowercase")]
+enum Tokenize {
+    #[serde(rename = "13a")]
+    V13a,
+    Intl,
+    Zh,
+    Char,
+    None,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[serde(rename_all = "kebab-case")]
+enum Smooth {
+    Exp,
+    Floor,
+    AddK,
+    None,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            tokenize: Tokenize::V13a,
+            smooth: Smooth::Exp,
+            smooth_value: None,
+            lowercase: false,
+            max_ngram_order: Whole(4),
+            effective_order: false,
+        }
+    }
+}
 
 struct BleuMetric {
     corpus: Bleu,
     sentence: Bleu,
 }
 
-fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    let tokenizer = match choice(settings, "tokenize") {
-        Some("intl") => Tokenizer::International,
-        Some("zh") => Tokenizer::Chinese,
-        Some("char") => Tokenizer::Characters,
-        Some("none") => Tokenizer::Words,
-        _ => Tokenizer::V13a,
-    };
-    let value = settings.get("smooth_value").and_then(Value::as_f64);
-    let smoothing = match choice(settings, "smooth") {
-        Some("floor") => Smoothing::Floor(value.unwrap_or(0.1)),
-        Some("add-k") => Smoothing::AddK(value.unwrap_or(1.0)),
-        other if value.is_some() => {
-            let name = other.unwrap_or("exp");
-            return Err(ENTRY.error("smooth_value", format!("`smooth: {name}` takes no value")));
-        }
-        Some("none") => Smoothing::Nothing,
-        _ => Smoothing::Exponential,
-    };
-    let order = settings.get("max_ngram_order").and_then(Value::as_u64).unwrap_or(4) as usize;
-    if !(1..=4).contains(&order) {
-        return Err(ENTRY.error("max_ngram_order", "`max_ngram_order` is 1 to 4"));
+impl Make for Settings {
+    fn make(self, written: &Written<'_>) -> Made {
+        let tokenizer = match self.tokenize {
+            Tokenize::V13a => Tokenizer::V13a,
+            Tokenize::Intl => Tokenizer::International,
+            Tokenize::Zh => Tokenizer::Chinese,
+            Tokenize::Char => Tokenizer::Characters,
+            Tokenize::None => Tokenizer::Words,
+        };
+        let value = self.smooth_value.map(|value| value.0);
+        let unsmoothed = |name: &str, smoothing| match value {
+            Some(_) => Err(written.wrong("smooth_value", format!("`smooth: {name}` takes no value"))),
+            None => Ok(smoothing),
+        };
+        let smoothing = match self.smooth {
+            Smooth::Floor => Smoothing::Floor(value.unwrap_or(0.1)),
+            Smooth::AddK => Smoothing::AddK(value.unwrap_or(1.0)),
+            Smooth::Exp => unsmoothed("exp", Smoothing::Exponential)?,
+            Smooth::None => unsmoothed("none", Smoothing::Nothing)?,
+        };
+        let (lowercase, effective_order) = (self.lowercase, self.effective_order);
+        let corpus = Bleu { tokenizer, smoothing, lowercase, effective_order, order: self.max_ngram_order.size() };
+        Ok(Box::new(BleuMetric { corpus, sentence: Bleu { effective_order: true, ..corpus } }))
     }
-    let effective_order = flag(settings, "effective_order");
-    let corpus = Bleu { tokenizer, smoothing, lowercase: flag(settings, "lowercase"), effective_order, order };
-    Ok(Box::new(BleuMetric { corpus, sentence: Bleu { effective_order: true, ..corpus } }))
 }
 
 /// Numbers in a list of counts.

@@ -1,68 +1,71 @@
 //! `chrf` and `chrf++`: n-grams of characters (and words) in common with the references, over the whole
 //! corpus, with a bootstrap of its rows, and the mean of sentence scores.
 
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
 
 use super::{
-    Entry, MeanTally, Metric, MetricError, PartsTally, SHARE, Score, Scored, Setting, SumsTally, Takes, Tally,
-    borrowed, flag, pair,
+    Entry, Made, Make, MeanTally, Metric, PartsTally, Score, Scored, SumsTally, Tally, Written, borrowed, pair, share,
 };
 use crate::score::Unit;
+use crate::spec::Amount;
 use crate::text::{Chrf, ChrfCounts};
 
-const BETA: Setting = Setting {
-    name: "beta",
-    takes: Takes::Number,
-    example: "beta: 1",
-    default: "2",
-    about: "Weight of recall against precision.",
-};
-const LOWERCASE: Setting = Setting {
-    name: "lowercase",
-    takes: Takes::Flag,
-    example: "lowercase: true",
-    default: "false",
-    about: "Does without regard to case.",
-};
-const EPSILON: Setting = Setting {
-    name: "eps_smoothing",
-    takes: Takes::Flag,
-    example: "eps_smoothing: true",
-    default: "false",
-    about: "Counts orders that a text is too short for as next to nothing, as NLTK and Moses do.",
-};
-
-const BASE: Entry = Entry {
-    range: "0 to 100",
-    score: "`{ sentence, counts }`: n-grams of the prediction, of the reference and of both, by order",
-    settings: &[BETA, LOWERCASE, EPSILON],
-    parts: &[("sentence", "mean of the sentence scores")],
-    unit: |_| Unit::Points,
-    ..SHARE
-};
+const fn base<T: Make>() -> Entry {
+    Entry {
+        range: "0 to 100",
+        score: "`{ sentence, counts }`: n-grams of the prediction, of the reference and of both, by order",
+        parts: &[("sentence", "mean of the sentence scores")],
+        unit: |_| Unit::Points,
+        ..share::<T>()
+    }
+}
 
 pub(super) const ENTRY: Entry = Entry {
     name: "chrf",
     about: "Corpus chrF2: characters in common with the reference, up to runs of six; a good default outside of English.",
     source: "Popović 2015; equal to sacreBLEU 2.6.0",
-    build: |settings, _| build(settings, 0),
-    ..BASE
+    ..base::<Settings<0>>()
 };
 
 pub(super) const ENTRY_WORDS: Entry = Entry {
     name: "chrf++",
     about: "Corpus chrF2++: as `chrf`, with words and pairs of words as well.",
     source: "Popović 2017; equal to sacreBLEU 2.6.0",
-    build: |settings, _| build(settings, 2),
-    ..BASE
+    ..base::<Settings<2>>()
 };
+
+/// Settings; words in runs of up to so many count as well.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "chrf")]
+#[serde(deny_unknown_fields)]
+struct Settings<const WORDS: usize> {
+    /// Weight of recall against precision.
+    #[serde(default = "two")]
+    #[schemars(example = 1)]
+    beta: Amount,
+    /// Does without regard to case.
+    #[serde(default)]
+    #[schemars(example = true)]
+    lowercase: bool,
+    /// Counts orders that a text is too short for as next to nothing, as NLTK and Moses do.
+    #[serde(default)]
+    #[schemars(example = true)]
+    eps_smoothing: bool,
+}
+
+fn two() -> Amount {
+    Amount(2.0)
+}
 
 struct ChrfMetric(Chrf);
 
-fn build(settings: &Map<String, Value>, word_order: usize) -> Result<Box<dyn Metric>, MetricError> {
-    let beta = settings.get("beta").and_then(Value::as_f64).unwrap_or(2.0);
-    let (lowercase, epsilon) = (flag(settings, "lowercase"), flag(settings, "eps_smoothing"));
-    Ok(Box::new(ChrfMetric(Chrf { word_order, beta, lowercase, epsilon })))
+impl<const WORDS: usize> Make for Settings<WORDS> {
+    fn make(self, _written: &Written<'_>) -> Made {
+        let (beta, lowercase, epsilon) = (self.beta.0, self.lowercase, self.eps_smoothing);
+        Ok(Box::new(ChrfMetric(Chrf { word_order: WORDS, beta, lowercase, epsilon })))
+    }
 }
 
 impl Metric for ChrfMetric {

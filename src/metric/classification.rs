@@ -6,14 +6,15 @@
 //! bootstrap of the table, or by bootstrap of clusters of rows.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
 
-use super::{
-    Entry, Metric, MetricError, RowScores, SHARE, Score, Scored, Setting, Takes, Tally, TallySummary, choice, text,
-};
+use super::{Entry, Made, Make, Metric, RowScores, Score, Scored, Tally, TallySummary, Written, share, text};
 use crate::score::{Estimate, Unit};
+use crate::spec::{Scalar, Template, Whole};
 use crate::stats::{CellWeight, Confusion, Interval, Report, Z95, sorted_labels, wilson};
 
 /// How a prediction outside the labels is shown.
@@ -42,36 +43,6 @@ pub(super) const ENTRY: Entry = Entry {
     source: "equal to scikit-learn 1.9's classification_report, balanced_accuracy_score, matthews_corrcoef",
     range: "0 to 1; mcc −1 to 1",
     score: "`[gold, predicted, weight]`, the last where `sample_weight` is given",
-    settings: &[
-        Setting {
-            name: "labels",
-            takes: Takes::List,
-            example: "labels: [billing, shipping]",
-            default: "",
-            about: "Labels there are beside those of the references; output outside of them is wrong, and no class.",
-        },
-        Setting {
-            name: "zero_division",
-            takes: Takes::Choice(&["0", "1", "nan"]),
-            example: "zero_division: nan",
-            default: "0",
-            about: "What stands where there is nothing to divide by; `nan` leaves the label out of the averages.",
-        },
-        Setting {
-            name: "sample_weight",
-            takes: Takes::Template,
-            example: "sample_weight: \"{{ row.weight }}\"",
-            default: "",
-            about: "How much a row weighs: a number, 0 or more.",
-        },
-        Setting {
-            name: "digits",
-            takes: Takes::Whole,
-            example: "digits: 3",
-            default: "2",
-            about: "Digits of the report as text.",
-        },
-    ],
     parts: &[
         ("accuracy", "share of right labels; of sets, those that are right as a whole"),
         ("balanced_accuracy", "mean recall of the labels"),
@@ -88,14 +59,55 @@ pub(super) const ENTRY: Entry = Entry {
         ("f1_samples", "mean over rows, of sets of labels; also `precision_samples`, `recall_samples`"),
         ("f1.<label>", "of one label; also `precision.<label>`, `recall.<label>`"),
     ],
-    build,
     more_parts: |part| {
         SAMPLES.contains(&part) || ["f1.", "precision.", "recall."].iter().any(|head| part.starts_with(head))
     },
     main: "f1_macro",
     unit: |part| if part == "mcc" { Unit::Rate } else { Unit::Fraction },
-    ..SHARE
+    ..share::<Settings>()
 };
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// Labels there are beside those of the references; output outside of them is wrong, and no class.
+    #[schemars(example = ["billing", "shipping"])]
+    labels: Vec<Scalar>,
+    /// What stands where there is nothing to divide by; `nan` leaves the label out of the averages.
+    #[serde(deserialize_with = "number_or_text")]
+    #[schemars(example = ZeroDivision::Nan)]
+    zero_division: ZeroDivision,
+    /// How much a row weighs: a number, 0 or more.
+    #[serde(rename = "sample_weight")]
+    #[schemars(example = &"{{ row.weight }}")]
+    _sample_weight: Option<Template>,
+    /// Digits of the report as text.
+    #[schemars(example = 3)]
+    digits: Whole,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[schemars(inline, extend("type" = ["string", "integer"], "enum" = ["0", "1", "nan", 0, 1]))]
+enum ZeroDivision {
+    #[serde(rename = "0")]
+    Zero,
+    #[serde(rename = "1")]
+    One,
+    #[serde(rename = "nan")]
+    Nan,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { labels: Vec::new(), zero_division: ZeroDivision::Zero, _sample_weight: None, digits: Whole(2) }
+    }
+}
+
+/// Reads a choice that may be written as a number.
+fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ZeroDivision, D::Error> {
+    let Scalar(text) = Scalar::deserialize(deserializer)?;
+    ZeroDivision::deserialize(text.into_deserializer())
+}
 
 struct Classification {
     labels: Vec<String>,
@@ -103,16 +115,16 @@ struct Classification {
     digits: usize,
 }
 
-fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    let labels = settings.get("labels").and_then(Value::as_array).into_iter().flatten().map(text).collect();
-    let zero_division = match (choice(settings, "zero_division"), settings.get("zero_division").and_then(Value::as_u64))
-    {
-        (Some("1"), _) | (_, Some(1)) => 1.0,
-        (Some("nan"), _) => f64::NAN,
-        _ => 0.0,
-    };
-    let digits = settings.get("digits").and_then(Value::as_u64).unwrap_or(2).min(17) as usize;
-    Ok(Box::new(Classification { labels, zero_division, digits }))
+impl Make for Settings {
+    fn make(self, _written: &Written<'_>) -> Made {
+        let zero_division = match self.zero_division {
+            ZeroDivision::Zero => 0.0,
+            ZeroDivision::One => 1.0,
+            ZeroDivision::Nan => f64::NAN,
+        };
+        let labels = self.labels.into_iter().map(String::from).collect();
+        Ok(Box::new(Classification { labels, zero_division, digits: self.digits.size().min(17) }))
+    }
 }
 
 impl Metric for Classification {
@@ -304,6 +316,8 @@ fn numbers(report: &Report) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn summed(pairs: &[(String, &str)]) -> Vec<(String, Estimate)> {
@@ -334,7 +348,7 @@ mod tests {
 
     #[test]
     fn sets_of_labels_and_weights_are_read() {
-        let metric = ENTRY.make(&Map::new(), Path::new(".")).map_err(|error| error.message).unwrap();
+        let metric = ENTRY.make(&serde_json::Map::new(), Path::new(".")).unwrap();
         let mut tally = metric.tally(7);
         for (gold, predicted) in [(json!(["a", "b"]), json!(["a"])), (json!([]), json!([])), (json!(["b"]), json!("b"))]
         {

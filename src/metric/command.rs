@@ -7,61 +7,60 @@
 //! of its input, so that it need not flush.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{
-    Entry, MeanTally, Metric, MetricError, RowScores, SHARE, Score, Scored, Setting, Takes, Tally, TallySummary, texts,
-};
+use super::{Entry, Made, Make, MeanTally, Metric, RowScores, Score, Scored, Tally, TallySummary, Written, share};
 use crate::digest::{Digest, canonical};
 use crate::files::{self, is_glob};
 use crate::process::Program;
 use crate::score::Unit;
+use crate::spec::{Amount, OneOrMany, Scalar, Whole};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "command",
     about: "Scores by a program of your own: JSON lines in, JSON lines out. One that only prints true and false is a share.",
     range: "what the program prints",
     score: "what the program prints",
-    settings: &[
-        Setting {
-            name: "command",
-            takes: Takes::Texts,
-            example: "command: python3 metrics/polite.py",
-            default: "",
-            about: "A line for the shell, or a list of program and arguments. It runs in the workspace; words of it that are files enter the key.",
-        },
-        Setting {
-            name: "files",
-            takes: Takes::Texts,
-            example: "files: metrics/*.py",
-            default: "",
-            about: "Files or globs that the program reads; their content enters the key.",
-        },
-        Setting {
-            name: "batch",
-            takes: Takes::Whole,
-            example: "batch: 100000",
-            default: "1000",
-            about: "Completions that one start of the program gets; no part of the key.",
-        },
-        Setting {
-            name: "timeout",
-            takes: Takes::Number,
-            example: "timeout: 60",
-            default: "600",
-            about: "Seconds that one start may take; no part of the key.",
-        },
-    ],
     parts: &[("<field>", "each other number of a map that the program prints")],
-    build,
     more_parts: |_| true,
     indifferent: &["batch", "timeout"],
     unit: |_| Unit::Rate,
-    ..SHARE
+    ..share::<Settings>()
 };
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// A line for the shell, or a list of program and arguments. It runs in the workspace; words of it
+    /// that are files enter the key.
+    #[schemars(example = &"python3 metrics/polite.py")]
+    command: OneOrMany<Scalar, 1>,
+    /// Files or globs that the program reads; their content enters the key.
+    #[serde(default)]
+    #[schemars(example = &"metrics/*.py")]
+    files: OneOrMany<Scalar>,
+    /// Completions that one start of the program gets; no part of the key.
+    #[serde(default = "batch")]
+    #[schemars(example = 100_000)]
+    batch: Whole,
+    /// Seconds that one start may take; no part of the key.
+    #[serde(default = "timeout")]
+    #[schemars(example = 60)]
+    timeout: Amount,
+}
+
+fn batch() -> Whole {
+    Whole(1_000)
+}
+
+fn timeout() -> Amount {
+    Amount(600.0)
+}
 
 /// Bytes of a line shown in an error.
 const SHOWN: usize = 120;
@@ -74,40 +73,35 @@ struct CommandMetric {
     longest: Duration,
 }
 
-fn build(settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    let program = match settings.get("command") {
-        Some(Value::String(line)) if !line.trim().is_empty() => Program::Shell(line.clone()),
-        Some(Value::Array(words)) if !words.is_empty() => Program::Direct(words.iter().map(super::text).collect()),
-        _ => return Err(ENTRY.error("command", "it needs a `command`")),
-    };
-    if let Some(name) = program.missing(root) {
-        return Err(ENTRY.error("command", format!("there is no program `{name}`")));
-    }
-    let mut names: Vec<String> = program.words().filter(|word| root.join(word).is_file()).collect();
-    for pattern in texts(settings.get("files")).unwrap_or_default() {
-        let found = files::files(root, &pattern);
-        if found.is_empty() || !is_glob(&pattern) && !root.join(&pattern).is_file() {
-            return Err(ENTRY.error("files", format!("there is no file {pattern}")));
+impl Make for Settings {
+    fn make(self, written: &Written<'_>) -> Made {
+        let root = written.root;
+        let program = Program::from(self.command);
+        if program.words().all(|word| word.is_empty()) {
+            return Err(written.wrong("command", "`command` is empty"));
         }
-        names.extend(found);
+        if let Some(name) = program.missing(root) {
+            return Err(written.wrong("command", format!("there is no program `{name}`")));
+        }
+        let mut names: Vec<String> = program.words().filter(|word| root.join(word).is_file()).collect();
+        for Scalar(pattern) in self.files.into_vec() {
+            let found = files::files(root, &pattern);
+            if found.is_empty() || !is_glob(&pattern) && !root.join(&pattern).is_file() {
+                return Err(written.wrong("files", format!("there is no file {pattern}")));
+            }
+            names.extend(found);
+        }
+        names.sort();
+        names.dedup();
+        let mut files = Vec::new();
+        for name in names {
+            let bytes = std::fs::read(root.join(&name))
+                .map_err(|error| written.wrong("files", format!("failed to read {name}: {error}")))?;
+            files.push((name, Digest::of(&bytes)));
+        }
+        let longest = Duration::from_secs_f64(self.timeout.0.clamp(0.1, 1e9));
+        Ok(Box::new(CommandMetric { program, root: root.to_owned(), files, batch: self.batch.size().max(1), longest }))
     }
-    names.sort();
-    names.dedup();
-    let mut files = Vec::new();
-    for name in names {
-        let bytes = std::fs::read(root.join(&name))
-            .map_err(|error| ENTRY.error("files", format!("failed to read {name}: {error}")))?;
-        files.push((name, Digest::of(&bytes)));
-    }
-    let batch = settings.get("batch").and_then(Value::as_u64).unwrap_or(1_000).max(1) as usize;
-    let seconds = settings.get("timeout").and_then(Value::as_f64).unwrap_or(600.0).clamp(0.1, 1e9);
-    Ok(Box::new(CommandMetric {
-        program,
-        root: root.to_owned(),
-        files,
-        batch,
-        longest: Duration::from_secs_f64(seconds),
-    }))
 }
 
 /// Makes a score of a printed line.

@@ -4,41 +4,38 @@
 //! or a list). `match: all` (the default) wants every one of them, `any` one; `ignore_case: true` does
 //! without regard to case.
 
-use std::path::Path;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use serde_json::{Map, Value};
+use super::{Entry, Made, Make, MeanTally, Metric, Score, Scored, Tally, Written, share, text};
+use crate::spec::{OneOrMany, Scalar};
 
-use super::{Entry, MeanTally, Metric, MetricError, SHARE, Score, Scored, Setting, Takes, Tally, choice, flag, text};
+pub(super) const ENTRY: Entry =
+    Entry { name: "contains", about: "Share of predictions that contain a text.", ..share::<Settings>() };
 
-pub(super) const ENTRY: Entry = Entry {
-    name: "contains",
-    about: "Share of predictions that contain a text.",
-    settings: &[
-        Setting {
-            name: "text",
-            takes: Takes::Texts,
-            example: "text: [sorry, apologise]",
-            default: "",
-            about: "What to look for: a text or a list of them; the reference unless given.",
-        },
-        Setting {
-            name: "match",
-            takes: Takes::Choice(&["all", "any"]),
-            example: "match: any",
-            default: "all",
-            about: "Whether every text must be there (unless said) or one of them.",
-        },
-        Setting {
-            name: "ignore_case",
-            takes: Takes::Flag,
-            example: "ignore_case: true",
-            default: "false",
-            about: "Does without regard to case.",
-        },
-    ],
-    build,
-    ..SHARE
-};
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// What to look for: a text or a list of them; the reference unless given.
+    #[schemars(example = ["sorry", "apologise"])]
+    text: Option<OneOrMany<Scalar, 1>>,
+    /// Whether every text must be there (unless said) or one of them.
+    #[schemars(example = Match::Any)]
+    r#match: Match,
+    /// Does without regard to case.
+    #[schemars(example = true)]
+    ignore_case: bool,
+}
+
+#[derive(Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[serde(rename_all = "lowercase")]
+enum Match {
+    #[default]
+    All,
+    Any,
+}
 
 struct Contains {
     /// None: the reference.
@@ -47,16 +44,16 @@ struct Contains {
     ignores_case: bool,
 }
 
-fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    let texts = settings.get("text").map(wanted);
-    if texts.as_ref().is_some_and(|texts| texts.is_empty() || texts.iter().any(String::is_empty)) {
-        return Err(ENTRY.error("text", "`text` is empty: every prediction contains that"));
+impl Make for Settings {
+    fn make(self, written: &Written<'_>) -> Made {
+        let texts: Option<Vec<String>> =
+            self.text.map(|texts| texts.into_vec().into_iter().map(String::from).collect());
+        if texts.as_ref().is_some_and(|texts| texts.iter().any(String::is_empty)) {
+            return Err(written.wrong("text", "`text` is empty: every prediction contains that"));
+        }
+        let (wants_all, ignores_case) = (self.r#match == Match::All, self.ignore_case);
+        Ok(Box::new(Contains { texts, wants_all, ignores_case }))
     }
-    Ok(Box::new(Contains {
-        texts,
-        wants_all: choice(settings, "match") != Some("any"),
-        ignores_case: flag(settings, "ignore_case"),
-    }))
 }
 
 /// Returns the texts of one value or a list.
@@ -104,12 +101,14 @@ impl Metric for Contains {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use serde_json::json;
 
     use super::*;
 
     fn score(settings: Value, prediction: Option<Value>, reference: Value) -> Option<u64> {
-        let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
+        let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).unwrap();
         let scored = Scored { prediction: prediction.as_ref(), reference: Some(&reference), ..Scored::default() };
         metric.score(&scored).unwrap().map(|score| score.as_u64().unwrap())
     }

@@ -1,10 +1,12 @@
 //! `cost`: dollars per completion, by the prices of `etalon.toml` when it was bought.
 
-use std::path::Path;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Number, Value};
 
-use serde_json::{Map, Number, Value};
-
-use super::{Direction, Entry, MeanTally, Metric, MetricError, RowScores, SHARE, Score, Scored, Tally, TallySummary};
+use super::{
+    Direction, Entry, Made, Make, MeanTally, Metric, RowScores, Score, Scored, Tally, TallySummary, Written, share,
+};
 use crate::score::{Estimate, Unit};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -17,15 +19,18 @@ pub(super) const ENTRY: Entry = Entry {
         ("total", "of all completions that have a price, dollars"),
         ("per_1k", "of a thousand completions, dollars"),
     ],
-    build,
     unit: |_| Unit::Dollars,
-    ..SHARE
+    ..share::<Cost>()
 };
 
-struct Cost;
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Cost {}
 
-fn build(_settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    Ok(Box::new(Cost))
+impl Make for Cost {
+    fn make(self, _written: &Written<'_>) -> Made {
+        Ok(Box::new(self))
+    }
 }
 
 impl Metric for Cost {

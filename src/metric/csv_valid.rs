@@ -2,11 +2,12 @@
 //!
 //! A surrounding Markdown fence counts against it; its part `fenced` is the share once that is removed.
 
-use std::path::Path;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
 
-use serde_json::{Map, Value, json};
-
-use super::{Entry, MeanTally, Metric, MetricError, PartsTally, SHARE, Score, Scored, Setting, Takes, Tally, text};
+use super::{Entry, Made, Make, MeanTally, Metric, PartsTally, Score, Scored, Tally, Written, share, text};
+use crate::spec::{OneOrMany, Scalar};
 use crate::text::{csv_shape, unfenced};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -14,41 +15,40 @@ pub(super) const ENTRY: Entry = Entry {
     about: "Share of predictions that are CSV, all records as wide as the first; with `header`, under the right one.",
     source: "equal to Python's csv.reader(strict=True)",
     score: "`{ valid, parses, fenced }`, each 0 or 1",
-    settings: &[
-        Setting {
-            name: "header",
-            takes: Takes::Texts,
-            example: "header: [name, price]",
-            default: "",
-            about: "Names that the first record must have, in this order.",
-        },
-        Setting {
-            name: "delimiter",
-            takes: Takes::Text,
-            example: "delimiter: \";\"",
-            default: ",",
-            about: "What stands between fields, one character.",
-        },
-    ],
     parts: &[
         ("parses", "share that is CSV, whatever its shape"),
         ("fenced", "share that is valid once a surrounding Markdown fence is removed"),
     ],
-    build,
-    ..SHARE
+    ..share::<Settings>()
 };
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// Names that the first record must have, in this order.
+    #[schemars(example = ["name", "price"])]
+    header: OneOrMany<Scalar>,
+    /// What stands between fields, one character.
+    #[schemars(example = ';')]
+    delimiter: char,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { header: OneOrMany::default(), delimiter: ',' }
+    }
+}
 
 struct CsvValid {
     header: Option<Vec<String>>,
     delimiter: char,
 }
 
-fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    let mut delimiter = settings.get("delimiter").and_then(Value::as_str).unwrap_or(",").chars();
-    let (Some(delimiter), None) = (delimiter.next(), delimiter.next()) else {
-        return Err(ENTRY.error("delimiter", "`delimiter` is one character"));
-    };
-    Ok(Box::new(CsvValid { header: super::texts(settings.get("header")), delimiter }))
+impl Make for Settings {
+    fn make(self, _written: &Written<'_>) -> Made {
+        let header: Vec<String> = self.header.into_vec().into_iter().map(String::from).collect();
+        Ok(Box::new(CsvValid { header: (!header.is_empty()).then_some(header), delimiter: self.delimiter }))
+    }
 }
 
 impl CsvValid {

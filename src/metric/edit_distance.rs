@@ -2,14 +2,13 @@
 //! several references the nearest counts.
 
 use std::collections::HashMap;
-use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
 
-use super::{
-    Direction, Entry, MeanTally, Metric, MetricError, PartsTally, SHARE, Score, Scored, Setting, Takes, Tally, choice,
-    pair,
-};
+use super::length::LengthUnit;
+use super::{Direction, Entry, Made, Make, MeanTally, Metric, PartsTally, Score, Scored, Tally, Written, pair, share};
 use crate::score::Unit;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -19,18 +18,18 @@ pub(super) const ENTRY: Entry = Entry {
     range: "0 and up",
     direction: Direction::Lower,
     score: "`{ distance, similarity }`",
-    settings: &[Setting {
-        name: "unit",
-        takes: Takes::Choice(&["characters", "words"]),
-        example: "unit: words",
-        default: "characters",
-        about: "What is inserted, deleted or replaced.",
-    }],
     parts: &[("similarity", "1 less the distance over the length of the longer text, 0 to 1, more is better")],
-    build,
     unit: |part| if part == "similarity" { Unit::Fraction } else { Unit::Amount },
-    ..SHARE
+    ..share::<Settings>()
 };
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// What is inserted, deleted or replaced.
+    #[schemars(example = LengthUnit::Words)]
+    unit: LengthUnit,
+}
 
 /// Characters on a side beyond which no distance is computed: its time grows with their product.
 const MAX_LENGTH: usize = 200_000;
@@ -39,8 +38,10 @@ struct EditDistance {
     counts_words: bool,
 }
 
-fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    Ok(Box::new(EditDistance { counts_words: choice(settings, "unit") == Some("words") }))
+impl Make for Settings {
+    fn make(self, _written: &Written<'_>) -> Made {
+        Ok(Box::new(EditDistance { counts_words: self.unit == LengthUnit::Words }))
+    }
 }
 
 impl EditDistance {

@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-use super::{Entry, MeanTally, Metric, MetricError, PartsTally, SHARE, Score, Scored, Setting, Takes, Tally};
+use super::{Entry, Made, Make, MeanTally, Metric, PartsTally, Score, Scored, Tally, Written, share};
 use crate::encoder::{LOCAL_HELP, ModelFolder, SENTENCE_MODEL, WITHOUT_LOCAL};
 use crate::score::Unit;
 
@@ -15,18 +16,25 @@ pub(super) const ENTRY: Entry = Entry {
     source: "Reimers and Gurevych 2019; equal to sentence-transformers; needs the feature `local`",
     range: "−1 to 1",
     score: "`{ cosine, baseline }`",
-    settings: &[Setting {
-        name: "model",
-        takes: Takes::Text,
-        example: "model: models/all-MiniLM-L6-v2, or the name of a model in the hub's cache",
-        default: SENTENCE_MODEL,
-        about: "Folder of the workspace with config.json, tokenizer.json and safetensors, or a name in the Hugging Face hub's cache; BERT, RoBERTa and kin. Its files enter the key.",
-    }],
     parts: &[("baseline", "cosine of predictions with references of other rows: what unrelated texts get")],
-    build,
     unit: |_| Unit::Rate,
-    ..SHARE
+    ..share::<Settings>()
 };
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// Folder of the workspace with config.json, tokenizer.json and safetensors, or a name in the Hugging
+    /// Face hub's cache; BERT, RoBERTa and kin. Its files enter the key.
+    #[schemars(example = &"models/all-MiniLM-L6-v2", example = SENTENCE_MODEL)]
+    model: String,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { model: SENTENCE_MODEL.to_owned() }
+    }
+}
 
 struct EmbeddingSimilarity {
     model: ModelFolder,
@@ -35,19 +43,19 @@ struct EmbeddingSimilarity {
     encoder: std::sync::OnceLock<Result<crate::encoder::SentenceEncoder, String>>,
 }
 
-fn build(settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    if !cfg!(feature = "local") {
-        let help = Some(LOCAL_HELP.to_owned());
-        return Err(MetricError { field: None, message: WITHOUT_LOCAL.to_owned(), help });
+impl Make for Settings {
+    fn make(self, written: &Written<'_>) -> Made {
+        if !cfg!(feature = "local") {
+            return Err(written.impossible(WITHOUT_LOCAL, LOCAL_HELP));
+        }
+        let model = ModelFolder::find(&self.model, written.root).map_err(|message| written.wrong("model", message))?;
+        Ok(Box::new(EmbeddingSimilarity {
+            model,
+            cache: None,
+            #[cfg(feature = "local")]
+            encoder: std::sync::OnceLock::new(),
+        }))
     }
-    let name = settings.get("model").and_then(Value::as_str).unwrap_or(SENTENCE_MODEL);
-    let model = ModelFolder::find(name, root).map_err(|message| ENTRY.error("model", message))?;
-    Ok(Box::new(EmbeddingSimilarity {
-        model,
-        cache: None,
-        #[cfg(feature = "local")]
-        encoder: std::sync::OnceLock::new(),
-    }))
 }
 
 #[cfg(feature = "local")]

@@ -4,31 +4,35 @@
 //! whitespace, `casefold` without regard to case as well, `squad` as SQuAD does: without case,
 //! punctuation and articles.
 
-use std::path::Path;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use serde_json::{Map, Value};
-
-use super::{Entry, MeanTally, Metric, MetricError, SHARE, Score, Scored, Setting, Takes, Tally, choice, text, texts};
+use super::{Entry, Made, Make, MeanTally, Metric, Score, Scored, Tally, Written, share, text, texts};
 use crate::text::squad_normal;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "exact_match",
     about: "Share of predictions that equal the reference; of a list of references, one of them.",
     source: "`squad`: evaluate-v2.0.py (Rajpurkar et al. 2018)",
-    settings: &[Setting {
-        name: "mode",
-        takes: Takes::Choice(&["strict", "trim", "casefold", "squad"]),
-        example: "mode: strict",
-        default: "trim",
-        about: "How texts are compared: as they are, without white space around them, without regard to case as well, or without case, punctuation and articles.",
-    }],
-    build,
-    ..SHARE
+    ..share::<Settings>()
 };
 
-#[derive(Clone, Copy)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// How texts are compared: as they are, without white space around them, without regard to case as
+    /// well, or without case, punctuation and articles.
+    #[schemars(example = Mode::Strict)]
+    mode: Mode,
+}
+
+#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[serde(rename_all = "lowercase")]
 enum Mode {
     Strict,
+    #[default]
     Trim,
     Casefold,
     Squad,
@@ -38,14 +42,10 @@ struct ExactMatch {
     mode: Mode,
 }
 
-fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    let mode = match choice(settings, "mode") {
-        Some("strict") => Mode::Strict,
-        Some("casefold") => Mode::Casefold,
-        Some("squad") => Mode::Squad,
-        _ => Mode::Trim,
-    };
-    Ok(Box::new(ExactMatch { mode }))
+impl Make for Settings {
+    fn make(self, _written: &Written<'_>) -> Made {
+        Ok(Box::new(ExactMatch { mode: self.mode }))
+    }
 }
 
 impl ExactMatch {
@@ -84,12 +84,14 @@ impl Metric for ExactMatch {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use serde_json::json;
 
     use super::*;
 
     fn score(settings: Value, prediction: Value, reference: Value) -> Value {
-        let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
+        let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).unwrap();
         let scored = Scored { prediction: Some(&prediction), reference: Some(&reference), ..Scored::default() };
         metric.score(&scored).unwrap().unwrap()
     }

@@ -5,36 +5,67 @@
 //! Markdown fence is removed. The table `failures` counts where and by which keyword predictions fail,
 //! list positions as `*`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, Retrieve, Uri, Validator};
+use serde::de::{Error, Unexpected};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use super::{
-    Entry, MeanTally, Metric, MetricError, RowScores, SHARE, Score, Scored, Setting, Takes, Tally, TallySummary,
-};
+use super::{Entry, Made, Make, MeanTally, Metric, RowScores, Score, Scored, Tally, TallySummary, Written, share};
 use crate::digest::Digest;
 use crate::text::{read_json, unfenced};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "json_schema",
     about: "Share of predictions that are JSON and valid under a JSON Schema; the table `failures` says where they fail.",
-    settings: &[Setting {
-        name: "schema",
-        takes: Takes::Any,
-        example: "schema: data/reply.schema.json, or the schema itself",
-        default: "",
-        about: "File of the schema, or the schema itself; draft 2020-12 unless its `$schema` says otherwise.",
-    }],
     parts: &[("fenced", "share once a surrounding Markdown fence is removed")],
-    build,
     source: "JSON Schema 2020-12; equal to Python's jsonschema",
     score: "`{ strict, fenced, failures }`: 0 or 1, and where it fails",
-    ..SHARE
+    ..share::<Settings>()
 };
+
+#[derive(Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// File of the schema, or the schema itself; draft 2020-12 unless its `$schema` says otherwise.
+    #[schemars(example = &"data/reply.schema.json", example = json!({ "type": "object" }))]
+    schema: FileOrSchema,
+}
+
+/// A schema, or where it lies.
+enum FileOrSchema {
+    File(String),
+    Schema(Value),
+}
+
+impl<'de> Deserialize<'de> for FileOrSchema {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<FileOrSchema, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(name) => Ok(FileOrSchema::File(name)),
+            schema @ (Value::Object(_) | Value::Bool(_)) => Ok(FileOrSchema::Schema(schema)),
+            _ => Err(D::Error::invalid_type(Unexpected::Other("it"), &"a file, or a schema")),
+        }
+    }
+}
+
+impl schemars::JsonSchema for FileOrSchema {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "FileOrSchema".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": ["string", "object", "boolean"] })
+    }
+}
 
 /// Failures counted of one prediction.
 const MAX_FAILURES: usize = 5;
@@ -113,17 +144,18 @@ fn decoded(path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn build(settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    let bad = |message: String| ENTRY.error("schema", message);
-    let files = Files { root: root.to_owned(), read: Arc::default() };
-    let (schema, base) = match settings.get("schema") {
-        Some(Value::String(name)) => (files.read(name).map_err(bad)?, format!("{BASE}{}", encoded(name))),
-        Some(schema @ (Value::Object(_) | Value::Bool(_))) => (schema.clone(), BASE.to_owned()),
-        _ => return Err(bad("`schema` is a file, or a schema".to_owned())),
-    };
-    let schema = Schema::compile(&schema, base, files.clone()).map_err(bad)?;
-    let files = files.read.lock().expect("no panic while locked").clone().into_iter().collect();
-    Ok(Box::new(JsonSchema { schema, files }))
+impl Make for Settings {
+    fn make(self, written: &Written<'_>) -> Made {
+        let bad = |message: String| written.wrong("schema", message);
+        let files = Files { root: written.root.to_owned(), read: Arc::default() };
+        let (schema, base) = match self.schema {
+            FileOrSchema::File(name) => (files.read(&name).map_err(bad)?, format!("{BASE}{}", encoded(&name))),
+            FileOrSchema::Schema(schema) => (schema, BASE.to_owned()),
+        };
+        let schema = Schema::compile(&schema, base, files.clone()).map_err(bad)?;
+        let files = files.read.lock().expect("no panic while locked").clone().into_iter().collect();
+        Ok(Box::new(JsonSchema { schema, files }))
+    }
 }
 
 impl Schema {
@@ -265,13 +297,12 @@ impl Tally for SchemaTally {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn metric(schema: Value) -> Box<dyn Metric> {
-        ENTRY
-            .make(json!({ "schema": schema }).as_object().unwrap(), Path::new("."))
-            .map_err(|error| error.message)
-            .unwrap()
+        ENTRY.make(json!({ "schema": schema }).as_object().unwrap(), Path::new(".")).unwrap()
     }
 
     fn score(metric: &dyn Metric, text: &str) -> Value {
@@ -313,8 +344,7 @@ mod tests {
         std::fs::write(directory.path().join("data/a.json"), r##"{"$ref": "b.json#/$defs/name"}"##).unwrap();
         std::fs::write(directory.path().join("data/b.json"), r#"{"$defs": {"name": {"type": "string"}}}"#).unwrap();
         let settings = json!({"schema": "data/a.json"});
-        let metric =
-            ENTRY.make(settings.as_object().unwrap(), directory.path()).map_err(|error| error.message).unwrap();
+        let metric = ENTRY.make(settings.as_object().unwrap(), directory.path()).unwrap();
         assert_eq!(
             (score(&*metric, "\"x\"")["strict"].as_u64(), score(&*metric, "1")["strict"].as_u64()),
             (Some(1), Some(0))
@@ -328,11 +358,11 @@ mod tests {
             (json!("data/c.json"), "failed to read data/c.json"),
             (json!({"type": "nothing"}), "no JSON Schema"),
             (json!({"$ref": "https://example.org/x.json"}), "on another machine"),
-            (json!(3), "`schema` is a file"),
+            (json!(3), "expected a file, or a schema"),
         ] {
             let settings = json!({ "schema": schema });
             let error = ENTRY.make(settings.as_object().unwrap(), directory.path()).err().unwrap();
-            assert!(error.message.contains(message), "{}", error.message);
+            assert!(error[0].message.contains(message), "{}", error[0].message);
         }
     }
 }

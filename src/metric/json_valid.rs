@@ -3,11 +3,11 @@
 //! Its part `fenced` is the share that is JSON once a surrounding Markdown fence is removed,
 //! `duplicate_keys` the share of those that have a key twice.
 
-use std::path::Path;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
-use serde_json::{Map, Value, json};
-
-use super::{Entry, MeanTally, Metric, MetricError, PartsTally, SHARE, Score, Scored, Tally};
+use super::{Entry, Made, Make, MeanTally, Metric, PartsTally, Score, Scored, Tally, Written, share};
 use crate::text::{JsonForm, json_form};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -19,14 +19,17 @@ pub(super) const ENTRY: Entry = Entry {
         ("fenced", "share once a surrounding Markdown fence is removed"),
         ("duplicate_keys", "share of the valid ones with a key that stands twice; less is better"),
     ],
-    build,
-    ..SHARE
+    ..share::<JsonValid>()
 };
 
-struct JsonValid;
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct JsonValid {}
 
-fn build(_settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    Ok(Box::new(JsonValid))
+impl Make for JsonValid {
+    fn make(self, _written: &Written<'_>) -> Made {
+        Ok(Box::new(self))
+    }
 }
 
 impl Metric for JsonValid {
@@ -70,7 +73,7 @@ mod tests {
         ] {
             let prediction = Value::from(text);
             let scored = Scored { prediction: Some(&prediction), ..Scored::default() };
-            let score = JsonValid.score(&scored).unwrap().unwrap();
+            let score = JsonValid {}.score(&scored).unwrap().unwrap();
             assert_eq!((&score["strict"], &score["fenced"]), (&json!(strict), &json!(fenced)), "{text}");
         }
     }

@@ -2,11 +2,11 @@
 //!
 //! Its value is the mean; its parts are `p50` and `p95`, with distribution-free intervals.
 
-use std::path::Path;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Number, Value};
 
-use serde_json::{Map, Number, Value};
-
-use super::{Direction, Entry, Metric, MetricError, SHARE, Score, Scored, SpreadTally, Tally};
+use super::{Direction, Entry, Made, Make, Metric, Score, Scored, SpreadTally, Tally, Written, share};
 use crate::score::Unit;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -16,15 +16,18 @@ pub(super) const ENTRY: Entry = Entry {
     direction: Direction::Lower,
     score: "seconds",
     parts: &[("p50", "median"), ("p95", "95th percentile")],
-    build,
     unit: |_| Unit::Seconds,
-    ..SHARE
+    ..share::<Latency>()
 };
 
-struct Latency;
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Latency {}
 
-fn build(_settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    Ok(Box::new(Latency))
+impl Make for Latency {
+    fn make(self, _written: &Written<'_>) -> Made {
+        Ok(Box::new(self))
+    }
 }
 
 impl Metric for Latency {

@@ -4,50 +4,51 @@
 //! value is the mean over rows, its parts are `p50` and `p95`. `min` and `max` (inclusive, either
 //! alone) add `within`, the share inside them.
 
-use std::path::Path;
-
-use serde_json::{Map, Value};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
-    Direction, Entry, MeanTally, Metric, MetricError, RowScores, SHARE, Score, Scored, Setting, SpreadTally, Takes,
-    Tally, TallySummary, choice, text,
+    Direction, Entry, Made, Make, MeanTally, Metric, RowScores, Score, Scored, SpreadTally, Tally, TallySummary,
+    Written, share, text,
 };
 use crate::score::Unit;
+use crate::spec::Whole;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "length",
     about: "Length of predictions: the mean.",
-    settings: &[
-        Setting {
-            name: "unit",
-            takes: Takes::Choice(&["characters", "words"]),
-            example: "unit: words",
-            default: "characters",
-            about: "What is counted; characters unless said.",
-        },
-        Setting {
-            name: "min",
-            takes: Takes::Whole,
-            example: "min: 20, max: 400",
-            default: "",
-            about: "Adds the share `within`: at least so long.",
-        },
-        Setting {
-            name: "max",
-            takes: Takes::Whole,
-            example: "min: 20, max: 400",
-            default: "",
-            about: "Adds the share `within`: at most so long.",
-        },
-    ],
     parts: &[("p50", "median"), ("p95", "95th percentile"), ("within", "share between `min` and `max`")],
-    build,
     range: "0 and up",
     direction: Direction::Neither,
     score: "the length",
     unit: |part| if part == "within" { Unit::Fraction } else { Unit::Amount },
-    ..SHARE
+    ..share::<Settings>()
 };
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// What is counted; characters unless said.
+    #[schemars(example = LengthUnit::Words)]
+    unit: LengthUnit,
+    /// Adds the share `within`: at least so long.
+    #[schemars(example = 20)]
+    min: Option<Whole>,
+    /// Adds the share `within`: at most so long.
+    #[schemars(example = 400)]
+    max: Option<Whole>,
+}
+
+/// What lengths are counted in.
+#[derive(Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LengthUnit {
+    #[default]
+    Characters,
+    Words,
+}
 
 #[derive(Clone, Copy)]
 struct Length {
@@ -56,15 +57,15 @@ struct Length {
     range: Option<(u64, u64)>,
 }
 
-fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    let limit = |name: &str| settings.get(name).and_then(Value::as_u64);
-    let (min, max) = (limit("min"), limit("max"));
-    let range = (min.is_some() || max.is_some()).then_some((min.unwrap_or(0), max.unwrap_or(u64::MAX)));
-    if range.is_some_and(|(min, max)| min > max) {
-        return Err(ENTRY.error("min", "`min` is above `max`"));
+impl Make for Settings {
+    fn make(self, written: &Written<'_>) -> Made {
+        let (min, max) = (self.min.map(|min| min.0), self.max.map(|max| max.0));
+        let range = (min.is_some() || max.is_some()).then_some((min.unwrap_or(0), max.unwrap_or(u64::MAX)));
+        if range.is_some_and(|(min, max)| min > max) {
+            return Err(written.wrong("min", "`min` is above `max`"));
+        }
+        Ok(Box::new(Length { counts_words: self.unit == LengthUnit::Words, range }))
     }
-    let counts_words = choice(settings, "unit") == Some("words");
-    Ok(Box::new(Length { counts_words, range }))
 }
 
 impl Metric for Length {
@@ -114,6 +115,8 @@ impl Tally for LengthTally {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use serde_json::json;
 
     use super::*;
@@ -121,7 +124,7 @@ mod tests {
     #[test]
     fn characters_words_and_a_range() {
         let settings = json!({"unit": "words", "min": 2, "max": 3});
-        let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
+        let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).unwrap();
         let mut tally = metric.tally(0);
         for text in ["one", "one two", " one  two\nthree ", "1 2 3 4", ""] {
             let prediction = Value::from(text);
@@ -135,7 +138,7 @@ mod tests {
         assert_eq!((value("").value, value("").n, value("").missing), (Some(2.0), 5, 1));
         assert_eq!((value("p50").value, value("within").value), (Some(2.0), Some(0.4)));
         assert_eq!((value("within").n, value("within").missing), (5, 1));
-        let metric = ENTRY.make(&Map::new(), Path::new(".")).map_err(|error| error.message).unwrap();
+        let metric = ENTRY.make(&serde_json::Map::new(), Path::new(".")).unwrap();
         let prediction = Value::from("Zoë \u{1F600}");
         let scored = Scored { prediction: Some(&prediction), ..Scored::default() };
         assert_eq!(metric.score(&scored).unwrap(), Some(json!(5)));

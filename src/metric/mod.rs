@@ -4,8 +4,8 @@
 //! are averaged within the row first: `n` counts rows (ids), never samples. Where rows belong together
 //! (`cluster`), intervals resample clusters.
 //!
-//! **Adding a metric:** one file with an `ENTRY`, one line in [`METRICS`], an example in a
-//! pipeline and its tests.
+//! **Adding a metric:** one file with an `ENTRY` and the type of its settings (`settings`), one line in
+//! [`METRICS`], an example in a pipeline and its tests.
 
 mod bertscore;
 mod bleu;
@@ -28,6 +28,7 @@ mod refusal;
 mod regex;
 mod repetition;
 mod rouge;
+mod settings;
 mod squad_f1;
 mod tally;
 mod ter;
@@ -37,10 +38,12 @@ mod truncation;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 pub use json_schema::{Schema, SchemaFailure};
 pub use pass_at_k::pass_at_k;
+use settings::Make;
+pub use settings::{Made, MetricName, SettingsType, Written};
 pub use tally::{MeanTally, PartsTally, SpreadTally, SumsTally};
 
 use crate::digest::Digest;
@@ -187,19 +190,6 @@ impl TallySummary {
     }
 }
 
-/// Builds a metric from settings that are what its table says; files that they name start at the
-/// directory.
-pub type Build = fn(&Map<String, Value>, &Path) -> Result<Box<dyn Metric>, MetricError>;
-
-/// What is wrong with a metric's settings.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MetricError {
-    /// The setting at fault; none: the settings as a whole.
-    pub field: Option<String>,
-    pub message: String,
-    pub help: Option<String>,
-}
-
 /// A metric there is.
 pub struct Entry {
     pub name: &'static str,
@@ -212,10 +202,10 @@ pub struct Entry {
     pub direction: Direction,
     /// How the score of one completion is stored.
     pub score: &'static str,
-    pub settings: &'static [Setting],
+    /// The type of its settings.
+    pub settings: SettingsType,
     /// Its parts: a name (or how names are formed) and what it is.
     pub parts: &'static [(&'static str, &'static str)],
-    pub build: Build,
     /// Parts beside those in the list.
     pub more_parts: fn(&str) -> bool,
     /// The part that tables show; the empty one is the metric itself.
@@ -227,49 +217,21 @@ pub struct Entry {
 }
 
 /// A share: what most entries are, but for what they say.
-const SHARE: Entry = Entry {
-    name: "",
-    about: "",
-    source: "",
-    range: "0 to 1",
-    direction: Direction::Higher,
-    score: "0 or 1",
-    settings: &[],
-    parts: &[],
-    build: |_, _| Err(MetricError { field: None, message: "it cannot be built".to_owned(), help: None }),
-    more_parts: |_| false,
-    main: "",
-    indifferent: &[],
-    unit: |_| Unit::Fraction,
-};
-
-/// A setting of a metric.
-pub struct Setting {
-    pub name: &'static str,
-    pub takes: Takes,
-    /// How it is written.
-    pub example: &'static str,
-    /// The value that holds where it is not given; empty: none does.
-    pub default: &'static str,
-    pub about: &'static str,
-}
-
-/// What a setting takes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Takes {
-    Flag,
-    /// 0 or more.
-    Number,
-    /// A whole number, 0 or more.
-    Whole,
-    Text,
-    /// One text or a list of them.
-    Texts,
-    List,
-    Choice(&'static [&'static str]),
-    /// A template, rendered per row by the stage.
-    Template,
-    Any,
+const fn share<T: Make>() -> Entry {
+    Entry {
+        name: "",
+        about: "",
+        source: "",
+        range: "0 to 1",
+        direction: Direction::Higher,
+        score: "0 or 1",
+        settings: SettingsType::of::<T>(),
+        parts: &[],
+        more_parts: |_| false,
+        main: "",
+        indifferent: &[],
+        unit: |_| Unit::Fraction,
+    }
 }
 
 /// The metrics there are.
@@ -312,94 +274,10 @@ pub fn find(name: &str) -> Option<&'static Entry> {
 }
 
 impl Entry {
-    /// Builds the metric, once its settings are what the table says.
-    pub fn make(&self, settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-        for (name, value) in settings {
-            let Some(setting) = self.settings.iter().find(|setting| setting.name == name) else {
-                let known = self.settings.iter().map(|setting| setting.name);
-                return Err(MetricError {
-                    field: Some(name.clone()),
-                    message: format!("there is no setting `{name}`"),
-                    help: crate::problem::suggest(name, "settings there are", known)
-                        .or_else(|| Some("it has no settings".to_owned())),
-                });
-            };
-            let is_written = matches!(setting.takes, Takes::Choice(_)) && value.is_number();
-            let value = if is_written { &Value::from(value.to_string()) } else { value };
-            if !setting.takes.holds(value) {
-                return Err(self.error(name, format!("`{name}` is {}", setting.takes.words())));
-            }
-        }
-        (self.build)(settings, root)
-    }
-
     /// Returns whether gates may name a part.
     pub fn has_part(&self, part: &str) -> bool {
         self.parts.iter().any(|(name, _)| *name == part) || (self.more_parts)(part)
     }
-
-    /// Returns what defines its values, as sacreBLEU writes it: the name and every setting, whether
-    /// given or not.
-    pub fn signature(&self, settings: &Map<String, Value>) -> String {
-        let mut signature = self.name.to_owned();
-        for setting in self.settings.iter().filter(|setting| !self.indifferent.contains(&setting.name)) {
-            let value = match settings.get(setting.name) {
-                Some(value) => text(value),
-                None if setting.default.is_empty() => continue,
-                None => setting.default.to_owned(),
-            };
-            let is_short = value.chars().count() <= 40 && !value.contains(['\n', '|']);
-            let shown = if is_short { value } else { Digest::of(value.as_bytes()).to_string()[..12].to_owned() };
-            signature.push_str(&format!("|{}:{shown}", setting.name));
-        }
-        signature
-    }
-
-    /// Returns what is wrong with a setting, with an example of a right one.
-    fn error(&self, name: &str, message: impl Into<String>) -> MetricError {
-        let setting = self.settings.iter().find(|setting| setting.name == name);
-        let help = setting.map(|setting| setting.example.to_owned());
-        MetricError { field: Some(name.to_owned()), message: message.into(), help }
-    }
-}
-
-impl Takes {
-    fn holds(self, value: &Value) -> bool {
-        match self {
-            Takes::Flag => value.is_boolean(),
-            Takes::Number => value.as_f64().is_some_and(|number| number >= 0.0 && number.is_finite()),
-            Takes::Whole => value.as_u64().is_some(),
-            Takes::Text | Takes::Template => value.is_string(),
-            Takes::List => value.is_array(),
-            Takes::Choice(choices) => value.as_str().is_some_and(|text| choices.contains(&text)),
-            Takes::Texts | Takes::Any => true,
-        }
-    }
-
-    /// Returns what is taken, in words.
-    pub fn words(self) -> String {
-        match self {
-            Takes::Flag => "true or false".to_owned(),
-            Takes::Number => "a number, 0 or more".to_owned(),
-            Takes::Whole => "a whole number, 0 or more".to_owned(),
-            Takes::Text => "text".to_owned(),
-            Takes::Template => "a template over `row`".to_owned(),
-            Takes::Texts => "text, or a list of texts".to_owned(),
-            Takes::List => "a list".to_owned(),
-            Takes::Choice([first @ .., last]) => format!("{} or {last}", first.join(", ")),
-            Takes::Choice([]) | Takes::Any => "anything".to_owned(),
-        }
-    }
-}
-
-/// Returns a setting that is true or false; false where it is not given.
-fn flag(settings: &Map<String, Value>, name: &str) -> bool {
-    settings.get(name).and_then(Value::as_bool).unwrap_or(false)
-}
-
-/// Returns the choice of a setting, where it is given.
-fn choice<'a>(settings: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
-    settings.get(name)?.as_str()
 }
 
 /// Returns text for comparing: text as it is, anything else as JSON.

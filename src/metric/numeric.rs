@@ -6,55 +6,53 @@
 //! Thousands separators, a currency sign before and a `%` behind are passed over. A prediction
 //! without a number is wrong. Its part `error` is the mean absolute difference where both are numbers.
 
-use std::path::Path;
 use std::sync::LazyLock;
 
 use regex::Regex;
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::{
-    Entry, MeanTally, Metric, MetricError, PartsTally, SHARE, Score, Scored, Setting, Takes, Tally, choice, text,
-};
+use super::{Entry, Made, Make, MeanTally, Metric, PartsTally, Score, Scored, Tally, Written, share, text};
 use crate::score::Unit;
+use crate::spec::Amount;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "numeric",
     about: "Share of predictions whose number is that of the reference.",
-    settings: &[
-        Setting {
-            name: "tolerance",
-            takes: Takes::Number,
-            example: "tolerance: 0.01",
-            default: "0",
-            about: "Largest difference that counts as equal; 0 unless said.",
-        },
-        Setting {
-            name: "relative",
-            takes: Takes::Number,
-            example: "relative: 0.05",
-            default: "0",
-            about: "Largest difference in units of the reference; 0 unless said.",
-        },
-        Setting {
-            name: "extract",
-            takes: Takes::Choice(&["whole", "first", "last"]),
-            example: "extract: last",
-            default: "whole",
-            about: "Which number: the whole text (unless said), or the first or last one in it.",
-        },
-    ],
     parts: &[("error", "mean absolute difference, where both are numbers")],
-    build,
     score: "`{ equal, error }`",
     unit: |part| if part == "error" { Unit::Amount } else { Unit::Fraction },
-    ..SHARE
+    ..share::<Settings>()
 };
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// Largest difference that counts as equal; 0 unless said.
+    #[schemars(example = 0.01)]
+    tolerance: Amount,
+    /// Largest difference in units of the reference; 0 unless said.
+    #[schemars(example = 0.05)]
+    relative: Amount,
+    /// Which number: the whole text (unless said), or the first or last one in it.
+    #[schemars(example = Extract::Last)]
+    extract: Extract,
+}
+
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[serde(rename_all = "lowercase")]
 enum Extract {
     Whole,
     First,
     Last,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { tolerance: Amount(0.0), relative: Amount(0.0), extract: Extract::Whole }
+    }
 }
 
 struct Numeric {
@@ -71,14 +69,10 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a valid pattern")
 });
 
-fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    let size = |name: &str| settings.get(name).and_then(Value::as_f64).unwrap_or(0.0);
-    let extract = match choice(settings, "extract") {
-        Some("first") => Extract::First,
-        Some("last") => Extract::Last,
-        _ => Extract::Whole,
-    };
-    Ok(Box::new(Numeric { tolerance: size("tolerance"), relative: size("relative"), extract }))
+impl Make for Settings {
+    fn make(self, _written: &Written<'_>) -> Made {
+        Ok(Box::new(Numeric { tolerance: self.tolerance.0, relative: self.relative.0, extract: self.extract }))
+    }
 }
 
 /// Reads one number with its decorations.
@@ -149,10 +143,12 @@ impl Metric for Numeric {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn score(settings: Value, prediction: Value, reference: Value) -> Option<Value> {
-        let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
+        let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).unwrap();
         metric
             .score(&Scored { prediction: Some(&prediction), reference: Some(&reference), ..Scored::default() })
             .unwrap()

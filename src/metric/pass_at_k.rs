@@ -5,54 +5,58 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    Entry, MeanTally, Metric, MetricError, RowScores, SHARE, Score, Scored, Setting, Takes, Tally, TallySummary, find,
+    Entry, METRICS, Made, Make, MeanTally, Metric, MetricName, RowScores, Score, Scored, Tally, TallySummary, Written,
+    find, share,
 };
 use crate::digest::Digest;
 use crate::problem::suggest;
+use crate::spec::{Amount, Node, NodeValue, OneOrMany, Whole};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "pass_at_k",
     about: "How likely at least one of k completions of a row passes another metric; needs `samples: n` of at least k.",
     source: "Chen et al. 2021 (arXiv 2107.03374), unbiased estimator",
     score: "what the other metric makes of the completion, 0 or 1",
-    settings: &[
-        Setting {
-            name: "of",
-            takes: Takes::Text,
-            example: "of: exact_match",
-            default: "exact_match",
-            about: "The metric that tells whether a completion passes.",
-        },
-        Setting {
-            name: "with",
-            takes: Takes::Any,
-            example: "with: { mode: casefold }",
-            default: "",
-            about: "Settings of that metric.",
-        },
-        Setting {
-            name: "at_least",
-            takes: Takes::Number,
-            example: "at_least: 0.5",
-            default: "1",
-            about: "Its score from which a completion passes.",
-        },
-        Setting {
-            name: "k",
-            takes: Takes::Any,
-            example: "k: [1, 5]",
-            default: "1",
-            about: "Completions that may be tried: a number, or a list of them.",
-        },
-    ],
     parts: &[],
-    build,
     more_parts: |part| part.strip_prefix("at_").is_some_and(|k| k.parse::<u64>().is_ok()),
-    ..SHARE
+    ..share::<Settings>()
 };
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// The metric that tells whether a completion passes.
+    #[schemars(schema_with = "others", example = &"exact_match")]
+    of: MetricName,
+    /// Settings of that metric.
+    #[serde(rename = "with")]
+    #[schemars(example = Map::from_iter([("mode".to_owned(), Value::from("casefold"))]))]
+    _with: Option<Map<String, Value>>,
+    /// Its score from which a completion passes.
+    #[schemars(example = 0.5)]
+    at_least: Amount,
+    /// Completions that may be tried: a number, or a list of them.
+    #[schemars(example = [1, 5])]
+    k: OneOrMany<Whole<1>, 1>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        let of = MetricName("exact_match".to_owned());
+        Settings { of, _with: None, at_least: Amount(1.0), k: OneOrMany::One(Whole(1)) }
+    }
+}
+
+/// Describes the metrics that may tell whether a completion passes.
+fn others(_: &mut SchemaGenerator) -> Schema {
+    let names: Vec<&str> = METRICS.iter().map(|entry| entry.name).filter(|name| *name != ENTRY.name).collect();
+    json_schema!({ "type": "string", "enum": names })
+}
 
 struct PassAtK {
     of: Box<dyn Metric>,
@@ -60,34 +64,21 @@ struct PassAtK {
     ks: Vec<u64>,
 }
 
-fn build(settings: &Map<String, Value>, root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    let name = settings.get("of").and_then(Value::as_str).unwrap_or("exact_match");
-    let entry = match find(name) {
-        Some(entry) if entry.name != ENTRY.name => entry,
-        _ => {
-            let known = super::METRICS.iter().map(|entry| entry.name).filter(|name| *name != ENTRY.name);
+impl Make for Settings {
+    fn make(self, written: &Written<'_>) -> Made {
+        let MetricName(name) = &self.of;
+        let Some(entry) = find(name).filter(|entry| entry.name != ENTRY.name) else {
+            let known = METRICS.iter().map(|entry| entry.name).filter(|name| *name != ENTRY.name);
             let help = suggest(name, "metrics there are", known);
-            return Err(MetricError { help, ..ENTRY.error("of", format!("there is no metric `{name}` to pass")) });
-        }
-    };
-    let own = match settings.get("with") {
-        None | Some(Value::Null) => Map::new(),
-        Some(Value::Object(own)) => own.clone(),
-        Some(_) => return Err(ENTRY.error("with", "`with` is a map of settings")),
-    };
-    let of = entry.make(&own, root).map_err(|error| {
-        let message = format!("`{name}`: {}", error.message);
-        MetricError { field: Some("with".to_owned()), message, help: error.help }
-    })?;
-    let at_least = settings.get("at_least").and_then(Value::as_f64).unwrap_or(1.0);
-    let ks: Option<Vec<u64>> = match settings.get("k") {
-        None => Some(vec![1]),
-        Some(Value::Array(items)) => items.iter().map(Value::as_u64).collect(),
-        Some(one) => one.as_u64().map(|k| vec![k]),
-    };
-    match ks {
-        Some(ks) if !ks.is_empty() && !ks.contains(&0) => Ok(Box::new(PassAtK { of, at_least, ks })),
-        _ => Err(ENTRY.error("k", "`k` is a whole number from 1, or a list of them")),
+            let mut problems = written.wrong("of", format!("there is no metric `{name}` to pass"));
+            problems.iter_mut().for_each(|problem| problem.help = help.clone());
+            return Err(problems);
+        };
+        let nothing = Node { value: NodeValue::Map(Vec::new()), place: written.node.place.clone() };
+        let own = written.node.get("with").filter(|node| !node.is_null()).unwrap_or(&nothing);
+        let of = entry.read(own, &format!("{}: `{name}`", written.what), written.root)?;
+        let ks = self.k.iter().map(|k| k.0).collect();
+        Ok(Box::new(PassAtK { of, at_least: self.at_least.0, ks }))
     }
 }
 

@@ -1,10 +1,9 @@
 //! `refusal`: the share of completions that refuse, by how they begin.
 
-use std::path::Path;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-use serde_json::{Map, Value};
-
-use super::{Direction, Entry, MeanTally, Metric, MetricError, SHARE, Score, Scored, Tally, text};
+use super::{Direction, Entry, Made, Make, MeanTally, Metric, Score, Scored, Tally, Written, share, text};
 use crate::score::Unit;
 use crate::text::is_refusal;
 
@@ -13,15 +12,18 @@ pub(super) const ENTRY: Entry = Entry {
     about: "Share of completions that refuse, by how they begin; a heuristic for English and, by set phrases, nine other languages.",
     source: "etalon's rules; precision 0.95, recall 0.95 on 128 labelled texts",
     direction: Direction::Lower,
-    build,
     unit: |_| Unit::Rate,
-    ..SHARE
+    ..share::<Refusal>()
 };
 
-struct Refusal;
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Refusal {}
 
-fn build(_settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    Ok(Box::new(Refusal))
+impl Make for Refusal {
+    fn make(self, _written: &Written<'_>) -> Made {
+        Ok(Box::new(self))
+    }
 }
 
 impl Metric for Refusal {

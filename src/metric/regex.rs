@@ -5,61 +5,55 @@
 //! prediction on which matching takes too many steps has no score.
 
 use fancy_regex::{Regex, RegexBuilder};
-use std::path::Path;
 
-use serde_json::{Map, Value};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
 
-use super::{Entry, MeanTally, Metric, MetricError, SHARE, Score, Scored, Setting, Takes, Tally, flag, text};
+use super::{Entry, Made, Make, MeanTally, Metric, Score, Scored, Tally, Written, share, text};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "regex",
     about: "Share of predictions that match a regular expression, anywhere in them.",
-    settings: &[
-        Setting {
-            name: "pattern",
-            takes: Takes::Text,
-            example: "pattern: '^(yes|no)\\b'",
-            default: "",
-            about: "Regular expression, with look-around and backreferences.",
-        },
-        Setting {
-            name: "full",
-            takes: Takes::Flag,
-            example: "full: true",
-            default: "false",
-            about: "The whole prediction must match.",
-        },
-        Setting {
-            name: "ignore_case",
-            takes: Takes::Flag,
-            example: "ignore_case: true",
-            default: "false",
-            about: "Does without regard to case.",
-        },
-    ],
-    build,
-    ..SHARE
+    ..share::<Settings>()
 };
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// Regular expression, with look-around and backreferences.
+    #[schemars(example = &r"^(yes|no)\b")]
+    pattern: String,
+    /// The whole prediction must match.
+    #[serde(default)]
+    #[schemars(example = true)]
+    full: bool,
+    /// Does without regard to case.
+    #[serde(default)]
+    #[schemars(example = true)]
+    ignore_case: bool,
+}
 
 struct Pattern {
     regex: Regex,
 }
 
-fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    let Some(pattern) = settings.get("pattern").and_then(Value::as_str) else {
-        return Err(ENTRY.error("pattern", "it needs a `pattern`"));
-    };
-    let compile = |pattern: &str| {
-        let built = RegexBuilder::new(pattern).case_insensitive(flag(settings, "ignore_case")).build();
-        built.map_err(|error| ENTRY.error("pattern", format!("`pattern` is no regular expression: {error}")))
-    };
-    // The user's own first, so that an error shows nothing that they did not write.
-    let mut regex = compile(pattern)?;
-    if flag(settings, "full") {
-        // A comment at the end (verbose mode) would swallow the rest, so there a line break ends it.
-        regex = compile(&format!("\\A(?:{pattern})\\z")).or_else(|_| compile(&format!("\\A(?:{pattern}\n)\\z")))?;
+impl Make for Settings {
+    fn make(self, written: &Written<'_>) -> Made {
+        let pattern = &self.pattern;
+        let compile = |pattern: &str| {
+            let built = RegexBuilder::new(pattern).case_insensitive(self.ignore_case).build();
+            built.map_err(|error| written.wrong("pattern", format!("`pattern` is no regular expression: {error}")))
+        };
+        // The user's own first, so that an error shows nothing that they did not write.
+        let mut regex = compile(pattern)?;
+        if self.full {
+            // A comment at the end (verbose mode) would swallow the rest, so there a line break ends it.
+            let whole = compile(&format!("\\A(?:{pattern})\\z"));
+            regex = whole.or_else(|_| compile(&format!("\\A(?:{pattern}\n)\\z")))?;
+        }
+        Ok(Box::new(Pattern { regex }))
     }
-    Ok(Box::new(Pattern { regex }))
 }
 
 impl Metric for Pattern {
@@ -81,12 +75,14 @@ impl Metric for Pattern {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use serde_json::json;
 
     use super::*;
 
     fn score(settings: Value, prediction: &str) -> Option<u64> {
-        let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).map_err(|error| error.message).unwrap();
+        let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).unwrap();
         let prediction = Value::from(prediction);
         let scored = Scored { prediction: Some(&prediction), reference: None, ..Scored::default() };
         metric.score(&scored).ok()?.map(|score| score.as_u64().unwrap())

@@ -1,10 +1,10 @@
 //! `repetition`: the share of completions whose end is a loop, and how varied their words are.
 
-use std::path::Path;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
 
-use serde_json::{Map, Value, json};
-
-use super::{Direction, Entry, MeanTally, Metric, MetricError, PartsTally, SHARE, Score, Scored, Tally, text};
+use super::{Direction, Entry, Made, Make, MeanTally, Metric, PartsTally, Score, Scored, Tally, Written, share, text};
 use crate::score::Unit;
 use crate::text::repetition;
 
@@ -18,15 +18,18 @@ pub(super) const ENTRY: Entry = Entry {
         ("distinct_1", "different words over all words of a completion, more is more varied"),
         ("distinct_2", "the same of pairs of words"),
     ],
-    build,
     unit: |_| Unit::Rate,
-    ..SHARE
+    ..share::<RepetitionMetric>()
 };
 
-struct RepetitionMetric;
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RepetitionMetric {}
 
-fn build(_settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    Ok(Box::new(RepetitionMetric))
+impl Make for RepetitionMetric {
+    fn make(self, _written: &Written<'_>) -> Made {
+        Ok(Box::new(self))
+    }
 }
 
 impl Metric for RepetitionMetric {

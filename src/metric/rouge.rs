@@ -4,11 +4,12 @@
 //! The value is F1, its parts are precision and recall. Only `[a-z0-9]` counts unless `tokenizer:
 //! unicode` is set, which no other implementation knows: a note warns of text in other scripts.
 
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::{
-    Entry, MeanTally, Metric, MetricError, PartsTally, SHARE, Score, Scored, Setting, Takes, Tally, borrowed, choice,
-    flag, pair, text,
+    Entry, Made, Make, MeanTally, Metric, PartsTally, Score, Scored, Tally, Written, borrowed, pair, share, text,
 };
 use crate::text::{Rouge, RougeKind, latin_share};
 
@@ -16,76 +17,87 @@ const SOURCE: &str = "Lin 2004; equal to Google's rouge-score 0.1.2";
 const SCORE: &str = "`{ f, precision, recall }`";
 const PARTS: &[(&str, &str)] = &[("precision", "share of the prediction"), ("recall", "share of the reference")];
 
-const STEMMER: Setting = Setting {
-    name: "stemmer",
-    takes: Takes::Flag,
-    example: "stemmer: true",
-    default: "false",
-    about: "Compares stems (Porter's, with NLTK's extensions), of words of more than three letters.",
-};
+const fn base<T: Make>() -> Entry {
+    Entry { source: SOURCE, score: SCORE, parts: PARTS, ..share::<T>() }
+}
 
-const TOKENIZER: Setting = Setting {
-    name: "tokenizer",
-    takes: Takes::Choice(&["ascii", "unicode"]),
-    example: "tokenizer: unicode",
-    default: "ascii",
-    about: "With unicode, letters of every script count, Chinese and Japanese characters one by one; values then compare with no other tool's.",
-};
-
-const BASE: Entry = Entry { source: SOURCE, score: SCORE, settings: &[STEMMER, TOKENIZER], parts: PARTS, ..SHARE };
-
-pub(super) const ENTRY_1: Entry = Entry {
-    name: "rouge1",
-    about: "F1 over the words that prediction and reference share.",
-    build: |settings, _| build(settings, RougeKind::Ngrams(1)),
-    ..BASE
-};
-pub(super) const ENTRY_2: Entry = Entry {
-    name: "rouge2",
-    about: "F1 over the pairs of words that prediction and reference share.",
-    build: |settings, _| build(settings, RougeKind::Ngrams(2)),
-    ..BASE
-};
+pub(super) const ENTRY_1: Entry =
+    Entry { name: "rouge1", about: "F1 over the words that prediction and reference share.", ..base::<One>() };
+pub(super) const ENTRY_2: Entry =
+    Entry { name: "rouge2", about: "F1 over the pairs of words that prediction and reference share.", ..base::<Two>() };
 pub(super) const ENTRY_3: Entry = Entry {
     name: "rouge3",
     about: "F1 over the runs of three words that prediction and reference share.",
-    build: |settings, _| build(settings, RougeKind::Ngrams(3)),
-    ..BASE
+    ..base::<Three>()
 };
-pub(super) const ENTRY_L: Entry = Entry {
-    name: "rougeL",
-    about: "F1 over the longest common subsequence of words.",
-    build: |settings, _| build(settings, RougeKind::Longest),
-    ..BASE
-};
+pub(super) const ENTRY_L: Entry =
+    Entry { name: "rougeL", about: "F1 over the longest common subsequence of words.", ..base::<Longest>() };
 pub(super) const ENTRY_LSUM: Entry = Entry {
     name: "rougeLsum",
     about: "F1 over the union of the longest common subsequences of lines.",
-    settings: &[
-        STEMMER,
-        TOKENIZER,
-        Setting {
-            name: "split",
-            takes: Takes::Choice(&["newline", "sentence"]),
-            example: "split: sentence",
-            default: "newline",
-            about: "What a line is: what line breaks set apart, or a sentence as well. Papers on summaries split sentences.",
-        },
-    ],
-    build: |settings, _| build(settings, RougeKind::Lines),
-    ..BASE
+    ..base::<Lines>()
 };
+
+/// Declares settings: those that all have, and more.
+macro_rules! settings {
+    ($name:ident, $kind:expr, |$settings:ident| $splits:expr, { $($more:tt)* }) => {
+        #[derive(Default, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        struct $name {
+            /// Compares stems (Porter's, with NLTK's extensions), of words of more than three letters.
+            #[schemars(example = true)]
+            stemmer: bool,
+            /// With unicode, letters of every script count, Chinese and Japanese characters one by one; values
+            /// then compare with no other tool's.
+            #[schemars(example = Tokenizer::Unicode)]
+            tokenizer: Tokenizer,
+            $($more)*
+        }
+
+        impl Make for $name {
+            fn make(self, _written: &Written<'_>) -> Made {
+                let $settings = &self;
+                let splits_sentences = $splits;
+                let rouge = Rouge { stems: self.stemmer, is_unicode: self.tokenizer == Tokenizer::Unicode };
+                Ok(Box::new(RougeMetric { rouge, kind: $kind, splits_sentences }))
+            }
+        }
+    };
+}
+
+settings!(One, RougeKind::Ngrams(1), |_settings| false, {});
+settings!(Two, RougeKind::Ngrams(2), |_settings| false, {});
+settings!(Three, RougeKind::Ngrams(3), |_settings| false, {});
+settings!(Longest, RougeKind::Longest, |_settings| false, {});
+settings!(Lines, RougeKind::Lines, |settings| settings.split == Split::Sentence, {
+    /// What a line is: what line breaks set apart, or a sentence as well. Papers on summaries split
+    /// sentences.
+    #[schemars(example = Split::Sentence)]
+    split: Split,
+});
+
+#[derive(Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[serde(rename_all = "lowercase")]
+enum Tokenizer {
+    #[default]
+    Ascii,
+    Unicode,
+}
+
+#[derive(Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[serde(rename_all = "lowercase")]
+enum Split {
+    #[default]
+    Newline,
+    Sentence,
+}
 
 struct RougeMetric {
     rouge: Rouge,
     kind: RougeKind,
     splits_sentences: bool,
-}
-
-fn build(settings: &Map<String, Value>, kind: RougeKind) -> Result<Box<dyn Metric>, MetricError> {
-    let rouge =
-        Rouge { stems: flag(settings, "stemmer"), is_unicode: choice(settings, "tokenizer") == Some("unicode") };
-    Ok(Box::new(RougeMetric { rouge, kind, splits_sentences: choice(settings, "split") == Some("sentence") }))
 }
 
 /// Breaks lines behind sentences: a mark, white space, and no small letter behind.

@@ -1,13 +1,11 @@
 //! `squad_f1`: the overlap of words with the reference, as SQuAD counts it; of several references the
 //! best.
 
-use std::path::Path;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use serde_json::{Map, Value, json};
-
-use super::{
-    Entry, MeanTally, Metric, MetricError, PartsTally, SHARE, Score, Scored, Setting, Takes, Tally, choice, pair,
-};
+use super::{Entry, Made, Make, MeanTally, Metric, PartsTally, Score, Scored, Tally, Written, pair, share};
 use crate::text::{Squad, answer_normal, east_asian_apart, squad_f1, squad_normal};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -15,33 +13,47 @@ pub(super) const ENTRY: Entry = Entry {
     about: "F1 over the words that prediction and reference share, without case, punctuation and articles.",
     source: "evaluate-v1.1.py and evaluate-v2.0.py (Rajpurkar et al. 2016, 2018)",
     score: "`{ f1, exact }`",
-    settings: &[
-        Setting {
-            name: "version",
-            takes: Takes::Choice(&["v1", "v2"]),
-            example: "version: v1",
-            default: "v2",
-            about: "The script that is followed. In v2 two sides without a word are equal, in v1 they are not.",
-        },
-        Setting {
-            name: "squad_compat",
-            takes: Takes::Flag,
-            example: "squad_compat: false",
-            default: "true",
-            about: "With false, an answer that is an article and nothing else keeps it: \"A\" is not \"The\".",
-        },
-        Setting {
-            name: "tokens",
-            takes: Takes::Choice(&["words", "characters"]),
-            example: "tokens: characters",
-            default: "words",
-            about: "With characters, each Chinese or Japanese character is a word of its own.",
-        },
-    ],
     parts: &[("exact", "share that is equal but for case, punctuation and articles")],
-    build,
-    ..SHARE
+    ..share::<Settings>()
 };
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// The script that is followed. In v2 two sides without a word are equal, in v1 they are not.
+    #[schemars(example = Version::V1)]
+    version: Version,
+    /// With false, an answer that is an article and nothing else keeps it: "A" is not "The".
+    #[schemars(example = false)]
+    squad_compat: bool,
+    /// With characters, each Chinese or Japanese character is a word of its own.
+    #[schemars(example = Tokens::Characters)]
+    tokens: Tokens,
+}
+
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[serde(rename_all = "lowercase")]
+enum Version {
+    V1,
+    #[default]
+    V2,
+}
+
+#[derive(Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[serde(rename_all = "lowercase")]
+enum Tokens {
+    #[default]
+    Words,
+    Characters,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { version: Version::default(), squad_compat: true, tokens: Tokens::default() }
+    }
+}
 
 struct SquadF1 {
     version: Squad,
@@ -49,12 +61,15 @@ struct SquadF1 {
     cuts_characters: bool,
 }
 
-fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    Ok(Box::new(SquadF1 {
-        version: if choice(settings, "version") == Some("v1") { Squad::V1 } else { Squad::V2 },
-        is_compatible: settings.get("squad_compat").and_then(Value::as_bool).unwrap_or(true),
-        cuts_characters: choice(settings, "tokens") == Some("characters"),
-    }))
+impl Make for Settings {
+    fn make(self, _written: &Written<'_>) -> Made {
+        let version = match self.version {
+            Version::V1 => Squad::V1,
+            Version::V2 => Squad::V2,
+        };
+        let cuts_characters = self.tokens == Tokens::Characters;
+        Ok(Box::new(SquadF1 { version, is_compatible: self.squad_compat, cuts_characters }))
+    }
 }
 
 impl SquadF1 {

@@ -1,13 +1,13 @@
 //! `ter`: edits and shifts of words that a prediction needs, per word of the references, over the whole
 //! corpus.
 
-use std::path::Path;
-
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
 
 use super::{
-    Direction, Entry, Metric, MetricError, PartsTally, SHARE, Score, Scored, Setting, SpreadTally, SumsTally, Takes,
-    Tally, borrowed, flag, pair,
+    Direction, Entry, Made, Make, Metric, PartsTally, Score, Scored, SpreadTally, SumsTally, Tally, Written, borrowed,
+    pair, share,
 };
 use crate::score::Unit;
 use crate::text::{Ter, TerCounts};
@@ -19,50 +19,39 @@ pub(super) const ENTRY: Entry = Entry {
     range: "0 and up",
     direction: Direction::Lower,
     score: "`{ sentence, counts }`: edits, words of the reference",
-    settings: &[
-        Setting {
-            name: "case_sensitive",
-            takes: Takes::Flag,
-            example: "case_sensitive: true",
-            default: "false",
-            about: "Regards case.",
-        },
-        Setting {
-            name: "normalized",
-            takes: Takes::Flag,
-            example: "normalized: true",
-            default: "false",
-            about: "Sets Western punctuation apart from words.",
-        },
-        Setting {
-            name: "no_punct",
-            takes: Takes::Flag,
-            example: "no_punct: true",
-            default: "false",
-            about: "Takes punctuation out.",
-        },
-    ],
     parts: &[
         ("sentence", "mean of the sentence rates"),
         ("sentence.p50", "median of them"),
         ("sentence.p95", "their 95th percentile"),
     ],
-    build,
     unit: |_| Unit::Amount,
-    ..SHARE
+    ..share::<Settings>()
 };
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// Regards case.
+    #[schemars(example = true)]
+    case_sensitive: bool,
+    /// Sets Western punctuation apart from words.
+    #[schemars(example = true)]
+    normalized: bool,
+    /// Takes punctuation out.
+    #[schemars(example = true)]
+    no_punct: bool,
+}
 
 /// Words on a side beyond which shifts are not searched for.
 const MAX_WORDS: usize = 20_000;
 
 struct TerMetric(Ter);
 
-fn build(settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    Ok(Box::new(TerMetric(Ter {
-        case_sensitive: flag(settings, "case_sensitive"),
-        normalized: flag(settings, "normalized"),
-        no_punctuation: flag(settings, "no_punct"),
-    })))
+impl Make for Settings {
+    fn make(self, _written: &Written<'_>) -> Made {
+        let Settings { case_sensitive, normalized, no_punct } = self;
+        Ok(Box::new(TerMetric(Ter { case_sensitive, normalized, no_punctuation: no_punct })))
+    }
 }
 
 impl Metric for TerMetric {

@@ -1,10 +1,10 @@
 //! `tokens`: tokens of completions and prompts, as the server counted them.
 
-use std::path::Path;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
 
-use serde_json::{Map, Value, json};
-
-use super::{Direction, Entry, Metric, MetricError, PartsTally, SHARE, Score, Scored, SpreadTally, Tally};
+use super::{Direction, Entry, Made, Make, Metric, PartsTally, Score, Scored, SpreadTally, Tally, Written, share};
 use crate::score::Unit;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -20,15 +20,18 @@ pub(super) const ENTRY: Entry = Entry {
         ("prompt.p50", "their median"),
         ("prompt.p95", "their 95th percentile"),
     ],
-    build,
     unit: |_| Unit::Amount,
-    ..SHARE
+    ..share::<Tokens>()
 };
 
-struct Tokens;
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Tokens {}
 
-fn build(_settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    Ok(Box::new(Tokens))
+impl Make for Tokens {
+    fn make(self, _written: &Written<'_>) -> Made {
+        Ok(Box::new(self))
+    }
 }
 
 impl Metric for Tokens {

@@ -1,11 +1,11 @@
 //! `truncation`: the share of completions that were cut off, by the server's finish reason and, where
 //! it gives none, by how they end.
 
-use std::path::Path;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
 
-use serde_json::{Map, Value};
-
-use super::{Direction, Entry, MeanTally, Metric, MetricError, SHARE, Score, Scored, Tally, text};
+use super::{Direction, Entry, Made, Make, MeanTally, Metric, Score, Scored, Tally, Written, share, text};
 use crate::score::Unit;
 use crate::text::is_truncated;
 
@@ -14,15 +14,18 @@ pub(super) const ENTRY: Entry = Entry {
     about: "Share of completions that were cut off: by the finish reason, or where there is none by how they end.",
     source: "etalon's rules; precision 1.0, recall 0.94 on 93 labelled texts without a finish reason",
     direction: Direction::Lower,
-    build,
     unit: |_| Unit::Rate,
-    ..SHARE
+    ..share::<Truncation>()
 };
 
-struct Truncation;
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Truncation {}
 
-fn build(_settings: &Map<String, Value>, _root: &Path) -> Result<Box<dyn Metric>, MetricError> {
-    Ok(Box::new(Truncation))
+impl Make for Truncation {
+    fn make(self, _written: &Written<'_>) -> Made {
+        Ok(Box::new(self))
+    }
 }
 
 impl Metric for Truncation {

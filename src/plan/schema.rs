@@ -17,11 +17,11 @@ pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft07().into_generator();
     let mut model = model(&mut generator);
     let kinds: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-    let mut choices = Vec::new();
+    let mut by_kind = Vec::new();
     for kind in KINDS {
         let mut settings = (kind.schema)(&mut generator).to_value();
         settings["properties"]["kind"] = json!({ "const": kind.name });
-        choices.push(json!({
+        by_kind.push(json!({
             "if": { "properties": { "kind": { "const": kind.name } }, "required": ["kind"] },
             "then": settings,
         }));
@@ -31,11 +31,13 @@ pub fn schema() -> Value {
         "type": "object",
         "required": ["kind"],
         "properties": { "kind": { "enum": kinds, "description": "What sort of stage it is." } },
-        "allOf": choices,
+        "allOf": by_kind,
     });
-    for part in [&mut model, &mut stage, &mut definitions] {
-        finish(part);
+    let choices = choice_definitions(&definitions);
+    for part in [&mut model, &mut stage] {
+        finish(part, &choices);
     }
+    definitions.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(|part| finish(part, &choices));
     let name = json!({ "pattern": "^[A-Za-z_][A-Za-z0-9_-]*$" });
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -45,10 +47,10 @@ pub fn schema() -> Value {
         "additionalProperties": false,
         "properties": {
             "etalon": { "const": 1, "description": "Version of the language." },
-            "name": { "type": "string", "description": "Part of run ids; the file's name unless given." },
-            "description": { "type": "string", "description": "For readers." },
+            "name": { "type": "string", "pattern": "^[\\p{L}\\p{N}_-][\\p{L}\\p{N}._-]*$", "description": "Part of run ids; the file's name unless given." },
+            "description": { "type": ["string", "null"], "description": "For readers." },
             "params": {
-                "type": "object",
+                "type": ["object", "null"],
                 "description": "Values that `${params.name}` stands for; `--set name=value` overrides one.",
                 "propertyNames": name,
             },
@@ -109,51 +111,108 @@ fn model(generator: &mut SchemaGenerator) -> Value {
     model
 }
 
-/// Takes out what helps no reader, and allows `${…}` where a value is no text.
-fn finish(schema: &mut Value) {
-    match schema {
-        Value::Array(items) => items.iter_mut().for_each(finish),
-        Value::Object(map) => {
-            map.shift_remove("title");
-            map.shift_remove("format");
-            if map.get("default").is_some_and(|default| {
-                default.is_null() || default == &json!([]) || default == &json!({}) || default == &json!("")
-            }) {
-                map.shift_remove("default");
+/// Keywords whose values are schemas by name.
+const MAPS: &[&str] = &["properties", "patternProperties", "definitions"];
+/// Keywords whose values are schemas, or lists of them.
+const SCHEMAS: &[&str] =
+    &["items", "additionalProperties", "propertyNames", "anyOf", "allOf", "oneOf", "not", "then", "else"];
+
+/// Takes out what helps no reader, and allows `${…}` where not every text is. What a name stands for is told by where
+/// it stands: below `properties`, `title` and `format` are fields like others.
+fn finish(schema: &mut Value, choices: &[String]) {
+    let Value::Object(map) = schema else { return };
+    map.shift_remove("title");
+    map.shift_remove("format");
+    if map.get("default").is_some_and(|default| {
+        default.is_null() || default == &json!([]) || default == &json!({}) || default == &json!("")
+    }) {
+        map.shift_remove("default");
+    }
+    // The lines of a description are those of the source.
+    if let Some(Value::String(text)) = map.get_mut("description") {
+        *text = text.replace('\n', " ");
+    }
+    for (name, part) in map.iter_mut() {
+        match part {
+            Value::Object(parts) if MAPS.contains(&name.as_str()) => {
+                parts.values_mut().for_each(|part| finish(part, choices))
             }
-            // The lines of a description are those of the source.
-            if let Some(Value::String(text)) = map.get_mut("description") {
-                *text = text.replace('\n', " ");
+            Value::Array(parts) if SCHEMAS.contains(&name.as_str()) => {
+                parts.iter_mut().for_each(|part| finish(part, choices))
             }
-            for (name, part) in map.iter_mut() {
-                if !matches!(name.as_str(), "default" | "const" | "enum" | "description" | "if") {
-                    finish(part);
-                }
-            }
-            if let Some(properties) = map.get_mut("properties").and_then(Value::as_object_mut) {
-                properties.values_mut().for_each(or_param);
-            }
+            part if SCHEMAS.contains(&name.as_str()) => finish(part, choices),
+            _ => {}
         }
-        _ => {}
+    }
+    if let Some(properties) = map.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(|property| or_param(property, choices));
+    }
+    match map.get_mut("items") {
+        Some(Value::Array(items)) => items.iter_mut().for_each(|item| or_param(item, choices)),
+        Some(items) => or_param(items, choices),
+        None => {}
+    }
+    if let Some(values) = map.get_mut("additionalProperties") {
+        or_param(values, choices);
     }
 }
 
-/// Allows `${…}` for a value that is no text.
-fn or_param(schema: &mut Value) {
-    let types: Vec<&str> = match &schema["type"] {
-        Value::String(one) => vec![one],
-        Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
-        _ => return,
-    };
-    let is_plain = types.iter().all(|name| matches!(*name, "integer" | "number" | "boolean" | "null"));
-    if !is_plain {
+/// How `${…}` is written.
+fn param() -> Value {
+    json!({ "type": "string", "pattern": "\\$\\{" })
+}
+
+/// Allows `${…}` for a value that is a number, true or false, or one of several texts.
+fn or_param(schema: &mut Value, choices: &[String]) {
+    // Of forms that are told apart, none may be taken for another.
+    if let Some(Value::Array(forms)) = schema.get_mut("anyOf") {
+        let takes_text = forms.iter().any(|form| types(form).contains(&"string") && form.get("enum").is_none());
+        if !takes_text && forms.iter().any(|form| is_plain(form, choices)) {
+            forms.push(param());
+        }
+        return;
+    }
+    if !is_plain(schema, choices) {
         return;
     }
     let Value::Object(mut inner) = schema.take() else { return };
     let mut outer = Map::new();
-    for name in ["description", "default"] {
+    for name in ["description", "default", "examples"] {
         outer.extend(inner.shift_remove(name).map(|value| (name.to_owned(), value)));
     }
-    outer.insert("anyOf".to_owned(), json!([inner, { "type": "string", "pattern": "\\$\\{" }]));
+    outer.insert("anyOf".to_owned(), json!([inner, param()]));
     *schema = Value::Object(outer);
+}
+
+/// Returns the definitions that are choices of texts, as they are referred to.
+fn choice_definitions(definitions: &Value) -> Vec<String> {
+    let is_choice = |definition: &Value| {
+        let texts = definition["oneOf"].as_array();
+        definition.get("enum").is_some()
+            || texts.is_some_and(|texts| texts.iter().all(|text| text.get("const").is_some()))
+    };
+    let named = definitions.as_object().into_iter().flatten().filter(|(_, definition)| is_choice(definition));
+    named.map(|(name, _)| format!("#/definitions/{name}")).collect()
+}
+
+/// Returns whether values are numbers, flags or choices.
+fn is_plain(schema: &Value, choices: &[String]) -> bool {
+    let reference = schema.get("$ref").or_else(|| schema["allOf"].get(0).and_then(|part| part.get("$ref")));
+    if let Some(reference) = reference.and_then(Value::as_str) {
+        return choices.iter().any(|choice| choice == reference);
+    }
+    let types = types(schema);
+    let is_choice = schema.get("enum").is_some() || schema.get("maxLength").is_some();
+    !types.is_empty()
+        && types
+            .iter()
+            .all(|name| matches!(*name, "integer" | "number" | "boolean" | "null") || *name == "string" && is_choice)
+}
+
+fn types(schema: &Value) -> Vec<&str> {
+    match &schema["type"] {
+        Value::String(one) => vec![one],
+        Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
 }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use schemars::{Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -212,7 +212,7 @@ impl Building<'_> {
     /// # Errors
     ///
     /// They are not what [`Entry::check`] passes.
-    fn settings<T: DeserializeOwned>(&self) -> Result<T, BuildError> {
+    fn settings<T: DeserializeOwned + JsonSchema>(&self) -> Result<T, BuildError> {
         decode(self.settings, "its provider").map_err(|problems| BuildError {
             message: problems.first().map(|problem| problem.message.clone()).unwrap_or_default(),
             help: problems.first().and_then(|problem| problem.help.clone()),
@@ -264,7 +264,7 @@ impl Entry {
 pub const PROVIDERS: &[Entry] = &[openai::ENTRY, anthropic::ENTRY, replay::ENTRY, scripted::ENTRY];
 
 /// Finds what is wrong with settings, as far as their types tell.
-fn check<T: DeserializeOwned>(settings: &Node, what: &str) -> Vec<Problem> {
+fn check<T: DeserializeOwned + JsonSchema>(settings: &Node, what: &str) -> Vec<Problem> {
     decode::<T>(settings, what).err().unwrap_or_default()
 }
 

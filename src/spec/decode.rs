@@ -1,16 +1,18 @@
 //! From a tree to typed values, with every mistake found in one pass.
 //!
-//! Types are plain serde. After an error the offending part is taken out of a copy of the tree and
-//! decoding starts again, so a stage with three typos gets three messages.
+//! Types are plain serde, and describe themselves: what a field looks like is said by its type. After an
+//! error the offending part is taken out of a copy of the tree and decoding starts again, so a stage with
+//! three typos gets three messages.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 use serde_path_to_error::Segment;
 
+use super::described::Described;
 use super::teach;
 use super::tree::{Node, NodeValue};
+use super::values::NUMBER;
+pub(super) use super::values::{OneOrMany, one_or_many};
 use crate::problem::{Place, Problem, did_you_mean, nearest, suggest};
 
 /// Options that people put beside `options:` instead of below it.
@@ -30,7 +32,12 @@ const OPTIONS: &[&str] = &[
 const MAX_PROBLEMS: usize = 20;
 
 /// Decodes a tree. `what` names the part in messages (`stage answers`).
-pub fn decode<T: DeserializeOwned>(node: &Node, what: &str) -> Result<T, Vec<Problem>> {
+pub fn decode<T: DeserializeOwned + JsonSchema>(node: &Node, what: &str) -> Result<T, Vec<Problem>> {
+    // Serde would take a list for the fields in their order.
+    if let NodeValue::List(_) = node.value {
+        let example = |path: &[String]| Described::of::<T>().example(path);
+        return Err(vec![problem(node, &[], "invalid type: sequence, expected struct ", None, (what, &example))]);
+    }
     let mut tree = node.clone();
     let mut problems: Vec<Problem> = Vec::new();
     loop {
@@ -40,7 +47,10 @@ pub fn decode<T: DeserializeOwned>(node: &Node, what: &str) -> Result<T, Vec<Pro
             Err(error) => error,
         };
         let mut path = segments(error.path());
-        let message = error.inner().to_string();
+        let mut message = error.inner().to_string();
+        if message.contains(NUMBER) {
+            message = "invalid type: a number, expected a map".to_owned();
+        }
         // Serde reports an unknown or duplicate field at its parent or at the field, by version.
         let unknown = quoted(&message, "unknown field `");
         if let Some(field) = &unknown
@@ -51,7 +61,8 @@ pub fn decode<T: DeserializeOwned>(node: &Node, what: &str) -> Result<T, Vec<Pro
         let is_missing = message.starts_with("missing field");
         let hides_an_earlier_problem = is_missing && !problems.is_empty();
         if !hides_an_earlier_problem {
-            problems.push(problem(&tree, &path, &message, unknown.as_deref(), what));
+            let example = |path: &[String]| Described::of::<T>().example(path);
+            problems.push(problem(&tree, &path, &message, unknown.as_deref(), (what, &example)));
         }
         if is_missing || path.is_empty() || problems.len() >= MAX_PROBLEMS || !tree.prune(&path) {
             return Err(problems);
@@ -82,22 +93,38 @@ fn expected_names(message: &str) -> Vec<&str> {
     expected.split('`').skip(1).step_by(2).collect()
 }
 
-fn problem(tree: &Node, path: &[String], message: &str, unknown: Option<&str>, what: &str) -> Problem {
+/// Says that a part of the tree has a field that nobody knows.
+fn unknown_in(tree: &Node, path: &[String], names: &[&str], field: &str, what: &str) -> Problem {
+    let node = tree.nearest(path);
+    let parent = tree.nearest(&path[..path.len() - 1]);
+    let place = parent.entry(field).map_or(&node.place, |(key, _)| &key.place);
+    if names.contains(&"criteria") && parent.get("criteria").is_none() {
+        let help = format!("criteria stand one level below: `rubric: {{ criteria: {{ {field}: … }} }}`");
+        return Problem::error("unknown-field", format!("{what} has no field `{field}`")).at(place).help(help);
+    }
+    unknown_field(field, names, place, what)
+}
+
+/// What a field looks like.
+type Example<'a> = &'a dyn Fn(&[String]) -> Option<String>;
+
+fn problem(
+    tree: &Node,
+    path: &[String],
+    message: &str,
+    unknown: Option<&str>,
+    (what, example): (&str, Example<'_>),
+) -> Problem {
     let node = tree.nearest(path);
     let names = expected_names(message);
     if let Some(field) = unknown {
-        let parent = tree.nearest(&path[..path.len() - 1]);
-        let place = parent.entry(field).map_or(&node.place, |(key, _)| &key.place);
-        if names.contains(&"criteria") && parent.get("criteria").is_none() {
-            let help = format!("criteria stand one level below: `rubric: {{ criteria: {{ {field}: … }} }}`");
-            return Problem::error("unknown-field", format!("{what} has no field `{field}`")).at(place).help(help);
-        }
-        return unknown_field(field, &names, place, what);
+        return unknown_in(tree, path, &names, field, what);
     }
     if let Some(field) = quoted(message, "missing field `") {
+        let own = example(&[path, std::slice::from_ref(&field)].concat());
         return Problem::error("missing-field", format!("{what} needs `{}`", dotted(path, &field)))
             .at(&node.place)
-            .maybe_help(teach::example(&field).map(str::to_owned));
+            .maybe_help(own.or_else(|| teach::example(&field).map(str::to_owned)));
     }
     if let Some(variant) = quoted(message, "unknown variant `") {
         let message = format!("{what}: `{}` cannot be `{variant}`", path.join("."));
@@ -105,14 +132,22 @@ fn problem(tree: &Node, path: &[String], message: &str, unknown: Option<&str>, w
             "reference" | "teacher" | "target" if names.contains(&"ceiling") => {
                 Some("the model that shows what can be hoped for is the `ceiling`".to_owned())
             }
-            _ => suggest(&variant, "it can be", names),
+            _ => match teach::alias(&variant, &names) {
+                Some(name) => Some(format!("it is called `{name}` here")),
+                None => suggest(&variant, "it can be", names),
+            },
         };
         return Problem::error("unknown-value", message).at(&node.place).maybe_help(help);
     }
     let field = if path.is_empty() { what.to_owned() } else { format!("{what}: `{}`", path.join(".")) };
     let expected = message.split_once(", expected ").map_or(message, |(_, expected)| expected);
     let message = if message.starts_with("invalid type") || message.starts_with("invalid value") {
-        format!("{field} is {}, expected {}", node.sort(), plain(expected))
+        // Where a number is wanted, it is another one that helps.
+        let found = match &node.value {
+            NodeValue::Number(number) if plain(expected).contains("number") => number.to_string(),
+            _ => node.sort().to_owned(),
+        };
+        format!("{field} is {found}, expected {}", plain(expected))
     } else if message == "invalid number" {
         format!("{field} is a number that does not fit: a whole number, 0 or more, was expected")
     } else {
@@ -122,7 +157,7 @@ fn problem(tree: &Node, path: &[String], message: &str, unknown: Option<&str>, w
     let own = what.strip_suffix('`').and_then(|what| what.rsplit_once('`')).map(|(_, name)| name.to_owned());
     let name = path.iter().rev().find(|part| part.parse::<usize>().is_err()).or(own.as_ref());
     let help = match (name, &node.value) {
-        (Some(name), _) => teach::mended(name, node),
+        (Some(name), _) => teach::mended(name, node, || example(path)),
         (None, NodeValue::Text(text)) if what.starts_with("model ") => {
             Some(format!("{}: {{ provider: openai, model: {text} }}", what.trim_start_matches("model ")))
         }
@@ -141,6 +176,7 @@ pub fn unknown_field(field: &str, names: &[&str], place: &Place, what: &str) -> 
         Some(option) if near.is_none() && names.contains(&"options") => {
             Some(format!("what is sent to the server stands below options: `options: {{ {option}: … }}`"))
         }
+        _ if names.is_empty() => Some("it has no settings".to_owned()),
         _ => near.or_else(|| suggest(field, "it may have", names.iter().copied())),
     };
     Problem::error("unknown-field", format!("{what} has no field `{field}`")).at(place).maybe_help(help)
@@ -153,7 +189,8 @@ fn dotted(path: &[String], field: &str) -> String {
 /// Serde's words for types, in a user's words.
 fn plain(expected: &str) -> &str {
     match expected {
-        "a string" => "text",
+        // An enum of texts expects these.
+        "a string" | "string or map" | "map with a single key" => "text",
         "a boolean" => "true or false",
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
         "i32" | "i64" => "a whole number",
@@ -162,28 +199,5 @@ fn plain(expected: &str) -> &str {
         "a tuple of size 2" => "a list of two numbers",
         other if other.starts_with("struct ") => "a map",
         other => other,
-    }
-}
-
-/// The shape of a setting that is text or a list of texts.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-pub enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-/// Reads text or a list of texts.
-pub fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    match Value::deserialize(deserializer)? {
-        Value::String(text) => Ok(vec![text]),
-        Value::Array(items) => items
-            .into_iter()
-            .map(|item| match item {
-                Value::String(text) => Ok(text),
-                _ => Err(serde::de::Error::custom("invalid type: expected text or a list of text")),
-            })
-            .collect(),
-        _ => Err(serde::de::Error::custom("invalid type: expected text or a list of text")),
     }
 }

@@ -176,7 +176,12 @@ fn pipeline(
             .file_stem()
             .map_or_else(|| "unnamed".to_owned(), |stem| stem.to_string_lossy().into_owned()),
     };
-    let description = node.get("description").and_then(Node::as_text).map(str::to_owned);
+    let description = node.get("description").filter(|node| !node.is_null());
+    if let Some(other) = description.filter(|node| node.as_text().is_none()) {
+        let message = format!("`description` is {}, expected text", other.sort());
+        problems.push(Problem::error("wrong-type", message).at(&other.place));
+    }
+    let description = description.and_then(Node::as_text).map(str::to_owned);
     Some(PipelineSpec {
         source: source.clone(),
         name,

@@ -37,7 +37,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("parts", "parts: { train: 0.8, heldout: 0.2 }"),
 ];
 
-/// What other tools, or haste, call a field.
+/// What other tools, or haste, call a field, or a value.
 const ALIASES: &[(&str, &str)] = &[
     ("type", "kind"),
     ("n", "size"),
@@ -87,17 +87,27 @@ const ALIASES: &[(&str, &str)] = &[
     ("variables", "params"),
     ("vars", "params"),
     ("version", "etalon"),
+    ("str", "text"),
+    ("string", "text"),
+    ("int", "integer"),
+    ("int64", "integer"),
+    ("float", "number"),
+    ("double", "number"),
+    ("bool", "boolean"),
+    ("array", "list"),
+    ("object", "map"),
+    ("dict", "map"),
 ];
 
-/// Returns the field that is meant by another tool's word, if a part has it.
+/// Returns the field, or the value, that is meant by another tool's word, if a part has it.
 pub(super) fn alias(field: &str, known: &[&str]) -> Option<&'static str> {
     let lower = field.to_lowercase();
     ALIASES.iter().find(|(word, name)| *word == lower && known.contains(name)).map(|(_, name)| *name)
 }
 
 /// Returns what to write for a field whose value has the wrong sort: the value itself, mended, where
-/// that can be told, else an example.
-pub(super) fn mended(field: &str, node: &Node) -> Option<String> {
+/// that can be told, else an example: its own, where its type has one.
+pub(super) fn mended(field: &str, node: &Node, example_of: impl Fn() -> Option<String>) -> Option<String> {
     let own = match (field, &node.value) {
         ("models" | "metrics" | "by" | "labels", NodeValue::Text(text)) => {
             let names: Vec<&str> = text.split([',', ' ']).map(str::trim).filter(|name| !name.is_empty()).collect();
@@ -107,6 +117,9 @@ pub(super) fn mended(field: &str, node: &Node) -> Option<String> {
             [one] => one.as_text().map(|name| format!("{field}: {name}")),
             _ => None,
         },
+        ("metrics", NodeValue::Map(_)) => {
+            Some("give settings in a map: `metrics: { exact_match: { mode: strict } }`".to_owned())
+        }
         ("sample", NodeValue::Number(number)) => Some(format!("sample: {{ size: {number} }}")),
         ("compare", NodeValue::Text(name)) => Some(format!("compare: {{ baseline: {name} }}")),
         ("criteria", NodeValue::List(items)) => {
@@ -133,7 +146,7 @@ pub(super) fn mended(field: &str, node: &Node) -> Option<String> {
         }
         _ => None,
     };
-    own.or_else(|| example(field).map(str::to_owned))
+    own.or_else(example_of).or_else(|| example(field).map(str::to_owned))
 }
 
 /// Returns what a field looks like.

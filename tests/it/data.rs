@@ -82,7 +82,7 @@ where: row.lang == 'en'
     for (from, to, message) in [
         ("{{ row.n | int }}", "{{ row.m | int }}", "no row of rows has a column `m`"),
         ("row.lang == 'en'", "row.language == 'en'", "did you mean `lang`"),
-        ("count: integer", "count: whole", "there is no column type `whole`"),
+        ("count: integer", "count: whole", "`require.count` cannot be `whole`"),
         ("count: integer", "count: text", "column `count` is a number, expected text"),
         ("row.lang == 'en'", "row.lang ==", "template-error"),
     ] {

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use etalon::metric::{Direction, METRICS, Takes};
+use etalon::metric::{Direction, METRICS};
 use serde_json::{Value, json};
 
 use super::support::{Workspace, files};
@@ -137,7 +137,7 @@ fn takes(schema: &Value, root: &Value) -> String {
     }
     if let Some(choices) = schema["enum"].as_array() {
         let shown: Vec<String> = choices.iter().filter_map(Value::as_str).map(|choice| format!("`{choice}`")).collect();
-        return shown.join(", ");
+        return if shown.len() > 12 { "name".to_owned() } else { shown.join(", ") };
     }
     if let Some(value) = schema.get("const") {
         return format!("`{}`", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
@@ -159,9 +159,13 @@ fn takes(schema: &Value, root: &Value) -> String {
         Value::Array(several) => several.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect(),
         _ => vec!["any"],
     };
+    // A number, true or false stands for its own text.
+    let types = if types == ["string", "number", "boolean"] { vec!["string"] } else { types };
     let word = |name: &str| match name {
+        "string" if schema.get("contentMediaType").is_some() => "template".to_owned(),
         "string" => "text".to_owned(),
-        "integer" => "whole number".to_owned(),
+        "integer" => format!("whole number{}", bounds(schema)),
+        "number" => format!("number{}", bounds(schema)),
         "boolean" => "true or false".to_owned(),
         "array" => match schema.get("items") {
             Some(items) if items.is_object() => format!("list of {}", takes(items, root)),
@@ -172,6 +176,19 @@ fn takes(schema: &Value, root: &Value) -> String {
         other => other.to_owned(),
     };
     types.into_iter().map(word).collect::<Vec<_>>().join(" or ")
+}
+
+/// Returns the bounds of a number, in words.
+fn bounds(schema: &Value) -> String {
+    let bound = |name: &str| schema[name].as_f64();
+    match (bound("minimum"), bound("exclusiveMinimum"), bound("maximum")) {
+        (Some(from), _, Some(to)) if to < 255.0 => format!(", {from} to {to}"),
+        (Some(from), _, _) => format!(", {from} or more"),
+        (_, Some(above), Some(to)) => format!(" above {above}, at most {to}"),
+        (_, Some(above), None) => format!(" above {above}"),
+        (None, None, Some(to)) => format!(", at most {to}"),
+        (None, None, None) => String::new(),
+    }
 }
 
 /// Writes the fields of a map as a table.
@@ -227,7 +244,10 @@ fn the_reference_of_the_spec_is_what_the_types_say() {
         table(&mut out, settings, &schema);
     }
     out.push_str("## Parts of them\n\n");
-    for (name, definition) in schema["definitions"].as_object().unwrap() {
+    // Those of metrics have a page of their own.
+    let definitions =
+        schema["definitions"].as_object().unwrap().iter().filter(|(name, _)| !name.starts_with("metric_"));
+    for (name, definition) in definitions {
         let about = definition["description"].as_str().unwrap_or_default();
         if definition.get("properties").is_some() {
             out.push_str(&format!("### {name}\n\n{about}\n\n"));
@@ -245,9 +265,9 @@ fn the_reference_of_the_spec_is_what_the_types_say() {
 }
 
 #[test]
-fn the_page_of_the_metrics_is_what_the_table_says() {
+fn the_page_of_the_metrics_is_what_their_types_say() {
     let mut out = String::from(
-        "# Metrics\n\nGenerated from the table of metrics. Every value has `n`, `missing` and a 95 % interval: Wilson's for shares;\nfor means a bootstrap below 1,000 rows and a normal interval from there; for `classification` and for corpus scores a\nbootstrap of the rows; with `cluster`, a bootstrap of its values in place of rows. Samples of a row are averaged first:\n`n` counts rows. A completion from which no prediction can be read is wrong; a completion that is not there is missing.\nWhat is below *score* is stored of every completion, for `show --where` and `score --rows`. A reference that is a list\nis several references, where nothing else is said.\n\n| metric | | range | better |\n|---|---|---|---|\n",
+        "# Metrics\n\nGenerated from the table of metrics and the types of their settings. Every value has `n`, `missing` and a 95 % interval: Wilson's for shares;\nfor means a bootstrap below 1,000 rows and a normal interval from there; for `classification` and for corpus scores a\nbootstrap of the rows; with `cluster`, a bootstrap of its values in place of rows. Samples of a row are averaged first:\n`n` counts rows. A completion from which no prediction can be read is wrong; a completion that is not there is missing.\nWhat is below *score* is stored of every completion, for `show --where` and `score --rows`. A reference that is a list\nis several references, where nothing else is said.\n\n| metric | | range | better |\n|---|---|---|---|\n",
     );
     let better = |direction| match direction {
         Direction::Higher => "higher",
@@ -267,19 +287,17 @@ fn the_page_of_the_metrics_is_what_the_table_says() {
         let source = if is_said(entry.source) { format!(" Source: {}.", entry.source) } else { String::new() };
         let better = better(entry.direction);
         out.push_str(&format!("Range: {}; better: {better}. Score: {}.{source}\n\n", entry.range, entry.score));
-        if !entry.settings.is_empty() {
-            out.push_str("| setting | takes | default | |\n|---|---|---|---|\n");
-            for setting in entry.settings {
-                let takes = match setting.takes {
-                    Takes::Choice(choices) => {
-                        choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(", ")
-                    }
-                    other => other.words(),
-                };
-                let default = if is_said(setting.default) { format!("`{}`", setting.default) } else { String::new() };
-                let row = format!("| `{}` | {takes} | {default} | {} |\n", setting.name, setting.about);
-                out.push_str(&row);
+        let described = entry.settings.described();
+        for (index, field) in described.fields().enumerate() {
+            if index == 0 {
+                out.push_str("| setting | takes | default | |\n|---|---|---|---|\n");
             }
+            let default = field.default().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+            let default = default.map_or_else(String::new, |value| format!("`{value}`"));
+            let takes = takes(field.schema, &Value::Null);
+            out.push_str(&format!("| `{}` | {takes} | {default} | {} |\n", field.name, field.about()));
+        }
+        if described.fields().next().is_some() {
             out.push('\n');
         }
         if !entry.parts.is_empty() {

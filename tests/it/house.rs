@@ -83,7 +83,7 @@ fn tables_are_complete() {
     for (directory, others) in [
         ("dataset", &["mod.rs", "hub.rs"][..]),
         ("provider", &["mod.rs", "http.rs", "pool.rs", "probe.rs", "reach.rs", "remote.rs"]),
-        ("metric", &["mod.rs", "tally.rs"]),
+        ("metric", &["mod.rs", "settings.rs", "tally.rs"]),
         ("stage/judge/method", &["mod.rs", "pairs.rs", "tally.rs", "votes.rs"]),
     ] {
         let table = std::fs::read_to_string(root().join("src").join(directory).join("mod.rs")).unwrap();

@@ -2,6 +2,7 @@
 //!
 //! The tests run the built `etalon` in temporary workspaces against a counting server on loopback.
 
+mod agreement;
 mod cache;
 mod check;
 mod data;

@@ -105,7 +105,7 @@ impl Dataset {
         let place = |number: u64| source::place(&names, number);
         let mut kept = job.store.sorter();
         let limit = job.limit.unwrap_or(u64::MAX);
-        let size = self.sample.as_ref().map_or(u64::MAX, |sample| sample.size);
+        let size = self.sample.as_ref().map_or(u64::MAX, |sample| sample.size.0);
         let mut drawing =
             self.sample.clone().filter(Sample::is_drawn).map(|sample| Drawing::new(sample, job.store.sorter()));
         // What compares rows with each other wants all of them, in the order of their ids.
@@ -199,7 +199,7 @@ impl Dataset {
             notes.push(format!("`where` leaves out {} rows", left_out.filtered));
         }
         if let (Some(sample), true) = (&self.sample, count < size.min(limit)) {
-            notes.push(format!("{name} has {count} rows, fewer than the sample of {}", sample.size));
+            notes.push(format!("{name} has {count} rows, fewer than the sample of {}", sample.size.0));
         }
         if count == 0 {
             notes.push(format!("{name} has no rows"));

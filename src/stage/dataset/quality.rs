@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::metric::MeanTally;
 use crate::problem::{Place, Problem};
 use crate::score::{Estimate, Summary};
-use crate::spec::{Node, OneOrMany, Workspace, one_or_many};
+use crate::spec::{Node, OneOrMany, Share, Whole, Workspace};
 use crate::stage::Scope;
 use crate::stage::prompt::Prompt;
 use crate::store::Fingerprint;
@@ -36,17 +36,15 @@ const LISTED: usize = 100;
 #[serde(deny_unknown_fields)]
 pub(super) struct Dedupe {
     /// Column, or columns, that are compared.
-    #[serde(deserialize_with = "one_or_many")]
-    #[schemars(with = "OneOrMany")]
-    pub by: Vec<String>,
+    pub by: OneOrMany<String, 1>,
     /// Texts whose shingles of five words have this Jaccard similarity are the same: 0.7 finds
     /// near-duplicates. Without it they are the same if they differ in nothing but case, punctuation and
     /// white space.
-    pub near: Option<f64>,
+    pub near: Option<Share>,
 }
 
-impl Dedupe {
-    pub fn of_columns(by: Vec<String>) -> Dedupe {
+impl From<OneOrMany<String, 1>> for Dedupe {
+    fn from(by: OneOrMany<String, 1>) -> Dedupe {
         Dedupe { by, near: None }
     }
 }
@@ -57,9 +55,7 @@ impl Dedupe {
 #[serde(deny_unknown_fields)]
 pub(super) struct Leakage {
     /// File, or glob, or a list of them: the training data.
-    #[serde(deserialize_with = "one_or_many")]
-    #[schemars(with = "OneOrMany")]
-    pub against: Vec<String>,
+    pub against: OneOrMany<String, 1>,
     /// Column that is compared: what the model gets to see.
     pub column: String,
     /// What it is compared with in the training data, where that is called otherwise: a column, or a
@@ -69,11 +65,11 @@ pub(super) struct Leakage {
     /// a conflict.
     pub label: Option<String>,
     /// Jaccard similarity of shingles of five words from which a row is known; 0.7 unless said.
-    pub jaccard: Option<f64>,
+    pub jaccard: Option<Share>,
     /// Share of a row's shingles in one training text from which it is known; 0.8 unless said.
-    pub containment: Option<f64>,
+    pub containment: Option<Share>,
     /// Words of the longest common run from which a row is known; 13 unless said.
-    pub run: Option<usize>,
+    pub run: Option<Whole>,
     /// What to do with such rows: report them, so that metrics are summed up with and without them, or
     /// drop them.
     #[serde(default)]
@@ -132,24 +128,9 @@ impl Quality {
             let path: Vec<String> = path.iter().map(ToString::to_string).collect();
             settings.nearest(&path).place.clone()
         };
-        let mut share = |value: Option<f64>, path: &[&str]| {
-            if value.is_some_and(|value| !(value > 0.0 && value <= 1.0)) {
-                let message = format!("`{}` is a number above 0, at most 1", path.join("."));
-                problems.push(Problem::error("wrong-value", message).at(&place(path)));
-            }
-        };
-        share(dedupe.as_ref().and_then(|dedupe| dedupe.near), &["dedupe", "near"]);
-        share(leakage.as_ref().and_then(|leakage| leakage.jaccard), &["leakage", "jaccard"]);
-        share(leakage.as_ref().and_then(|leakage| leakage.containment), &["leakage", "containment"]);
-        if dedupe.as_ref().is_some_and(|dedupe| dedupe.by.is_empty()) {
-            problems.push(Problem::error("missing-field", "`dedupe` needs a column").at(&place(&["dedupe"])));
-        }
         let leakage = leakage.map(|leakage| {
             let at = place(&["leakage", "against"]);
-            if leakage.against.is_empty() {
-                problems.push(Problem::error("missing-field", "`leakage.against` needs a file").at(&at));
-            }
-            for pattern in &leakage.against {
+            for pattern in leakage.against.iter() {
                 let names = source::files(scope.workspace, pattern);
                 for name in &names {
                     if !scope.workspace.path(name).is_file() {
@@ -198,9 +179,9 @@ impl Quality {
         digest_file: &(dyn Fn(&Path) -> io::Result<Digest> + Sync),
     ) -> Result<(), StageError> {
         if let Some(dedupe) = &self.dedupe {
-            fingerprint.setting("dedupe.by", dedupe.by.clone());
+            fingerprint.setting("dedupe.by", dedupe.by.to_vec());
             if let Some(near) = dedupe.near {
-                fingerprint.setting("dedupe.near", near);
+                fingerprint.setting("dedupe.near", near.0);
             }
         }
         let Some((leakage, template)) = &self.leakage else {
@@ -247,7 +228,7 @@ impl Quality {
     }
 
     fn training(&self, workspace: &Workspace) -> Vec<String> {
-        let patterns = self.leakage.iter().flat_map(|(leakage, _)| &leakage.against);
+        let patterns = self.leakage.iter().flat_map(|(leakage, _)| leakage.against.iter());
         patterns.flat_map(|pattern| source::files(workspace, pattern)).collect()
     }
 
@@ -359,9 +340,9 @@ impl Leakage {
     fn limits(&self) -> LeakLimits {
         let usual = LeakLimits::default();
         LeakLimits {
-            jaccard: self.jaccard.unwrap_or(usual.jaccard),
-            containment: self.containment.unwrap_or(usual.containment),
-            run: self.run.unwrap_or(usual.run).max(1),
+            jaccard: self.jaccard.map_or(usual.jaccard, |share| share.0),
+            containment: self.containment.map_or(usual.containment, |share| share.0),
+            run: self.run.map_or(usual.run, Whole::size).max(1),
         }
     }
 }
@@ -430,7 +411,7 @@ fn distinct(dedupe: &Dedupe, rows: Vec<Candidate>, summary: &mut Summary, notes:
     let all = rows.len();
     let text = |row: &Candidate| text_of(&row.columns(), &dedupe.by);
     // Which of those kept a row is the same as, and how similar; none: it is new.
-    let same: Vec<Option<(usize, f64)>> = match dedupe.near {
+    let same: Vec<Option<(usize, f64)>> = match dedupe.near.map(|near| near.0) {
         Some(near) => {
             let mut distinct = Distinct::new(near);
             let mut same = Vec::with_capacity(all);

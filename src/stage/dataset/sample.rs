@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::digest::{Hasher, canonical_into};
 use crate::problem::{Place, Problem, suggest};
-use crate::spec::{Node, OneOrMany, one_or_many};
+use crate::spec::{Node, OneOrMany, Positive, Whole};
 use crate::store::{Fingerprint, SortedLines, Sorter, StoreError};
 
 /// Which rows are used.
@@ -19,19 +19,17 @@ use crate::store::{Fingerprint, SortedLines, Sorter, StoreError};
 #[serde(deny_unknown_fields)]
 pub(super) struct Sample {
     /// How many rows.
-    pub size: u64,
+    pub size: Whole<1>,
     /// How they are chosen.
     #[serde(default)]
     pub strategy: Strategy,
     /// Column, or columns: those whose values `stratified` keeps in proportion, or whose text `diverse`
     /// reads.
-    #[serde(default, deserialize_with = "one_or_many")]
-    #[schemars(with = "OneOrMany")]
-    pub by: Vec<String>,
+    #[serde(default)]
+    pub by: OneOrMany,
     /// Column, or columns, whose values `diverse` keeps in proportion, each at least once.
-    #[serde(default, deserialize_with = "one_or_many")]
-    #[schemars(with = "OneOrMany")]
-    pub strata: Vec<String>,
+    #[serde(default)]
+    pub strata: OneOrMany,
     /// Sentence encoder whose vectors `diverse` goes by: a folder, or a name in the Hugging Face hub's
     /// cache. Without it words and runs of letters are counted.
     pub model: Option<String>,
@@ -65,11 +63,11 @@ pub(super) struct Split {
     /// The part to use: one of the names in `parts`.
     pub part: String,
     /// Parts with their weights: `{ train: 0.8, heldout: 0.2 }`.
-    pub parts: IndexMap<String, f64>,
+    #[schemars(example = serde_json::json!({ "train": 0.8, "heldout": 0.2 }))]
+    pub parts: IndexMap<String, Positive>,
     /// Column, or columns, whose rows stay together, such as a customer.
-    #[serde(default, deserialize_with = "one_or_many")]
-    #[schemars(with = "OneOrMany")]
-    pub by: Vec<String>,
+    #[serde(default)]
+    pub by: OneOrMany,
     /// Another seed cuts otherwise.
     #[serde(default)]
     pub seed: u64,
@@ -78,9 +76,6 @@ pub(super) struct Split {
 impl Sample {
     pub fn check(&self, node: &Node, problems: &mut Vec<Problem>) {
         let place = |field: &str| node.get(field).map_or(&node.place, |node| &node.place);
-        if self.size == 0 {
-            problems.push(Problem::error("wrong-value", "`sample.size` must be at least 1").at(place("size")));
-        }
         match (self.strategy, self.by.is_empty()) {
             (Strategy::Stratified, true) => problems.push(
                 Problem::error("missing-field", "`strategy: stratified` needs `by`")
@@ -114,7 +109,7 @@ impl Sample {
     }
 
     pub fn add_to(&self, fingerprint: &mut Fingerprint) {
-        fingerprint.setting("sample.size", self.size);
+        fingerprint.setting("sample.size", self.size.0);
         let name = match self.strategy {
             Strategy::First => return,
             Strategy::Random => "random",
@@ -124,10 +119,10 @@ impl Sample {
         fingerprint.setting("sample.strategy", name);
         fingerprint.setting("sample.seed", self.seed);
         if !self.by.is_empty() {
-            fingerprint.setting("sample.by", self.by.clone());
+            fingerprint.setting("sample.by", self.by.to_vec());
         }
         if !self.strata.is_empty() {
-            fingerprint.setting("sample.strata", self.strata.clone());
+            fingerprint.setting("sample.strata", self.strata.to_vec());
         }
     }
 }
@@ -143,13 +138,6 @@ impl Split {
                     .maybe_help(help),
             );
         }
-        if self.parts.values().any(|weight| !(*weight > 0.0 && weight.is_finite())) {
-            problems.push(
-                Problem::error("wrong-value", "the weights of `split.parts` are numbers above 0")
-                    .at(place("parts"))
-                    .help("parts: { train: 0.8, heldout: 0.2 }"),
-            );
-        }
     }
 
     /// Returns true where a row belongs to the wanted part. `key` is its id, or the value of `by`.
@@ -157,10 +145,10 @@ impl Split {
         let mut hasher = Hasher::new("etalon.split");
         hasher.update(&self.seed.to_be_bytes());
         hasher.update(key.as_bytes());
-        let total: f64 = self.parts.values().sum();
+        let total: f64 = self.parts.values().map(|weight| weight.0).sum();
         let mut at = hasher.finish().seed() as f64 / 2f64.powi(64) * total;
         for (part, weight) in &self.parts {
-            at -= weight;
+            at -= weight.0;
             if at < 0.0 {
                 return *part == self.part;
             }
@@ -173,13 +161,13 @@ impl Split {
         let parts: Vec<Value> = self
             .parts
             .iter()
-            .map(|(part, weight)| Value::from(vec![Value::from(part.as_str()), (*weight).into()]))
+            .map(|(part, weight)| Value::from(vec![Value::from(part.as_str()), weight.0.into()]))
             .collect();
         fingerprint.setting("split.part", self.part.as_str());
         fingerprint.setting("split.parts", parts);
         fingerprint.setting("split.seed", self.seed);
         if !self.by.is_empty() {
-            fingerprint.setting("split.by", self.by.clone());
+            fingerprint.setting("split.by", self.by.to_vec());
         }
     }
 }
@@ -223,7 +211,7 @@ impl<'a> Drawing<'a> {
         limit: u64,
         mut each: impl FnMut(&str, &[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let quotas = quotas(&self.strata, self.sample.size.min(limit));
+        let quotas = quotas(&self.strata, self.sample.size.0.min(limit));
         let (mut lines, mut key, mut line): (SortedLines<'_>, _, _) =
             (self.sorter.finish()?, String::new(), Vec::new());
         let (mut current, mut left) = (None::<String>, 0);
@@ -289,8 +277,8 @@ mod tests {
     fn parts_of_a_split_are_disjoint_and_near_their_weights() {
         let split = |part: &str| Split {
             part: part.to_owned(),
-            parts: [("train".to_owned(), 3.0), ("heldout".to_owned(), 1.0)].into_iter().collect(),
-            by: Vec::new(),
+            parts: [("train".to_owned(), Positive(3.0)), ("heldout".to_owned(), Positive(1.0))].into_iter().collect(),
+            by: OneOrMany::default(),
             seed: 1,
         };
         let (train, heldout) = (split("train"), split("heldout"));

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Dataset;
 use super::quality::{Dedupe, Leakage, Quality};
 use super::sample::{Sample, Split, Strategy};
-use super::shape::{Required, Shape};
+use super::shape::{Required, Shape, WantedType};
 use super::source::{self, Source};
 use crate::dataset::{self, FORMATS, Format, HubDataset, format_of};
 use crate::encoder::{self, ModelFolder};
 use crate::files::is_glob;
 use crate::problem::{Place, Problem, suggest};
 use crate::process::Program;
-use crate::spec::{OneOrMany, StageSpec, decode, one_or_many};
+use crate::spec::{OneOrMany, ShortOr, StageSpec, decode};
 use crate::stage::prompt::Prompt;
 use crate::stage::{Scope, Stage};
 
@@ -32,20 +32,17 @@ pub(in crate::stage) struct Settings {
     rows: Option<Vec<Map<String, Value>>>,
     /// Program that prints rows: a line for the shell, or a list of program and arguments. It runs in
     /// the workspace.
-    #[serde(default, deserialize_with = "some_command")]
-    #[schemars(with = "Option<OneOrMany>")]
-    command: Option<Program>,
+    command: Option<OneOrMany>,
     /// Files or globs that the command reads; their content enters the key.
-    #[serde(default, deserialize_with = "one_or_many")]
-    #[schemars(with = "OneOrMany")]
-    files: Vec<String>,
+    #[serde(default)]
+    files: OneOrMany,
     /// Dataset of the Hugging Face hub: its name, or a map with split, config, revision and file.
-    #[serde(default, deserialize_with = "some_hub")]
-    #[schemars(with = "Option<HubShape>")]
-    hf: Option<HubDataset>,
+    hf: Option<ShortOr<String, HubDataset>>,
     /// What the rows are written in, where the extension does not tell: jsonl, json, csv, tsv,
     /// parquet, or trainer_state (the log of a trainer, an entry a row). What a command prints is
     /// jsonl unless said.
+    #[serde(default)]
+    #[schemars(schema_with = "formats")]
     format: Option<String>,
     /// Column whose values are the ids; they must be unique. Without it an id is the digest of the
     /// row.
@@ -55,12 +52,12 @@ pub(in crate::stage) struct Settings {
     rename: IndexMap<String, String>,
     /// New columns, or new values of old ones, by template over `row`: `{ words: "{{ row.text |
     /// split | length }}" }`. A value that is one `{{ … }}` keeps its type; later ones see earlier ones.
-    #[serde(default, rename = "derive")]
-    _derive: IndexMap<String, Value>,
+    #[serde(default)]
+    derive: IndexMap<String, Value>,
     /// Columns that every row must have: a list of names, or a map of names to types (any, text,
     /// integer, number, boolean, list, map; with `?` behind it may be absent).
-    #[serde(rename = "require")]
-    _require: Option<Value>,
+    #[schemars(example = serde_json::json!({ "question": "text", "score": "number", "note": "text?" }))]
+    require: Option<ShortOr<Vec<String>, IndexMap<String, WantedType>>>,
     /// Expression over `row`; rows for which it does not hold are left out: `row.lang == "en"`.
     #[serde(rename = "where")]
     filter: Option<String>,
@@ -72,9 +69,7 @@ pub(in crate::stage) struct Settings {
     split: Option<Split>,
     /// Leaves rows out that stand there already: a column or a list of them, or a map with `near` for
     /// near-duplicates.
-    #[serde(default, deserialize_with = "some_dedupe")]
-    #[schemars(with = "Option<DedupeShape>")]
-    dedupe: Option<Dedupe>,
+    dedupe: Option<ShortOr<OneOrMany<String, 1>, Dedupe>>,
     /// Looks for rows that stand in training data, and marks or drops them.
     leakage: Option<Leakage>,
     /// Uses some of the rows.
@@ -92,48 +87,12 @@ pub(super) enum OnBadRow {
     Skip,
 }
 
-fn some_command<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Program>, D::Error> {
-    Ok(match Value::deserialize(deserializer)? {
-        Value::Null => None,
-        Value::String(line) => Some(Program::Shell(line)),
-        other => Some(Program::Direct(one_or_many(other).map_err(serde::de::Error::custom)?)),
-    })
-}
-
-/// The shape of `hf`.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "it describes what `some_hub` reads")]
-enum HubShape {
-    Name(String),
-    Full(HubDataset),
-}
-
-fn some_hub<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<HubDataset>, D::Error> {
-    match Value::deserialize(deserializer)? {
-        Value::Null => Ok(None),
-        Value::String(repo) => Ok(Some(HubDataset::named(&repo))),
-        other => HubDataset::deserialize(other).map(Some).map_err(serde::de::Error::custom),
-    }
-}
-
-/// The shape of `dedupe`.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "it describes what `some_dedupe` reads")]
-enum DedupeShape {
-    Columns(OneOrMany),
-    Full(Dedupe),
-}
-
-fn some_dedupe<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Dedupe>, D::Error> {
-    match Value::deserialize(deserializer)? {
-        Value::Null => Ok(None),
-        columns @ (Value::String(_) | Value::Array(_)) => {
-            one_or_many(columns).map(|by| Some(Dedupe::of_columns(by))).map_err(serde::de::Error::custom)
-        }
-        other => Dedupe::deserialize(other).map(Some).map_err(serde::de::Error::custom),
-    }
+/// Describes `format`: what there is, whether this etalon was built with it or not.
+fn formats(_: &mut SchemaGenerator) -> Schema {
+    let mut names: Vec<Value> = FORMATS.iter().map(|format| format.name.into()).collect();
+    names.extend((!names.contains(&PARQUET.into())).then(|| PARQUET.into()));
+    names.push(Value::Null);
+    json_schema!({ "type": ["string", "null"], "enum": names })
 }
 
 pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
@@ -143,10 +102,10 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
     let mut shape = Shape { id: settings.id.clone(), ..Shape::default() };
     shape.rename = settings.rename.clone().into_iter().collect();
     if let Some(node) = spec.settings.get("derive") {
-        shape.derive = Shape::load_derive(scope, node, &mut problems);
+        shape.derive = Shape::load_derive(scope, &settings.derive, node, &mut problems);
     }
-    if let Some(node) = spec.settings.get("require") {
-        shape.require = Required::parse(node, &mut problems);
+    if let (Some(require), Some(node)) = (&settings.require, spec.settings.get("require")) {
+        shape.require = Required::all(require, node);
     }
     if let Some(text) = &settings.filter {
         match Prompt::load_expression(scope, "where", text, place("where"), &["row"]) {
@@ -168,7 +127,7 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
         places.extend(sample.by.iter().map(|column| (column.clone(), node.place_of("by").clone())));
         places.extend(sample.strata.iter().map(|column| (column.clone(), node.place_of("strata").clone())));
         if sample.strategy == Strategy::Stratified {
-            shape.strata = sample.by.clone();
+            shape.strata = sample.by.to_vec();
         }
     }
     let (sample, on_bad_row) = (settings.sample.clone(), settings.on_bad_row);
@@ -185,7 +144,7 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
             Err(message) => problems.push(Problem::error("missing-file", message).at(at)),
         }
     }
-    let looked_for = (settings.dedupe.clone(), settings.leakage.clone());
+    let looked_for = (settings.dedupe.clone().map(ShortOr::into_full), settings.leakage.clone());
     let quality = Quality::parse(scope, looked_for, &spec.settings, &mut problems);
     if let Some(quality) = &quality {
         places.extend(quality.columns(&spec.settings));
@@ -257,7 +216,7 @@ fn parse_source(
         }
         return Some(Source::Files { pattern, format });
     }
-    if let Some(dataset) = settings.hf {
+    if let Some(dataset) = settings.hf.map(ShortOr::into_full) {
         let is_name = dataset.repo.split('/').count() <= 2
             && dataset.repo.split('/').all(|part| {
                 !part.is_empty()
@@ -273,7 +232,7 @@ fn parse_source(
         }
         return Some(Source::Hub { dataset, format });
     }
-    if let Some(program) = settings.command {
+    if let Some(program) = settings.command.map(Program::from) {
         if let Some(name) = program.missing(&scope.workspace.root) {
             problems.push(
                 Problem::error("missing-program", format!("there is no program `{name}`"))
@@ -289,19 +248,21 @@ fn parse_source(
             }
         }
         let format = format.unwrap_or(&FORMATS[0]);
-        return Some(Source::Command { program, format, files: settings.files });
+        return Some(Source::Command { program, format, files: settings.files.into_vec() });
     }
     Some(Source::Rows(settings.rows.unwrap_or_default()))
 }
 
 fn unknown_format(name: &str) -> Problem {
-    if name == "parquet" {
+    if name == PARQUET {
         return Problem::error("unknown-format", "this etalon was built without Parquet").help(PARQUET_HELP);
     }
     let help = suggest(name, "formats there are", FORMATS.iter().map(|format| format.name));
     Problem::error("unknown-format", format!("there is no format `{name}`")).maybe_help(help)
 }
 
+/// A format, and a feature.
+const PARQUET: &str = "parquet";
 const PARQUET_HELP: &str = "build it with `cargo install --path . --features parquet`";
 
 pub(super) fn without_format(name: &str) -> Problem {
@@ -311,7 +272,7 @@ pub(super) fn without_format(name: &str) -> Problem {
     }
     // Parquet is told apart: it is compressed by itself, and a feature.
     let extensions = FORMATS.iter().flat_map(|format: &Format| format.extensions).copied();
-    let known: Vec<&str> = extensions.filter(|extension| *extension != "parquet").collect();
+    let known: Vec<&str> = extensions.filter(|extension| *extension != PARQUET).collect();
     Problem::error("unknown-format", format!("`{name}` has no extension that etalon reads")).help(format!(
         "it reads .{}, plain or with .gz or .zst behind, and .parquet; `format: jsonl` says what it is",
         known.join(", .")

@@ -1,12 +1,18 @@
 //! From a record to a row: rename, derive, require, where, id, split; in this order.
 
+use std::borrow::Cow;
+
+use indexmap::IndexMap;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::sample::{Split, group};
 use crate::dataset::{BadRow, Record, sort};
 use crate::digest::{Digest, canonical, canonical_into, canonical_map_into};
 use crate::problem::{Place, Problem, did_you_mean, suggest};
-use crate::spec::{Node, NodeValue};
+use crate::spec::{Node, ShortOr};
 use crate::stage::Scope;
 use crate::stage::prompt::Prompt;
 use crate::store::Fingerprint;
@@ -41,7 +47,8 @@ pub(super) struct Required {
     pub place: Place,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum ColumnType {
     Any,
     Text,
@@ -52,30 +59,40 @@ pub(super) enum ColumnType {
     Map,
 }
 
-/// The types that `require` knows, with how a value of them is called.
-const TYPES: &[(&str, ColumnType, &str)] = &[
-    ("any", ColumnType::Any, "a value"),
-    ("text", ColumnType::Text, "text"),
-    ("integer", ColumnType::Integer, "a whole number"),
-    ("number", ColumnType::Number, "a number"),
-    ("boolean", ColumnType::Boolean, "true or false"),
-    ("list", ColumnType::List, "a list"),
-    ("map", ColumnType::Map, "a map"),
-];
+/// A column type as it is written: `text`, or `text?` where it may be absent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WantedType {
+    sort: ColumnType,
+    is_optional: bool,
+}
 
-/// What programming languages call them.
-const ALIASES: &[(&str, &str)] = &[
-    ("str", "text"),
-    ("string", "text"),
-    ("int", "integer"),
-    ("int64", "integer"),
-    ("float", "number"),
-    ("double", "number"),
-    ("bool", "boolean"),
-    ("array", "list"),
-    ("object", "map"),
-    ("dict", "map"),
-];
+impl<'de> Deserialize<'de> for WantedType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<WantedType, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let name = text.strip_suffix('?').unwrap_or(&text);
+        Ok(WantedType { sort: ColumnType::deserialize(name.into_deserializer())?, is_optional: name != text })
+    }
+}
+
+impl JsonSchema for WantedType {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "WantedType".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = ColumnType::json_schema(generator);
+        if let Some(Value::Array(names)) = schema.get_mut("enum") {
+            let optional: Vec<Value> =
+                names.iter().filter_map(Value::as_str).map(|name| format!("{name}?").into()).collect();
+            names.extend(optional);
+        }
+        schema
+    }
+}
 
 /// A record that became a row: its line number and its columns as canonical JSON, under its id.
 pub(super) struct Taken {
@@ -107,49 +124,36 @@ impl ColumnType {
     }
 
     fn words(self) -> &'static str {
-        TYPES.iter().find(|(_, known, _)| *known == self).map_or("a value", |(_, _, words)| words)
+        match self {
+            ColumnType::Any => "a value",
+            ColumnType::Text => "text",
+            ColumnType::Integer => "a whole number",
+            ColumnType::Number => "a number",
+            ColumnType::Boolean => "true or false",
+            ColumnType::List => "a list",
+            ColumnType::Map => "a map",
+        }
     }
 }
 
 impl Required {
-    /// Parses `require`: a list of columns, or a map of columns to types; `text?` may be absent.
-    pub fn parse(node: &Node, problems: &mut Vec<Problem>) -> Vec<Required> {
-        let mut required = Vec::new();
-        let mut add = |column: &str, wanted: &str, at: &Place| {
-            let (name, is_optional) = wanted.strip_suffix('?').map_or((wanted, false), |name| (name, true));
-            match TYPES.iter().find(|(known, _, _)| *known == name) {
-                Some((_, wanted, _)) => {
-                    required.push(Required {
-                        column: column.to_owned(),
-                        wanted: *wanted,
-                        is_optional,
-                        place: at.clone(),
-                    });
-                }
-                None => problems.push(
-                    Problem::error("unknown-type", format!("`require.{column}`: there is no column type `{name}`"))
-                        .at(at)
-                        .maybe_help(match ALIASES.iter().find(|(word, _)| *word == name.to_lowercase()) {
-                            Some((_, name)) => Some(format!("it is called `{name}` here")),
-                            None => suggest(name, "types there are", TYPES.iter().map(|(name, _, _)| *name)),
-                        }),
-                ),
-            }
+    /// Returns the columns of `require`: a list of them, or a map of columns to types.
+    pub fn all(require: &ShortOr<Vec<String>, IndexMap<String, WantedType>>, node: &Node) -> Vec<Required> {
+        let required = |column: &String, wanted: WantedType, at: &str| Required {
+            column: column.clone(),
+            wanted: wanted.sort,
+            is_optional: wanted.is_optional,
+            place: node.nearest(&[at.to_owned()]).place.clone(),
         };
-        match &node.value {
-            NodeValue::List(items) if items.iter().all(|item| item.as_text().is_some()) => {
-                items.iter().for_each(|item| add(item.as_text().unwrap_or_default(), "any", &item.place));
+        let any = WantedType { sort: ColumnType::Any, is_optional: false };
+        match require {
+            ShortOr::Short(columns) => {
+                columns.iter().enumerate().map(|(at, column)| required(column, any, &at.to_string())).collect()
             }
-            NodeValue::Map(entries) if entries.iter().all(|(_, node)| node.as_text().is_some()) => {
-                entries.iter().for_each(|(key, node)| add(&key.text, node.as_text().unwrap_or_default(), &node.place));
+            ShortOr::Full(columns) => {
+                columns.iter().map(|(column, wanted)| required(column, *wanted, column)).collect()
             }
-            _ => problems.push(
-                Problem::error("wrong-type", "`require` is a list of columns, or a map of columns to types")
-                    .at(&node.place)
-                    .help("require: { question: text, score: number, note: text? }"),
-            ),
         }
-        required
     }
 
     fn check(&self, columns: &Map<String, Value>) -> Result<(), String> {
@@ -183,16 +187,21 @@ impl Required {
 }
 
 impl Shape {
-    /// Loads `derive`.
-    pub fn load_derive(scope: &Scope<'_>, node: &Node, problems: &mut Vec<Problem>) -> Vec<(String, Derived)> {
+    /// Loads `derive`, which stands at a node.
+    pub fn load_derive(
+        scope: &Scope<'_>,
+        columns: &IndexMap<String, Value>,
+        node: &Node,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<(String, Derived)> {
         let mut derive = Vec::new();
-        for (key, node) in node.entries() {
-            let Some(text) = node.as_text() else {
-                derive.push((key.text.clone(), Derived::Constant(node.to_json())));
+        for (name, value) in columns {
+            let Value::String(text) = value else {
+                derive.push((name.clone(), Derived::Constant(value.clone())));
                 continue;
             };
-            match Prompt::load_value(scope, &format!("derive.{}", key.text), text, &node.place, &["row"]) {
-                Ok(prompt) => derive.push((key.text.clone(), Derived::Template(Box::new(prompt)))),
+            match Prompt::load_value(scope, &format!("derive.{name}"), text, node.place_of(name), &["row"]) {
+                Ok(prompt) => derive.push((name.clone(), Derived::Template(Box::new(prompt)))),
                 Err(found) => problems.extend(found),
             }
         }

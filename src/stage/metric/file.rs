@@ -7,8 +7,9 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
+use super::MetricStage;
 use super::scoring::Scoring;
-use super::{MetricStage, stage_of};
+use super::settings::stage_of;
 use crate::dataset::{BadRow, Format, Record, format_of};
 use crate::digest::canonical;
 use crate::problem::{Place, Problem, Source, suggest};

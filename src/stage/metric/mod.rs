@@ -2,122 +2,36 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `settings` | what is written, read |
 //! | `scoring` | from rows with completions to scores and their summary |
 //! | `file` | the same over a file of predictions, without a pipeline |
 
 mod file;
 mod scoring;
+mod settings;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 pub use file::{FileScores, ScoreError, ScoreFile, score_file};
 use scoring::Scoring;
+pub(super) use settings::{Settings, parse};
 
 use super::dataset::LEAKAGE;
 use super::inference::sample_id;
 use super::join::{Join, Joined};
 use super::prompt::{Prompt, add_columns, add_completions};
-use super::{Callee, Facts, Input, Job, Makes, Part, Produced, Reads, Scope, Stage, StageError};
-use crate::metric::{Entry, METRICS, Metric, Takes};
-use crate::problem::{Place, Problem, suggest};
-use crate::score::{Direction, Rank, Reading, SLICES, Unit};
-use crate::spec::{Node, NodeValue, OneOrMany, StageSpec, decode, one_or_many};
+use super::{Callee, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError};
+use crate::metric::{Entry, Metric};
+use crate::problem::{Place, Problem};
+use crate::score::{Direction, Rank, Reading, Unit};
 use crate::store::{Counts, Fingerprint, Manifest};
 use crate::template::Attrs;
 
 const REVISION: u32 = 2;
-const VARIABLES: &[&str] = &["row", "params", "model", "sample", "completion", "finish_reason"];
-
-/// Scores computed from completions.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Settings {
-    /// The inference stage whose completions are scored.
-    input: String,
-    /// A list of names, or a map of names to settings: `{ exact_match: { mode: strict } }`. With
-    /// `metric:` among the settings the name is free.
-    #[serde(rename = "metrics")]
-    #[schemars(schema_with = "metrics_schema")]
-    _metrics: Value,
-    /// What is scored, the completion unless said: `"{{ completion | json('intent') }}"`. A metric
-    /// may have its own.
-    prediction: Option<String>,
-    /// What it is compared with: `"{{ row.gold }}"`. A metric may have its own.
-    reference: Option<String>,
-    /// Columns by whose values every metric is summed up once more.
-    #[serde(default, deserialize_with = "one_or_many")]
-    #[schemars(with = "OneOrMany")]
-    by: Vec<String>,
-    /// Column whose rows belong together, such as a conversation or a customer: intervals then resample
-    /// its values instead of rows.
-    cluster: Option<String>,
-    /// For readers.
-    #[serde(rename = "description")]
-    _description: Option<String>,
-}
-
-/// Describes `metrics`: names, or names with settings.
-fn metrics_schema(_generator: &mut SchemaGenerator) -> Schema {
-    let setting = |takes: Takes| match takes {
-        Takes::Flag => json!({ "type": "boolean" }),
-        Takes::Number => json!({ "type": "number", "minimum": 0 }),
-        Takes::Whole => json!({ "type": "integer", "minimum": 0 }),
-        Takes::Text | Takes::Template => json!({ "type": "string" }),
-        Takes::List => json!({ "type": "array" }),
-        Takes::Texts => json!({ "type": ["string", "array"], "items": { "type": "string" } }),
-        Takes::Choice(choices) => {
-            // A number may stand for a choice that is one.
-            let numbers = choices.iter().filter_map(|choice| choice.parse::<u64>().ok()).map(Value::from);
-            json!({ "enum": choices.iter().map(|choice| Value::from(*choice)).chain(numbers).collect::<Vec<_>>() })
-        }
-        Takes::Any => json!({}),
-    };
-    let common = || {
-        Map::from_iter([
-            (
-                "metric".to_owned(),
-                json!({ "enum": METRICS.iter().map(|entry| entry.name).collect::<Vec<_>>(), "description": "The metric, where the name is a free one." }),
-            ),
-            (
-                "prediction".to_owned(),
-                json!({ "type": "string", "description": "What is scored, instead of the stage's." }),
-            ),
-            (
-                "reference".to_owned(),
-                json!({ "type": "string", "description": "What it is compared with, instead of the stage's." }),
-            ),
-        ])
-    };
-    let settings = |entry: &Entry| {
-        let mut properties = common();
-        for known in entry.settings {
-            let mut schema = setting(known.takes);
-            schema["description"] = known.about.into();
-            properties.insert(known.name.to_owned(), schema);
-        }
-        let about = entry.about;
-        json!({ "type": ["object", "null"], "description": about, "properties": properties, "additionalProperties": false })
-    };
-    let by_name: Map<String, Value> = METRICS.iter().map(|entry| (entry.name.to_owned(), settings(entry))).collect();
-    let names: Vec<Value> =
-        METRICS.iter().map(|entry| json!({ "const": entry.name, "description": entry.about })).collect();
-    json_schema!({
-        "anyOf": [
-            { "type": "array", "items": { "oneOf": names }, "minItems": 1 },
-            {
-                "type": "object",
-                "properties": by_name,
-                "additionalProperties": { "type": "object", "properties": common(), "required": ["metric"] }
-            }
-        ]
-    })
-}
 
 /// Returns whether the dataset found rows of training among its own.
 fn has_leakage(rows: Option<&Manifest>) -> bool {
@@ -134,38 +48,6 @@ struct MetricStage {
     cluster: Option<(String, Place)>,
 }
 
-/// What other tools call a metric, with what to write.
-const ALIASES: &[(&str, &str)] = &[
-    ("accuracy", "`classification` has `.accuracy`; `exact_match` is the share that equals the reference"),
-    ("f1", "`classification` has `.f1_macro`, `.f1_micro`, `.f1_weighted` and `.f1.<label>`"),
-    ("f1_macro", "`classification` has `.f1_macro`"),
-    ("precision", "`classification` has `.precision_macro` and `.precision.<label>`"),
-    ("recall", "`classification` has `.recall_macro` and `.recall.<label>`"),
-    ("em", "it is called `exact_match` here"),
-    ("equals", "it is called `exact_match` here"),
-    ("includes", "it is called `contains` here"),
-    ("icontains", "`contains: { ignore_case: true }`"),
-    ("match", "`exact_match`, `contains` or `regex`"),
-    ("is-json", "it is called `json_valid` here"),
-    ("is_json", "it is called `json_valid` here"),
-    ("json", "`json_valid`, or `json_schema: { schema: data/reply.schema.json }`"),
-    ("schema", "`json_schema: { schema: data/reply.schema.json }`"),
-    ("rouge", "`rouge1`, `rouge2`, `rouge3`, `rougeL` or `rougeLsum`"),
-    ("rouge_l", "it is called `rougeL` here"),
-    ("rouge-l", "it is called `rougeL` here"),
-    ("sacrebleu", "it is called `bleu` here"),
-    ("chrfpp", "it is called `chrf++` here"),
-    ("levenshtein", "it is called `edit_distance` here"),
-    ("similarity", "`embedding_similarity`, or `edit_distance` with its part `.similarity`"),
-    ("bert_score", "it is called `bertscore` here"),
-    ("is-refusal", "it is called `refusal` here"),
-    ("pass@k", "it is called `pass_at_k` here"),
-    ("python", "`command: { command: python3 metrics/mine.py }`"),
-    ("javascript", "`command: { command: node metrics/mine.js }`"),
-    ("mae", "`numeric` has `.error`, the mean absolute difference"),
-    ("words", "`length: { unit: words }`"),
-];
-
 /// One metric of the stage.
 struct Measure {
     /// As the user calls it.
@@ -177,197 +59,6 @@ struct Measure {
     reference: Option<Arc<Prompt>>,
     /// What `sample_weight` says.
     weight: Option<Arc<Prompt>>,
-}
-
-pub(super) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
-    stage_of(spec, scope).map(|stage| Arc::new(stage) as Arc<dyn Stage>)
-}
-
-fn stage_of(spec: &StageSpec, scope: &Scope<'_>) -> Result<MetricStage, Vec<Problem>> {
-    let what = format!("stage {}", spec.name);
-    let settings: Settings = decode(&spec.settings, &what)?;
-    let mut problems = Vec::new();
-    let mut load = |node: &Node, field: &str, text: &Option<String>| {
-        let text = text.as_ref()?;
-        let place = node.get(field).map_or(&node.place, |node| &node.place);
-        match Prompt::load_value(scope, field, text, place, VARIABLES) {
-            Ok(prompt) => Some(Arc::new(prompt)),
-            Err(found) => {
-                problems.extend(found);
-                None
-            }
-        }
-    };
-    let prediction = load(&spec.settings, "prediction", &settings.prediction);
-    let reference = load(&spec.settings, "reference", &settings.reference);
-    let mut measures = Vec::new();
-    let mut seen: Vec<String> = Vec::new();
-    for (name, place, node) in entries(&spec.settings, &what, &mut problems) {
-        if seen.contains(&name) {
-            problems.push(Problem::error("conflict", format!("{what} has the metric `{name}` twice")).at(&place));
-            continue;
-        }
-        seen.push(name.clone());
-        // One that could not be read has been complained about.
-        let has_reference = spec.settings.get("reference").is_some();
-        match measure(scope, &what, (&name, &place), node.as_ref(), (&prediction, &reference), has_reference) {
-            Ok(measure) => measures.push(measure),
-            Err(found) => problems.extend(found),
-        }
-    }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let input_place = spec.settings.get("input").map_or(&spec.place, |node| &node.place).clone();
-    let by_node = spec.settings.get("by");
-    let place_of = |index: usize| by_node.map_or(&spec.place, |node| &node.nearest(&[index.to_string()]).place).clone();
-    let by = settings.by.into_iter().enumerate().map(|(index, column)| (column, place_of(index))).collect();
-    let cluster = settings.cluster.map(|column| {
-        let place = spec.settings.get("cluster").map_or(&spec.place, |node| &node.place);
-        (column, place.clone())
-    });
-    Ok(MetricStage { input: settings.input, input_place, measures, by, cluster })
-}
-
-/// Returns the metrics as written: name, place, settings.
-fn entries(settings: &Node, what: &str, problems: &mut Vec<Problem>) -> Vec<(String, Place, Option<Node>)> {
-    let Some(metrics) = settings.get("metrics") else {
-        return Vec::new();
-    };
-    let entries: Vec<(String, Place, Option<Node>)> = match &metrics.value {
-        NodeValue::Map(entries) => entries
-            .iter()
-            .map(|(key, node)| (key.text.clone(), key.place.clone(), (!node.is_null()).then(|| node.clone())))
-            .collect(),
-        NodeValue::List(items) => items
-            .iter()
-            .filter_map(|item| match item.as_text() {
-                Some(name) => Some((name.to_owned(), item.place.clone(), None)),
-                None => {
-                    let message = format!("{what}: a metric in a list is a name, this is {}", item.sort());
-                    let help = "give settings in a map: `metrics: { exact_match: { mode: strict } }`";
-                    problems.push(Problem::error("wrong-type", message).at(&item.place).help(help));
-                    None
-                }
-            })
-            .collect(),
-        _ => {
-            problems.push(
-                Problem::error(
-                    "wrong-type",
-                    format!("{what}: `metrics` is {}, expected a list of names or a map", metrics.sort()),
-                )
-                .at(&metrics.place)
-                .help(format!("metrics: [{}]", metrics.as_text().unwrap_or("exact_match"))),
-            );
-            return Vec::new();
-        }
-    };
-    if entries.is_empty() && problems.is_empty() {
-        problems.push(
-            Problem::error("missing-field", format!("{what} has no metrics"))
-                .at(&metrics.place)
-                .help("metrics: [exact_match]"),
-        );
-    }
-    entries
-}
-
-fn measure(
-    scope: &Scope<'_>,
-    what: &str,
-    (name, place): (&str, &Place),
-    node: Option<&Node>,
-    (prediction, reference): (&Option<Arc<Prompt>>, &Option<Arc<Prompt>>),
-    has_reference: bool,
-) -> Result<Measure, Vec<Problem>> {
-    let is_name = name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '+')) && !name.is_empty();
-    if !is_name {
-        let message = format!("{what}: `{name}` cannot be the name of a metric");
-        return Err(vec![Problem::error("bad-name", message).at(place).help("letters, digits, `_`, `-` and `+`")]);
-    }
-    if [SLICES, "coverage"].contains(&name) {
-        let message = format!("{what}: `{name}` cannot be the name of a metric");
-        return Err(vec![Problem::error("bad-name", message).at(place).help("the summary has it for another thing")]);
-    }
-    let mut settings = match node {
-        None => Node { value: NodeValue::Map(Vec::new()), place: place.clone() },
-        Some(node) if matches!(node.value, NodeValue::Map(_)) => node.clone(),
-        Some(node) => {
-            let message = format!("{what}: the settings of `{name}` are {}, expected a map", node.sort());
-            return Err(vec![Problem::error("wrong-type", message).at(&node.place)]);
-        }
-    };
-    let written = settings.clone();
-    let kind = settings.remove("metric");
-    let (kind_name, kind_place) = match &kind {
-        None => (name.to_owned(), place),
-        Some(node) => (node.as_text().unwrap_or_default().to_owned(), &node.place),
-    };
-    let Some(entry) = crate::metric::find(&kind_name) else {
-        let alias =
-            ALIASES.iter().find(|(word, _)| *word == kind_name.to_lowercase()).map(|(_, help)| (*help).to_owned());
-        let help = alias.or_else(|| suggest(&kind_name, "metrics there are", METRICS.iter().map(|entry| entry.name)));
-        return Err(vec![
-            Problem::error("unknown-metric", format!("there is no metric `{kind_name}`"))
-                .at(kind_place)
-                .maybe_help(help),
-        ]);
-    };
-    let mut problems = Vec::new();
-    let mut own = |field: &str, inherited: &Option<Arc<Prompt>>| {
-        let Some(node) = settings.remove(field) else {
-            return inherited.clone();
-        };
-        let Some(text) = node.as_text() else {
-            problems.push(
-                Problem::error("wrong-type", format!("{what}: `{name}.{field}` is {}, expected text", node.sort()))
-                    .at(&node.place),
-            );
-            return None;
-        };
-        match Prompt::load_value(scope, &format!("{name}.{field}"), text, &node.place, VARIABLES) {
-            Ok(prompt) => Some(Arc::new(prompt)),
-            Err(found) => {
-                problems.extend(found);
-                None
-            }
-        }
-    };
-    let prediction = own("prediction", prediction);
-    let reference = own("reference", reference);
-    let weight = entry
-        .settings
-        .iter()
-        .find(|setting| setting.takes == Takes::Template)
-        .and_then(|setting| own(setting.name, &None));
-    let Value::Object(settings) = settings.to_json() else { unreachable!("it is a map") };
-    let metric = match entry.make(&settings, &scope.workspace.root) {
-        Ok(mut metric) => {
-            metric.keep_in(&scope.workspace.cache.join("embeddings"));
-            metric
-        }
-        Err(error) => {
-            let at = error.field.as_ref().and_then(|field| written.entry(field)).map_or(place, |(key, _)| &key.place);
-            problems.push(
-                Problem::error("wrong-setting", format!("{what}: metric `{name}`: {}", error.message))
-                    .at(at)
-                    .maybe_help(error.help),
-            );
-            return Err(problems);
-        }
-    };
-    if metric.needs_reference() && reference.is_none() && !has_reference && problems.is_empty() {
-        problems.push(
-            Problem::error("missing-field", format!("{what}: metric `{name}` needs a `reference`"))
-                .at(place)
-                .help("reference: \"{{ row.gold }}\", on the stage or on the metric"),
-        );
-    }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    Ok(Measure { name: name.to_owned(), entry, metric, settings, prediction, reference, weight })
 }
 
 impl Measure {

@@ -1,0 +1,306 @@
+//! A metric stage as it is written, and what is wrong with it.
+
+use std::sync::{Arc, LazyLock};
+
+use indexmap::IndexMap;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{Measure, MetricStage};
+use crate::metric::{METRICS, MetricName};
+use crate::problem::{Place, Problem, suggest};
+use crate::score::SLICES;
+use crate::spec::{Described, Key, Node, NodeValue, OneOrMany, ShortOr, StageSpec, decode};
+use crate::stage::prompt::Prompt;
+use crate::stage::{Scope, Stage};
+
+const VARIABLES: &[&str] = &["row", "params", "model", "sample", "completion", "finish_reason"];
+
+/// Scores computed from completions.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::stage) struct Settings {
+    /// The inference stage whose completions are scored.
+    input: String,
+    /// A list of names, or a map of names to settings: `{ exact_match: { mode: strict } }`. With
+    /// `metric:` among the settings the name is free.
+    #[schemars(schema_with = "metrics_schema")]
+    metrics: ShortOr<Vec<String>, IndexMap<String, Value>>,
+    /// What is scored, the completion unless said: `"{{ completion | json('intent') }}"`. A metric
+    /// may have its own.
+    prediction: Option<String>,
+    /// What it is compared with: `"{{ row.gold }}"`. A metric may have its own.
+    reference: Option<String>,
+    /// Columns by whose values every metric is summed up once more.
+    #[serde(default)]
+    by: OneOrMany,
+    /// Column whose rows belong together, such as a conversation or a customer: intervals then resample
+    /// its values instead of rows.
+    cluster: Option<String>,
+    /// For readers.
+    #[serde(rename = "description")]
+    _description: Option<String>,
+}
+
+/// What any metric may have beside its own settings.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Common {
+    /// The metric, where the name is a free one.
+    metric: Option<MetricName>,
+    /// What is scored, instead of the stage's.
+    prediction: Option<String>,
+    /// What it is compared with, instead of the stage's.
+    reference: Option<String>,
+}
+
+/// Describes `metrics`: names, or names with settings.
+fn metrics_schema(generator: &mut SchemaGenerator) -> Schema {
+    let common = Common::json_schema(generator).to_value();
+    let (mut by_name, mut by_metric) = (Map::new(), Vec::new());
+    let mut metric = MetricName::json_schema(generator).to_value();
+    metric["description"] = common["properties"]["metric"]["description"].clone();
+    for entry in METRICS {
+        let mut settings = entry.settings.schema(generator).to_value();
+        let own = settings["properties"].take();
+        let mut properties = common["properties"].clone();
+        if let (Value::Object(properties), Value::Object(own)) = (&mut properties, own) {
+            properties["metric"]["enum"] = json!([entry.name, null]);
+            properties.extend(own);
+        }
+        settings["properties"] = properties;
+        settings["description"] = entry.about.into();
+        // Where nothing is needed, the name alone says all.
+        if settings.get("required").is_none() {
+            settings["type"] = json!(["object", "null"]);
+        }
+        let name = format!("metric_{}", entry.name);
+        generator.definitions_mut().insert(name.clone(), settings);
+        let settings = json!({ "$ref": format!("#/definitions/{name}") });
+        by_name.insert(entry.name.to_owned(), json!({ "description": entry.about, "allOf": [settings] }));
+        // Below a free name `metric` says what it is.
+        by_metric.push(json!({ "if": { "properties": { "metric": { "const": entry.name } } }, "then": settings }));
+    }
+    let names: Vec<Value> =
+        METRICS.iter().map(|entry| json!({ "const": entry.name, "description": entry.about })).collect();
+    json_schema!({
+        "anyOf": [
+            { "type": "array", "items": { "oneOf": names }, "minItems": 1 },
+            {
+                "type": "object",
+                "minProperties": 1,
+                "properties": by_name,
+                "additionalProperties": {
+                    "type": "object",
+                    "properties": { "metric": metric },
+                    "required": ["metric"],
+                    "allOf": by_metric,
+                }
+            }
+        ]
+    })
+}
+
+/// What other tools call a metric, with what to write.
+const ALIASES: &[(&str, &str)] = &[
+    ("accuracy", "`classification` has `.accuracy`; `exact_match` is the share that equals the reference"),
+    ("f1", "`classification` has `.f1_macro`, `.f1_micro`, `.f1_weighted` and `.f1.<label>`"),
+    ("f1_macro", "`classification` has `.f1_macro`"),
+    ("precision", "`classification` has `.precision_macro` and `.precision.<label>`"),
+    ("recall", "`classification` has `.recall_macro` and `.recall.<label>`"),
+    ("em", "it is called `exact_match` here"),
+    ("equals", "it is called `exact_match` here"),
+    ("includes", "it is called `contains` here"),
+    ("icontains", "`contains: { ignore_case: true }`"),
+    ("match", "`exact_match`, `contains` or `regex`"),
+    ("is-json", "it is called `json_valid` here"),
+    ("is_json", "it is called `json_valid` here"),
+    ("json", "`json_valid`, or `json_schema: { schema: data/reply.schema.json }`"),
+    ("schema", "`json_schema: { schema: data/reply.schema.json }`"),
+    ("rouge", "`rouge1`, `rouge2`, `rouge3`, `rougeL` or `rougeLsum`"),
+    ("rouge_l", "it is called `rougeL` here"),
+    ("rouge-l", "it is called `rougeL` here"),
+    ("sacrebleu", "it is called `bleu` here"),
+    ("chrfpp", "it is called `chrf++` here"),
+    ("levenshtein", "it is called `edit_distance` here"),
+    ("similarity", "`embedding_similarity`, or `edit_distance` with its part `.similarity`"),
+    ("bert_score", "it is called `bertscore` here"),
+    ("is-refusal", "it is called `refusal` here"),
+    ("pass@k", "it is called `pass_at_k` here"),
+    ("python", "`command: { command: python3 metrics/mine.py }`"),
+    ("javascript", "`command: { command: node metrics/mine.js }`"),
+    ("mae", "`numeric` has `.error`, the mean absolute difference"),
+    ("words", "`length: { unit: words }`"),
+];
+
+pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
+    stage_of(spec, scope).map(|stage| Arc::new(stage) as Arc<dyn Stage>)
+}
+
+pub(super) fn stage_of(spec: &StageSpec, scope: &Scope<'_>) -> Result<MetricStage, Vec<Problem>> {
+    let what = format!("stage {}", spec.name);
+    let settings: Settings = decode(&spec.settings, &what)?;
+    let mut problems = Vec::new();
+    let mut load = |node: &Node, field: &str, text: &Option<String>| {
+        let text = text.as_ref()?;
+        let place = node.get(field).map_or(&node.place, |node| &node.place);
+        match Prompt::load_value(scope, field, text, place, VARIABLES) {
+            Ok(prompt) => Some(Arc::new(prompt)),
+            Err(found) => {
+                problems.extend(found);
+                None
+            }
+        }
+    };
+    let prediction = load(&spec.settings, "prediction", &settings.prediction);
+    let reference = load(&spec.settings, "reference", &settings.reference);
+    let mut measures = Vec::new();
+    let mut seen: Vec<String> = Vec::new();
+    for (name, place, node) in entries(&settings.metrics, &spec.settings, &what, &mut problems) {
+        if seen.contains(&name) {
+            problems.push(Problem::error("conflict", format!("{what} has the metric `{name}` twice")).at(&place));
+            continue;
+        }
+        seen.push(name.clone());
+        // One that could not be read has been complained about.
+        let has_reference = spec.settings.get("reference").is_some();
+        match measure(scope, &what, (&name, &place), node.as_ref(), (&prediction, &reference), has_reference) {
+            Ok(measure) => measures.push(measure),
+            Err(found) => problems.extend(found),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let input_place = spec.settings.get("input").map_or(&spec.place, |node| &node.place).clone();
+    let by_node = spec.settings.get("by");
+    let place_of = |index: usize| by_node.map_or(&spec.place, |node| &node.nearest(&[index.to_string()]).place).clone();
+    let by = settings.by.into_vec().into_iter().enumerate().map(|(index, column)| (column, place_of(index))).collect();
+    let cluster = settings.cluster.map(|column| {
+        let place = spec.settings.get("cluster").map_or(&spec.place, |node| &node.place);
+        (column, place.clone())
+    });
+    Ok(MetricStage { input: settings.input, input_place, measures, by, cluster })
+}
+
+/// Returns the metrics as written: name, place, settings.
+fn entries(
+    metrics: &ShortOr<Vec<String>, IndexMap<String, Value>>,
+    settings: &Node,
+    what: &str,
+    problems: &mut Vec<Problem>,
+) -> Vec<(String, Place, Option<Node>)> {
+    let node = settings.get("metrics").unwrap_or(settings);
+    let entries: Vec<(String, Place, Option<Node>)> = match metrics {
+        ShortOr::Short(names) => {
+            let place = |index: usize| node.nearest(&[index.to_string()]).place.clone();
+            names.iter().enumerate().map(|(index, name)| (name.clone(), place(index), None)).collect()
+        }
+        ShortOr::Full(_) => {
+            let own = |node: &Node| (!node.is_null()).then(|| node.clone());
+            node.entries().iter().map(|(key, node)| (key.text.clone(), key.place.clone(), own(node))).collect()
+        }
+    };
+    if entries.is_empty() {
+        problems.push(
+            Problem::error("missing-field", format!("{what} has no metrics"))
+                .at(&node.place)
+                .help("metrics: [exact_match]"),
+        );
+    }
+    entries
+}
+
+/// Takes what any metric may have out of the settings of one.
+fn common(settings: &mut Node) -> Node {
+    static NAMES: LazyLock<Vec<String>> =
+        LazyLock::new(|| Described::of::<Common>().fields().map(|field| field.name.to_owned()).collect());
+    let mut common = Node { value: NodeValue::Map(Vec::new()), place: settings.place.clone() };
+    if let (NodeValue::Map(all), NodeValue::Map(common)) = (&mut settings.value, &mut common.value) {
+        let is_common = |entry: &mut (Key, Node)| NAMES.contains(&entry.0.text);
+        common.extend(all.extract_if(.., is_common));
+    }
+    common
+}
+
+fn measure(
+    scope: &Scope<'_>,
+    what: &str,
+    (name, place): (&str, &Place),
+    node: Option<&Node>,
+    (prediction, reference): (&Option<Arc<Prompt>>, &Option<Arc<Prompt>>),
+    has_reference: bool,
+) -> Result<Measure, Vec<Problem>> {
+    let is_name = name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '+')) && !name.is_empty();
+    if !is_name {
+        let message = format!("{what}: `{name}` cannot be the name of a metric");
+        return Err(vec![Problem::error("bad-name", message).at(place).help("letters, digits, `_`, `-` and `+`")]);
+    }
+    if [SLICES, "coverage"].contains(&name) {
+        let message = format!("{what}: `{name}` cannot be the name of a metric");
+        return Err(vec![Problem::error("bad-name", message).at(place).help("the summary has it for another thing")]);
+    }
+    let mut settings = match node {
+        None => Node { value: NodeValue::Map(Vec::new()), place: place.clone() },
+        Some(node) if matches!(node.value, NodeValue::Map(_)) => node.clone(),
+        Some(node) => {
+            let message = format!("{what}: the settings of `{name}` are {}, expected a map", node.sort());
+            return Err(vec![Problem::error("wrong-type", message).at(&node.place)]);
+        }
+    };
+    let common_node = common(&mut settings);
+    let own_what = format!("{what}: metric `{name}`");
+    let own: Common = decode(&common_node, &own_what)?;
+    let kind_place = common_node.get("metric").map_or(place, |node| &node.place);
+    let kind_name = own.metric.map_or_else(|| name.to_owned(), |MetricName(name)| name);
+    let Some(entry) = crate::metric::find(&kind_name) else {
+        let alias =
+            ALIASES.iter().find(|(word, _)| *word == kind_name.to_lowercase()).map(|(_, help)| (*help).to_owned());
+        let help = alias.or_else(|| suggest(&kind_name, "metrics there are", METRICS.iter().map(|entry| entry.name)));
+        return Err(vec![
+            Problem::error("unknown-metric", format!("there is no metric `{kind_name}`"))
+                .at(kind_place)
+                .maybe_help(help),
+        ]);
+    };
+    let mut problems = Vec::new();
+    let mut load = |field: &str, text: Option<&str>, place: &Place| {
+        Prompt::load_value(scope, &format!("{name}.{field}"), text?, place, VARIABLES)
+            .map_err(|found| problems.extend(found))
+            .ok()
+            .map(Arc::new)
+    };
+    let mut instead = |field: &str, text: &Option<String>, inherited: &Option<Arc<Prompt>>| match text {
+        Some(text) => load(field, Some(text), common_node.place_of(field)),
+        None => inherited.clone(),
+    };
+    let prediction = instead("prediction", &own.prediction, prediction);
+    let reference = instead("reference", &own.reference, reference);
+    let read = entry.read(&settings, &own_what, &scope.workspace.root);
+    let mut weight = None;
+    for field in entry.templates() {
+        let Some(node) = settings.remove(&field) else { continue };
+        weight = load(&field, node.as_text(), &node.place);
+    }
+    let mut metric = match read {
+        Ok(metric) => metric,
+        Err(found) => {
+            problems.extend(found);
+            return Err(problems);
+        }
+    };
+    metric.keep_in(&scope.workspace.cache.join("embeddings"));
+    let Value::Object(settings) = settings.to_json() else { unreachable!("it is a map") };
+    if metric.needs_reference() && reference.is_none() && !has_reference && problems.is_empty() {
+        problems.push(
+            Problem::error("missing-field", format!("{what}: metric `{name}` needs a `reference`"))
+                .at(place)
+                .help("reference: \"{{ row.gold }}\", on the stage or on the metric"),
+        );
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Measure { name: name.to_owned(), entry, metric, settings, prediction, reference, weight })
+}
