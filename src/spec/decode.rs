@@ -9,10 +9,10 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
 use super::described::Described;
+use super::forms::NUMBER;
+pub(super) use super::forms::{OneOrMany, one_or_many};
 use super::teach;
 use super::tree::{Node, NodeValue};
-use super::values::NUMBER;
-pub(super) use super::values::{OneOrMany, one_or_many};
 use crate::problem::{Place, Problem, did_you_mean, nearest, suggest};
 
 /// Options that people put beside `options:` instead of below it.

@@ -1,7 +1,7 @@
 //! The spec: what the user wrote, read once into a tree that keeps positions.
 //!
 //! YAML (`yaml`) and TOML (`toml`) become the same [`Node`] tree; `${…}` is resolved on it
-//! (`params`); typed values (`values`) are decoded from it part by part (`decode`), so that every complaint,
+//! (`params`); typed values (`values`, `forms`) are decoded from it part by part (`decode`), so that every complaint,
 //! also one found much later, points at its place, and all of them are found in one pass. The types say what
 //! they take (`described`).
 //!
@@ -10,6 +10,7 @@
 
 mod decode;
 mod described;
+mod forms;
 mod gate;
 mod lock;
 mod model;
@@ -24,10 +25,11 @@ mod yaml;
 
 pub use decode::{decode, unknown_field};
 pub use described::{Described, Field};
+pub use forms::{OneOrMany, Short, ShortOr, one_or_many};
 pub use gate::{Bounds, Comparison, Expression, Gate, Term};
 pub use lock::Pins;
 pub use model::{MODEL_FIELDS, ModelSettings, ModelSpec, Price, Role};
 pub use pipeline::{PipelineSpec, StageSpec, load, value_of};
 pub use tree::{Key, Node, NodeValue};
-pub use values::{Amount, OneOrMany, Positive, Scalar, Share, Short, ShortOr, Template, Whole, one_or_many};
+pub use values::{Amount, Positive, Scalar, Share, Template, Whole};
 pub use workspace::{MARKER, Workspace, WorkspaceError};

@@ -120,14 +120,12 @@ stages:
 
 #[test]
 fn wrong_settings_are_told_at_their_place() {
-    let workspace = workspace(
-        &SPEC
-            .replace("near: 0.7", "near: 7")
-            .replace("data/train.jsonl", "data/trian.jsonl")
-            .replace("label: gold", "label: glod"),
-    );
-    let stderr = workspace.etalon(&["check", "p"]).code(2).stderr;
-    for message in ["`dedupe.near` is a number above 0, at most 1", "there is no file data/trian.jsonl"] {
+    for (from, to, message) in [
+        ("near: 0.7", "near: 7", "`dedupe.near` is 7, expected a number above 0, at most 1"),
+        ("data/train.jsonl", "data/trian.jsonl", "there is no file data/trian.jsonl"),
+    ] {
+        let workspace = workspace(&SPEC.replace(from, to).replace("label: gold", "label: glod"));
+        let stderr = workspace.etalon(&["check", "p"]).code(2).stderr;
         assert!(stderr.contains(message), "{stderr}");
     }
 }
