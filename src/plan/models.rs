@@ -79,11 +79,24 @@ pub(super) fn check_settings(name: &str, model: &ModelSpec) -> Vec<Problem> {
                 found.push(problem);
             }
         }
-        names.extend(fields);
+        for field in fields {
+            if !names.contains(&field) {
+                names.push(field);
+            }
+        }
     }
     // What is inherited and unknown is complained about where it stands, or belongs to another provider.
-    let unknown = model.settings.own().filter(|key| !names.contains(&key.text));
-    unknown.map(|key| no_setting(key, entry, &names, &what)).chain(found).collect()
+    // `base_url:` without a value takes back what is inherited, also where it had no meaning.
+    let unknown = model.settings.own().filter(|(key, value)| {
+        let is_taken_back = || value.is_null() && is_setting(&key.text);
+        !names.contains(&key.text) && !is_taken_back()
+    });
+    unknown.map(|(key, _)| no_setting(key, entry, &names, &what)).chain(found).collect()
+}
+
+/// Returns true for a setting of any provider.
+fn is_setting(field: &str) -> bool {
+    PROVIDERS.iter().any(|entry| entry.fields().iter().any(|name| name == field))
 }
 
 /// Says that a model cannot have a setting; `names` are those of its provider.
@@ -94,8 +107,7 @@ fn no_setting(key: &Key, entry: Option<&Entry>, names: &[String], what: &str) ->
             .at(&key.place)
             .help("put it into an environment variable and name that: `api_key_env: MY_KEY`; then make a new key, for this one may have been seen");
     }
-    let is_known = || PROVIDERS.iter().any(|other| other.fields().iter().any(|name| name == field));
-    if let Some(entry) = entry.filter(|_| is_known()) {
+    if let Some(entry) = entry.filter(|_| is_setting(field)) {
         let message = format!("{what}: `{field}` is no setting of provider {}", entry.name);
         return Problem::error("unknown-field", message).at(&key.place).help(format!("it has: {}", names.join(", ")));
     }
@@ -237,6 +249,8 @@ mod tests {
                 "model m has no field `sed`; did you mean `seed`?",
             ]
         );
+        assert!(messages(Some("scripted"), json!({ "base_url": null })).is_empty(), "it takes back what is inherited");
+        assert_eq!(messages(Some("scripted"), json!({ "sed": null })).len(), 1);
         assert!(messages(Some("openai"), json!({ "base_url": "http://a", "max_attempts": 2 })).is_empty());
         let secret = messages(Some("scripted"), json!({ "api-key": "sk" }));
         assert!(secret[0].starts_with("model m: `api-key` puts a key into the spec"), "{secret:?}");

@@ -112,9 +112,9 @@ impl ModelSettings {
         ModelSettings { entries: node.entries().to_vec(), inherited: BTreeSet::new() }
     }
 
-    /// Returns the names of what the model says itself, with their places.
-    pub fn own(&self) -> impl Iterator<Item = &Key> {
-        self.entries.iter().map(|(key, _)| key).filter(|key| !self.inherited.contains(&key.text))
+    /// Returns what the model says itself.
+    pub fn own(&self) -> impl Iterator<Item = &(Key, Node)> {
+        self.entries.iter().filter(|(key, _)| !self.inherited.contains(&key.text))
     }
 
     /// Returns the settings that have one of these names, as a map at a place.
@@ -269,7 +269,7 @@ mod tests {
         let tuned = &models["tuned"];
         assert_eq!((tuned.model.as_deref(), tuned.settings.text("base_url")), (Some("m"), Some("http://a")));
         assert!(tuned.weights.is_empty(), "never inherited");
-        let own: Vec<&str> = tuned.settings.own().map(|key| key.text.as_str()).collect();
+        let own: Vec<&str> = tuned.settings.own().map(|(key, _)| key.text.as_str()).collect();
         assert_eq!(own, ["timeout"]);
         let place = tuned.place.as_ref().unwrap();
         assert_eq!(tuned.settings.named(&["timeout".to_owned()], place).to_json(), json!({ "timeout": 4 }));
