@@ -132,6 +132,11 @@ pub trait Metric: Send + Sync {
         false
     }
 
+    /// Returns true if it may find a score doubtful.
+    fn is_cautious(&self) -> bool {
+        false
+    }
+
     /// Returns what makes a completion's score doubtful, if anything does; said of the stage where it
     /// holds of more than a fifth of the completions.
     fn caution(&self, _scored: &Scored<'_>) -> Option<&'static str> {

@@ -143,6 +143,10 @@ impl Metric for RougeMetric {
         true
     }
 
+    fn is_cautious(&self) -> bool {
+        true
+    }
+
     fn caution(&self, scored: &Scored<'_>) -> Option<&'static str> {
         let is_foreign = |value: &Value| latin_share(&text(value)).is_some_and(|share| share < 0.8);
         let is_unseen = !self.rouge.is_unicode && scored.prediction.into_iter().chain(scored.reference).any(is_foreign);

@@ -5,21 +5,26 @@
 //! problems come back together. What is cached and what will run is not known here: that takes a
 //! store (`execute`).
 
+mod checks;
+mod data;
 mod gates;
 mod models;
 mod resolve;
 mod schema;
+mod warnings;
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::problem::Place;
 use crate::spec::{PipelineSpec, Workspace};
 use crate::stage::{Callee, Part, Stage};
 
+pub use data::check_data;
 pub use gates::{Figure, GateTerm, find_term};
 pub use models::build_provider;
-pub use resolve::{check_data, resolve};
+pub use resolve::resolve;
 pub use schema::schema;
 
 /// A pipeline resolved into nodes, each after those that it reads.
@@ -94,3 +99,8 @@ impl Plan {
 
 /// The identity of a model as facts.
 pub type Identity = Map<String, Value>;
+
+/// Returns all stages that a stage names, with their places.
+fn all_reads(stage: &dyn Stage) -> Vec<(&str, &Place)> {
+    stage.input().into_iter().chain(stage.also_reads()).collect()
+}

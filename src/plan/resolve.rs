@@ -7,11 +7,11 @@ use indexmap::IndexMap;
 use petgraph::algo::{tarjan_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 
+use super::checks::check_models;
 use super::models::check_settings;
-use super::{Node, Plan, build_provider, find_term};
-use crate::digest::Digest;
+use super::warnings::{warn_floating_judges, warn_unused};
+use super::{Node, Plan, all_reads, find_term};
 use crate::problem::{Place, Problem, Severity, suggest};
-use crate::provider::PROVIDERS;
 use crate::spec::{PipelineSpec, StageSpec, Workspace};
 use crate::stage::{KIND_ALIASES, KINDS, Makes, Part, Reads, Scope, Stage, Upstream};
 
@@ -129,11 +129,6 @@ fn check_inputs(spec: &PipelineSpec, problems: &mut Vec<Problem>) {
 fn with_article(kind: &str) -> String {
     let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {kind} stage")
-}
-
-/// Returns all stages that a stage names, with their places.
-fn all_reads(stage: &dyn Stage) -> Vec<(&str, &Place)> {
-    stage.input().into_iter().chain(stage.also_reads()).collect()
 }
 
 /// Returns the stages in an order in which each follows what it reads; none for a circle.
@@ -304,209 +299,4 @@ fn root(stages: &IndexMap<String, Arc<dyn Stage>>, name: &str) -> Option<String>
         at = input;
     }
     Some(at.to_owned())
-}
-
-/// Builds every model that is called, as far as that needs no digest of weights.
-fn check_models(
-    workspace: &Workspace,
-    spec: &PipelineSpec,
-    used: &BTreeMap<String, Place>,
-    unread: &BTreeSet<&str>,
-    problems: &mut Vec<Problem>,
-) {
-    for (name, model) in &spec.models {
-        // Those of the pipeline itself, and those of the workspace that it calls.
-        let is_own = model.place.as_ref().is_some_and(|place| Arc::ptr_eq(&place.source, &spec.source));
-        let Some(place) = used.get(name).or(model.place.as_ref().filter(|_| is_own)) else {
-            continue;
-        };
-        if model.provider.is_none() || unread.contains(name.as_str()) {
-            continue;
-        }
-        let exists = |path: &std::path::Path| std::fs::metadata(path).map(|_| Digest::of(b""));
-        match build_provider(workspace, name, model, None, &exists) {
-            Err(error) => {
-                let is_unknown = PROVIDERS.iter().all(|entry| Some(entry.name) != model.provider.as_deref());
-                let provider_place = model.provider_place.as_ref().filter(|_| is_unknown);
-                let at = provider_place.or(model.place.as_ref()).unwrap_or(place);
-                problems.push(
-                    Problem::error("bad-model", format!("model {name}: {}", error.message))
-                        .at(at)
-                        .maybe_help(error.help),
-                );
-            }
-            Ok(provider) => {
-                let base_url = model.settings.text("base_url");
-                let has_no_path = base_url.is_some_and(|url| {
-                    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-                    !rest.trim_end_matches('/').contains('/')
-                });
-                if has_no_path && model.provider.as_deref() == Some("openai") {
-                    let url = base_url.unwrap_or_default().trim_end_matches('/');
-                    problems.push(
-                        Problem::warning(
-                            "bare-address",
-                            format!(
-                                "model {name}: nothing is behind the host of `{url}`; servers have this API below /v1"
-                            ),
-                        )
-                        .at(model.place.as_ref().unwrap_or(place))
-                        .help(format!("base_url: {url}/v1")),
-                    );
-                }
-                let is_self_hosted = base_url.is_some() && provider.reach().needs_network();
-                if is_self_hosted && model.weights.is_empty() && model.revision.is_none() && !model.probe {
-                    problems.push(
-                        Problem::warning("floating-weights", format!("model {name} is known by its address alone: other weights behind it would not be noticed"))
-                            .at(model.place.as_ref().unwrap_or(place))
-                            .help("weights: out/iter-3 (files on this machine), revision: iter-3, or probe: true (asks the server)"),
-                    );
-                }
-            }
-        }
-    }
-}
-
-fn warn_unused(plan: &Plan, stages: &IndexMap<String, Arc<dyn Stage>>, problems: &mut Vec<Problem>) {
-    let spec = &plan.spec;
-    let read: BTreeSet<&str> = stages.values().flat_map(|stage| all_reads(&**stage)).map(|(read, _)| read).collect();
-    for (name, stage) in stages {
-        let message = match stage.makes() {
-            Makes::Rows => format!("no stage reads the dataset {name}"),
-            Makes::Completions => format!("no stage reads the completions of {name}"),
-            Makes::Scores | Makes::Judgements => continue,
-        };
-        if !read.contains(name.as_str()) {
-            problems.push(Problem::warning("unused-stage", message).at(&spec.stages[name].place));
-        }
-    }
-    let is_called = |name: &str| {
-        plan.nodes
-            .iter()
-            .any(|node| node.model.as_deref() == Some(name) || node.callees.iter().any(|(_, callee)| callee == name))
-    };
-    let is_extended = |name: &str| {
-        let models = spec.source.text.lines().filter(|line| line.contains("extends"));
-        models
-            .clone()
-            .any(|line| line.split(|c: char| !(c.is_alphanumeric() || "_-".contains(c))).any(|word| word == name))
-    };
-    for (name, model) in &spec.models {
-        let Some(place) = model.place.as_ref().filter(|place| Arc::ptr_eq(&place.source, &spec.source)) else {
-            continue;
-        };
-        if !is_called(name) && !is_extended(name) {
-            problems.push(Problem::warning("unused-model", format!("no stage uses the model {name}")).at(place));
-        }
-    }
-    let templates: Vec<(String, String)> = stages.values().flat_map(|stage| stage.sources()).collect();
-    for name in spec.params.keys() {
-        let reads = |text: &str| {
-            text.contains(&format!("params.{name}"))
-                || text.contains(&format!("params['{name}']"))
-                || text.contains(&format!("params[\"{name}\"]"))
-                || text.contains("params|")
-                || text.contains("params |")
-        };
-        if !reads(&spec.source.text) && !templates.iter().any(|(_, text)| reads(text)) {
-            let place = spec.params_place(name);
-            problems.push(
-                Problem::warning("unused-param", format!("nothing reads the param {name}"))
-                    .at(&place)
-                    .help(format!("`${{params.{name}}}` in the pipeline, `{{{{ params.{name} }}}}` in a template")),
-            );
-        }
-    }
-}
-
-/// Warns of judges that their vendor may exchange: every score would change with them.
-fn warn_floating_judges(workspace: &Workspace, plan: &Plan, problems: &mut Vec<Problem>) {
-    let mut seen = BTreeSet::new();
-    for node in plan.nodes.iter().filter(|node| node.stage.makes() == Makes::Judgements) {
-        for (_, name) in &node.callees {
-            let Some(model) = plan.spec.models.get(name).filter(|_| seen.insert(name.clone())) else { continue };
-            let Some(id) = model.model.as_deref().filter(|_| model.revision.is_none() && model.weights.is_empty())
-            else {
-                continue;
-            };
-            // Where there is an address, `floating-weights` has been said.
-            let is_hosted = model.settings.text("base_url").is_none()
-                && model.settings.text("api_key_env").is_none()
-                && build_provider(workspace, name, model, None, &|_| Ok(Digest::of(b"")))
-                    .is_ok_and(|provider| provider.reach().needs_network());
-            if is_hosted && !is_dated(id) {
-                problems.push(
-                    Problem::warning("floating-judge", format!("judge {name}: `{id}` is a moving name; when the vendor puts another model behind it, all scores change"))
-                        .at(model.place.as_ref().unwrap_or(&plan.spec.stages[&node.stage_name].place))
-                        .help("take an id that ends in its date, as the vendor lists them, or say `revision:` what it is now"),
-                );
-            }
-        }
-    }
-}
-
-/// Returns true for an id that ends in a date or a build: `-2025-04-14`, `-20250929`, `-0613`, `@001`.
-fn is_dated(id: &str) -> bool {
-    let tail: String = id.chars().rev().take_while(|c| c.is_ascii_digit() || *c == '-').collect();
-    tail.chars().filter(char::is_ascii_digit).count() >= 4 || id.contains('@')
-}
-
-/// Looks for columns that are read and that no row has. Reads no further than it must.
-pub fn check_data(plan: &Plan) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut seen_stages: BTreeSet<&str> = BTreeSet::new();
-    let mut wanted: BTreeMap<usize, Vec<(String, Place)>> = BTreeMap::new();
-    for (index, node) in plan.nodes.iter().enumerate() {
-        if node.inputs.is_empty() {
-            wanted.entry(index).or_default().extend(node.stage.columns());
-        }
-        if let Some((_, root)) = node.inputs.iter().find(|(part, _)| *part == Part::Rows)
-            && seen_stages.insert(&node.stage_name)
-        {
-            wanted.entry(*root).or_default().extend(node.stage.columns());
-        }
-    }
-    let callees: BTreeSet<&str> =
-        plan.nodes.iter().flat_map(|node| node.callees.iter().map(|(_, model)| model.as_str())).collect();
-    for (name, model) in callees.into_iter().filter_map(|name| Some((name, plan.spec.models.get(name)?))) {
-        let digest = |path: &std::path::Path| std::fs::metadata(path).map(|_| Digest::of(b""));
-        let provider = build_provider(&plan.workspace, name, model, None, &digest);
-        if let (Ok(provider), Some(place)) = (provider, &model.place)
-            && let Err(message) = provider.check()
-        {
-            problems.push(Problem::error("bad-model", format!("model {name}: {message}")).at(place));
-        }
-    }
-    for (root, reads) in wanted {
-        let node = &plan.nodes[root];
-        let spec = &plan.spec.stages[&node.stage_name];
-        let mut missing: BTreeSet<String> =
-            reads.iter().map(|(column, _)| column.clone()).filter(|column| column != "id").collect();
-        let columns = match node.stage.scan(&plan.workspace, &mut missing) {
-            Ok(columns) => columns,
-            Err(error) => {
-                let place = spec.settings.get("path").map_or(&spec.place, |node| &node.place);
-                problems.push(Problem::error("bad-data", error.to_string()).at(place));
-                continue;
-            }
-        };
-        for (column, place) in &reads {
-            if missing.contains(column) {
-                let help = suggest(column, &format!("columns of {}", node.name), columns.iter().map(String::as_str));
-                let message = format!("no row of {} has a column `{column}`", node.name);
-                problems.push(Problem::error("unknown-column", message).at(place).maybe_help(help));
-                missing.remove(column);
-            }
-        }
-        for column in missing {
-            let place = spec.settings.get("id").map_or(&spec.place, |node| &node.place);
-            let help = suggest(&column, &format!("columns of {}", node.name), columns.iter().map(String::as_str));
-            problems.push(
-                Problem::error("unknown-column", format!("no row of {} has the id column `{column}`", node.name))
-                    .at(place)
-                    .maybe_help(help),
-            );
-        }
-    }
-    problems
 }

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `settings` | what is written, read |
 //! | `scoring` | from rows with completions to scores and their summary |
+//! | `kept` | scores of rows that did not change |
 //! | `file` | the same over a file of predictions, without a pipeline |
 
 mod file;
+mod kept;
 mod scoring;
 mod settings;
 
@@ -28,7 +30,7 @@ use super::{Callee, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, Stag
 use crate::metric::{Entry, Metric};
 use crate::problem::{Place, Problem};
 use crate::score::{Direction, Rank, Reading, Unit};
-use crate::store::{Counts, Fingerprint, Manifest};
+use crate::store::{ArtifactWriter, Counts, Fingerprint, Manifest};
 use crate::template::Attrs;
 
 const REVISION: u32 = 2;
@@ -109,12 +111,25 @@ impl MetricStage {
         job.progress.total.store(rows, Ordering::Relaxed);
         let has_leakage = has_leakage(job.inputs.get(&Part::Rows));
         let mut scoring = Scoring::new(self, &job.params, job.model.as_deref(), has_leakage);
+        match self.kept(job)? {
+            Some(kept) => kept.score(job, &mut scoring, &mut writer)?,
+            None => self.score_all(job, &mut scoring, &mut writer)?,
+        }
+        let artifact = writer.finish()?;
+        let (all, valid) = (scoring.all, scoring.valid);
+        let (summary, notes) = scoring.finish();
+        let counts = Counts { rows: all, missing: all - valid, ..Counts::default() };
+        Ok(Produced { artifact, meta: None, counts, summary, notes })
+    }
+
+    /// Scores every row.
+    fn score_all(&self, job: &Job, scoring: &mut Scoring<'_>, writer: &mut ArtifactWriter) -> Result<(), StageError> {
         let size = scoring.batch();
         let mut joins = Join::open(&job.store, &job.inputs, self.needs_meta())?;
         loop {
             let batch: Vec<Joined> = joins.by_ref().take(size).collect::<Result<_, _>>()?;
             if batch.is_empty() {
-                break;
+                return Ok(());
             }
             let records = scoring.add(&batch);
             // A program that was ended is no failure.
@@ -126,11 +141,6 @@ impl MetricStage {
             }
             batch.iter().for_each(|_| job.progress.count(false));
         }
-        let artifact = writer.finish()?;
-        let (all, valid) = (scoring.all, scoring.valid);
-        let (summary, notes) = scoring.finish();
-        let counts = Counts { rows: all, missing: all - valid, ..Counts::default() };
-        Ok(Produced { artifact, meta: None, counts, summary, notes })
     }
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::{Measure, MetricStage};
 use crate::digest::{Digest, canonical};
 use crate::metric::{RowScores, Score, Scored, Tally, TallySummary};
-use crate::row::{Completion, Scores, Status};
+use crate::row::{Completion, Row, Scores, Status};
 use crate::score::Summary;
 use crate::stage::dataset::LEAKAGE;
 use crate::stage::join::Joined;
@@ -52,6 +52,22 @@ pub(super) struct Scoring<'a> {
     pub all: u64,
     /// Those with a completion.
     pub valid: u64,
+}
+
+/// A row's scores.
+pub(super) struct ScoredRow {
+    row: Row,
+    /// By sample.
+    pub records: Vec<Scores>,
+    /// By metric, then by sample.
+    columns: Vec<Vec<Option<Value>>>,
+}
+
+impl ScoredRow {
+    /// Returns the id of the row.
+    pub fn id(&self) -> &str {
+        &self.row.id
+    }
 }
 
 struct Places {
@@ -111,8 +127,21 @@ impl<'a> Scoring<'a> {
         self.stage.measures.iter().map(|measure| measure.metric.batch()).max().unwrap_or(1)
     }
 
-    /// Scores rows; returns the scores of their samples.
+    /// Scores rows and adds them to the tallies; returns the scores of their samples.
     pub fn add(&mut self, batch: &[Joined]) -> Result<Vec<Scores>, StageError> {
+        let mut records = Vec::new();
+        for (scored, joined) in self.score(batch)?.into_iter().zip(batch) {
+            self.all += joined.completions.len() as u64;
+            let is_ok = |completion: &&Completion| completion.status == Status::Ok;
+            self.valid += joined.completions.iter().filter(is_ok).count() as u64;
+            self.sum(&joined.row, &scored.columns)?;
+            records.extend(scored.records);
+        }
+        Ok(records)
+    }
+
+    /// Scores rows, and adds them to nothing yet.
+    pub fn score(&mut self, batch: &[Joined]) -> Result<Vec<ScoredRow>, StageError> {
         // By row, then by sample: what each template makes of it; none where the completion failed.
         let rendered: Vec<Vec<Option<Vec<Value>>>> = batch
             .par_iter()
@@ -123,14 +152,12 @@ impl<'a> Scoring<'a> {
         for index in 0..self.stage.measures.len() {
             by_measure.push(self.score_all(index, batch, &rendered)?.into_iter());
         }
-        let mut records = Vec::new();
+        let mut rows = Vec::with_capacity(batch.len());
         for joined in batch {
-            // By metric, then by sample.
             let mut columns: Vec<Vec<Option<Value>>> = vec![Vec::new(); self.stage.measures.len()];
+            let mut records = Vec::with_capacity(joined.completions.len());
             for completion in &joined.completions {
                 let is_ok = completion.status == Status::Ok && completion.text.is_some();
-                self.all += 1;
-                self.valid += u64::from(completion.status == Status::Ok);
                 let mut map = Map::new();
                 for (index, measure) in self.stage.measures.iter().enumerate() {
                     let score = if is_ok { by_measure[index].next().flatten() } else { None };
@@ -140,17 +167,34 @@ impl<'a> Scoring<'a> {
                 map.sort_keys();
                 records.push(Scores { id: completion.id.clone(), sample: completion.sample, scores: map });
             }
-            self.sum(joined, &columns)?;
+            rows.push(ScoredRow { row: joined.row.clone(), records, columns });
         }
-        Ok(records)
+        Ok(rows)
+    }
+
+    /// Adds a row that was scored to the tallies.
+    pub fn take(&mut self, scored: &ScoredRow) -> Result<(), StageError> {
+        self.sum(&scored.row, &scored.columns)
+    }
+
+    /// Adds the stored scores of a row to the tallies, where there are neither slices nor clusters.
+    pub fn keep(&mut self, records: &[Scores]) {
+        if records.is_empty() {
+            return;
+        }
+        for (tally, measure) in self.tallies.iter_mut().zip(&self.stage.measures) {
+            let scores = records.iter().map(|record| record.scores.get(&measure.name));
+            let scores: Vec<Option<&Value>> = scores.map(|score| score.filter(|score| !score.is_null())).collect();
+            tally.add(&RowScores { scores: &scores, cluster: None });
+        }
     }
 
     /// Adds a row to the tallies.
-    fn sum(&mut self, joined: &Joined, columns: &[Vec<Option<Value>>]) -> Result<(), StageError> {
+    fn sum(&mut self, row: &Row, columns: &[Vec<Option<Value>>]) -> Result<(), StageError> {
         let cluster = self.stage.cluster.as_ref().map(|(column, _)| {
-            let value = joined.row.columns.get(column).filter(|value| !value.is_null());
+            let value = row.columns.get(column).filter(|value| !value.is_null());
             // A row that belongs to nothing stands for itself.
-            value.map_or_else(|| Digest::of(joined.row.id.as_bytes()), |value| Digest::of(&canonical(value))).seed()
+            value.map_or_else(|| Digest::of(row.id.as_bytes()), |value| Digest::of(&canonical(value))).seed()
         });
         let columns: Vec<Vec<Option<&Value>>> =
             columns.iter().map(|column| column.iter().map(Option::as_ref).collect()).collect();
@@ -161,7 +205,7 @@ impl<'a> Scoring<'a> {
         };
         add(&mut self.tallies);
         for (column, slices) in self.by.iter().zip(&mut self.slices) {
-            let value = match (*column, joined.row.columns.get(*column)) {
+            let value = match (*column, row.columns.get(*column)) {
                 (LEAKAGE, None) => "clean".to_owned(),
                 (LEAKAGE, Some(_)) => "leaked".to_owned(),
                 (_, value) => slice_of(value),

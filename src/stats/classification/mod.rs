@@ -4,13 +4,18 @@
 //! `matthews_corrcoef`. A row has a set of gold labels and a set of predicted ones, mostly of one
 //! label each; a prediction outside of all labels is wrong and no class.
 
+mod multinomial;
+mod report;
+
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write;
 
 use indexmap::{IndexMap, IndexSet};
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
 
+pub use report::{LabelScores, Report};
+
+use self::multinomial::multinomial;
 use super::interval::{Interval, below, percentile_interval};
 
 /// Resamples of the table for the intervals.
@@ -31,40 +36,6 @@ pub struct Confusion {
     cells: HashMap<(u32, u32), f64>,
     is_multilabel: bool,
     is_weighted: bool,
-}
-
-/// Precision, recall and F1 of one label, or averaged over labels. NaN where `zero_division` is.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct LabelScores {
-    pub precision: f64,
-    pub recall: f64,
-    pub f1: f64,
-    /// Weight of the rows whose gold label this is; over all labels for an average.
-    pub support: f64,
-}
-
-/// What a confusion table says.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Report {
-    pub labels: Vec<(String, LabelScores)>,
-    /// Weight of the rows whose predicted labels are the gold ones, over all rows.
-    pub accuracy: f64,
-    /// Unweighted mean over labels.
-    pub macro_avg: LabelScores,
-    /// Mean over labels weighted by support.
-    pub weighted_avg: LabelScores,
-    /// From the sums of true positives, false positives and false negatives.
-    pub micro_avg: LabelScores,
-    /// Mean over rows; of rows with sets of labels alone.
-    pub samples_avg: Option<LabelScores>,
-    /// Mean recall of the labels that are gold anywhere; over all labels, not only those asked for.
-    pub balanced_accuracy: f64,
-    /// Matthews' correlation coefficient (Gorodkin 2004 for several classes), over all labels.
-    pub mcc: f64,
-    /// Whether the labels are all there are, so that the micro average is the accuracy.
-    is_complete: bool,
-    /// Whether scikit-learn prints supports as whole numbers.
-    is_whole: bool,
 }
 
 impl Confusion {
@@ -435,117 +406,6 @@ fn average(scores: &[LabelScores], support: f64, weight: impl Fn(&LabelScores) -
         }
     };
     LabelScores { precision: mean(|s| s.precision), recall: mean(|s| s.recall), f1: mean(|s| s.f1), support }
-}
-
-impl Report {
-    /// Returns the named averages in scikit-learn's order; the accuracy stands for the micro average
-    /// where the labels are all there are.
-    pub fn averages(&self) -> Vec<(&'static str, LabelScores)> {
-        let mut averages = Vec::new();
-        if !self.is_complete {
-            averages.push(("micro avg", self.micro_avg));
-        }
-        averages.extend([("macro avg", self.macro_avg), ("weighted avg", self.weighted_avg)]);
-        averages.extend(self.samples_avg.map(|scores| ("samples avg", scores)));
-        averages
-    }
-
-    /// Returns the accuracy where scikit-learn's report shows it.
-    pub fn shown_accuracy(&self) -> Option<f64> {
-        self.is_complete.then_some(self.accuracy)
-    }
-
-    /// Returns the text that scikit-learn prints; `names` stand for the labels.
-    pub fn text(&self, names: Option<&[String]>, digits: usize) -> String {
-        let names: Vec<&str> = match names {
-            Some(names) => names.iter().map(String::as_str).collect(),
-            None => self.labels.iter().map(|(label, _)| label.as_str()).collect(),
-        };
-        let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-        let width = longest.max("weighted avg".len()).max(digits);
-        let support = |value: f64| if self.is_whole { format!("{value:.0}") } else { format!("{value:?}") };
-        let number = |value: f64| if value.is_nan() { "nan".to_owned() } else { format!("{value:.digits$}") };
-        let mut text = format!("{:>width$} ", "");
-        for head in ["precision", "recall", "f1-score", "support"] {
-            _ = write!(text, " {head:>9}");
-        }
-        text.push_str("\n\n");
-        let mut line = |name: &str, scores: &LabelScores| {
-            _ = write!(text, "{name:>width$} ");
-            for value in [scores.precision, scores.recall, scores.f1] {
-                _ = write!(text, " {:>9}", number(value));
-            }
-            _ = writeln!(text, " {:>9}", support(scores.support));
-        };
-        for (name, (_, scores)) in names.iter().zip(&self.labels) {
-            line(name, scores);
-        }
-        text.push('\n');
-        if let Some(accuracy) = self.shown_accuracy() {
-            let (accuracy, support) = (number(accuracy), support(self.macro_avg.support));
-            _ = writeln!(text, "{:>width$}  {:>9} {:>9} {accuracy:>9} {support:>9}", "accuracy", "", "");
-        }
-        for (name, scores) in self.averages() {
-            _ = write!(text, "{name:>width$} ");
-            for value in [scores.precision, scores.recall, scores.f1] {
-                _ = write!(text, " {:>9}", number(value));
-            }
-            _ = writeln!(text, " {:>9}", support(scores.support));
-        }
-        text
-    }
-}
-
-/// Draws `total` (rounded) rows over the cells, each with its weight's probability.
-fn multinomial(weights: &[f64], total: f64, random: &mut ChaCha8Rng) -> Vec<f64> {
-    let mut left = total.round().max(1.0) as u64;
-    let mut weight_left = total;
-    weights
-        .iter()
-        .map(|weight| {
-            let p = if weight_left > 0.0 { (weight / weight_left).clamp(0.0, 1.0) } else { 0.0 };
-            let drawn = binomial(left, p, random);
-            left -= drawn;
-            weight_left -= weight;
-            drawn as f64
-        })
-        .collect()
-}
-
-/// Draws from a binomial: by counting up to 1,000 trials, by the normal approximation beyond, where
-/// both tails hold enough trials.
-fn binomial(n: u64, p: f64, random: &mut ChaCha8Rng) -> u64 {
-    if p >= 1.0 {
-        return n;
-    }
-    let mean = n as f64 * p;
-    if n > 1_000 && mean > 30.0 && n as f64 - mean > 30.0 {
-        let draw = (mean + (mean * (1.0 - p)).sqrt() * standard_normal(random)).round();
-        return draw.clamp(0.0, n as f64) as u64;
-    }
-    // Skips from success to success (geometric gaps), so that rare cells cost little.
-    if p <= 0.0 {
-        return 0;
-    }
-    let log_miss = (1.0 - p).ln();
-    let (mut position, mut successes) = (0.0, 0);
-    loop {
-        position += (unit(random).ln() / log_miss).floor() + 1.0;
-        if position > n as f64 {
-            return successes;
-        }
-        successes += 1;
-    }
-}
-
-/// Returns a uniform number in (0, 1].
-fn unit(random: &mut ChaCha8Rng) -> f64 {
-    ((random.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64
-}
-
-/// Returns a standard normal number (Box & Muller 1958).
-fn standard_normal(random: &mut ChaCha8Rng) -> f64 {
-    (-2.0 * unit(random).ln()).sqrt() * (std::f64::consts::TAU * unit(random)).cos()
 }
 
 #[cfg(test)]

@@ -1,0 +1,97 @@
+//! What is allowed and hardly meant: stages, models and params that nothing uses, judges with moving names.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::{Plan, all_reads, build_provider};
+use crate::digest::Digest;
+use crate::problem::Problem;
+use crate::spec::Workspace;
+use crate::stage::{Makes, Stage};
+
+/// Warns of what nothing uses.
+pub(super) fn warn_unused(plan: &Plan, stages: &IndexMap<String, Arc<dyn Stage>>, problems: &mut Vec<Problem>) {
+    let spec = &plan.spec;
+    let read: BTreeSet<&str> = stages.values().flat_map(|stage| all_reads(&**stage)).map(|(read, _)| read).collect();
+    for (name, stage) in stages {
+        let message = match stage.makes() {
+            Makes::Rows => format!("no stage reads the dataset {name}"),
+            Makes::Completions => format!("no stage reads the completions of {name}"),
+            Makes::Scores | Makes::Judgements => continue,
+        };
+        if !read.contains(name.as_str()) {
+            problems.push(Problem::warning("unused-stage", message).at(&spec.stages[name].place));
+        }
+    }
+    let is_called = |name: &str| {
+        plan.nodes
+            .iter()
+            .any(|node| node.model.as_deref() == Some(name) || node.callees.iter().any(|(_, callee)| callee == name))
+    };
+    let is_extended = |name: &str| {
+        let models = spec.source.text.lines().filter(|line| line.contains("extends"));
+        models
+            .clone()
+            .any(|line| line.split(|c: char| !(c.is_alphanumeric() || "_-".contains(c))).any(|word| word == name))
+    };
+    for (name, model) in &spec.models {
+        let Some(place) = model.place.as_ref().filter(|place| Arc::ptr_eq(&place.source, &spec.source)) else {
+            continue;
+        };
+        if !is_called(name) && !is_extended(name) {
+            problems.push(Problem::warning("unused-model", format!("no stage uses the model {name}")).at(place));
+        }
+    }
+    let templates: Vec<(String, String)> = stages.values().flat_map(|stage| stage.sources()).collect();
+    for name in spec.params.keys() {
+        let reads = |text: &str| {
+            text.contains(&format!("params.{name}"))
+                || text.contains(&format!("params['{name}']"))
+                || text.contains(&format!("params[\"{name}\"]"))
+                || text.contains("params|")
+                || text.contains("params |")
+        };
+        if !reads(&spec.source.text) && !templates.iter().any(|(_, text)| reads(text)) {
+            let place = spec.params_place(name);
+            problems.push(
+                Problem::warning("unused-param", format!("nothing reads the param {name}"))
+                    .at(&place)
+                    .help(format!("`${{params.{name}}}` in the pipeline, `{{{{ params.{name} }}}}` in a template")),
+            );
+        }
+    }
+}
+
+/// Warns of judges that their vendor may exchange: every score would change with them.
+pub(super) fn warn_floating_judges(workspace: &Workspace, plan: &Plan, problems: &mut Vec<Problem>) {
+    let mut seen = BTreeSet::new();
+    for node in plan.nodes.iter().filter(|node| node.stage.makes() == Makes::Judgements) {
+        for (_, name) in &node.callees {
+            let Some(model) = plan.spec.models.get(name).filter(|_| seen.insert(name.clone())) else { continue };
+            let Some(id) = model.model.as_deref().filter(|_| model.revision.is_none() && model.weights.is_empty())
+            else {
+                continue;
+            };
+            // Where there is an address, `floating-weights` has been said.
+            let is_hosted = model.settings.text("base_url").is_none()
+                && model.settings.text("api_key_env").is_none()
+                && build_provider(workspace, name, model, None, &|_| Ok(Digest::of(b"")))
+                    .is_ok_and(|provider| provider.reach().needs_network());
+            if is_hosted && !is_dated(id) {
+                problems.push(
+                    Problem::warning("floating-judge", format!("judge {name}: `{id}` is a moving name; when the vendor puts another model behind it, all scores change"))
+                        .at(model.place.as_ref().unwrap_or(&plan.spec.stages[&node.stage_name].place))
+                        .help("take an id that ends in its date, as the vendor lists them, or say `revision:` what it is now"),
+                );
+            }
+        }
+    }
+}
+
+/// Returns true for an id that ends in a date or a build: `-2025-04-14`, `-20250929`, `-0613`, `@001`.
+fn is_dated(id: &str) -> bool {
+    let tail: String = id.chars().rev().take_while(|c| c.is_ascii_digit() || *c == '-').collect();
+    tail.chars().filter(char::is_ascii_digit).count() >= 4 || id.contains('@')
+}
