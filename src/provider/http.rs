@@ -54,6 +54,11 @@ struct Line {
     key: Option<String>,
 }
 
+/// Returns a time; one that is no time has been complained about.
+fn seconds(given: Option<f64>, unless: f64) -> Duration {
+    Duration::try_from_secs_f64(given.unwrap_or(unless)).unwrap_or(Duration::from_secs_f64(unless))
+}
+
 impl Endpoint {
     /// Parses and normalises an address.
     pub fn new(address: &Address, settings: &Settings) -> Result<Endpoint, BuildError> {
@@ -109,8 +114,8 @@ impl Endpoint {
             key_env,
             key_header: address.key_header,
             headers,
-            connect_timeout: Duration::from_secs_f64(settings.connect_timeout.unwrap_or(5.0)),
-            timeout: Duration::from_secs_f64(settings.timeout.unwrap_or(300.0)),
+            connect_timeout: seconds(settings.connect_timeout, 5.0),
+            timeout: seconds(settings.timeout, 300.0),
             is_loopback,
             line: OnceLock::new(),
         })

@@ -157,8 +157,8 @@ fn columns_count_where_they_are_read() {
         plan["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "exact.tuned").unwrap()["reason"],
         "1 of 10 rows changed"
     );
-    // The plan has read the dataset already.
-    assert_ran(&workspace, &["exact.base", "exact.tuned"]);
+    // The plan has read the dataset, and kept nothing of it.
+    assert_ran(&workspace, &["rows", "exact.base", "exact.tuned"]);
     assert_eq!(server.count(), 0);
     let run = workspace.run(&[]).json();
     assert_eq!(run["summary"]["exact"]["base"]["exact_match"]["value"], 0.1);

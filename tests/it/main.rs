@@ -4,6 +4,7 @@
 
 mod agreement;
 mod cache;
+mod chains;
 mod check;
 mod data;
 mod defended;
@@ -15,6 +16,7 @@ mod golden;
 mod house;
 mod init;
 mod judging;
+mod kept;
 mod litellm;
 mod metrics;
 mod panels;

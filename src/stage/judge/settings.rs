@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::ask::{JSON_SCHEMA, Truncate};
 use super::evidence::lineage::Lineage;
-use super::method::{METHODS, Parse, classify, compare, rubric};
+use super::method::{METHODS, Method, Parse, classify, compare, rubric};
 use super::node::{Grader, Judge};
 use super::people::labels::{Labels, Wanted};
 use crate::problem::{Place, Problem};
@@ -102,124 +102,27 @@ fn one() -> u32 {
 pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>> {
     let what = format!("stage {}", spec.name);
     let settings: Settings = decode(&spec.settings, &what)?;
-    let place = |field: &str| spec.settings.get(field).map_or(&spec.place, |node| &node.place).clone();
     let mut problems = Vec::new();
-    let mut judges: Vec<(String, Place)> = Vec::new();
-    match (&settings.model, settings.panel.as_slice()) {
-        (Some(model), []) => judges.push((model.clone(), place("model"))),
-        (None, panel @ [_, _, ..]) if panel.len() <= usize::from(MAX_JUDGES) => {
-            let at = |index: usize| spec.settings.nearest(&["panel".to_owned(), index.to_string()]).place.clone();
-            judges.extend(panel.iter().enumerate().map(|(index, model)| (model.clone(), at(index))));
-        }
-        (None, []) => problems.push(
-            Problem::error("missing-field", format!("{what} needs `model`, or `panel`"))
-                .at(&spec.place)
-                .help("model: grader, a model of `models:`"),
-        ),
-        (None, _) => problems.push(
-            Problem::error("wrong-value", format!("{what}: a `panel` has two to {} judges", MAX_JUDGES))
-                .at(&place("panel")),
-        ),
-        (Some(_), _) => problems.push(
-            Problem::error("conflict", format!("{what} has `model` and `panel`; one is enough")).at(&place("panel")),
-        ),
-    }
-    for (index, (model, at)) in judges.iter().enumerate() {
-        check_model(scope, model, at, true, &mut problems);
-        if judges[..index].iter().any(|(known, _)| known == model) {
-            let message = format!("{what}: `{model}` stands in the panel twice");
-            let help = "`samples: 2` asks each judge twice";
-            problems.push(Problem::error("conflict", message).at(at).help(help));
-        }
-    }
+    let reader = Reader { spec, scope, what };
+    let judges = reader.judges(&settings, &mut problems);
     if settings.samples == 0 {
-        problems.push(Problem::error("wrong-value", format!("{what}: `samples` is at least 1")).at(&place("samples")));
+        reader.complain("wrong-value", "`samples` is at least 1", "samples", None, &mut problems);
     }
     check_options(&spec.settings, &settings.options, &mut problems);
-    let given: Vec<&(&str, Parse)> = METHODS.iter().filter(|(field, _)| spec.settings.get(field).is_some()).collect();
-    let method = match given.as_slice() {
-        [(field, parse)] => spec.settings.get(field).and_then(|node| parse(node, &what, &mut problems)),
-        [] => {
-            let names: Vec<&str> = METHODS.iter().map(|(field, _)| *field).collect();
-            problems.push(
-                Problem::error("missing-field", format!("{what} needs one of {}", names.join(", ")))
-                    .at(&spec.place)
-                    .help("rubric: { criteria: { accuracy: Is the information correct? } }"),
-            );
-            None
-        }
-        [_, (second, _), ..] => {
-            problems.push(
-                Problem::error("conflict", format!("{what} has two methods; split it into two stages"))
-                    .at(&place(second)),
-            );
-            None
-        }
-    };
-    let Some(method) = method else {
+    let Some(method) = reader.method(&mut problems) else {
         return Err(problems);
     };
-    let wanted = Wanted { kind: method.labels(), is_pair: method.is_pair(), is_all_pairs: method.is_all_pairs() };
-    let human = settings.human.as_ref().and_then(|name| {
-        let labels = Labels::read(scope.workspace, name, &wanted, &place("human"), &mut problems)?;
-        Some((name.clone(), labels))
-    });
+    let human = reader.human(&settings, &*method, &mut problems);
     if settings.messages.is_some() && (settings.prompt.is_some() || settings.system.is_some()) {
-        problems.push(
-            Problem::error("conflict", format!("{what} has `messages` beside `system` or `prompt`"))
-                .at(&place("messages")),
-        );
+        let message = format!("{} has `messages` beside `system` or `prompt`", reader.what);
+        problems.push(Problem::error("conflict", message).at(&reader.place("messages")));
     }
     let fields = (&settings.system, &settings.prompt, &settings.messages);
     let default = Some((method.default_prompt(), &spec.place));
     let conversation = Conversation::load(scope, &spec.settings, fields, default, method.variables(), &mut problems);
-    let reference = settings.reference.as_ref().and_then(|text| {
-        match Prompt::load_value(scope, "reference", text, &place("reference"), REFERENCE_VARIABLES) {
-            Ok(prompt) => Some(prompt),
-            Err(found) => {
-                problems.extend(found);
-                None
-            }
-        }
-    });
-    let canaries = match &settings.canaries {
-        None | Some(Value::Bool(false)) => 0,
-        Some(Value::Bool(true)) => CANARY_ROWS,
-        Some(other) => other.as_u64().unwrap_or_else(|| {
-            problems.push(
-                Problem::error("wrong-type", format!("{what}: `canaries` is a number of rows, or true"))
-                    .at(&place("canaries"))
-                    .help("canaries: 5"),
-            );
-            0
-        }),
-    };
-    if canaries > 0 && method.headline().is_none() {
-        let (message, help) = if method.is_all_pairs() {
-            ("needs a `baseline`", "put the canaries into a stage that compares with a baseline, by the same judge")
-        } else {
-            ("needs labels that carry scores", "labels: { correct: 1, partly: 0.5, wrong: 0 }")
-        };
-        problems.push(
-            Problem::error("conflict", format!("{what}: `canaries` {message}")).at(&place("canaries")).help(help),
-        );
-    }
-    if settings.truncate_candidates.as_ref().is_some_and(|truncate| truncate.max_chars < 100) {
-        problems.push(
-            Problem::error("wrong-value", format!("{what}: `max_chars` of `truncate_candidates` is at least 100"))
-                .at(&place("truncate_candidates")),
-        );
-    }
-    let wants_schema = settings.response_format.as_ref().is_some_and(|format| format == JSON_SCHEMA);
-    if wants_schema && spec.settings.get("rubric").is_none() {
-        problems.push(
-            Problem::error(
-                "conflict",
-                format!("{what}: `response_format: json_schema` is for a rubric; the verdict here is a line"),
-            )
-            .at(&place("response_format")),
-        );
-    }
+    let reference = reader.reference(&settings, &mut problems);
+    let canaries = reader.canaries(&settings, &*method, &mut problems);
+    reader.check_limits(&settings, &mut problems);
     let max_failures = max_failures(&spec.settings, &settings.max_failures, &mut problems);
     let mut stage_options = settings.options;
     if let Some(format) = settings.response_format {
@@ -234,11 +137,11 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
     });
     Ok(Arc::new(Judge {
         input: settings.input,
-        input_place: place("input"),
+        input_place: reader.place("input"),
         place: spec.place.clone(),
         baseline_place: spec.settings.nearest(&["compare".to_owned(), "baseline".to_owned()]).place.clone(),
-        samples_place: place("samples"),
-        human_place: place("human"),
+        samples_place: reader.place("samples"),
+        human_place: reader.place("human"),
         lineage: Lineage::new(scope.models),
         model_names: scope.models.keys().cloned().collect(),
         canaries,
@@ -253,4 +156,140 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
         allow_self: settings.allow_self,
         max_failures,
     }))
+}
+
+/// Reads the parts of a judge stage; every mistake becomes a problem.
+struct Reader<'a> {
+    spec: &'a StageSpec,
+    scope: &'a Scope<'a>,
+    /// The stage, as messages call it.
+    what: String,
+}
+
+impl Reader<'_> {
+    fn place(&self, field: &str) -> Place {
+        self.spec.settings.get(field).map_or(&self.spec.place, |node| &node.place).clone()
+    }
+
+    fn complain(
+        &self,
+        code: &'static str,
+        message: &str,
+        field: &str,
+        help: Option<&str>,
+        problems: &mut Vec<Problem>,
+    ) {
+        let problem = Problem::error(code, format!("{}: {message}", self.what)).at(&self.place(field));
+        problems.push(problem.maybe_help(help.map(str::to_owned)));
+    }
+
+    /// Returns the judges with their places.
+    fn judges(&self, settings: &Settings, problems: &mut Vec<Problem>) -> Vec<(String, Place)> {
+        let what = &self.what;
+        let mut judges: Vec<(String, Place)> = Vec::new();
+        match (&settings.model, settings.panel.as_slice()) {
+            (Some(model), []) => judges.push((model.clone(), self.place("model"))),
+            (None, panel @ [_, _, ..]) if panel.len() <= usize::from(MAX_JUDGES) => {
+                let at =
+                    |index: usize| self.spec.settings.nearest(&["panel".to_owned(), index.to_string()]).place.clone();
+                judges.extend(panel.iter().enumerate().map(|(index, model)| (model.clone(), at(index))));
+            }
+            (None, []) => problems.push(
+                Problem::error("missing-field", format!("{what} needs `model`, or `panel`"))
+                    .at(&self.spec.place)
+                    .help("model: grader, a model of `models:`"),
+            ),
+            (None, _) => {
+                let message = format!("a `panel` has two to {MAX_JUDGES} judges");
+                self.complain("wrong-value", &message, "panel", None, problems);
+            }
+            (Some(_), _) => problems.push(
+                Problem::error("conflict", format!("{what} has `model` and `panel`; one is enough"))
+                    .at(&self.place("panel")),
+            ),
+        }
+        for (index, (model, at)) in judges.iter().enumerate() {
+            check_model(self.scope, model, at, true, problems);
+            if judges[..index].iter().any(|(known, _)| known == model) {
+                let message = format!("{what}: `{model}` stands in the panel twice");
+                let help = "`samples: 2` asks each judge twice";
+                problems.push(Problem::error("conflict", message).at(at).help(help));
+            }
+        }
+        judges
+    }
+
+    fn method(&self, problems: &mut Vec<Problem>) -> Option<Box<dyn Method>> {
+        let (settings, what) = (&self.spec.settings, &self.what);
+        let given: Vec<&(&str, Parse)> = METHODS.iter().filter(|(field, _)| settings.get(field).is_some()).collect();
+        match given.as_slice() {
+            [(field, parse)] => settings.get(field).and_then(|node| parse(node, what, problems)),
+            [] => {
+                let names: Vec<&str> = METHODS.iter().map(|(field, _)| *field).collect();
+                problems.push(
+                    Problem::error("missing-field", format!("{what} needs one of {}", names.join(", ")))
+                        .at(&self.spec.place)
+                        .help("rubric: { criteria: { accuracy: Is the information correct? } }"),
+                );
+                None
+            }
+            [_, (second, _), ..] => {
+                problems.push(
+                    Problem::error("conflict", format!("{what} has two methods; split it into two stages"))
+                        .at(&self.place(second)),
+                );
+                None
+            }
+        }
+    }
+
+    fn human(&self, settings: &Settings, method: &dyn Method, problems: &mut Vec<Problem>) -> Option<(String, Labels)> {
+        let wanted = Wanted { kind: method.labels(), is_pair: method.is_pair(), is_all_pairs: method.is_all_pairs() };
+        let name = settings.human.as_ref()?;
+        let labels = Labels::read(self.scope.workspace, name, &wanted, &self.place("human"), problems)?;
+        Some((name.clone(), labels))
+    }
+
+    fn reference(&self, settings: &Settings, problems: &mut Vec<Problem>) -> Option<Prompt> {
+        let text = settings.reference.as_ref()?;
+        let loaded = Prompt::load_value(self.scope, "reference", text, &self.place("reference"), REFERENCE_VARIABLES);
+        loaded.map_err(|found| problems.extend(found)).ok()
+    }
+
+    /// Returns of how many rows canaries are made.
+    fn canaries(&self, settings: &Settings, method: &dyn Method, problems: &mut Vec<Problem>) -> u64 {
+        let canaries = match &settings.canaries {
+            None | Some(Value::Bool(false)) => 0,
+            Some(Value::Bool(true)) => CANARY_ROWS,
+            Some(other) => other.as_u64().unwrap_or_else(|| {
+                let message = "`canaries` is a number of rows, or true";
+                self.complain("wrong-type", message, "canaries", Some("canaries: 5"), problems);
+                0
+            }),
+        };
+        if canaries > 0 && method.headline().is_none() {
+            let (message, help) = if method.is_all_pairs() {
+                (
+                    "`canaries` needs a `baseline`",
+                    "put the canaries into a stage that compares with a baseline, by the same judge",
+                )
+            } else {
+                ("`canaries` needs labels that carry scores", "labels: { correct: 1, partly: 0.5, wrong: 0 }")
+            };
+            self.complain("conflict", message, "canaries", Some(help), problems);
+        }
+        canaries
+    }
+
+    fn check_limits(&self, settings: &Settings, problems: &mut Vec<Problem>) {
+        if settings.truncate_candidates.as_ref().is_some_and(|truncate| truncate.max_chars < 100) {
+            let message = "`max_chars` of `truncate_candidates` is at least 100";
+            self.complain("wrong-value", message, "truncate_candidates", None, problems);
+        }
+        let wants_schema = settings.response_format.as_ref().is_some_and(|format| format == JSON_SCHEMA);
+        if wants_schema && self.spec.settings.get("rubric").is_none() {
+            let message = "`response_format: json_schema` is for a rubric; the verdict here is a line";
+            self.complain("conflict", message, "response_format", None, problems);
+        }
+    }
 }

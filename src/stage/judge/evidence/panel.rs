@@ -72,6 +72,43 @@ fn kappa_of(cells: &Cells) -> (f64, Option<f64>) {
     (cells.values().sum(), agreement(&table).and_then(|found| found.kappa))
 }
 
+/// What was said of one completion or pair, judge by judge.
+struct ByJudge<'a> {
+    votes: Vec<Vec<&'a Vote>>,
+    /// On 0 to 1.
+    worths: Vec<Option<f64>>,
+    /// By criterion, where there are any.
+    by_criterion: Vec<(&'a String, Vec<Option<f64>>)>,
+    /// What each says most often; of comparisons the side.
+    verdicts: Vec<Option<String>>,
+}
+
+impl<'a> ByJudge<'a> {
+    fn of(judgement: &'a Judgement, judges: usize, method: &dyn Method) -> ByJudge<'a> {
+        let of = |judge: usize| judgement.votes.iter().filter(|vote| vote.judge as usize == judge).collect();
+        let votes: Vec<Vec<&Vote>> = (0..judges).map(of).collect();
+        let mean_of = |votes: &[&'a Vote], value: &dyn Fn(&Vote) -> Option<f64>| {
+            mean(&votes.iter().filter_map(|vote| value(vote)).collect::<Vec<_>>())
+        };
+        let worths = votes.iter().map(|votes| mean_of(votes, &|vote| method.worth(&Said::of_vote(vote)))).collect();
+        let scored = judgement.votes.iter().find_map(|vote| vote.scores.as_ref());
+        let criteria = scored.into_iter().flat_map(|scores| scores.keys());
+        let by_criterion = criteria.map(|criterion| {
+            let score = |vote: &Vote| vote.scores.as_ref()?.get(criterion)?.as_f64();
+            (criterion, votes.iter().map(|votes| mean_of(votes, &score)).collect())
+        });
+        // A judge that leans to a side is on it.
+        fn side(vote: &Vote) -> Option<&str> {
+            match vote.outcome() {
+                Some(outcome) => Some(outcome.side().word()),
+                None => vote.verdict.as_deref(),
+            }
+        }
+        let verdict = |votes: &Vec<&'a Vote>| majority(votes.iter().copied().filter_map(side)).map(str::to_owned);
+        ByJudge { worths, by_criterion: by_criterion.collect(), verdicts: votes.iter().map(verdict).collect(), votes }
+    }
+}
+
 impl Panel {
     /// Counts what each two judges say together.
     fn cross(&mut self, criterion: &str, said: &[Option<String>]) {
@@ -101,6 +138,7 @@ impl Panel {
         }
     }
 
+    /// Adds what the judges said of one completion or pair.
     pub fn add(&mut self, judgement: &Judgement, method: &dyn Method) {
         if judgement.votes.is_empty() {
             return;
@@ -110,71 +148,52 @@ impl Panel {
             counts[0] += u64::from(vote.status.is_valid());
             counts[1] += 1;
         }
-        let judges = self.counts.len();
-        let of = |judge: usize| -> Vec<&Vote> {
-            judgement.votes.iter().filter(|vote| vote.judge as usize == judge).collect()
-        };
-        let modal: Vec<f64> = (0..judges).filter_map(|judge| modal_share(&of(judge))).collect();
+        let said = ByJudge::of(judgement, self.counts.len(), method);
+        let modal: Vec<f64> = said.votes.iter().filter_map(|votes| modal_share(votes)).collect();
         if let Some(stability) = mean(&modal) {
             self.stability.add_value(Some(stability));
         }
-        if judges < 2 {
+        if self.counts.len() < 2 {
             return;
         }
         self.rows += 1;
-        let worth = |judge: usize| {
-            let worths: Vec<f64> = of(judge).iter().filter_map(|vote| method.worth(&Said::of_vote(vote))).collect();
-            mean(&worths)
-        };
-        let worths: Vec<Option<f64>> = (0..judges).map(worth).collect();
-        let mut range = spread(&worths);
-        let scored = judgement.votes.iter().find_map(|vote| vote.scores.as_ref());
-        let by_criterion: Vec<(&String, Vec<Option<f64>>)> = scored
-            .into_iter()
-            .flat_map(|scores| scores.keys())
-            .map(|criterion| {
-                let score = |vote: &&Vote| vote.scores.as_ref()?.get(criterion)?.as_f64();
-                let said = |judge: usize| mean(&of(judge).iter().filter_map(score).collect::<Vec<_>>());
-                (criterion, (0..judges).map(said).collect())
-            })
-            .collect();
-        for (_, scores) in &by_criterion {
-            range = range.max(spread(scores) / self.span);
+        self.list(judgement, &said);
+        if said.by_criterion.is_empty() {
+            self.cross("", &said.verdicts);
         }
-        let verdict = |judge: usize| {
-            // A judge that leans to a side is on it.
-            fn side(vote: &Vote) -> Option<&str> {
-                match vote.outcome() {
-                    Some(outcome) => Some(outcome.side().word()),
-                    None => vote.verdict.as_deref(),
-                }
-            }
-            majority(of(judge).into_iter().filter_map(side)).map(str::to_owned)
-        };
-        let verdicts: Vec<Option<String>> = (0..judges).map(verdict).collect();
-        let is_split = verdicts.iter().flatten().any(|verdict| verdicts.iter().flatten().any(|other| other != verdict));
-        if is_split || range >= FAR {
-            self.split += 1;
-            {
-                let scores: serde_json::Map<String, Value> =
-                    by_criterion.iter().map(|(criterion, scores)| ((*criterion).clone(), json!(scores))).collect();
-                let said = if is_split || scores.is_empty() { json!(verdicts) } else { Value::Object(scores) };
-                let range = if is_split { range.max(1.0) } else { range };
-                self.listed.push((range, json!({ "row": judgement.id, "said": said })));
-                // The widest stay, of equal ones the first.
-                self.listed.sort_by(|a, b| b.0.total_cmp(&a.0));
-                self.listed.truncate(LISTED);
-            }
-        }
-        if by_criterion.is_empty() {
-            self.cross("", &verdicts);
-        }
-        for (criterion, scores) in &by_criterion {
+        for (criterion, scores) in &said.by_criterion {
             // Signs and zeros keep numbers in their order.
             let rounded =
                 scores.iter().map(|score| score.map(|score| format!("{:+012}", score.round()))).collect::<Vec<_>>();
             self.cross(criterion, &rounded);
         }
+        self.add_without(judgement, method);
+        self.add_preference(&said.worths);
+    }
+
+    /// Lists the row where judges disagree, the widest first.
+    fn list(&mut self, judgement: &Judgement, said: &ByJudge<'_>) {
+        let of_scores = said.by_criterion.iter().map(|(_, scores)| spread(scores) / self.span);
+        let range = of_scores.fold(spread(&said.worths), f64::max);
+        let verdicts = || said.verdicts.iter().flatten();
+        let is_split = verdicts().any(|verdict| verdicts().any(|other| other != verdict));
+        if !is_split && range < FAR {
+            return;
+        }
+        self.split += 1;
+        let scores: serde_json::Map<String, Value> =
+            said.by_criterion.iter().map(|(criterion, scores)| ((*criterion).clone(), json!(scores))).collect();
+        let shown = if is_split || scores.is_empty() { json!(said.verdicts) } else { Value::Object(scores) };
+        let range = if is_split { range.max(1.0) } else { range };
+        self.listed.push((range, json!({ "row": judgement.id, "said": shown })));
+        // The widest stay, of equal ones the first.
+        self.listed.sort_by(|a, b| b.0.total_cmp(&a.0));
+        self.listed.truncate(LISTED);
+    }
+
+    /// Adds what the row is worth without each of the judges.
+    fn add_without(&mut self, judgement: &Judgement, method: &dyn Method) {
+        let judges = self.counts.len();
         for judge in 0..judges {
             let votes: Vec<Vote> = judgement
                 .votes
@@ -189,16 +208,18 @@ impl Panel {
                 self.without[judge].1 += 1;
             }
         }
-        // How much more a judge gives its own kin than those do that are kin of neither.
+    }
+
+    /// Adds how much more judges give their own kin than those do that are kin of neither.
+    fn add_preference(&mut self, worths: &[Option<f64>]) {
         let of_kin = |wanted: Kin| -> Vec<f64> {
             worths.iter().zip(&self.kin).filter(|(_, kin)| **kin == wanted).filter_map(|(worth, _)| *worth).collect()
         };
-        if let Some(rest) = mean(&of_kin(Kin::None)) {
-            let own = of_kin(Kin::Own).into_iter().map(|worth| worth - rest);
-            let other = of_kin(Kin::Other).into_iter().map(|worth| rest - worth);
-            if let Some(more) = mean(&own.chain(other).collect::<Vec<_>>()) {
-                self.preference.add_value(Some(more));
-            }
+        let Some(rest) = mean(&of_kin(Kin::None)) else { return };
+        let own = of_kin(Kin::Own).into_iter().map(|worth| worth - rest);
+        let other = of_kin(Kin::Other).into_iter().map(|worth| rest - worth);
+        if let Some(more) = mean(&own.chain(other).collect::<Vec<_>>()) {
+            self.preference.add_value(Some(more));
         }
     }
 

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::calibration::Calibration;
 use super::labels::LabelKind;
-use crate::score::{Estimate, Summary};
+use crate::score::Summary;
 use crate::stage::judge::method::Method;
+use crate::stage::judge::read::Scale;
 use crate::stats::{
     Interval, Weighting, Z95, agreement, clustered_mean, correlation, cross_table, estimate, resampled_sums,
     sums_interval, weighted_kappa, wilson,
@@ -37,65 +38,17 @@ const SEED: u64 = 0;
 const FEW: u64 = 20;
 
 impl Calibration {
+    /// Writes how far the judge agrees with people, and the numbers that its errors correct.
     pub fn finish(&mut self, method: &dyn Method, summary: &mut Summary, notes: &mut Vec<String>) {
         let mut table = json!({});
-        let (agreed, n) = match &self.kind {
-            LabelKind::Words(words) => {
-                let pairs = self.words.iter().map(|(judge, human)| (human.clone(), judge.clone()));
-                let counts = cross_table(words, pairs);
-                let found = agreement(&counts);
-                let kappa = found.as_ref().and_then(|found| found.kappa);
-                let interval = found.as_ref().and_then(|found| found.kappa_interval);
-                self.add_kappa(kappa, interval, self.words.len(), summary);
-                table["gwet_ac1"] = json!(found.as_ref().and_then(|found| found.gwet_ac1));
-                table["max_kappa"] = json!(found.and_then(|found| found.max_kappa));
-                table["labels"] = json!(words);
-                table["counts"] = json!(counts);
-                (self.words.iter().filter(|(a, b)| a == b).count() as u64, self.words.len() as u64)
-            }
-            LabelKind::Scores { scale, criteria } => {
-                let all: Vec<(f64, f64)> = self.scores.values().flatten().copied().collect();
-                // A scale of hundreds has no categories.
-                let is_short = scale.high - scale.low <= 100.0;
-                let categories: Vec<i64> = if is_short {
-                    (scale.low.round() as i64..=scale.high.round() as i64).collect()
-                } else {
-                    Vec::new()
-                };
-                let rounded = |pairs: &[(f64, f64)]| {
-                    let rounded: Vec<(i64, i64)> =
-                        pairs.iter().map(|(a, b)| (a.round() as i64, b.round() as i64)).collect();
-                    cross_table(&categories, rounded.into_iter())
-                };
-                let (kappa, interval) = self.mean_kappa(&categories, criteria.len());
-                self.add_kappa(kappa, interval, self.rounded.len(), summary);
-                let of_criterion = |(name, pairs): (&String, &Vec<(f64, f64)>)| {
-                    let (human, judge): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
-                    let found = correlation(&human, &judge);
-                    let kappa = agreement(&rounded(pairs)).and_then(|found| found.kappa_quadratic);
-                    let row = json!({
-                        "n": pairs.len(), "spearman": found.as_ref().and_then(|found| found.spearman),
-                        "mean_absolute_error": found.as_ref().map(|found| found.mae),
-                        "bias": found.as_ref().map(|found| found.bias),
-                        "within_one": found.as_ref().map(|found| found.within_one), "kappa_quadratic": kappa,
-                    });
-                    (name.clone(), row)
-                };
-                table["criteria"] = Value::Object(self.scores.iter().map(of_criterion).collect());
-                (all.iter().filter(|(a, b)| a.round() == b.round()).count() as u64, all.len() as u64)
-            }
+        let (agreed, n) = match self.kind.clone() {
+            LabelKind::Words(words) => self.agree_on_words(&words, &mut table, summary),
+            LabelKind::Scores { scale, criteria } => self.agree_on_scores(scale, criteria.len(), &mut table, summary),
         };
         let value = (n > 0).then(|| agreed as f64 / n as f64);
         let interval = value.and_then(|value| self.agreement_interval(value));
         let rows = self.agreed.len() as u64;
-        let estimate = Estimate {
-            value,
-            low: interval.map(|interval| interval.low),
-            high: interval.map(|interval| interval.high),
-            n: rows,
-            missing: self.unjudged,
-        };
-        summary.values.insert("agreement".to_owned(), estimate);
+        summary.values.insert("agreement".to_owned(), estimate(value, interval, rows, self.unjudged));
         let unseen = self.expected.difference(&self.seen).count();
         if unseen > 0 {
             notes.push(format!(
@@ -114,13 +67,7 @@ impl Calibration {
         } else {
             "NOT CALIBRATED"
         };
-        let (same, pairs) = self.raters;
         table["verdict"] = verdict.into();
-        let of_raters = wilson(same as f64, pairs as f64, Z95);
-        table["raters"] = json!({
-            "agreed": same, "pairs": pairs, "agreement": (pairs > 0).then(|| same as f64 / pairs as f64),
-            "low": of_raters.map(|interval| interval.low), "high": of_raters.map(|interval| interval.high),
-        });
         self.disagreements.sort_by(|a, b| b.0.total_cmp(&a.0));
         table["disagreements"] = self.disagreements.iter().take(LISTED).map(|(_, row)| row.clone()).collect();
         let needed = needed(value);
@@ -129,8 +76,7 @@ impl Calibration {
             Some(needed) if interval.low < WANTED => format!("; {needed} labels at this rate would show 80 %"),
             _ => String::new(),
         };
-        let people =
-            if pairs > 0 { format!("; people agree with each other on {same} of {pairs}") } else { String::new() };
+        let people = self.raters_agree(&mut table);
         let of_rows = if rows < n { format!(" of {rows} rows") } else { String::new() };
         notes.push(format!(
             "{verdict}: the judge agrees with people on {agreed} of {n} labels{of_rows}, {:.0} % [{:.0}, {:.0}]{people}{more}",
@@ -141,6 +87,61 @@ impl Calibration {
         self.note_skew(&table, notes);
         summary.tables.insert("calibration".to_owned(), table);
         self.correct(method, summary, notes);
+    }
+
+    /// Writes how far people agree with each other; returns it in words.
+    fn raters_agree(&self, table: &mut Value) -> String {
+        let (same, pairs) = self.raters;
+        let of_raters = wilson(same as f64, pairs as f64, Z95);
+        table["raters"] = json!({
+            "agreed": same, "pairs": pairs, "agreement": (pairs > 0).then(|| same as f64 / pairs as f64),
+            "low": of_raters.map(|interval| interval.low), "high": of_raters.map(|interval| interval.high),
+        });
+        if pairs > 0 { format!("; people agree with each other on {same} of {pairs}") } else { String::new() }
+    }
+
+    /// Writes agreement on words; returns how many labels agree, of how many.
+    fn agree_on_words(&self, words: &[String], table: &mut Value, summary: &mut Summary) -> (u64, u64) {
+        let pairs = self.words.iter().map(|(judge, human)| (human.clone(), judge.clone()));
+        let counts = cross_table(words, pairs);
+        let found = agreement(&counts);
+        let kappa = found.as_ref().and_then(|found| found.kappa);
+        let interval = found.as_ref().and_then(|found| found.kappa_interval);
+        self.add_kappa(kappa, interval, self.words.len(), summary);
+        table["gwet_ac1"] = json!(found.as_ref().and_then(|found| found.gwet_ac1));
+        table["max_kappa"] = json!(found.and_then(|found| found.max_kappa));
+        table["labels"] = json!(words);
+        table["counts"] = json!(counts);
+        (self.words.iter().filter(|(a, b)| a == b).count() as u64, self.words.len() as u64)
+    }
+
+    /// Writes agreement on scores; returns how many labels agree when rounded, of how many.
+    fn agree_on_scores(&self, scale: Scale, criteria: usize, table: &mut Value, summary: &mut Summary) -> (u64, u64) {
+        let all: Vec<(f64, f64)> = self.scores.values().flatten().copied().collect();
+        // A scale of hundreds has no categories.
+        let is_short = scale.high - scale.low <= 100.0;
+        let categories: Vec<i64> =
+            if is_short { (scale.low.round() as i64..=scale.high.round() as i64).collect() } else { Vec::new() };
+        let rounded = |pairs: &[(f64, f64)]| {
+            let rounded: Vec<(i64, i64)> = pairs.iter().map(|(a, b)| (a.round() as i64, b.round() as i64)).collect();
+            cross_table(&categories, rounded.into_iter())
+        };
+        let (kappa, interval) = self.mean_kappa(&categories, criteria);
+        self.add_kappa(kappa, interval, self.rounded.len(), summary);
+        let of_criterion = |(name, pairs): (&String, &Vec<(f64, f64)>)| {
+            let (human, judge): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+            let found = correlation(&human, &judge);
+            let kappa = agreement(&rounded(pairs)).and_then(|found| found.kappa_quadratic);
+            let row = json!({
+                "n": pairs.len(), "spearman": found.as_ref().and_then(|found| found.spearman),
+                "mean_absolute_error": found.as_ref().map(|found| found.mae),
+                "bias": found.as_ref().map(|found| found.bias),
+                "within_one": found.as_ref().map(|found| found.within_one), "kappa_quadratic": kappa,
+            });
+            (name.clone(), row)
+        };
+        table["criteria"] = Value::Object(self.scores.iter().map(of_criterion).collect());
+        (all.iter().filter(|(a, b)| a.round() == b.round()).count() as u64, all.len() as u64)
     }
 
     /// Returns the interval of agreement: Wilson's where each row has one label, else over rows.

@@ -4,7 +4,7 @@
 //! Angelopoulos et al. 2023), pass rates by the judge's hits and misses (Rogan & Gladen 1978, interval of Lee et al.
 //! 2025, arXiv 2511.21140).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::calibration::Calibration;
 use super::labels::LabelKind;
@@ -20,61 +20,91 @@ const SKILL: f64 = 1.1;
 
 const ALPHA: f64 = 0.05;
 
+/// What is corrected, and why the rest is not.
+#[derive(Default)]
+struct Corrected {
+    said: Vec<(String, Estimate)>,
+    why_not: BTreeSet<String>,
+}
+
+impl Corrected {
+    /// Corrects a mean over all rows, on 0 to 1, and puts it on the scale from `low` to `high`.
+    fn mean(&mut self, name: &str, all: &[f64], pairs: &[HumanScore], (low, high): (f64, f64)) {
+        if (pairs.len() as u64) < FEW {
+            self.why_not.insert(format!("{} labels are fewer than {FEW}", pairs.len()));
+            return;
+        }
+        let Some(found) = corrected_mean(all, pairs, ALPHA) else {
+            self.why_not.insert("fewer than two rows are judged".to_owned());
+            return;
+        };
+        let place = |value: f64| low + (high - low) * value.clamp(0.0, 1.0);
+        let n = all.len() as f64;
+        // Where all rows are alike the error is 0, and yet other rows could have come out otherwise.
+        let interval =
+            if found.se > 0.0 { Some(found.interval) } else { wilson(found.corrected.clamp(0.0, 1.0) * n, n, Z95) };
+        let interval = interval.map(|found| Interval { low: place(found.low), high: place(found.high) });
+        let estimate = estimate(Some(place(found.corrected)), interval, all.len() as u64, 0);
+        self.said.push((name.to_owned(), estimate));
+    }
+}
+
 impl Calibration {
     /// Adds estimates that count the judge's errors, beside the raw ones.
     pub(super) fn correct(&self, method: &dyn Method, summary: &mut Summary, notes: &mut Vec<String>) {
-        let mut said = Vec::new();
-        let mut why_not = BTreeSet::new();
-        let mut mean = |name: &str, all: &[f64], pairs: &[HumanScore], (low, high): (f64, f64)| {
-            if (pairs.len() as u64) < FEW {
-                why_not.insert(format!("{} labels are fewer than {FEW}", pairs.len()));
-                return;
+        let mut corrected = Corrected::default();
+        self.correct_means(method, &mut corrected);
+        self.correct_shares(method, summary, &mut corrected);
+        for (name, estimate) in corrected.said {
+            if let (Some(value), Some(low), Some(high)) = (estimate.value, estimate.low, estimate.high) {
+                let raw = summary.values.get(&name).and_then(|raw| raw.value);
+                let raw = raw.map_or_else(String::new, |raw| format!(" (raw {raw:.3})"));
+                notes.push(format!("corrected by people's labels: {name} {value:.3} [{low:.3}, {high:.3}]{raw}"));
             }
-            let Some(found) = corrected_mean(all, pairs, ALPHA) else {
-                why_not.insert("fewer than two rows are judged".to_owned());
-                return;
-            };
-            let place = |value: f64| low + (high - low) * value.clamp(0.0, 1.0);
-            let n = all.len() as f64;
-            // Where all rows are alike the error is 0, and yet other rows could have come out otherwise.
-            let interval =
-                if found.se > 0.0 { Some(found.interval) } else { wilson(found.corrected.clamp(0.0, 1.0) * n, n, Z95) };
-            let interval = interval.map(|found| Interval { low: place(found.low), high: place(found.high) });
-            let estimate = estimate(Some(place(found.corrected)), interval, all.len() as u64, 0);
-            said.push((name.to_owned(), estimate));
-        };
-        let of = |map: &BTreeMap<String, Vec<f64>>, name: &str| map.get(name).cloned().unwrap_or_default();
-        match &self.kind {
+            summary.values.insert(format!("{name}.corrected"), estimate);
+        }
+        if !corrected.why_not.is_empty() {
+            let why_not: Vec<String> = corrected.why_not.into_iter().collect();
+            notes.push(format!("no corrected estimate: {}", why_not.join("; ")));
+        }
+    }
+
+    /// Returns what the judge says of all rows now: by criterion, or under "".
+    fn all_of(&self, name: &str) -> Vec<f64> {
+        self.all.get(name).cloned().unwrap_or_default()
+    }
+
+    fn correct_means(&self, method: &dyn Method, corrected: &mut Corrected) {
+        let (scale, criteria) = match &self.kind {
             LabelKind::Words(_) => {
                 if let Some((name, range)) = method.headline() {
-                    mean(name, &of(&self.all, ""), &self.worths, range);
+                    corrected.mean(name, &self.all_of(""), &self.worths, range);
                 }
+                return;
             }
-            LabelKind::Scores { scale, criteria } => {
-                let fraction = |score: f64| (score - scale.low) / (scale.high - scale.low);
-                for criterion in criteria {
-                    let counted = self.counted.get(criterion).into_iter().flatten();
-                    let pairs: Vec<HumanScore> = self
-                        .scores
-                        .get(criterion)
-                        .into_iter()
-                        .flatten()
-                        .zip(counted)
-                        .map(|((human, judge), is_counted)| HumanScore {
-                            judge: fraction(*judge),
-                            human: fraction(*human),
-                            is_counted: *is_counted,
-                        })
-                        .collect();
-                    if pairs.is_empty() {
-                        continue;
-                    }
-                    let all: Vec<f64> = of(&self.all, criterion).into_iter().map(fraction).collect();
-                    mean(criterion, &all, &pairs, (scale.low, scale.high));
-                }
+            LabelKind::Scores { scale, criteria } => (scale, criteria),
+        };
+        let fraction = |score: f64| (score - scale.low) / (scale.high - scale.low);
+        for criterion in criteria {
+            let counted = self.counted.get(criterion).into_iter().flatten();
+            let scores = self.scores.get(criterion).into_iter().flatten().zip(counted);
+            let pairs: Vec<HumanScore> = scores
+                .map(|((human, judge), is_counted)| HumanScore {
+                    judge: fraction(*judge),
+                    human: fraction(*human),
+                    is_counted: *is_counted,
+                })
+                .collect();
+            if !pairs.is_empty() {
+                let all: Vec<f64> = self.all_of(criterion).into_iter().map(fraction).collect();
+                corrected.mean(criterion, &all, &pairs, (scale.low, scale.high));
             }
         }
-        // Shares: what passes, or the first of two labels.
+    }
+
+    /// Corrects shares: of what passes, or of the first of two labels.
+    fn correct_shares(&self, method: &dyn Method, summary: &Summary, corrected: &mut Corrected) {
+        let Corrected { said, why_not } = corrected;
         let two_words = match &self.kind {
             LabelKind::Words(words) if words.len() == 2 => Some(words[0].clone()),
             _ => None,
@@ -85,36 +115,20 @@ impl Calibration {
             let pairs: Vec<(bool, bool)> =
                 self.words.iter().map(|(judge, human)| (*judge == first, *human == first)).collect();
             if let Some(share) = share {
-                corrected_share(&format!("share.{first}"), share, n, &pairs, &mut said, &mut why_not);
+                corrected_share(&format!("share.{first}"), share, n, &pairs, said, why_not);
             }
         }
         for (criterion, pass_at) in method.pass_marks() {
-            let pairs: Vec<(bool, bool)> = self
-                .scores
-                .get(&criterion)
-                .into_iter()
-                .flatten()
-                .map(|(human, judge)| (*judge >= pass_at, *human >= pass_at))
-                .collect();
-            let all = of(&self.all, &criterion);
+            let scores = self.scores.get(&criterion).into_iter().flatten();
+            let pairs: Vec<(bool, bool)> =
+                scores.map(|(human, judge)| (*judge >= pass_at, *human >= pass_at)).collect();
+            let all = self.all_of(&criterion);
             if pairs.is_empty() || all.is_empty() {
                 continue;
             }
             let share = all.iter().filter(|score| **score >= pass_at).count() as f64 / all.len() as f64;
             let name = format!("{criterion}.pass_rate");
-            corrected_share(&name, share, all.len() as f64, &pairs, &mut said, &mut why_not);
-        }
-        for (name, estimate) in said {
-            if let (Some(value), Some(low), Some(high)) = (estimate.value, estimate.low, estimate.high) {
-                let raw = summary.values.get(&name).and_then(|raw| raw.value);
-                let raw = raw.map_or_else(String::new, |raw| format!(" (raw {raw:.3})"));
-                notes.push(format!("corrected by people's labels: {name} {value:.3} [{low:.3}, {high:.3}]{raw}"));
-            }
-            summary.values.insert(format!("{name}.corrected"), estimate);
-        }
-        if !why_not.is_empty() {
-            let why_not: Vec<String> = why_not.into_iter().collect();
-            notes.push(format!("no corrected estimate: {}", why_not.join("; ")));
+            corrected_share(&name, share, all.len() as f64, &pairs, said, why_not);
         }
     }
 }
