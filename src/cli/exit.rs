@@ -1,7 +1,7 @@
 //! Exit codes: 0 ok · 1 a gate failed · 2 the spec or the command line is wrong · 3 a stage failed ·
 //! 4 etalon's own fault · 130 interrupted. Where several hold: 130, 4, 2, 3, 1.
 
-use super::{Format, print, talk};
+use super::output::{Format, print, talk};
 use crate::execute::ExecuteError;
 use crate::problem::Problem;
 use crate::record::{GateVerdict, Run};

@@ -10,6 +10,7 @@ mod graph;
 mod init;
 mod labels;
 mod open;
+mod output;
 mod plan;
 mod progress;
 mod report;
@@ -24,11 +25,11 @@ mod why;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU8, Ordering};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use exit::Exit;
+use output::{Format, is_read, print, talk};
 
 /// Stack of every thread: templates are compiled and rendered on them, and long chains recurse.
 const STACK: usize = 256 * 1024 * 1024;
@@ -82,12 +83,6 @@ fn width() -> Option<usize> {
     let named = std::env::var("COLUMNS").ok().and_then(|columns| columns.trim().parse().ok());
     let is_seen = std::io::IsTerminal::is_terminal(&std::io::stdout());
     named.or_else(|| terminal_size::terminal_size().filter(|_| is_seen).map(|(width, _)| usize::from(width.0)))
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 #[derive(Subcommand)]
@@ -167,7 +162,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Whoever used a program has its result, or has given up on it.
     crate::process::end_all();
     // A reader that went away changes nothing; a result that could not be written is etalon's fault.
-    let is_lost = OUTPUT.load(Ordering::Relaxed) == 2;
+    let is_lost = output::is_lost();
     ExitCode::from(if is_lost && code != exit::INTERRUPTED { exit::INTERNAL } else { code })
 }
 
@@ -209,35 +204,4 @@ async fn signalled() {
             _ = terminate.recv() => {}
         }
     }
-}
-
-/// Set when standard output could not be written: 1 for a reader that went away, 2 for anything else.
-static OUTPUT: AtomicU8 = AtomicU8::new(0);
-
-/// Returns true while someone can read what is printed.
-fn is_read() -> bool {
-    OUTPUT.load(Ordering::Relaxed) == 0
-}
-
-/// Prints to standard output.
-fn print(text: &str) {
-    use std::io::Write;
-    if !is_read() {
-        return;
-    }
-    let mut out = anstream::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => OUTPUT.store(1, Ordering::Relaxed),
-        Err(error) => {
-            OUTPUT.store(2, Ordering::Relaxed);
-            talk(&format!("error: failed to write to standard output: {error}"));
-        }
-    }
-}
-
-/// Prints to standard error.
-fn talk(text: &str) {
-    use std::io::Write;
-    let _ = writeln!(anstream::stderr().lock(), "{text}");
 }

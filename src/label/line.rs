@@ -12,7 +12,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::sheet::item_digest;
+use super::item::{item_digest, item_name};
 
 /// What one rater said of one thing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -83,7 +83,7 @@ impl LabelLine {
             None => (Some(self.model.as_str()).filter(|model| !model.is_empty())?, None),
         };
         let completion = self.completion.as_deref()?;
-        Some(super::sheet::item_name(&item_digest(&self.row, model, against, completion, self.baseline.as_deref())))
+        Some(item_name(&item_digest(&self.row, model, against, completion, self.baseline.as_deref())))
     }
 
     /// Returns the line as it is written, without its newline.

@@ -7,12 +7,14 @@
 //! | file | holds |
 //! |---|---|
 //! | `line` | one label, as files have it |
+//! | `item` | what a label and a line of a sheet are about, by digest |
 //! | `file` | files of labels: read, merged, written |
 //! | `sheet` | what people are shown, and what their answers mean |
 //!
 //! **Invariant:** a label carries the texts that people saw, so that it stays true whatever models say later.
 
 mod file;
+mod item;
 mod line;
 mod sheet;
 

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::item::{item_digest, item_name};
 use super::line::LabelLine;
-use crate::digest::Digest;
 use crate::outcome::Outcome;
 
 /// What people are asked about a judged row.
@@ -82,22 +82,6 @@ pub struct Item {
     pub row: Map<String, Value>,
 }
 
-/// Returns what tells an item from others: the row, the models and the texts.
-pub(super) fn item_digest(
-    row: &str,
-    model: &str,
-    against: Option<&str>,
-    completion: &str,
-    baseline: Option<&str>,
-) -> Digest {
-    Digest::of_json("etalon.label", &json!([row, model, against, completion, baseline]))
-}
-
-/// Returns the name of an item: a letter first, so that no spreadsheet takes it for a number.
-pub(super) fn item_name(digest: &Digest) -> String {
-    format!("i{}", &digest.to_string()[..11])
-}
-
 /// Returns what people wrote about an item as labels; none where they wrote nothing.
 ///
 /// `answers` holds the cells of the line by column.
@@ -156,6 +140,8 @@ pub fn labels_of(key: &Key, sheet: &Sheet, answers: &BTreeMap<String, String>) -
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn answers(cells: &[(&str, &str)]) -> BTreeMap<String, String> {

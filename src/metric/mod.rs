@@ -42,7 +42,7 @@ use serde_json::Value;
 
 pub use json_schema::{Schema, SchemaFailure};
 pub use pass_at_k::pass_at_k;
-use settings::Make;
+pub(in crate::metric) use settings::Make;
 pub use settings::{Made, MetricName, SettingsType, Written};
 pub use tally::{MeanTally, PartsTally, SpreadTally, SumsTally};
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::http::Address;
 use super::remote::{Api, chat_body, option_fields, tokens};
-use super::{BuildError, Building, Entry, Message, Provider, Reply, Request, remote};
+use super::{BuildError, Building, Entry, Message, Provider, Reply, Request, network, remote};
 
 const MAX_TOKENS: u64 = 4096;
 
@@ -36,7 +36,7 @@ pub(super) const ENTRY: Entry = Entry {
     name: "anthropic",
     about: "Anthropic's messages API, there or at a server that speaks it.",
     check: remote::check,
-    schema: remote::Settings::json_schema,
+    schema: network::Settings::json_schema,
     build,
 };
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, StatusCode, Url};
 
-use super::remote::Settings;
+use super::network::Settings;
 use super::{BuildError, CallError, ErrorKind};
 use crate::net::{Connection, client, is_loopback};
 

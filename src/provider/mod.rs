@@ -10,6 +10,7 @@
 
 mod anthropic;
 mod http;
+mod network;
 mod openai;
 mod pool;
 mod probe;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::http::Address;
 use super::remote::{Api, chat_body, option_fields, tokens};
-use super::{BuildError, Building, Entry, Provider, Reply, Request, remote};
+use super::{BuildError, Building, Entry, Provider, Reply, Request, network, remote};
 
 static API: Api = Api {
     name: "openai",
@@ -30,7 +30,7 @@ pub(super) const ENTRY: Entry = Entry {
     name: "openai",
     about: "Chat completions of OpenAI, or of any server that speaks its API.",
     check: remote::check,
-    schema: remote::Settings::json_schema,
+    schema: network::Settings::json_schema,
     build,
 };
 

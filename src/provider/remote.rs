@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::http::{Address, Endpoint};
+use super::network::Settings;
 use super::{
     BuildError, Building, CallError, ErrorKind, Limits, Message, Provider, Reach, Reply, Request, Sent, messages_into,
     probe,
@@ -29,39 +28,6 @@ pub(super) struct Api {
     pub body: fn(&str, &Request, &mut Vec<u8>),
     /// Reads an answer.
     pub read: fn(&str) -> Result<Reply, String>,
-}
-
-/// Settings of a model behind an address.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Settings {
-    /// Address of the API, such as http://127.0.0.1:8000/v1.
-    pub base_url: Option<String>,
-    /// Environment variable that holds the API key.
-    pub api_key_env: Option<String>,
-    /// HTTP headers sent with every call. They enter the key; credentials do not belong here.
-    pub headers: BTreeMap<String, String>,
-    /// Calls in flight, 16 unless said.
-    pub concurrency: Option<usize>,
-    /// Calls begun per minute, unlimited unless said.
-    pub requests_per_minute: Option<u32>,
-    /// Prompt tokens sent per minute, unlimited unless said.
-    pub tokens_per_minute: Option<u32>,
-    /// Seconds for a connection, 5 unless said.
-    pub connect_timeout: Option<f64>,
-    /// Seconds for a whole call, 300 unless said.
-    pub timeout: Option<f64>,
-    /// Attempts per call, 5 unless said.
-    pub max_attempts: Option<u32>,
-    /// Seconds of retrying per call, 60 unless said.
-    pub retry_seconds: Option<f64>,
-}
-
-impl Settings {
-    fn limits(&self) -> Limits {
-        let Settings { concurrency, requests_per_minute, tokens_per_minute, max_attempts, retry_seconds, .. } = *self;
-        Limits { concurrency, requests_per_minute, tokens_per_minute, max_attempts, retry_seconds }
-    }
 }
 
 /// Headers that carry a credential.

@@ -127,19 +127,7 @@ fn pipeline(
         );
         return None;
     }
-    for (key, _) in node.entries() {
-        if !FIELDS.contains(&key.text.as_str()) {
-            let help = match teach::alias(&key.text, FIELDS) {
-                Some(name) => Some(format!("it is called `{name}` here")),
-                None => suggest(&key.text, "it may have", FIELDS.iter().copied()),
-            };
-            problems.push(
-                Problem::error("unknown-field", format!("a pipeline has no field `{}`", key.text))
-                    .at(&key.place)
-                    .maybe_help(help),
-            );
-        }
-    }
+    check_fields(&node, problems);
     version(&node, source, problems);
     let param_places = node
         .get("params")
@@ -194,6 +182,23 @@ fn pipeline(
         broken,
         param_places,
     })
+}
+
+/// Finds fields that a pipeline does not have.
+fn check_fields(node: &Node, problems: &mut Vec<Problem>) {
+    for (key, _) in node.entries() {
+        if !FIELDS.contains(&key.text.as_str()) {
+            let help = match teach::alias(&key.text, FIELDS) {
+                Some(name) => Some(format!("it is called `{name}` here")),
+                None => suggest(&key.text, "it may have", FIELDS.iter().copied()),
+            };
+            problems.push(
+                Problem::error("unknown-field", format!("a pipeline has no field `{}`", key.text))
+                    .at(&key.place)
+                    .maybe_help(help),
+            );
+        }
+    }
 }
 
 fn is_file_name(name: &str) -> bool {

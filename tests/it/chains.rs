@@ -42,7 +42,10 @@ fn a_prompt_reads_what_another_stage_said() {
     let prompts: Vec<String> = server.take().iter().map(prompt).collect();
     assert!(prompts.contains(&"Better: m-tuned says Q: question 1".to_owned()), "{prompts:?}");
     // Each model reads its own drafts, and the judge is shown what was really asked.
-    assert!(prompts.iter().any(|prompt| prompt.starts_with("COMPARE Better: m-base says Q: question 0")), "{prompts:?}");
+    assert!(
+        prompts.iter().any(|prompt| prompt.starts_with("COMPARE Better: m-base says Q: question 0")),
+        "{prompts:?}"
+    );
     let again = workspace.run(&[]).code(0);
     assert!(again.ran().is_empty());
     assert_eq!(server.count(), 0);
@@ -58,7 +61,10 @@ fn a_new_draft_buys_what_reads_it_for_that_row_alone() {
     let plan = workspace.plan(&[]).code(0).json();
     let node = |name: &str| plan["nodes"].as_array().unwrap().iter().find(|node| node["node"] == name).unwrap().clone();
     // What follows a draft that is not bought yet is an upper bound.
-    assert_eq!((node("final.tuned")["state"].as_str(), node("final.tuned")["calls"].as_u64()), (Some("maybe"), Some(1)));
+    assert_eq!(
+        (node("final.tuned")["state"].as_str(), node("final.tuned")["calls"].as_u64()),
+        (Some("maybe"), Some(1))
+    );
     workspace.run(&[]).code(0);
     // Two drafts, two finals, and two comparisons in two orders.
     assert_eq!(server.count(), 2 + 2 + 4);

@@ -1,5 +1,6 @@
 //! Rules of the house: layers, headers, tables, shipped pipelines.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::support::{Ran, Workspace, files};
@@ -55,6 +56,137 @@ fn modules_use_only_what_stands_below_them() {
     }
 }
 
+/// Returns the source files, by the module that each is: `stage::judge::node`.
+fn modules() -> Vec<(String, PathBuf, String)> {
+    let source = root().join("src");
+    let of = |file: PathBuf| {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let relative = file.strip_prefix(&source).unwrap().with_extension("");
+        let names: Vec<&str> = relative.iter().map(|name| name.to_str().unwrap()).collect();
+        let names = names.strip_suffix(&["mod"]).unwrap_or(&names);
+        (names.join("::"), file.clone(), text)
+    };
+    files(&source).into_iter().map(of).collect()
+}
+
+/// Returns what a file uses: of `use crate::a::{b, c::d};` and `use super::b;` every path, as one from the root.
+/// What a `mod.rs` takes from its own members to offer it (`pub use`) is no use.
+fn used(module: &str, is_directory: bool, text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap();
+    let mut paths = Vec::new();
+    for statement in code.split(';') {
+        let statement = statement.rsplit("\n\n").next().unwrap();
+        let lines = statement.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let statement: String = lines.flat_map(|line| line.split_whitespace()).collect::<Vec<_>>().join(" ");
+        let Some(path) = statement.strip_prefix("use ") else { continue };
+        let own: Vec<&str> = module.split("::").collect();
+        let parent = if is_directory { own.as_slice() } else { &own[..own.len() - 1] };
+        let path = match path.split_once("::") {
+            Some(("crate", rest)) => rest.to_owned(),
+            Some(("self", rest)) => [parent.join("::"), rest.to_owned()].join("::"),
+            Some(("super", rest)) => {
+                let above = if is_directory { &own[..own.len() - 1] } else { parent };
+                [above.join("::"), rest.to_owned()].join("::").trim_start_matches("::").to_owned()
+            }
+            // A member of this very module.
+            Some((_, _)) if is_directory => [parent.join("::"), path.to_owned()].join("::"),
+            _ => continue,
+        };
+        expand("", &path, &mut paths);
+    }
+    paths
+}
+
+/// Writes out `a::{b, c::{d, e}}`.
+fn expand(before: &str, path: &str, paths: &mut Vec<String>) {
+    let Some((head, rest)) = path.split_once('{') else {
+        return paths.push(format!("{before}{path}").replace(' ', ""));
+    };
+    let inner = rest.rsplit_once('}').unwrap().0;
+    let (mut depth, mut start) = (0, 0);
+    for (at, c) in inner.char_indices().chain([(inner.len(), ',')]) {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                expand(&format!("{before}{head}"), inner[start..at].trim(), paths);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn no_two_files_need_each_other() {
+    let modules = modules();
+    let mut graph: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (module, file, text) in &modules {
+        let is_directory = file.ends_with("mod.rs");
+        for path in used(module, is_directory, text) {
+            // The file that a path leads into: the longest module that it begins with.
+            let is_into = |name: &&str| path == **name || path.starts_with(&format!("{name}::"));
+            let found = modules.iter().map(|(name, ..)| name.as_str()).filter(is_into).max_by_key(|name| name.len());
+            graph.entry(module).or_default().extend(found.filter(|found| *found != module));
+        }
+    }
+    assert!(graph.values().map(BTreeSet::len).sum::<usize>() > 500, "uses are found");
+    // A circle is what is left once everything that needs nothing more is taken out.
+    let mut left: BTreeMap<&str, BTreeSet<&str>> = graph.clone();
+    loop {
+        let names: BTreeSet<&str> = left.keys().copied().collect();
+        left.values_mut().for_each(|needs| needs.retain(|need| names.contains(need)));
+        let before = left.len();
+        left.retain(|_, needs| !needs.is_empty());
+        if left.len() == before {
+            break;
+        }
+    }
+    // What only leads to a circle is none of it.
+    loop {
+        let needed: BTreeSet<&str> = left.values().flatten().copied().collect();
+        let before = left.len();
+        left.retain(|name, _| needed.contains(name));
+        if left.len() == before {
+            break;
+        }
+    }
+    assert!(left.is_empty(), "circles among {left:#?}");
+}
+
+/// Lines of a function, and of a file without its tests.
+const MOST_LINES: (usize, usize) = (80, 500);
+
+#[test]
+fn files_and_functions_stay_small() {
+    let mut sizes = Vec::new();
+    let mut too_long = Vec::new();
+    for (module, file, text) in modules().into_iter().filter(|(module, ..)| !module.ends_with("tests")) {
+        let code: Vec<&str> = text.split("#[cfg(test)]\nmod tests").next().unwrap().lines().collect();
+        sizes.push(code.len());
+        if code.len() > MOST_LINES.1 {
+            too_long.push(format!("{}: {} lines", file.display(), code.len()));
+        }
+        for (start, line) in code.iter().enumerate() {
+            let indent = &line[..line.len() - line.trim_start().len()];
+            let words = line.trim_start().trim_start_matches("pub ").trim_start_matches("async ");
+            let is_function = words.starts_with("fn ") || words.starts_with("pub(") && words.contains(") fn ");
+            if !is_function || line.ends_with(';') {
+                continue;
+            }
+            let end = code[start..].iter().position(|line| *line == format!("{indent}}}"));
+            let lines = end.map_or(0, |end| end + 1);
+            if lines > MOST_LINES.0 {
+                too_long.push(format!("{module}: {} has {lines} lines", words.split('(').next().unwrap()));
+            }
+        }
+    }
+    assert!(too_long.is_empty(), "{too_long:#?}");
+    sizes.sort_unstable();
+    let (median, p90) = (sizes[sizes.len() / 2], sizes[sizes.len() * 9 / 10]);
+    assert!(median <= 150 && p90 <= 350, "median {median}, nine in ten {p90}");
+}
+
 #[test]
 fn every_file_says_what_it_is() {
     for file in files(&root().join("src"))
@@ -82,7 +214,7 @@ fn one_module_knows_the_yaml_crate() {
 fn tables_are_complete() {
     for (directory, others) in [
         ("dataset", &["mod.rs", "hub.rs"][..]),
-        ("provider", &["mod.rs", "http.rs", "pool.rs", "probe.rs", "reach.rs", "remote.rs"]),
+        ("provider", &["mod.rs", "http.rs", "network.rs", "pool.rs", "probe.rs", "reach.rs", "remote.rs"]),
         ("metric", &["mod.rs", "settings.rs", "tally.rs"]),
         ("stage/judge/method", &["mod.rs", "pairs.rs", "tally.rs", "votes.rs"]),
     ] {

@@ -53,7 +53,8 @@ fn is_as_from_nothing(server: &Server, workspace: &Workspace, data: &str) {
 
 /// The rows with one changed, one gone and one new.
 fn changed(n: usize) -> String {
-    let mut lines: Vec<String> = rows(n).lines().map(|line| line.replace("question 3\"", "another question\"")).collect();
+    let mut lines: Vec<String> =
+        rows(n).lines().map(|line| line.replace("question 3\"", "another question\"")).collect();
     lines.remove(7);
     lines.push(r#"{"key": 0.5, "question": "new", "gold": "new", "note": "n"}"#.to_owned());
     lines.join("\n")
@@ -72,7 +73,10 @@ fn only_rows_that_changed_are_bought_even_without_a_log() {
     // stages share.
     assert_eq!(server.count(), 2 * (2 + 4 + 2 + 2));
     let node = |name: &str| run["nodes"].as_array().unwrap().iter().find(|node| node["node"] == name).unwrap().clone();
-    assert_eq!((node("answers.tuned")["calls"].as_u64(), node("answers.tuned")["reused"].as_u64()), (Some(2), Some(38)));
+    assert_eq!(
+        (node("answers.tuned")["calls"].as_u64(), node("answers.tuned")["reused"].as_u64()),
+        (Some(2), Some(38))
+    );
     let fresh = ready(&server, &changed(40));
     assert_eq!(made(&run), made(&fresh.run(&[]).code(0).json()));
 }
@@ -123,7 +127,10 @@ fn a_plan_counts_the_calls_of_rows_that_changed_and_leaves_nothing() {
     workspace.write("data/rows.jsonl", rows(40).replace("question 3\"", "another question\""));
     let plan = workspace.plan(&[]).code(0).json();
     let node = |name: &str| plan["nodes"].as_array().unwrap().iter().find(|node| node["node"] == name).unwrap().clone();
-    assert_eq!((node("answers.tuned")["calls"].as_u64(), node("answers.tuned")["state"].as_str()), (Some(1), Some("run")));
+    assert_eq!(
+        (node("answers.tuned")["calls"].as_u64(), node("answers.tuned")["state"].as_str()),
+        (Some(1), Some("run"))
+    );
     assert_eq!(node("answers.tuned")["miss"], json!({ "why": "changed", "changes": ["1 of 40 rows changed"] }));
     assert_eq!(node("quality.tuned")["calls"].as_u64(), Some(1));
     assert_eq!(files(), before, "a plan leaves no artifact");

@@ -12,6 +12,7 @@ use crate::cli::exit;
 use crate::digest::Digest;
 use crate::execute::{self, Stratum};
 use crate::label::LabelLine;
+use crate::plan::Plan;
 use crate::report;
 
 #[derive(Args)]
@@ -57,24 +58,8 @@ pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
         Some("jsonl") => false,
         _ => return Err(Exit::usage("a sheet is a .csv or .jsonl file", Some("--output labels/sheet.csv".to_owned()))),
     };
-    let node = plan.nodes.iter().find(|node| node.stage_name == stage);
-    let named = node.and_then(|node| node.stage.file("human"));
-    if let Some(named) = named.as_ref().filter(|named| !named.ends_with(".jsonl")) {
-        let help = format!("human: labels/{stage}.jsonl");
-        return Err(Exit::usage(format!("{named}: labels are imported into JSON lines only"), Some(help)));
-    }
-    if named.as_ref().is_some_and(|named| plan.workspace.path(named) == plan.workspace.path(&path.to_string_lossy())) {
-        let message = format!("{} is where the labels of {stage} go", path.display());
-        return Err(Exit::usage(message, Some("name another file for the sheet".to_owned())));
-    }
-    if path.exists() {
-        let help =
-            "read it first (`etalon labels import`), then move it away (its key may stay), or name another by --output";
-        return Err(Exit::usage(
-            format!("{} is there already, and may hold labels", path.display()),
-            Some(help.to_owned()),
-        ));
-    }
+    let named = plan.nodes.iter().find(|node| node.stage_name == stage).and_then(|node| node.stage.file("human"));
+    check_paths(&plan, &stage, &path, named.as_deref())?;
     let session = open::reader(&plan)?;
     let nodes = selected(&plan, &arguments.stage, arguments.model.as_deref())?;
     let found = open::rows(&session, nodes, &arguments.pipeline)?;
@@ -131,4 +116,25 @@ pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
         Format::Json => print(&json!({ "etalon": 1, "rows": count, "sheet": path, "key": key_path }).to_string()),
     }
     Ok(exit::OK)
+}
+
+/// Refuses a sheet that would stand where labels are.
+fn check_paths(plan: &Plan, stage: &str, path: &Path, named: Option<&str>) -> Result<(), Exit> {
+    if let Some(named) = named.filter(|named| !named.ends_with(".jsonl")) {
+        let help = format!("human: labels/{stage}.jsonl");
+        return Err(Exit::usage(format!("{named}: labels are imported into JSON lines only"), Some(help)));
+    }
+    if named.is_some_and(|named| plan.workspace.path(named) == plan.workspace.path(&path.to_string_lossy())) {
+        let message = format!("{} is where the labels of {stage} go", path.display());
+        return Err(Exit::usage(message, Some("name another file for the sheet".to_owned())));
+    }
+    if path.exists() {
+        let help =
+            "read it first (`etalon labels import`), then move it away (its key may stay), or name another by --output";
+        return Err(Exit::usage(
+            format!("{} is there already, and may hold labels", path.display()),
+            Some(help.to_owned()),
+        ));
+    }
+    Ok(())
 }

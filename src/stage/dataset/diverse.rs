@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::StageError;
 use super::quality::{Candidate, text_of};
 use super::sample::{Sample, draw, group, quotas};
 use crate::score::{Estimate, Summary};
+use crate::stage::StageError;
 use crate::stats::{Distance, farthest_first};
 use crate::text::comparison_tokens;
 

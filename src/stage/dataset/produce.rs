@@ -4,12 +4,13 @@ use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
+use super::diverse;
+use super::node::{BadRows, Dataset, MAX_BAD_ROWS};
 use super::quality::Candidate;
 use super::sample::{Drawing, Sample, Strategy, group};
 use super::settings::OnBadRow;
 use super::shape::{Shaped, Taken};
 use super::source::{self, Opened};
-use super::{BadRows, Dataset, MAX_BAD_ROWS, diverse};
 use crate::dataset::{BadRow, Record, Records};
 use crate::digest::canonical_text;
 use crate::encoder::{self, ModelFolder};

@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::sample::group;
 use super::source;
-use super::{StageError, sample::group};
 use crate::dataset::format_of;
 use crate::digest::Digest;
 use crate::metric::MeanTally;
@@ -18,6 +18,7 @@ use crate::problem::{Place, Problem};
 use crate::score::{Estimate, Summary};
 use crate::spec::{Node, OneOrMany, Share, Whole, Workspace};
 use crate::stage::Scope;
+use crate::stage::StageError;
 use crate::stage::prompt::Prompt;
 use crate::store::Fingerprint;
 use crate::template::{row_variables, to_json};
@@ -287,20 +288,7 @@ impl Quality {
                     unread += 1;
                     continue;
                 };
-                let text = match (template, &leakage.against_column) {
-                    (Some(prompt), _) => {
-                        let variables = row_variables(&training, &prompt.template.reads.of("row"));
-                        match prompt.template.evaluate(&variables).map(|value| to_json(&value)) {
-                            Ok(Value::String(text)) => Some(text),
-                            Ok(Value::Null) | Err(_) => None,
-                            Ok(other) => Some(other.to_string()),
-                        }
-                    }
-                    (None, other) => {
-                        let column = other.as_ref().unwrap_or(&leakage.column);
-                        training.contains_key(column).then(|| text_of(&training, std::slice::from_ref(column)))
-                    }
-                };
+                let text = training_text(leakage, template, &training);
                 let Some(text) = text else {
                     unread += 1;
                     continue;
@@ -333,6 +321,24 @@ impl Quality {
             }
         }
         Ok(kept)
+    }
+}
+
+/// Returns the text of a row of training; none where it has none.
+fn training_text(leakage: &Leakage, template: Option<&Prompt>, training: &Map<String, Value>) -> Option<String> {
+    match (template, &leakage.against_column) {
+        (Some(prompt), _) => {
+            let variables = row_variables(training, &prompt.template.reads.of("row"));
+            match prompt.template.evaluate(&variables).map(|value| to_json(&value)) {
+                Ok(Value::String(text)) => Some(text),
+                Ok(Value::Null) | Err(_) => None,
+                Ok(other) => Some(other.to_string()),
+            }
+        }
+        (None, other) => {
+            let column = other.as_ref().unwrap_or(&leakage.column);
+            training.contains_key(column).then(|| text_of(training, std::slice::from_ref(column)))
+        }
     }
 }
 

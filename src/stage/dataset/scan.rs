@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::node::{BadRows, Dataset};
 use super::settings::OnBadRow;
 use super::shape::Shaped;
 use super::source::{self, Opened};
-use super::{BadRows, Dataset};
 use crate::dataset::BadRow;
 use crate::digest::Digest;
 use crate::problem::suggest;

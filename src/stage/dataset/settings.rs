@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Dataset;
+use super::node::Dataset;
 use super::quality::{Dedupe, Leakage, Quality};
 use super::sample::{Sample, Split, Strategy};
 use super::shape::{Required, Shape, WantedType};
@@ -196,23 +196,8 @@ fn parse_source(
         },
     };
     if let Some(pattern) = settings.path {
-        let names = source::files(scope.workspace, &pattern);
-        if names.is_empty() {
-            let help = "a glob starts at the workspace, the directory with etalon.toml: `data/*.jsonl`";
-            problems.push(
-                Problem::error("missing-file", format!("no file matches {pattern}")).at(place("path")).help(help),
-            );
-        } else if !is_glob(&pattern) && !scope.workspace.path(&pattern).is_file() {
-            let problem = if scope.workspace.path(&pattern).is_dir() {
-                let folder = pattern.trim_end_matches('/');
-                Problem::error("missing-file", format!("{pattern} is a folder"))
-                    .help(format!("a glob takes its files: `path: {folder}/*.jsonl`"))
-            } else {
-                missing_file(scope, &pattern)
-            };
+        if let Some(problem) = wrong_path(scope, &pattern, format) {
             problems.push(problem.at(place("path")));
-        } else if let Some(name) = names.iter().find(|name| format.is_none() && format_of(name).is_none()) {
-            problems.push(without_format(name).at(place("path")));
         }
         return Some(Source::Files { pattern, format });
     }
@@ -251,6 +236,25 @@ fn parse_source(
         return Some(Source::Command { program, format, files: settings.files.into_vec() });
     }
     Some(Source::Rows(settings.rows.unwrap_or_default()))
+}
+
+/// Returns what is wrong with the files that `path` names.
+fn wrong_path(scope: &Scope<'_>, pattern: &str, format: Option<&'static Format>) -> Option<Problem> {
+    let names = source::files(scope.workspace, pattern);
+    if names.is_empty() {
+        let help = "a glob starts at the workspace, the directory with etalon.toml: `data/*.jsonl`";
+        return Some(Problem::error("missing-file", format!("no file matches {pattern}")).help(help));
+    }
+    if !is_glob(pattern) && !scope.workspace.path(pattern).is_file() {
+        if !scope.workspace.path(pattern).is_dir() {
+            return Some(missing_file(scope, pattern));
+        }
+        let folder = pattern.trim_end_matches('/');
+        let help = format!("a glob takes its files: `path: {folder}/*.jsonl`");
+        return Some(Problem::error("missing-file", format!("{pattern} is a folder")).help(help));
+    }
+    let name = names.iter().find(|name| format.is_none() && format_of(name).is_none())?;
+    Some(without_format(name))
 }
 
 fn unknown_format(name: &str) -> Problem {

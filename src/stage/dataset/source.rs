@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::StageError;
 use crate::dataset::{BadRow, Format, Hub, HubDataset, Record, Records, format_of};
 use crate::digest::Digest;
 use crate::process::Program;
 use crate::spec::{Pins, Workspace};
+use crate::stage::StageError;
 use crate::store::Fingerprint;
 
 /// Where records come from.

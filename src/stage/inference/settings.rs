@@ -84,32 +84,7 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
     let settings: Settings = decode(&spec.settings, &what)?;
     let place = |field: &str| spec.settings.get(field).map_or(&spec.place, |node| &node.place).clone();
     let mut problems = Vec::new();
-    let models = match (settings.model, settings.models) {
-        (Some(model), None) => vec![model],
-        (None, Some(models)) => models,
-        (Some(_), Some(_)) => {
-            problems.push(
-                Problem::error("conflict", format!("{what} has `model` and `models`; one is enough"))
-                    .at(&place("model")),
-            );
-            Vec::new()
-        }
-        (None, None) => {
-            let help = format!("models: [{}]", scope.models.keys().cloned().collect::<Vec<_>>().join(", "));
-            problems.push(Problem::error("missing-field", format!("{what} needs `models`")).at(&spec.place).help(help));
-            Vec::new()
-        }
-    };
-    let mut seen = Vec::new();
-    for (index, model) in models.iter().enumerate() {
-        let at = spec.settings.nearest(&["models".to_owned(), index.to_string()]).place.clone();
-        let at = if spec.settings.get("model").is_some() { place("model") } else { at };
-        check_model(scope, model, &at, settings.completions.is_none(), &mut problems);
-        if seen.contains(&model) {
-            problems.push(Problem::error("conflict", format!("{what} names the model `{model}` twice")).at(&at));
-        }
-        seen.push(model);
-    }
+    let models = models(&settings, spec, scope, &mut problems);
     check_options(&spec.settings, &settings.options, &mut problems);
     if settings.samples == 0 {
         problems
@@ -168,6 +143,39 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
         samples: settings.samples,
         max_failures,
     }))
+}
+
+/// Returns the models that are asked, each looked up.
+fn models(settings: &Settings, spec: &StageSpec, scope: &Scope<'_>, problems: &mut Vec<Problem>) -> Vec<String> {
+    let what = format!("stage {}", spec.name);
+    let place = |field: &str| spec.settings.get(field).map_or(&spec.place, |node| &node.place).clone();
+    let models = match (&settings.model, &settings.models) {
+        (Some(model), None) => vec![model.clone()],
+        (None, Some(models)) => models.clone(),
+        (Some(_), Some(_)) => {
+            problems.push(
+                Problem::error("conflict", format!("{what} has `model` and `models`; one is enough"))
+                    .at(&place("model")),
+            );
+            Vec::new()
+        }
+        (None, None) => {
+            let help = format!("models: [{}]", scope.models.keys().cloned().collect::<Vec<_>>().join(", "));
+            problems.push(Problem::error("missing-field", format!("{what} needs `models`")).at(&spec.place).help(help));
+            Vec::new()
+        }
+    };
+    let mut seen = Vec::new();
+    for (index, model) in models.iter().enumerate() {
+        let at = spec.settings.nearest(&["models".to_owned(), index.to_string()]).place.clone();
+        let at = if spec.settings.get("model").is_some() { place("model") } else { at };
+        check_model(scope, model, &at, settings.completions.is_none(), problems);
+        if seen.contains(&model) {
+            problems.push(Problem::error("conflict", format!("{what} names the model `{model}` twice")).at(&at));
+        }
+        seen.push(model);
+    }
+    models
 }
 
 /// Finds a model that is not there, or that cannot be asked.

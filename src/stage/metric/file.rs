@@ -7,7 +7,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
-use super::MetricStage;
+use super::node::MetricStage;
 use super::scoring::Scoring;
 use super::settings::stage_of;
 use crate::dataset::{BadRow, Format, Record, format_of};
@@ -188,27 +188,7 @@ fn load(workspace: &Workspace, file: &ScoreFile<'_>, columns: &BTreeSet<String>)
                 .maybe_help(help),
         );
     }
-    let entries = file.metrics.iter().map(|(name, settings)| {
-        let place = place_of(name);
-        let settings = Node::from_json(&Value::Object(settings.clone()), &place);
-        (crate::spec::Key { text: name.clone(), place }, settings)
-    });
-    let metrics = Node { value: NodeValue::Map(entries.collect()), place: whole.clone() };
-    let mut settings = Node::from_json(&json!({ "input": "rows", "by": file.by, "cluster": file.cluster }), &whole);
-    if let NodeValue::Map(entries) = &mut settings.value {
-        entries.push((crate::spec::Key { text: "metrics".to_owned(), place: whole.clone() }, metrics));
-        if let Some(reference) = reference {
-            let node = Node::from_json(&Value::from(reference), &whole);
-            entries.push((crate::spec::Key { text: "reference".to_owned(), place: whole.clone() }, node));
-        }
-    }
-    let spec = StageSpec {
-        name: "score".to_owned(),
-        kind: "metric".to_owned(),
-        settings,
-        place: whole.clone(),
-        kind_place: whole.clone(),
-    };
+    let spec = stage_spec(file, reference, &whole, &place_of);
     let (models, params, broken) = (IndexMap::new(), IndexMap::new(), BTreeSet::new());
     let scope = Scope { workspace, models: &models, params: &params, broken: &broken };
     let stage = stage_of(&spec, &scope).map_err(|found| problems.extend(found)).ok();
@@ -218,6 +198,36 @@ fn load(workspace: &Workspace, file: &ScoreFile<'_>, columns: &BTreeSet<String>)
     match (stage, prediction) {
         (Some(stage), Some(prediction)) if problems.is_empty() => Ok(Loaded { stage: Box::new(stage), prediction }),
         _ => Err(ScoreError::Problems(problems)),
+    }
+}
+
+/// Writes the stage down as a pipeline would have it.
+fn stage_spec(
+    file: &ScoreFile<'_>,
+    reference: Option<String>,
+    whole: &Place,
+    place_of: &dyn Fn(&str) -> Place,
+) -> StageSpec {
+    let entries = file.metrics.iter().map(|(name, settings)| {
+        let place = place_of(name);
+        let settings = Node::from_json(&Value::Object(settings.clone()), &place);
+        (crate::spec::Key { text: name.clone(), place }, settings)
+    });
+    let metrics = Node { value: NodeValue::Map(entries.collect()), place: whole.clone() };
+    let mut settings = Node::from_json(&json!({ "input": "rows", "by": file.by, "cluster": file.cluster }), whole);
+    if let NodeValue::Map(entries) = &mut settings.value {
+        entries.push((crate::spec::Key { text: "metrics".to_owned(), place: whole.clone() }, metrics));
+        if let Some(reference) = reference {
+            let node = Node::from_json(&Value::from(reference), whole);
+            entries.push((crate::spec::Key { text: "reference".to_owned(), place: whole.clone() }, node));
+        }
+    }
+    StageSpec {
+        name: "score".to_owned(),
+        kind: "metric".to_owned(),
+        settings,
+        place: whole.clone(),
+        kind_place: whole.clone(),
     }
 }
 

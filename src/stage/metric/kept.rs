@@ -12,8 +12,8 @@ use std::sync::atomic::Ordering;
 
 use serde::de::DeserializeOwned;
 
+use super::node::{MetricStage, has_leakage};
 use super::scoring::{ScoredRow, Scoring};
-use super::{MetricStage, has_leakage};
 use crate::row::Scores;
 use crate::stage::inference::sample_id;
 use crate::stage::join::Joined;

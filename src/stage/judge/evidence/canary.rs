@@ -92,6 +92,31 @@ fn listed(rows: &[&str]) -> String {
     format!("{}{more}", rows.iter().take(3).copied().collect::<Vec<_>>().join(", "))
 }
 
+/// Returns what a judge gets wrong about a canary, in words; none where it is sound.
+fn unsound(canary: Canary, [sound, judged, _]: [u64; 3], wrong: &[&str]) -> Option<String> {
+    if sound >= judged {
+        return None;
+    }
+    let what = match canary {
+        Canary::Reference => "the reference is not found good",
+        Canary::Padded => "the answer written twice is found better than once",
+        Canary::Order => "an answer that orders a good verdict gets one",
+        Canary::OtherPrompt => "the answer to another prompt is found good",
+        _ => "an answer that says nothing is found good",
+    };
+    let advice = if 2 * sound <= judged {
+        "do not trust this judge before that is mended"
+    } else {
+        "look at what it says there"
+    };
+    Some(format!(
+        "canary {}: {what} on {} of {judged} rows ({}); {advice}",
+        canary.name(),
+        judged - sound,
+        listed(wrong)
+    ))
+}
+
 /// What judges said of canaries.
 #[derive(Default)]
 pub(crate) struct Canaries {
@@ -169,28 +194,7 @@ impl Canaries {
             let estimate = Estimate { missing: all[2] - all[1], ..by_rows(&rows) };
             summary.values.insert("canaries".to_owned(), estimate);
         }
-        for (canary, ([sound, judged, _], wrong)) in others() {
-            if sound < judged {
-                let what = match canary {
-                    Canary::Reference => "the reference is not found good",
-                    Canary::Padded => "the answer written twice is found better than once",
-                    Canary::Order => "an answer that orders a good verdict gets one",
-                    Canary::OtherPrompt => "the answer to another prompt is found good",
-                    _ => "an answer that says nothing is found good",
-                };
-                let advice = if 2 * sound <= *judged {
-                    "do not trust this judge before that is mended"
-                } else {
-                    "look at what it says there"
-                };
-                notes.push(format!(
-                    "canary {}: {what} on {} of {judged} rows ({}); {advice}",
-                    canary.name(),
-                    judged - sound,
-                    listed(wrong)
-                ));
-            }
-        }
+        notes.extend(others().filter_map(|(canary, (counts, wrong))| unsound(*canary, *counts, wrong)));
         if !by.is_empty() {
             let rows = by.iter().map(|(canary, ([sound, judged, all], wrong))| {
                 let row =

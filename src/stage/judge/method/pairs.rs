@@ -3,7 +3,7 @@
 //! Rows are what is resampled, never single verdicts: verdicts on one row go together. Ties count half a win
 //! for each (Bradley & Terry 1952; intervals by percentile bootstrap over rows).
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Gathered, Tally, points_of};
 use crate::score::Summary;
@@ -61,6 +61,56 @@ fn win_rate(sums: &[f64], n: usize, model: usize) -> Option<f64> {
     let won: f64 = (0..n).map(|other| sums[model * n + other]).sum();
     let lost: f64 = (0..n).map(|other| sums[other * n + model]).sum();
     (won + lost > 0.0).then(|| won / (won + lost))
+}
+
+impl PairsTally {
+    /// Ranks the models by Bradley–Terry strengths; returns them with their points, and whether some never lost.
+    fn rank(
+        &self,
+        resamples: &[f64],
+        has_games: bool,
+        summary: &mut Summary,
+        notes: &mut Vec<String>,
+    ) -> (Vec<(f64, Value)>, bool) {
+        let n = self.models.len();
+        let (width, sums, rows) = (n * n, &self.sums, self.rows);
+        // Two models are ranked by their win rate.
+        let ranking = bradley_terry(&matrix(sums, n)).filter(|_| n > 2 && has_games);
+        let mut shown = Vec::new();
+        if let Some(ranking) = &ranking {
+            // All models' points of each resample, so that a fit serves them all.
+            let fits: Vec<f64> = resamples
+                .chunks(width.max(1))
+                .filter_map(|sums| bradley_terry(&matrix(sums, n)))
+                .flat_map(|fit| fit.elo())
+                .collect();
+            let elo = ranking.elo();
+            for (i, model) in self.models.iter().enumerate() {
+                let of_fit = ranking.errors.as_ref().map(|errors| {
+                    let half = Z95 * errors[i] * ELO;
+                    Interval { low: elo[i] - half, high: elo[i] + half }
+                });
+                let resampled = (!fits.is_empty()).then(|| sums_interval(&fits, n, |fit| Some(fit[i]))).flatten();
+                let interval = resampled.filter(|interval| interval.high > interval.low).or(of_fit);
+                let played = self.played_any[i];
+                let estimate = estimate(Some(elo[i]), interval, played, rows - played);
+                summary.values.insert(format!("{model}.elo"), estimate);
+                shown.push((
+                    elo[i],
+                    json!({
+                        "model": model, "strength": ranking.strengths[i], "elo": elo[i],
+                        "low": estimate.low, "high": estimate.high, "win_rate": win_rate(sums, n, i),
+                    }),
+                ));
+            }
+            if ranking.is_separated {
+                notes.push(
+                    "ranking: separated; some model never lost to the others, so that only a bound on its strength is known (ridge estimate)".to_owned(),
+                );
+            }
+        }
+        (shown, ranking.is_some_and(|ranking| ranking.is_separated))
+    }
 }
 
 impl Tally for PairsTally {
@@ -127,41 +177,7 @@ impl Tally for PairsTally {
             let of = |sums: &[f64]| win_rate(sums, n, i);
             summary.values.insert(format!("{model}.win_rate"), share(&of, self.played_any[i]));
         }
-        // Two models are ranked by their win rate.
-        let ranking = bradley_terry(&matrix(sums, n)).filter(|_| n > 2 && missing < pairs);
-        let mut shown = Vec::new();
-        if let Some(ranking) = &ranking {
-            // All models' points of each resample, so that a fit serves them all.
-            let fits: Vec<f64> = resamples
-                .chunks(width.max(1))
-                .filter_map(|sums| bradley_terry(&matrix(sums, n)))
-                .flat_map(|fit| fit.elo())
-                .collect();
-            let elo = ranking.elo();
-            for (i, model) in self.models.iter().enumerate() {
-                let of_fit = ranking.errors.as_ref().map(|errors| {
-                    let half = Z95 * errors[i] * ELO;
-                    Interval { low: elo[i] - half, high: elo[i] + half }
-                });
-                let resampled = (!fits.is_empty()).then(|| sums_interval(&fits, n, |fit| Some(fit[i]))).flatten();
-                let interval = resampled.filter(|interval| interval.high > interval.low).or(of_fit);
-                let played = self.played_any[i];
-                let estimate = estimate(Some(elo[i]), interval, played, rows - played);
-                summary.values.insert(format!("{model}.elo"), estimate);
-                shown.push((
-                    elo[i],
-                    json!({
-                        "model": model, "strength": ranking.strengths[i], "elo": elo[i],
-                        "low": estimate.low, "high": estimate.high, "win_rate": win_rate(sums, n, i),
-                    }),
-                ));
-            }
-            if ranking.is_separated {
-                notes.push(
-                    "ranking: separated; some model never lost to the others, so that only a bound on its strength is known (ridge estimate)".to_owned(),
-                );
-            }
-        }
+        let (mut shown, is_separated) = self.rank(&resamples, missing < pairs, summary, notes);
         for i in 0..n {
             for j in (0..n).filter(|j| *j != i) {
                 let of = |sums: &[f64]| {
@@ -178,7 +194,7 @@ impl Tally for PairsTally {
             json!({
                 "models": shown.into_iter().map(|(_, row)| row).collect::<Vec<_>>(),
                 "contestants": self.models, "wins": matrix(sums, n),
-                "separated": ranking.is_some_and(|ranking| ranking.is_separated),
+                "separated": is_separated,
             }),
         );
         self.positions.finish(rows, summary, notes);

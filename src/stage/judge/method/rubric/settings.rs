@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::problem::Problem;
-use crate::spec::{Node, decode};
+use crate::spec::{Key, Node, decode};
 use crate::stage::judge::method::Method;
 use crate::stage::judge::read::Scale;
 
@@ -133,49 +133,7 @@ pub(crate) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opt
     }
     let mut criteria = Vec::new();
     for (key, node) in criteria_node.entries() {
-        if key.text.contains('.') {
-            problems.push(
-                Problem::error("bad-name", format!("{what}: a criterion cannot be called `{}`", key.text))
-                    .at(&key.place)
-                    .help("a name has no dot: gates put what they want of a value behind one"),
-            );
-        }
-        if OWN_VALUES.contains(&key.text.as_str()) || key.text == "tag" || key.text == "reason" {
-            problems.push(
-                Problem::error("bad-name", format!("{what}: a criterion cannot be called `{}`", key.text))
-                    .at(&key.place)
-                    .help("that name means something else in the summary or the reply"),
-            );
-        }
-        let settings = match node.as_text() {
-            Some(ask) => CriterionSettings { ask: ask.to_owned(), ..CriterionSettings::default() },
-            None => match decode::<CriterionSettings>(node, &format!("{what}: criterion {}", key.text)) {
-                Ok(settings) => settings,
-                Err(found) => {
-                    problems.extend(found);
-                    continue;
-                }
-            },
-        };
-        if settings.weight.is_some_and(|weight| !(weight > 0.0 && weight.is_finite())) {
-            problems.push(
-                Problem::error("wrong-value", format!("{what}: `weight` of {} must be above 0", key.text))
-                    .at(&node.place),
-            );
-        }
-        if settings.pass_at.is_some_and(|pass| pass < low || pass > high) {
-            problems.push(
-                Problem::error("wrong-value", format!("{what}: `pass_at` of {} lies outside the scale", key.text))
-                    .at(&node.place),
-            );
-        }
-        criteria.push(Criterion {
-            name: key.text.clone(),
-            ask: settings.ask,
-            weight: settings.weight.unwrap_or(1.0),
-            pass_at: settings.pass_at,
-            anchors: in_order(settings.anchors.unwrap_or_default()),
-        });
+        criteria.extend(criterion(key, node, (low, high), what, problems));
     }
     if problems.len() > before {
         return None;
@@ -188,6 +146,58 @@ pub(crate) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opt
         criteria,
         names,
     }))
+}
+
+/// Reads a criterion; none where it cannot be read.
+fn criterion(
+    key: &Key,
+    node: &Node,
+    (low, high): (f64, f64),
+    what: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<Criterion> {
+    if key.text.contains('.') {
+        problems.push(
+            Problem::error("bad-name", format!("{what}: a criterion cannot be called `{}`", key.text))
+                .at(&key.place)
+                .help("a name has no dot: gates put what they want of a value behind one"),
+        );
+    }
+    if OWN_VALUES.contains(&key.text.as_str()) || key.text == "tag" || key.text == "reason" {
+        problems.push(
+            Problem::error("bad-name", format!("{what}: a criterion cannot be called `{}`", key.text))
+                .at(&key.place)
+                .help("that name means something else in the summary or the reply"),
+        );
+    }
+    let settings = match node.as_text() {
+        Some(ask) => CriterionSettings { ask: ask.to_owned(), ..CriterionSettings::default() },
+        None => match decode::<CriterionSettings>(node, &format!("{what}: criterion {}", key.text)) {
+            Ok(settings) => settings,
+            Err(found) => {
+                problems.extend(found);
+                return None;
+            }
+        },
+    };
+    if settings.weight.is_some_and(|weight| !(weight > 0.0 && weight.is_finite())) {
+        problems.push(
+            Problem::error("wrong-value", format!("{what}: `weight` of {} must be above 0", key.text)).at(&node.place),
+        );
+    }
+    if settings.pass_at.is_some_and(|pass| pass < low || pass > high) {
+        problems.push(
+            Problem::error("wrong-value", format!("{what}: `pass_at` of {} lies outside the scale", key.text))
+                .at(&node.place),
+        );
+    }
+    Some(Criterion {
+        name: key.text.clone(),
+        ask: settings.ask,
+        weight: settings.weight.unwrap_or(1.0),
+        pass_at: settings.pass_at,
+        anchors: in_order(settings.anchors.unwrap_or_default()),
+    })
 }
 
 /// Returns anchors from the lowest score to the highest: how they stand in the spec must not reach the prompt.

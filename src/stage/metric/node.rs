@@ -1,0 +1,301 @@
+//! The metric stage: its nodes, what they read, what they say.
+
+use super::scoring::Scoring;
+use crate::metric::{Entry, Metric};
+use crate::problem::{Place, Problem};
+use crate::score::{Direction, Rank, Reading, Unit};
+use crate::stage::dataset::LEAKAGE;
+use crate::stage::inference::sample_id;
+use crate::stage::join::{Join, Joined};
+use crate::stage::prompt::{Prompt, add_columns, add_completions};
+use crate::stage::{Callee, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError};
+use crate::store::{ArtifactWriter, Counts, Fingerprint, Manifest};
+use crate::template::Attrs;
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+const REVISION: u32 = 2;
+
+/// Returns whether the dataset found rows of training among its own.
+pub(super) fn has_leakage(rows: Option<&Manifest>) -> bool {
+    let is_marked =
+        |rows: &Manifest| rows.artifact.columns.contains_key(LEAKAGE) && rows.summary.values.contains_key("leaked");
+    rows.is_some_and(is_marked)
+}
+
+pub(super) struct MetricStage {
+    pub input: String,
+    pub input_place: Place,
+    pub measures: Vec<Measure>,
+    pub by: Vec<(String, Place)>,
+    pub cluster: Option<(String, Place)>,
+}
+
+/// One metric of the stage.
+pub(super) struct Measure {
+    /// As the user calls it.
+    pub name: String,
+    pub entry: &'static Entry,
+    pub metric: Box<dyn Metric>,
+    pub settings: Map<String, Value>,
+    pub prediction: Option<Arc<Prompt>>,
+    pub reference: Option<Arc<Prompt>>,
+    /// What `sample_weight` says.
+    pub weight: Option<Arc<Prompt>>,
+}
+
+impl Measure {
+    fn prompts(&self) -> impl Iterator<Item = &Arc<Prompt>> {
+        let reference = self.reference.as_ref().filter(|_| self.metric.wants_reference());
+        [self.prediction.as_ref(), reference, self.weight.as_ref()].into_iter().flatten()
+    }
+
+    /// What identifies it in the key and seeds its bootstrap.
+    pub fn signature(&self) -> Value {
+        let templates: Vec<Value> = self
+            .prompts()
+            .map(|prompt| serde_json::to_value(prompt.template.closure()).expect("digests are JSON"))
+            .collect();
+        serde_json::json!({ "metric": self.entry.name, "settings": self.settings, "templates": templates })
+    }
+}
+
+impl MetricStage {
+    fn prompts(&self) -> impl Iterator<Item = &Arc<Prompt>> {
+        self.measures.iter().flat_map(Measure::prompts)
+    }
+
+    pub fn row_reads(&self) -> Attrs {
+        let mut reads = Attrs::Some(self.slicing().map(|(column, _)| column.clone()).collect());
+        for prompt in self.prompts() {
+            reads.merge(&prompt.template.reads.of("row"));
+        }
+        reads
+    }
+
+    /// Returns the columns by which rows are put together, with their places.
+    pub fn slicing(&self) -> impl Iterator<Item = &(String, Place)> {
+        self.by.iter().chain(&self.cluster)
+    }
+
+    pub fn needs_meta(&self) -> bool {
+        self.measures.iter().any(|measure| measure.metric.needs_meta())
+    }
+
+    fn reads(&self, variable: &str) -> bool {
+        self.prompts().any(|prompt| prompt.template.reads.reads(variable))
+    }
+
+    fn produce(&self, job: &Job) -> Result<Produced, StageError> {
+        let mut writer = job.store.write_artifact()?;
+        let rows = job.inputs.get(&Part::Rows).map_or(0, |rows| rows.artifact.rows);
+        job.progress.total.store(rows, Ordering::Relaxed);
+        let has_leakage = has_leakage(job.inputs.get(&Part::Rows));
+        let mut scoring = Scoring::new(self, &job.params, job.model.as_deref(), has_leakage);
+        match self.kept(job)? {
+            Some(kept) => kept.score(job, &mut scoring, &mut writer)?,
+            None => self.score_all(job, &mut scoring, &mut writer)?,
+        }
+        let artifact = writer.finish()?;
+        let (all, valid) = (scoring.all, scoring.valid);
+        let (summary, notes) = scoring.finish();
+        let counts = Counts { rows: all, missing: all - valid, ..Counts::default() };
+        Ok(Produced { artifact, meta: None, counts, summary, notes })
+    }
+
+    /// Scores every row.
+    fn score_all(&self, job: &Job, scoring: &mut Scoring<'_>, writer: &mut ArtifactWriter) -> Result<(), StageError> {
+        let size = scoring.batch();
+        let mut joins = Join::open(&job.store, &job.inputs, self.needs_meta())?;
+        loop {
+            let batch: Vec<Joined> = joins.by_ref().take(size).collect::<Result<_, _>>()?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let records = scoring.add(&batch);
+            // A program that was ended is no failure.
+            if job.stop.load(Ordering::Relaxed) {
+                return Err(StageError::Interrupted);
+            }
+            for record in records? {
+                writer.push(&sample_id(&record.id, record.sample), &record)?;
+            }
+            batch.iter().for_each(|_| job.progress.count(false));
+        }
+    }
+}
+
+impl Stage for MetricStage {
+    fn kind(&self) -> &'static str {
+        "metric"
+    }
+
+    fn makes(&self) -> Makes {
+        Makes::Scores
+    }
+
+    fn input(&self) -> Option<(&str, &Place)> {
+        Some((&self.input, &self.input_place))
+    }
+
+    fn models(&self, of_input: &[String]) -> Option<Vec<String>> {
+        Some(of_input.to_vec())
+    }
+
+    fn inputs(&self, model: Option<&str>, _reads: &Reads<'_>) -> Vec<Input> {
+        vec![Input { part: Part::OWN, stage: self.input.clone(), model: model.map(str::to_owned) }]
+    }
+
+    fn callees(&self, _model: Option<&str>) -> Vec<(Callee, String)> {
+        Vec::new()
+    }
+
+    fn columns(&self) -> Vec<(String, Place)> {
+        self.prompts().flat_map(|prompt| prompt.columns()).chain(self.slicing().cloned()).collect()
+    }
+
+    fn fingerprint(&self, facts: &Facts<'_>) -> Result<Fingerprint, StageError> {
+        let mut fingerprint = Fingerprint::new("metric", REVISION);
+        for measure in &self.measures {
+            let mut setting = measure.settings.clone();
+            for (name, files) in measure.metric.files() {
+                // The content of a file counts, not its name; a schema that stands here counts itself.
+                if setting.get(name).is_some_and(Value::is_string) {
+                    setting.shift_remove(name);
+                }
+                for (index, (_, digest)) in files.into_iter().enumerate() {
+                    fingerprint.files.insert(format!("{}.{name}.{index}", measure.name), digest);
+                }
+            }
+            for (name, path) in measure.metric.weights() {
+                let digest = (facts.digest_file)(&path)
+                    .map_err(|error| StageError::failed(format!("failed to read {}: {error}", path.display())))?;
+                fingerprint.files.insert(format!("{}.model.{name}", measure.name), digest);
+                // Where the weights lie does not count.
+                setting.shift_remove("model");
+            }
+            setting.retain(|name, _| !measure.entry.indifferent.contains(&name.as_str()));
+            if measure.entry.name != measure.name {
+                setting.insert("metric".to_owned(), measure.entry.name.into());
+            }
+            for (field, prompt) in [
+                ("prediction", &measure.prediction),
+                ("reference", &measure.reference),
+                ("sample_weight", &measure.weight),
+            ] {
+                if let Some(prompt) = prompt {
+                    setting.insert(field.to_owned(), prompt.template.name_or(&prompt.label).into());
+                }
+            }
+            fingerprint.setting(&format!("metrics.{}", measure.name), Value::Object(setting));
+        }
+        for prompt in self.prompts() {
+            prompt.add_to(&mut fingerprint, facts, "");
+        }
+        let rows = facts.inputs.get(&Part::Rows);
+        if has_leakage(rows) {
+            add_columns(&mut fingerprint, rows, &Attrs::Some([LEAKAGE.to_owned()].into()));
+        }
+        let columns = || self.slicing().map(|(column, _)| column.clone());
+        if self.slicing().next().is_some() {
+            add_columns(&mut fingerprint, facts.inputs.get(&Part::Rows), &Attrs::Some(columns().collect()));
+        }
+        if !self.by.is_empty() {
+            fingerprint.setting("by", self.by.iter().map(|(column, _)| column.clone()).collect::<Vec<_>>());
+        }
+        if let Some((column, _)) = &self.cluster {
+            fingerprint.setting("cluster", column.as_str());
+        }
+        let reads_reason = self.measures.iter().any(|measure| measure.metric.needs_finish_reason());
+        let columns: &[&str] =
+            if reads_reason || self.reads("finish_reason") { &["text", "finish_reason"] } else { &["text"] };
+        add_completions(&mut fingerprint, Part::OWN, facts.inputs.get(&Part::OWN), columns);
+        if self.needs_meta()
+            && let Some(completions) = facts.inputs.get(&Part::OWN)
+        {
+            let digest = completions.meta.as_ref().map(|meta| meta.digest);
+            fingerprint.inputs.entry(Part::OWN.name().into_owned()).or_default().insert("meta".to_owned(), digest);
+        }
+        Ok(fingerprint)
+    }
+
+    fn run(self: Arc<Self>, job: Job) -> BoxFuture<'static, Result<Produced, StageError>> {
+        Box::pin(async move {
+            tokio::task::spawn_blocking(move || self.produce(&job))
+                .await
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        })
+    }
+
+    fn sources(&self) -> Vec<(String, String)> {
+        self.prompts().flat_map(|prompt| prompt.sources()).collect()
+    }
+
+    fn file(&self, label: &str) -> Option<String> {
+        self.measures.iter().find_map(|measure| {
+            let files = measure.metric.files();
+            files.into_iter().find_map(|(name, files)| {
+                let index = label.strip_prefix(&format!("{}.{name}.", measure.name))?;
+                Some(files.get(index.parse::<usize>().ok()?)?.0.clone())
+            })
+        })
+    }
+
+    fn warnings(&self) -> Vec<Problem> {
+        let mut places = Vec::new();
+        let mut warnings: Vec<Problem> = self.prompts().filter_map(|prompt| prompt.constant_warning()).collect();
+        // What the stage says for all its metrics is said once.
+        warnings.retain(|warning| {
+            let is_new = !places.contains(&warning.place);
+            places.push(warning.place.clone());
+            is_new
+        });
+        warnings
+    }
+
+    fn unit(&self, value: &str) -> Option<Unit> {
+        if value == "coverage" {
+            return Some(Unit::Rate);
+        }
+        self.measures.iter().find_map(|measure| {
+            let part = value.strip_prefix(measure.name.as_str())?;
+            if part.is_empty() {
+                return measure.entry.main.is_empty().then(|| (measure.entry.unit)(""));
+            }
+            let has_part = |part: &&str| measure.entry.has_part(part) && measure.metric.has_part(part);
+            let part = part.strip_prefix('.').filter(has_part)?;
+            Some((measure.entry.unit)(part))
+        })
+    }
+
+    fn reading(&self, value: &str) -> Option<Reading> {
+        let unit = self.unit(value)?;
+        let (name, part) = value.split_once('.').unwrap_or((value, ""));
+        let Some(measure) = self.measures.iter().find(|measure| measure.name == name) else {
+            return Some(Reading::by_name(value, unit));
+        };
+        let direction = match part {
+            "error" => Direction::Lower,
+            _ if part.starts_with("distinct_") => Direction::Higher,
+            _ if matches!(unit, Unit::Fraction | Unit::Points) => Direction::Higher,
+            _ => measure.entry.direction,
+        };
+        let rank = if part == measure.entry.main { Rank::Headline } else { Rank::Part };
+        Some(Reading { unit, direction, rank })
+    }
+
+    fn values(&self) -> Vec<String> {
+        let mut values: Vec<String> = self
+            .measures
+            .iter()
+            .map(|measure| match measure.entry.main {
+                "" => measure.name.clone(),
+                main => format!("{}.{main}", measure.name),
+            })
+            .collect();
+        values.push("coverage".to_owned());
+        values
+    }
+}
