@@ -1,7 +1,7 @@
 //! Problems: everything that etalon can find wrong with what a user wrote.
 //!
-//! A problem names its place (file and byte range), says what is wrong and how to mend it. Problems
-//! are collected, never thrown one by one: a user sees all of them at once.
+//! A problem names its place (file and byte range), says what is wrong and how to mend it. Problems are collected, not
+//! thrown one by one, so that a user sees all of them at once.
 
 use std::fmt;
 use std::ops::Range;
@@ -15,7 +15,7 @@ pub struct Source {
     pub text: String,
 }
 
-/// A range of bytes in a [`Source`]; by default the start of an empty one, for what nobody wrote.
+/// A range of bytes in a [`Source`]. The default is the start of an empty source, for values that nobody wrote.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     pub source: Arc<Source>,
@@ -23,12 +23,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// Returns the place of a whole file: its first line.
+    /// Returns a place that stands for a whole file: its start.
     pub fn start_of(source: &Arc<Source>) -> Place {
         Place { source: source.clone(), range: 0..0 }
     }
 
-    /// Returns line and column, both from 1, the column in characters.
+    /// Returns line and column, both counted from 1; the column is counted in characters.
     pub fn line_column(&self) -> (usize, usize) {
         let start = floor_char(&self.source.text, self.range.start);
         let before = &self.source.text[..start];
@@ -125,8 +125,8 @@ pub fn did_you_mean<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -
     nearest(wrong, names).map(|name| format!("did you mean `{name}`?"))
 }
 
-/// Returns the nearest of the names, if one is near enough to be a slip of the finger, or the
-/// beginning of the other.
+/// Returns the nearest of the names. None unless one is near enough to be a typing error, or one is the beginning of
+/// the other.
 pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wrong = wrong.to_lowercase();
     let rank = |name: &str| {
@@ -139,7 +139,7 @@ pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
     names.into_iter().filter_map(|name| Some((rank(name)?, name))).min_by_key(|(rank, _)| *rank).map(|(_, name)| name)
 }
 
-/// Returns "did you mean …?" where a name is near, else the list of what there is.
+/// Returns "did you mean …?" where a name is near, else the list of the names there are.
 pub fn suggest<'a>(wrong: &str, what: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let names: Vec<&str> = names.into_iter().collect();
     did_you_mean(wrong, names.iter().copied()).or_else(|| match names.as_slice() {
