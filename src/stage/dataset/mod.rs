@@ -41,11 +41,11 @@ use crate::spec::Workspace;
 use crate::store::{ColumnDigests, Counts, Fingerprint, Sorter};
 
 const REVISION: u32 = 1;
-/// Bytes of rows that are worked on side by side.
+/// Bytes of rows in one batch, which all cores work on.
 const BATCH_BYTES: usize = 1 << 20;
-/// Rows that `check` looks at; what is wrong behind them is found by a plan.
+/// How many rows `check` reads; problems in later rows are found by a plan.
 const MAX_CHECKED: usize = 200_000;
-/// Bad rows shown.
+/// How many bad rows a message shows.
 const MAX_BAD_ROWS: usize = 20;
 
 struct Dataset {
@@ -53,19 +53,19 @@ struct Dataset {
     shape: Shape,
     quality: Option<Quality>,
     sample: Option<Sample>,
-    /// The encoder of a diverse sample.
+    /// The sentence encoder of a diverse sample.
     encoder: Option<ModelFolder>,
     on_bad_row: OnBadRow,
-    /// Where the columns that the shape reads by name stand.
+    /// The columns that the settings read by name, with the places where they stand.
     places: Vec<(String, Place)>,
 }
 
-/// Bad rows seen so far, for people.
+/// The bad rows found so far, for messages.
 #[derive(Default)]
 struct BadRows {
     count: u64,
     shown: Vec<String>,
-    /// Nobody has looked behind the last of them.
+    /// Reading stopped at the last bad row, so there may be more behind it.
     is_cut: bool,
 }
 
@@ -88,7 +88,7 @@ impl BadRows {
     }
 }
 
-/// What was left out on the way.
+/// How many rows were left out, by reason.
 #[derive(Default)]
 struct LeftOut {
     bad: BadRows,
@@ -97,7 +97,7 @@ struct LeftOut {
 }
 
 impl Dataset {
-    /// Reads, shapes and samples; what is kept stands in the sorter under its id.
+    /// Reads, shapes and samples the records. The rows that stay go into the sorter, under their ids.
     fn read<'a>(&self, job: &'a Job, notes: &mut Vec<String>, left_out: &mut LeftOut) -> Result<Kept<'a>, StageError> {
         let opened = self.source.open(&job.workspace)?;
         let name = opened.name();
@@ -108,7 +108,7 @@ impl Dataset {
         let size = self.sample.as_ref().map_or(u64::MAX, |sample| sample.size.0);
         let mut drawing =
             self.sample.clone().filter(Sample::is_drawn).map(|sample| Drawing::new(sample, job.store.sorter()));
-        // What compares rows with each other wants all of them, in the order of their ids.
+        // Work that compares rows with each other needs all of them, in the order of their ids.
         let is_diverse = self.sample.as_ref().is_some_and(|sample| sample.strategy == Strategy::Diverse);
         let mut all = (self.quality.is_some() || is_diverse).then(|| job.store.sorter());
         let mut count = 0u64;
@@ -133,7 +133,7 @@ impl Dataset {
                         left_out.elsewhere += 1;
                         continue;
                     }
-                    // A program that was ended prints no bad row.
+                    // If etalon ended the program itself, the error says nothing about a row.
                     Err(_) if job.stop.load(Ordering::Relaxed) => return Err(StageError::Interrupted),
                     Err(bad) => {
                         left_out.bad.add(&place, &bad);
@@ -207,8 +207,8 @@ impl Dataset {
         Ok(Kept { sorter: kept, names, summary })
     }
 
-    /// Compares the rows with each other and with training data, and takes a sample that is not drawn:
-    /// at most `size` rows.
+    /// Compares the rows with each other and with training data. Then it takes the sample, if it is one for which all
+    /// rows are needed at once: at most `size` rows.
     fn refine(
         &self,
         job: &Job,
@@ -236,7 +236,7 @@ impl Dataset {
             }
             Some(sample) if sample.is_drawn() => Ok(rows),
             _ => {
-                // The first of the file.
+                // The first rows of the file.
                 if rows.len() > size {
                     rows.sort_by(|a, b| a.line[..8].cmp(&b.line[..8]));
                     rows.truncate(size);
@@ -302,7 +302,7 @@ impl Dataset {
     }
 }
 
-/// Rows that are kept, the files that they come from, and what was found on the way.
+/// The rows that stay, the files from which they come, and what was found on the way.
 struct Kept<'a> {
     sorter: Sorter<'a>,
     names: Vec<String>,
@@ -322,7 +322,7 @@ fn sentence_vectors(_: &ModelFolder, _: &Workspace, _: &[String]) -> Result<Vec<
     Err(encoder::WITHOUT_LOCAL.to_owned())
 }
 
-/// Takes the records that are parsed side by side.
+/// Takes the next batch of records.
 fn take_batch(records: &mut Records) -> Vec<Result<Record, BadRow>> {
     let mut bytes = 0;
     let mut batch = Vec::new();
@@ -335,7 +335,7 @@ fn take_batch(records: &mut Records) -> Vec<Result<Record, BadRow>> {
     batch
 }
 
-/// Rows to be written: the id, the line and where its columns stand in it.
+/// Rows to be written: each with its id, its line, and where the columns stand in the line.
 #[derive(Default)]
 struct Batch {
     text: Vec<u8>,
@@ -408,7 +408,7 @@ impl Stage for Dataset {
 
     fn scan(&self, workspace: &Workspace, wanted: &mut BTreeSet<String>) -> Result<BTreeSet<String>, StageError> {
         if self.source.is_elsewhere(workspace) {
-            // Nothing is fetched or executed to check.
+            // A check neither fetches nor executes anything, so it cannot know the columns.
             wanted.clear();
             return Ok(BTreeSet::new());
         }
@@ -435,7 +435,7 @@ impl Stage for Dataset {
                     continue;
                 }
             };
-            // What columns there are is known soon.
+            // Which columns there are is known after few rows, so reading stops early.
             if (rows <= 1_000 || !wanted.is_empty() || !renamed.is_empty())
                 && let Ok(columns) = record.clone().columns()
             {
@@ -466,7 +466,7 @@ impl Stage for Dataset {
             let help = suggest(old, "its columns are", seen.iter().map(String::as_str)).unwrap_or_default();
             return Err(StageError::failed(format!("`rename`: no row has a column `{old}` ({help})")));
         }
-        // A column that no row has says more than the rows that miss it.
+        // If no row at all has a column, that one message says more than a list of bad rows.
         if bad_rows.count > 0 && (wanted.is_empty() || seen.is_empty()) {
             return Err(StageError::failed(bad_rows.text("")));
         }

@@ -1,5 +1,5 @@
-//! Splits and samples: which rows are used. Both go by digests of ids, so that neither the order of
-//! the file nor rows that are added move the others.
+//! Splits and samples: which rows are used. Both decide by digests of ids, so that neither the order of the file nor
+//! added rows change what becomes of the other rows.
 
 use std::collections::BTreeMap;
 
@@ -140,7 +140,7 @@ impl Split {
         }
     }
 
-    /// Returns true where a row belongs to the wanted part. `key` is its id, or the value of `by`.
+    /// Returns true if a row belongs to the wanted part. `key` is the row's id, or its value of `by`.
     pub fn has(&self, key: &str) -> bool {
         let mut hasher = Hasher::new("etalon.split");
         hasher.update(&self.seed.to_be_bytes());
@@ -153,7 +153,7 @@ impl Split {
                 return *part == self.part;
             }
         }
-        // Rounding leaves the end to the last part.
+        // Rounding may leave a gap at the end; it belongs to the last part.
         self.parts.keys().last() == Some(&self.part)
     }
 
@@ -172,7 +172,7 @@ impl Split {
     }
 }
 
-/// Returns the values of columns as one text without tabs; absent is null.
+/// Returns the values of columns as one text without tabs: each as canonical JSON, an absent value as null.
 pub(super) fn group(columns: &Map<String, Value>, by: &[String]) -> String {
     let mut text = Vec::new();
     for name in by {
@@ -182,11 +182,11 @@ pub(super) fn group(columns: &Map<String, Value>, by: &[String]) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Draws a sample from rows that come in any order, holding none of them in memory.
+/// Draws a sample from rows that come in any order, without holding them in memory.
 pub(super) struct Drawing<'a> {
     sample: Sample,
     sorter: Sorter<'a>,
-    /// Rows by stratum.
+    /// How many rows each stratum has.
     strata: BTreeMap<String, u64>,
 }
 
@@ -231,7 +231,7 @@ impl<'a> Drawing<'a> {
     }
 }
 
-/// Shares a size out in proportion, by largest remainders; of equal ones the first name wins.
+/// Divides a size among strata in proportion, by largest remainders; of equal remainders the first name wins.
 pub fn quotas(strata: &BTreeMap<String, u64>, size: u64) -> BTreeMap<&str, u64> {
     let total: u64 = strata.values().sum();
     let size = size.min(total);
@@ -250,7 +250,7 @@ pub fn quotas(strata: &BTreeMap<String, u64>, size: u64) -> BTreeMap<&str, u64> 
     quotas
 }
 
-/// Returns where an id stands in a seeded random order.
+/// Returns a text by which an id sorts in a seeded random order.
 pub(super) fn draw(seed: u64, id: &str) -> String {
     let mut hasher = Hasher::new("etalon.sample");
     hasher.update(&seed.to_be_bytes());

@@ -1,8 +1,8 @@
-//! Corrected numbers: what a judge's numbers are once its errors are counted.
+//! Corrected numbers: a judge's numbers after its errors, as people's labels show them, are taken into account.
 //!
-//! From 20 labels on: means over all rows by what people say beyond the judge on labelled ones (prediction-powered,
-//! Angelopoulos et al. 2023), pass rates by the judge's hits and misses (Rogan & Gladen 1978, interval of Lee et al.
-//! 2025, arXiv 2511.21140).
+//! They are given from 20 labels on. A mean over all rows is corrected by the mean difference between people and judge
+//! on the labelled rows (prediction-powered inference, Angelopoulos et al. 2023); a pass rate by the judge's
+//! sensitivity and specificity (Rogan & Gladen 1978, interval of Lee et al. 2025, arXiv 2511.21140).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,16 +12,16 @@ use crate::score::{Estimate, Summary};
 use crate::stage::judge::method::Method;
 use crate::stats::{HumanScore, Interval, JudgedPasses, Z95, corrected_mean, estimate, rogan_gladen, wilson};
 
-/// Labels from which a point estimate counts for anything.
+/// With fewer labels there is no corrected estimate.
 const FEW: u64 = 20;
 
-/// Specificity and sensitivity below whose sum a correction is noise.
+/// If sensitivity plus specificity is below this, a correction would be noise.
 const SKILL: f64 = 1.1;
 
 const ALPHA: f64 = 0.05;
 
 impl Calibration {
-    /// Adds estimates that count the judge's errors, beside the raw ones.
+    /// Adds corrected estimates beside the raw ones.
     pub(super) fn correct(&self, method: &dyn Method, summary: &mut Summary, notes: &mut Vec<String>) {
         let mut said = Vec::new();
         let mut why_not = BTreeSet::new();
@@ -36,7 +36,7 @@ impl Calibration {
             };
             let place = |value: f64| low + (high - low) * value.clamp(0.0, 1.0);
             let n = all.len() as f64;
-            // Where all rows are alike the error is 0, and yet other rows could have come out otherwise.
+            // If all rows are alike the computed error is 0, although other rows could have come out otherwise.
             let interval =
                 if found.se > 0.0 { Some(found.interval) } else { wilson(found.corrected.clamp(0.0, 1.0) * n, n, Z95) };
             let interval = interval.map(|found| Interval { low: place(found.low), high: place(found.high) });
@@ -74,7 +74,7 @@ impl Calibration {
                 }
             }
         }
-        // Shares: what passes, or the first of two labels.
+        // Shares are corrected, too: that of rows that pass, or that of the first of two labels.
         let two_words = match &self.kind {
             LabelKind::Words(words) if words.len() == 2 => Some(words[0].clone()),
             _ => None,
@@ -119,7 +119,7 @@ impl Calibration {
     }
 }
 
-/// Corrects a share by what people say of (judge, people) pairs.
+/// Corrects a share, given what (judge, people) said about labelled rows.
 fn corrected_share(
     name: &str,
     share: f64,

@@ -1,4 +1,4 @@
-//! A rubric as it is written.
+//! The settings of a rubric.
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -10,7 +10,7 @@ use crate::spec::{Node, decode};
 use crate::stage::judge::method::Method;
 use crate::stage::judge::read::Scale;
 
-/// Values of the summary that are no criteria.
+/// Names of summary values that a criterion must not have.
 const OWN_VALUES: &[&str] = &[
     "mean",
     "overall",
@@ -190,7 +190,7 @@ pub(crate) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opt
     }))
 }
 
-/// Returns anchors from the lowest score to the highest: how they stand in the spec must not reach the prompt.
+/// Returns the anchors from the lowest score to the highest, so that their order in the spec does not reach the prompt.
 fn in_order(anchors: Map<String, Value>) -> Map<String, Value> {
     let mut anchors: Vec<(String, Value)> = anchors.into_iter().collect();
     let score = |key: &str| key.trim().parse::<f64>().unwrap_or(f64::INFINITY);
