@@ -1,10 +1,10 @@
-//! What the paths of gates mean.
+//! What the paths in gates refer to.
 
 use super::Plan;
 use crate::problem::{Problem, suggest};
 use crate::spec::Term;
 
-/// Which number of an estimate.
+/// Which number of an estimate a path means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Figure {
     Value,
@@ -14,16 +14,16 @@ pub enum Figure {
     Missing,
 }
 
-/// A path resolved.
+/// A path of a gate, resolved to a node and a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateTerm {
     pub node: usize,
-    /// Name in the node's summary.
+    /// The name of the value in the node's summary.
     pub value: String,
     pub figure: Figure,
 }
 
-/// Returns the path that a bare value may stand for.
+/// Returns a hint with a full path, for a gate that names a value alone.
 fn whole_path(plan: &Plan, value: &str) -> Option<String> {
     let has_value = |node: &&crate::plan::Node| node.stage.unit(value).is_some() && value != "coverage";
     let is_candidate = |node: &&&crate::plan::Node| {
@@ -54,7 +54,7 @@ pub fn find_term(plan: &Plan, term: &Term) -> Result<GateTerm, Problem> {
             let models = nodes.iter().filter_map(|index| plan.nodes[*index].model.as_deref());
             let without_model = term.path[1..].join(".");
             if plan.nodes[nodes[0]].stage.unit(&without_model).is_some() {
-                // The candidate is what gates are mostly about.
+                // The candidate comes first, since most gates are about it.
                 let is_candidate = |model: &&str| plan.role(model) == Some(crate::spec::Role::Candidate);
                 let model = models.clone().find(is_candidate).or(models.clone().next()).unwrap_or_default();
                 let help = format!("name a model: `{stage}.{model}.{without_model}`");

@@ -16,13 +16,14 @@ use crate::template::Library;
 /// The file that marks a workspace.
 pub const MARKER: &str = "etalon.toml";
 
-/// A workspace, read.
+/// A workspace that has been read.
 #[derive(Clone, Debug)]
 pub struct Workspace {
     pub root: PathBuf,
     /// Where artifacts and completions are kept; `cache/` unless said.
     pub cache: PathBuf,
-    /// Models that every pipeline may use, still as trees: `extends` and `${…}` cross files.
+    /// The models of `etalon.toml`, which every pipeline may use. They are still trees, since `extends` and `${…}` may
+    /// refer to the pipeline.
     pub(super) models: IndexMap<String, Node>,
     pub library: Library,
 }
@@ -42,7 +43,7 @@ struct Settings {
 }
 
 impl Workspace {
-    /// Opens the workspace at `directory`, or the nearest one around the current directory; where
+    /// Opens the workspace at `directory`; without one, the nearest workspace at or above the current directory. If
     /// there is no `etalon.toml`, the current directory is the workspace.
     pub fn open(directory: Option<&Path>) -> Result<Workspace, WorkspaceError> {
         let here = PathBuf::from(".");

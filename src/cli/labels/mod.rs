@@ -1,4 +1,4 @@
-//! `etalon labels`: sheets for people to fill in, and back.
+//! `etalon labels`: sheets for people to fill in, and their labels read back.
 
 mod export;
 mod files;
@@ -33,7 +33,7 @@ pub(super) fn run(global: &Global, arguments: &LabelsArgs) -> Result<u8, Exit> {
     }
 }
 
-/// What people are asked about a stage.
+/// Returns the stage's name and what people are asked about its rows.
 fn sheet_of(plan: &Plan, stage: &str) -> Result<(String, Sheet), Exit> {
     let name = stage.split('.').next().unwrap_or(stage).to_owned();
     let node = selected(plan, stage, None)?.first().map(|index| &plan.nodes[*index]);
