@@ -39,7 +39,7 @@ struct Running {
 }
 
 impl Display {
-    /// Starts the display. There are bars only if standard error is a terminal.
+    /// Starts the display. There are bars only where a person watches: on a terminal, outside of CI, and not quiet.
     pub fn new(volume: Volume) -> Arc<Display> {
         let is_watched = std::io::stderr().is_terminal()
             && std::env::var_os("CI").is_none()
