@@ -1,8 +1,8 @@
-//! Classification: what a table of gold against predicted labels says of a classifier.
+//! Classification: what a table of gold and predicted labels says about a classifier.
 //!
 //! Values and text follow scikit-learn 1.9's `classification_report`, `balanced_accuracy_score` and
-//! `matthews_corrcoef`. A row has a set of gold labels and a set of predicted ones, mostly of one
-//! label each; a prediction outside of all labels is wrong and no class.
+//! `matthews_corrcoef`. A row has a set of gold labels and a set of predicted ones; mostly each has one label. A
+//! prediction that is none of the labels is wrong, and not a class of its own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -13,13 +13,13 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::interval::{Interval, below, percentile_interval};
 
-/// Resamples of the table for the intervals.
+/// How many resamples of the table the intervals use.
 const RESAMPLES: usize = 1_000;
 
-/// What a prediction outside of all labels is numbered.
+/// The number that stands for a prediction that is none of the labels.
 const INVALID: u32 = u32::MAX;
 
-/// A cell of a table, and the weight that something adds to it.
+/// A cell of the table, and the weight that is added to it.
 pub type CellWeight = ((u32, u32), f64);
 
 /// Weights of (gold labels, predicted labels).
@@ -33,35 +33,35 @@ pub struct Confusion {
     is_weighted: bool,
 }
 
-/// Precision, recall and F1 of one label, or averaged over labels. NaN where `zero_division` is.
+/// Precision, recall and F1 of one label, or averaged over labels. NaN only if `zero_division` is NaN.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LabelScores {
     pub precision: f64,
     pub recall: f64,
     pub f1: f64,
-    /// Weight of the rows whose gold label this is; over all labels for an average.
+    /// The weight of the rows that have this gold label; for an average, of all labels.
     pub support: f64,
 }
 
-/// What a confusion table says.
+/// What a confusion table says, in scikit-learn's terms.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     pub labels: Vec<(String, LabelScores)>,
-    /// Weight of the rows whose predicted labels are the gold ones, over all rows.
+    /// The weight of the rows whose predicted labels equal the gold ones, divided by that of all rows.
     pub accuracy: f64,
-    /// Unweighted mean over labels.
+    /// The unweighted mean over labels.
     pub macro_avg: LabelScores,
-    /// Mean over labels weighted by support.
+    /// The mean over labels, weighted by support.
     pub weighted_avg: LabelScores,
-    /// From the sums of true positives, false positives and false negatives.
+    /// Computed from the sums of true positives, false positives and false negatives.
     pub micro_avg: LabelScores,
-    /// Mean over rows; of rows with sets of labels alone.
+    /// The mean over rows; only for rows with sets of labels.
     pub samples_avg: Option<LabelScores>,
-    /// Mean recall of the labels that are gold anywhere; over all labels, not only those asked for.
+    /// The mean recall of all labels that are gold for some row, not only of those asked for.
     pub balanced_accuracy: f64,
     /// Matthews' correlation coefficient (Gorodkin 2004 for several classes), over all labels.
     pub mcc: f64,
-    /// Whether the labels are all there are, so that the micro average is the accuracy.
+    /// Whether the report covers all labels, so that the micro average equals the accuracy.
     is_complete: bool,
     /// Whether scikit-learn prints supports as whole numbers.
     is_whole: bool,
@@ -75,8 +75,8 @@ impl Confusion {
         self.count(cell, weight)
     }
 
-    /// Counts one row with a set of gold labels and a set of predicted ones, none where it is no set
-    /// of labels; returns its cell.
+    /// Counts one row with a set of gold labels and a set of predicted ones; none for a prediction that is not a set of
+    /// labels. Returns its cell.
     pub fn add_sets<'a>(
         &mut self,
         gold: impl IntoIterator<Item = &'a str>,
@@ -123,14 +123,13 @@ impl Confusion {
         self.sorted().iter().map(|(_, _, weight)| weight).sum()
     }
 
-    /// Returns the labels that occur, gold or predicted, in their order: numbers by value, else by
-    /// code points.
+    /// Returns the labels that occur, gold or predicted, sorted: by value if all are numbers, else by code points.
     pub fn labels(&self) -> Vec<String> {
         sorted_labels(self.names.iter().cloned())
     }
 
-    /// Returns how often a row of a gold label (rows) is predicted to be of a label (columns), over
-    /// `labels`, with the predictions outside of them in a last column. Of tables with one label a row.
+    /// Returns how often each gold label (rows) was predicted as each label (columns), over `labels`; a last column
+    /// counts the predictions that are none of them. For tables with one label per row.
     pub fn matrix(&self, labels: &[String]) -> Vec<Vec<f64>> {
         let places = Places::new(self, labels);
         let mut matrix = vec![vec![0.0; labels.len() + 1]; labels.len()];
@@ -160,18 +159,18 @@ impl Confusion {
         cells
     }
 
-    /// Returns the report over `labels`, in that order; `zero_division` (0, 1 or NaN) stands where
-    /// there is nothing to divide by. None for an empty table.
+    /// Returns the report over `labels`, in that order. `zero_division` (0, 1 or NaN) is the result of a division by
+    /// zero. None for an empty table.
     pub fn report(&self, labels: &[String], zero_division: f64) -> Option<Report> {
         let table = Table::new(self, labels);
         table.report(&table.weights, zero_division, &|_| true)
     }
 
-    /// Returns the report's 95 % intervals by a seeded multinomial bootstrap of the table: as many
-    /// rows drawn as there are, 1,000 times. `pick` reads the numbers of interest off a report.
+    /// Returns 95 % intervals of numbers of the report, by a seeded multinomial bootstrap of the table: as many rows
+    /// are drawn as there are, 1,000 times. `pick` takes the wanted numbers from a report.
     ///
-    /// A label that a resample happens not to hold, as gold or as prediction, is left out of it: small
-    /// classes would else pull the whole distribution below the estimate. `pick` gets NaN for it.
+    /// A label that is missing in a resample, both as gold and as prediction, does not count in that resample; `pick`
+    /// gets NaN for it. Otherwise small classes would pull the whole distribution below the estimate.
     pub fn intervals(
         &self,
         labels: &[String],
@@ -184,7 +183,8 @@ impl Confusion {
         table.bootstrap(zero_division, seed, pick, |random| multinomial(&table.weights, total, random))
     }
 
-    /// Returns the same by a bootstrap of clusters of rows, each given by the cells that it adds to.
+    /// Returns the same intervals by a bootstrap of clusters of rows; each cluster is given by the cells to which it
+    /// adds.
     pub fn cluster_intervals(
         &self,
         clusters: &[&[CellWeight]],
@@ -199,7 +199,7 @@ impl Confusion {
         let table = Table::new(self, labels);
         let places: HashMap<(u32, u32), usize> =
             self.keyed().into_iter().enumerate().map(|(place, (key, _))| (key, place)).collect();
-        // In an order that does not depend on that of the rows.
+        // Sorted, so that the order of the rows does not matter.
         let mut clusters: Vec<Vec<(usize, f64)>> =
             clusters.iter().map(|cells| cells.iter().map(|(key, weight)| (places[key], *weight)).collect()).collect();
         clusters.sort_by(|a, b| a.partial_cmp(b).expect("weights are finite"));
@@ -213,7 +213,7 @@ impl Confusion {
     }
 }
 
-/// Sorts labels: by value where all are whole numbers, else by code points.
+/// Sorts labels: by value if all are whole numbers, else by code points.
 pub fn sorted_labels(labels: impl Iterator<Item = String>) -> Vec<String> {
     let mut labels: Vec<String> = labels.collect();
     labels.sort();
@@ -227,7 +227,7 @@ pub fn sorted_labels(labels: impl Iterator<Item = String>) -> Vec<String> {
     labels
 }
 
-/// Where labels stand among those asked for, by their numbers in the table.
+/// For each label by its number in the table: its place among the labels asked for.
 struct Places(Vec<Option<usize>>);
 
 impl Places {
@@ -241,12 +241,12 @@ impl Places {
     }
 }
 
-/// The cells with labels as places, so that a bootstrap does not compare texts.
+/// The cells, with labels as places, so that a bootstrap need not compare texts.
 struct Table<'a> {
     labels: &'a [String],
     cells: Vec<Cell>,
     weights: Vec<f64>,
-    /// Labels in all.
+    /// How many labels there are in all.
     names: usize,
     is_multilabel: bool,
     is_complete: bool,
@@ -256,7 +256,7 @@ struct Table<'a> {
 struct Cell {
     gold: Vec<usize>,
     predicted: Vec<usize>,
-    /// The labels as numbered in the table, of a row with one of each.
+    /// For a row with one gold and one predicted label: both by their numbers in the table.
     single: Option<(u32, u32)>,
     is_hit: bool,
 }
@@ -329,7 +329,7 @@ impl<'a> Table<'a> {
         let n = self.labels.len();
         let (mut hits, mut golds, mut predictions) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
         let mut right = 0.0;
-        // Of sets of labels: sums and weights of each number over the rows that have it.
+        // For sets of labels: the sum and the weight of each number, over the rows that have it.
         let mut samples = [[0.0; 2]; 3];
         for (cell, weight) in self.cells.iter().zip(weights) {
             let mut both = 0.0;
@@ -382,8 +382,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Returns balanced accuracy and Matthews' coefficient over all labels there are. NaN for rows of
-    /// sets.
+    /// Returns balanced accuracy and Matthews' coefficient over all labels. NaN for rows with sets of labels.
     fn overall(&self, weights: &[f64], total: f64) -> (f64, f64) {
         let (mut hits, mut golds, mut predictions) =
             (vec![0.0; self.names], vec![0.0; self.names], vec![0.0; self.names]);
@@ -404,7 +403,7 @@ impl<'a> Table<'a> {
         let balanced = recalls.iter().sum::<f64>() / recalls.len() as f64;
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let covariance = hits.iter().sum::<f64>() * total - dot(&golds, &predictions);
-        // Predictions outside of all labels are a class of their own here.
+        // Here, predictions that are none of the labels are a class of their own.
         let invalid = total - predictions.iter().sum::<f64>();
         let spread_predicted = total * total - dot(&predictions, &predictions) - invalid * invalid;
         let spread_gold = total * total - dot(&golds, &golds);
@@ -423,7 +422,8 @@ fn scores(hits: f64, predicted: f64, gold: f64, zero_division: f64) -> LabelScor
     }
 }
 
-/// Averages over labels; each number over those that have it. Without any weight all weigh the same.
+/// Averages over labels; each number is averaged over the labels that have it. If all weights are 0, all labels weigh
+/// the same.
 fn average(scores: &[LabelScores], support: f64, weight: impl Fn(&LabelScores) -> f64) -> LabelScores {
     let mean = |value: fn(&LabelScores) -> f64| {
         let kept = || scores.iter().filter(|scores| !value(scores).is_nan());
@@ -438,8 +438,8 @@ fn average(scores: &[LabelScores], support: f64, weight: impl Fn(&LabelScores) -
 }
 
 impl Report {
-    /// Returns the named averages in scikit-learn's order; the accuracy stands for the micro average
-    /// where the labels are all there are.
+    /// Returns the averages with their names, in scikit-learn's order. If the report covers all labels, the accuracy
+    /// stands in place of the micro average.
     pub fn averages(&self) -> Vec<(&'static str, LabelScores)> {
         let mut averages = Vec::new();
         if !self.is_complete {
@@ -450,12 +450,12 @@ impl Report {
         averages
     }
 
-    /// Returns the accuracy where scikit-learn's report shows it.
+    /// Returns the accuracy, if scikit-learn's report shows it.
     pub fn shown_accuracy(&self) -> Option<f64> {
         self.is_complete.then_some(self.accuracy)
     }
 
-    /// Returns the text that scikit-learn prints; `names` stand for the labels.
+    /// Returns the report as scikit-learn prints it; `names` replace the labels.
     pub fn text(&self, names: Option<&[String]>, digits: usize) -> String {
         let names: Vec<&str> = match names {
             Some(names) => names.iter().map(String::as_str).collect(),
@@ -496,7 +496,7 @@ impl Report {
     }
 }
 
-/// Draws `total` (rounded) rows over the cells, each with its weight's probability.
+/// Draws `total` (rounded) rows from the cells, each cell with a probability proportional to its weight.
 fn multinomial(weights: &[f64], total: f64, random: &mut ChaCha8Rng) -> Vec<f64> {
     let mut left = total.round().max(1.0) as u64;
     let mut weight_left = total;
@@ -512,8 +512,8 @@ fn multinomial(weights: &[f64], total: f64, random: &mut ChaCha8Rng) -> Vec<f64>
         .collect()
 }
 
-/// Draws from a binomial: by counting up to 1,000 trials, by the normal approximation beyond, where
-/// both tails hold enough trials.
+/// Draws from a binomial distribution: exactly for up to 1,000 trials; beyond that by the normal approximation, if both
+/// tails hold enough trials.
 fn binomial(n: u64, p: f64, random: &mut ChaCha8Rng) -> u64 {
     if p >= 1.0 {
         return n;

@@ -1,14 +1,14 @@
 //! chrF (Popović 2015) and chrF++ (Popović 2017), equal to sacreBLEU 2.6.0.
 //!
-//! As with BLEU, counts add up over a corpus. Of several references a sentence takes the counts of
-//! that which suits it best.
+//! As with BLEU, counts add up over a corpus. A sentence with several references takes the counts of the one that gives
+//! it the highest score.
 
 use super::characters::split;
 use super::{Interner, shared, sorted_ngrams};
 
-/// Orders of characters at most: six fit into 128 bits.
+/// The most orders of character n-grams: six characters fit into 128 bits.
 const CHARACTERS: usize = 6;
-/// Orders of words at most.
+/// The most orders of word n-grams.
 const WORDS: usize = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,11 +18,11 @@ pub struct Chrf {
     /// Weight of recall against precision.
     pub beta: f64,
     pub lowercase: bool,
-    /// Orders that a text is too short for count as next to nothing instead of being left out.
+    /// Orders for which a text is too short count as nearly 0 instead of being left out.
     pub epsilon: bool,
 }
 
-/// By order: n-grams of the predictions, of the references, of both.
+/// For each order: how many n-grams the predictions have, the references have, and both share.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ChrfCounts([[f64; 3]; CHARACTERS + WORDS]);
 
@@ -36,7 +36,7 @@ impl ChrfCounts {
         self.0.as_flattened()
     }
 
-    /// Takes the flat list back; none if it is not one.
+    /// Returns the counts that a flat list holds; none if the list has the wrong length.
     pub fn from_values(values: &[f64]) -> Option<ChrfCounts> {
         let mut counts = ChrfCounts::default();
         let flat = counts.0.as_flattened_mut();
@@ -71,7 +71,7 @@ impl Chrf {
         best.map(|(_, counts)| counts).unwrap_or_default()
     }
 
-    /// Makes a score of counts, 0..=100.
+    /// Computes a score, 0..=100, from counts.
     pub fn score(&self, counts: &ChrfCounts) -> f64 {
         let epsilon = 1e-16;
         let factor = self.beta * self.beta;
@@ -118,7 +118,7 @@ impl Chrf {
     }
 }
 
-/// Splits one punctuation mark off a word: off its end, else off its start.
+/// Splits one punctuation mark off a word: from its end, else from its start.
 fn words(token: &str) -> impl Iterator<Item = &str> {
     let is_punctuation = |c: char| c.is_ascii_punctuation();
     let mut ends = token.chars();

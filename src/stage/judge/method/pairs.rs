@@ -27,9 +27,9 @@ pub(crate) struct PairsTally {
     sums: Vec<f64>,
     /// The same for each of the first rows, one after the other; resampling draws from these.
     games: Vec<f64>,
-    /// How many rows have a verdict on each pair, at the same places; and, in `played_any`, how many have one for each
-    /// model.
+    /// How many rows have a verdict on each pair, at the same places.
     played: Vec<u64>,
+    /// How many rows have a verdict on each model, against any other.
     played_any: Vec<u64>,
     positions: Positions,
     /// How often the longer completion won, and how often one of different length won or lost.
