@@ -145,6 +145,7 @@ impl Hasher {
         Hasher(sha)
     }
 
+    /// Adds bytes as they are, without their length.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
@@ -155,6 +156,7 @@ impl Hasher {
         self.0.update(bytes);
     }
 
+    /// Returns the digest of everything that was added.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }

@@ -46,6 +46,7 @@ pub fn floor_char(text: &str, offset: usize) -> usize {
     offset
 }
 
+/// Whether a problem stops the command or is only reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     Error,
@@ -74,19 +75,23 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// Returns an error; `code` is its stable short name.
     pub fn error(code: &'static str, message: impl Into<String>) -> Problem {
         Problem { severity: Severity::Error, code, message: message.into(), place: None, help: None }
     }
 
+    /// Returns a warning; `code` is its stable short name.
     pub fn warning(code: &'static str, message: impl Into<String>) -> Problem {
         Problem { severity: Severity::Warning, ..Problem::error(code, message) }
     }
 
+    /// Adds the place to which the problem points.
     pub fn at(mut self, place: &Place) -> Problem {
         self.place = Some(place.clone());
         self
     }
 
+    /// Adds what to do about it.
     pub fn help(mut self, help: impl Into<String>) -> Problem {
         self.help = Some(help.into());
         self

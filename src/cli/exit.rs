@@ -30,14 +30,17 @@ impl Exit {
         Exit { code, message: message.into(), help: None, problems: Vec::new() }
     }
 
+    /// Returns the exit of a wrong command line, with a hint if there is one.
     pub fn usage(message: impl Into<String>, help: Option<String>) -> Exit {
         Exit { help, ..Exit::new(USAGE, message) }
     }
 
+    /// Returns the exit of a fault in etalon itself or in its machine.
     pub fn internal(message: &str) -> Exit {
         Exit::new(INTERNAL, message)
     }
 
+    /// Returns the exit of a failed stage.
     pub fn stage(message: &str) -> Exit {
         Exit::new(STAGE, message)
     }

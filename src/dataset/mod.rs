@@ -77,6 +77,7 @@ pub struct BadRow {
 }
 
 impl BadRow {
+    /// Returns a bad row behind which reading goes on.
     pub fn new(line: u64, message: impl Into<String>) -> BadRow {
         BadRow { line, message: message.into(), is_end: false }
     }

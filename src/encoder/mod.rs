@@ -31,6 +31,7 @@ pub use sentence::{SentenceEncoder, cosine};
 
 /// The message when weights are needed and this etalon was built without the feature `local`.
 pub const WITHOUT_LOCAL: &str = "this etalon was built without `local`";
+/// What to do about an etalon that was built without the feature `local`.
 pub const LOCAL_HELP: &str = "build it with `cargo install --path . --features local`";
 
 /// The default sentence encoder.

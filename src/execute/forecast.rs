@@ -19,6 +19,7 @@ use crate::digest::Digest;
 use crate::stage::{Inputs, Makes, Part, Produced, Progress, StageError};
 use crate::store::{Fingerprint, Manifest, StoreError};
 
+/// What a run would do with a node: take it from the store, make it, or perhaps make it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {

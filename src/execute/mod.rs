@@ -76,6 +76,7 @@ impl Options {
     }
 }
 
+/// Why a plan or a run failed as a whole. A node that fails is no such error: the run says it.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
     #[error(transparent)]

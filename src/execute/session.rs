@@ -109,10 +109,12 @@ impl Session {
         self.stop.clone()
     }
 
+    /// Returns true once the user wants to stop.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// Returns true if `--refresh` names the node, so that it is bought anew.
     pub fn is_refreshed(&self, index: usize) -> bool {
         self.refreshed[index]
     }

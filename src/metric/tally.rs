@@ -108,6 +108,7 @@ impl MeanTally {
         if self.clusters.is_empty() { self.n } else { self.clusters.len() as u64 }
     }
 
+    /// Returns the mean with its interval.
     pub fn estimate(&self) -> Estimate {
         let interval = match self.kind {
             _ if !self.clusters.is_empty() => clustered_mean(&self.sums, self.seed),
@@ -173,6 +174,7 @@ pub struct SpreadTally {
 }
 
 impl SpreadTally {
+    /// Returns an empty tally; `seed` is the seed of its bootstrap.
     pub fn new(seed: u64) -> SpreadTally {
         SpreadTally { mean: MeanTally::new(seed), values: Vec::new() }
     }

@@ -122,6 +122,7 @@ pub struct Csv<W: Write> {
 }
 
 impl<W: Write> Csv<W> {
+    /// Starts a CSV file by writing its header.
     pub fn new(out: W, columns: Columns) -> io::Result<Csv<W>> {
         let mut writer = csv::Writer::from_writer(out);
         writer.write_record(columns.0.keys()).map_err(cause)?;
@@ -178,6 +179,7 @@ mod columnar {
     }
 
     impl<W: Write + Send> Parquet<W> {
+        /// Starts a Parquet file with these columns.
         pub fn new(out: W, columns: Columns) -> io::Result<Parquet<W>> {
             let field = |(name, kind): (&String, &ColumnKind)| {
                 let (physical, converted) = match kind {

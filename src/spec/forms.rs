@@ -27,6 +27,7 @@ pub enum OneOrMany<T = String, const MIN: usize = 0> {
 }
 
 impl<T, const MIN: usize> OneOrMany<T, MIN> {
+    /// Returns the values as a list, also a single one.
     pub fn into_vec(self) -> Vec<T> {
         match self {
             OneOrMany::One(one) => vec![one],

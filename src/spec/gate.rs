@@ -15,6 +15,7 @@ pub struct Gate {
     pub place: Place,
 }
 
+/// How the two sides of a gate are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
     Less,
@@ -49,6 +50,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
+    /// Returns the bounds of an exact number: both ends are the number itself.
     pub fn exact(value: f64) -> Bounds {
         Bounds { value, low: value, high: value }
     }

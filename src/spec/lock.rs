@@ -20,6 +20,7 @@ pub struct Pins {
     pub datasets: BTreeMap<String, Pin>,
 }
 
+/// What a name is pinned to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pin {
     pub commit: String,

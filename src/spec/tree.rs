@@ -11,6 +11,7 @@ pub struct Node {
     pub place: Place,
 }
 
+/// A value of the tree, by its sort.
 #[derive(Clone, Debug)]
 pub enum NodeValue {
     Null,
@@ -61,6 +62,7 @@ impl Node {
         Some(entries.remove(index).1)
     }
 
+    /// Returns the text; none for any other sort of value.
     pub fn as_text(&self) -> Option<&str> {
         match &self.value {
             NodeValue::Text(text) => Some(text),
@@ -68,6 +70,7 @@ impl Node {
         }
     }
 
+    /// Returns true for null.
     pub fn is_null(&self) -> bool {
         matches!(self.value, NodeValue::Null)
     }

@@ -28,6 +28,7 @@ pub struct Workspace {
     pub library: Library,
 }
 
+/// Why a workspace could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkspaceError {
     #[error("there is no directory {}", .0.display())]

@@ -74,6 +74,7 @@ pub struct Preflight {
 }
 
 impl Preflight {
+    /// Returns the check of these desks, which has not been made yet.
     pub fn new(desks: Vec<Arc<Desk>>) -> Preflight {
         Preflight { desks, done: OnceCell::new() }
     }
@@ -100,6 +101,7 @@ impl Preflight {
 }
 
 impl Desk {
+    /// Opens the desk of a model, with the completions in its log.
     pub fn new(name: &str, pool: Pool, spec: &ModelSpec, store: &Arc<Store>, mode: Mode) -> Result<Desk, StageError> {
         let identity = Digest::of_json("etalon.model.v1", &serde_json::Value::Object(pool.provider.identity()));
         let log = store.completions(&identity)?;
@@ -256,6 +258,7 @@ impl Account {
         }
     }
 
+    /// Returns the desk.
     pub fn desk(&self) -> &Desk {
         &self.desk
     }

@@ -243,6 +243,7 @@ pub enum StageError {
 }
 
 impl StageError {
+    /// Returns the error of a node whose own input or endpoint is at fault.
     pub fn failed(message: impl Into<String>) -> StageError {
         StageError::Failed(message.into())
     }

@@ -203,15 +203,18 @@ pub(super) fn params_value(params: &IndexMap<String, Value>) -> TemplateValue {
 pub(super) struct Variables(Vec<(&'static str, TemplateValue)>);
 
 impl Variables {
+    /// Returns variables that hold the params only.
     pub fn new(params: &TemplateValue) -> Variables {
         Variables(vec![("params", params.clone())])
     }
 
+    /// Adds a variable.
     pub fn with(mut self, name: &'static str, value: impl Into<TemplateValue>) -> Variables {
         self.0.push((name, value.into()));
         self
     }
 
+    /// Adds the row, with only those columns that are read.
     pub fn with_row(self, row: &crate::row::Row, attrs: &Attrs) -> Variables {
         if attrs.is_empty() {
             return self;
@@ -228,6 +231,7 @@ impl Variables {
         self.with("inputs", TemplateValue::from_pairs([stage]))
     }
 
+    /// Returns all variables as the context of a render.
     pub fn value(self) -> TemplateValue {
         TemplateValue::from_pairs(self.0)
     }
@@ -299,10 +303,12 @@ impl Conversation {
         Conversation { turns, row }
     }
 
+    /// Returns the templates of all turns.
     pub fn prompts(&self) -> impl Iterator<Item = &Prompt> {
         self.turns.iter().map(|(_, prompt)| prompt)
     }
 
+    /// Returns true if some turn reads the variable.
     pub fn reads(&self, variable: &str) -> bool {
         self.prompts().any(|prompt| prompt.template.reads.reads(variable))
     }
@@ -367,6 +373,7 @@ impl MaxFailures {
     /// 5 % of the rows.
     pub const DEFAULT: MaxFailures = MaxFailures::Share(0.05);
 
+    /// Reads a count (`3`) or a percentage (`5%`); none for anything else.
     pub fn parse(value: &Value) -> Option<MaxFailures> {
         match value {
             Value::Number(number) => number.as_u64().map(MaxFailures::Count),
@@ -411,6 +418,7 @@ pub(super) struct Failures {
 }
 
 impl Failures {
+    /// Counts one failure. Only the first hundred different reasons are kept apart.
     pub fn add(&mut self, message: &str) {
         self.count += 1;
         if self.messages.len() < 100 || self.messages.contains_key(message) {

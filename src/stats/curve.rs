@@ -26,6 +26,7 @@ pub enum CurveStatus {
 }
 
 impl CurveStatus {
+    /// Returns the word that summaries use.
     pub fn name(self) -> &'static str {
         match self {
             CurveStatus::Diverged => "diverged",

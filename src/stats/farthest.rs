@@ -89,6 +89,7 @@ pub fn least_distance(vectors: &[Vec<f64>], distance: Distance) -> f64 {
 }
 
 impl Distance {
+    /// Returns the distance of two vectors.
     pub fn between(self, a: &[f64], b: &[f64]) -> f64 {
         match self {
             Distance::Euclidean => a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt(),

@@ -64,6 +64,7 @@ pub enum Change {
 }
 
 impl Fingerprint {
+    /// Returns a fingerprint that holds only the kind and its revision.
     pub fn new(kind: &str, revision: u32) -> Fingerprint {
         Fingerprint { version: 1, kind: kind.to_owned(), revision, ..Fingerprint::default() }
     }

@@ -23,6 +23,7 @@ pub struct Sorter<'a> {
 }
 
 impl Store {
+    /// Returns an empty sorter that writes its chunks into this store.
     pub fn sorter(&self) -> Sorter<'_> {
         Sorter { store: self, bytes: Vec::new(), entries: Vec::new(), spilled: Vec::new(), chunk: CHUNK }
     }

@@ -32,6 +32,7 @@ impl Attrs {
         }
     }
 
+    /// Returns true if nothing is read.
     pub fn is_empty(&self) -> bool {
         matches!(self, Attrs::Some(names) if names.is_empty())
     }
@@ -45,6 +46,7 @@ pub struct Reads {
     used: Vec<NameUsed>,
 }
 
+/// What sort of name a template uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum NameKind {
     Variable,
@@ -70,6 +72,7 @@ impl NameKind {
     }
 }
 
+/// A variable, function, filter or test that a template names, with the place where it does.
 #[derive(Clone, Debug)]
 pub(super) struct NameUsed {
     pub kind: NameKind,

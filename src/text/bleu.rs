@@ -37,6 +37,7 @@ pub enum Smoothing {
     Exponential,
 }
 
+/// How BLEU is computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bleu {
     pub tokenizer: Tokenizer,
@@ -71,6 +72,7 @@ pub struct BleuScore {
 }
 
 impl BleuCounts {
+    /// Adds the counts of another sentence or corpus.
     pub fn add(&mut self, other: &BleuCounts) {
         for order in 0..ORDER {
             self.correct[order] += other.correct[order];

@@ -21,18 +21,22 @@ pub fn is_word(c: char) -> bool {
     is_in(c, GeneralCategoryGroup::Letter) || is_in(c, GeneralCategoryGroup::Number)
 }
 
+/// Returns true for Unicode's punctuation.
 pub fn is_punctuation(c: char) -> bool {
     is_in(c, GeneralCategoryGroup::Punctuation)
 }
 
+/// Returns true for Unicode's symbols.
 pub fn is_symbol(c: char) -> bool {
     is_in(c, GeneralCategoryGroup::Symbol)
 }
 
+/// Returns true for Unicode's numbers.
 pub fn is_number(c: char) -> bool {
     is_in(c, GeneralCategoryGroup::Number)
 }
 
+/// Returns true for Unicode's combining marks.
 pub fn is_mark(c: char) -> bool {
     is_in(c, GeneralCategoryGroup::Mark)
 }

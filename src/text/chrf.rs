@@ -11,6 +11,7 @@ const CHARACTERS: usize = 6;
 /// The most orders of word n-grams.
 const WORDS: usize = 2;
 
+/// How chrF is computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Chrf {
     /// n-grams of words, 0 (chrF) to 2 (chrF++).
@@ -27,6 +28,7 @@ pub struct Chrf {
 pub struct ChrfCounts([[f64; 3]; CHARACTERS + WORDS]);
 
 impl ChrfCounts {
+    /// Adds the counts of another sentence or corpus.
     pub fn add(&mut self, other: &ChrfCounts) {
         self.0.as_flattened_mut().iter_mut().zip(other.0.as_flattened()).for_each(|(sum, count)| *sum += count);
     }

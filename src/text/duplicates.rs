@@ -22,6 +22,7 @@ pub struct Fingerprinted {
 }
 
 impl Fingerprinted {
+    /// Prepares a text for comparison.
     pub fn new(text: &str) -> Fingerprinted {
         let shingles = Shingles::new(&comparison_digests(text), SHINGLE);
         let bands = (!shingles.is_empty()).then(|| {

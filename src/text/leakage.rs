@@ -20,6 +20,7 @@ pub enum LeakLevel {
 }
 
 impl LeakLevel {
+    /// Returns the word that stands for it in rows and summaries.
     pub fn name(self) -> &'static str {
         match self {
             LeakLevel::Exact => "exact",
@@ -79,6 +80,7 @@ pub struct LeakIndex {
 }
 
 impl LeakIndex {
+    /// Indexes the held-out texts.
     pub fn new(texts: &[String], limits: LeakLimits) -> LeakIndex {
         let mut index = LeakIndex { limits, texts: Vec::new(), shingles: HashMap::new(), runs: HashMap::new() };
         for (number, text) in texts.iter().enumerate() {

@@ -60,10 +60,12 @@ impl Shingles {
         Shingles(digests)
     }
 
+    /// Returns true if there are no shingles.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// Returns the digests of the shingles, sorted.
     pub fn digests(&self) -> &[u64] {
         &self.0
     }
@@ -131,6 +133,7 @@ pub(super) const BANDS: usize = PERMUTATIONS / ROWS;
 pub struct MinHash([u32; PERMUTATIONS]);
 
 impl MinHash {
+    /// Computes the signature of a set of shingles.
     pub fn new(shingles: &Shingles) -> MinHash {
         let mut values = [u32::MAX; PERMUTATIONS];
         for digest in &shingles.0 {

@@ -32,6 +32,7 @@ pub struct TerCounts {
 }
 
 impl TerCounts {
+    /// Adds the counts of another sentence or corpus.
     pub fn add(&mut self, other: &TerCounts) {
         self.edits += other.edits;
         self.reference_words += other.reference_words;

@@ -102,6 +102,7 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
+    /// Parses the columns of the row.
     pub fn columns(&self) -> Map<String, Value> {
         serde_json::from_slice(&self.line[8..]).expect("a line is canonical JSON")
     }
@@ -217,6 +218,7 @@ impl Quality {
         workspace_names.strip_prefix("leakage.against.").map(|_| leakage.against.join(", "))
     }
 
+    /// Returns the texts of its templates, by their names in the fingerprint.
     pub fn sources(&self) -> Vec<(String, String)> {
         let template = self.leakage.as_ref().and_then(|(_, template)| template.as_ref());
         template.map(Prompt::sources).into_iter().flatten().collect()

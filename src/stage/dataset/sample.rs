@@ -74,6 +74,7 @@ pub(super) struct Split {
 }
 
 impl Sample {
+    /// Adds a problem for each setting that does not fit the strategy.
     pub fn check(&self, node: &Node, problems: &mut Vec<Problem>) {
         let place = |field: &str| node.get(field).map_or(&node.place, |node| &node.place);
         match (self.strategy, self.by.is_empty()) {
@@ -104,10 +105,12 @@ impl Sample {
         }
     }
 
+    /// Returns true if rows are drawn by digest, so that not all of them are needed at once.
     pub fn is_drawn(&self) -> bool {
         matches!(self.strategy, Strategy::Random | Strategy::Stratified)
     }
 
+    /// Adds to a key everything that decides which rows are chosen.
     pub fn add_to(&self, fingerprint: &mut Fingerprint) {
         fingerprint.setting("sample.size", self.size.0);
         let name = match self.strategy {
@@ -128,6 +131,7 @@ impl Sample {
 }
 
 impl Split {
+    /// Adds a problem if the part to use is not among the parts.
     pub fn check(&self, node: &Node, problems: &mut Vec<Problem>) {
         let place = |field: &str| -> &Place { node.get(field).map_or(&node.place, |node| &node.place) };
         if !self.parts.contains_key(&self.part) {
@@ -157,6 +161,7 @@ impl Split {
         self.parts.keys().last() == Some(&self.part)
     }
 
+    /// Adds to a key everything that decides which rows belong to the part.
     pub fn add_to(&self, fingerprint: &mut Fingerprint) {
         let parts: Vec<Value> = self
             .parts
@@ -191,10 +196,12 @@ pub(super) struct Drawing<'a> {
 }
 
 impl<'a> Drawing<'a> {
+    /// Starts a drawing; the sorter holds the rows until it ends.
     pub fn new(sample: Sample, sorter: Sorter<'a>) -> Drawing<'a> {
         Drawing { sample, sorter, strata: BTreeMap::new() }
     }
 
+    /// Adds a row, by its stratum, id and line.
     pub fn push(&mut self, stratum: &str, id: &str, line: &[u8]) -> Result<(), StoreError> {
         match self.strata.get_mut(stratum) {
             Some(count) => *count += 1,

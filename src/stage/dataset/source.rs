@@ -120,6 +120,7 @@ impl Source {
         Pins::add_dataset(&workspace.root, &name, &commit).map_err(StageError::Failed)
     }
 
+    /// Opens the source. A program is started by this.
     pub fn open(&self, workspace: &Workspace) -> Result<Opened, StageError> {
         match self {
             Source::Files { format, .. } | Source::Hub { format, .. } => {

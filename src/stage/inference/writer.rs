@@ -35,10 +35,12 @@ pub(crate) struct CompletionWriter {
 }
 
 impl CompletionWriter {
+    /// Starts both artifacts.
     pub fn new(store: &Arc<Store>) -> Result<CompletionWriter, StoreError> {
         Ok(CompletionWriter { value: store.write_artifact()?, meta: store.write_artifact()?, valid: 0 })
     }
 
+    /// Appends a completion, and what it cost.
     pub fn push(&mut self, completion: &Completion, meta: &Meta) -> Result<(), StoreError> {
         let id = sample_id(&completion.id, completion.sample);
         self.value.push(&id, completion)?;
@@ -79,6 +81,7 @@ impl CompletionWriter {
         self.meta.push_line(&sample_id(&meta.id, meta.sample), line)
     }
 
+    /// Completes both artifacts; returns the completions and the meta artifact.
     pub fn finish(self) -> Result<(Artifact, Artifact), StoreError> {
         Ok((self.value.finish()?, self.meta.finish()?))
     }

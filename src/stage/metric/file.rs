@@ -60,6 +60,7 @@ impl FileScores {
     }
 }
 
+/// Why a file could not be scored.
 #[derive(Debug, thiserror::Error)]
 pub enum ScoreError {
     #[error("the command line is wrong")]

@@ -88,6 +88,7 @@ impl Work {
         }
     }
 
+    /// Carries out a task: asks every judge as often as needed, and combines what they say.
     pub async fn judge(self: Arc<Self>, task: Task) -> Result<Judged, StageError> {
         let mut first = Side::of(&task.first, &task.joined);
         let mut second = task.second.as_ref().map(|text| Side::of(text, &task.joined));

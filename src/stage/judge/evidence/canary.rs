@@ -99,6 +99,7 @@ pub(crate) struct Canaries {
 }
 
 impl Canaries {
+    /// Adds the verdict on a canary.
     pub fn add(&mut self, canary: Canary, judgement: &Judgement, method: &dyn Method) {
         let worth = if canary == Canary::Identity {
             // For two identical texts both orders are one request. A judge that always prefers one place then seems to
@@ -113,6 +114,7 @@ impl Canaries {
         self.said.push((canary, judgement.id.clone(), worth));
     }
 
+    /// Writes the values, tables and notes.
     pub fn finish(&self, method: &dyn Method, summary: &mut Summary, notes: &mut Vec<String>) {
         let is_pair = method.is_pair();
         let is_manifold = matches!(method.labels(), LabelKind::Scores { criteria, .. } if criteria.len() > 1);

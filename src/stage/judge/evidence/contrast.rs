@@ -43,6 +43,7 @@ struct Reading<'a> {
 }
 
 impl<'a> JudgedRows<'a> {
+    /// Opens the judgements of a node.
     pub fn open(
         store: &Store,
         manifest: &Manifest,

@@ -18,6 +18,7 @@ pub(crate) struct Halo {
 }
 
 impl Halo {
+    /// Returns an empty collection for the named criteria.
     pub fn new(names: Vec<String>) -> Halo {
         Halo { names, rows: Vec::new() }
     }
@@ -29,6 +30,7 @@ impl Halo {
         }
     }
 
+    /// Writes the correlations, and a note if criteria hardly differ.
     pub fn finish(&self, summary: &mut Summary, notes: &mut Vec<String>) {
         if self.names.len() < 2 || !HALO_ROWS.contains(&self.rows.len()) {
             return;

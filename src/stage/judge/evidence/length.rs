@@ -36,6 +36,7 @@ impl Lengths {
         self.comparisons.push(Comparison { outcome, length, baseline_length });
     }
 
+    /// Writes the values and notes.
     pub fn finish(&self, seed: u64, summary: &mut Summary, notes: &mut Vec<String>) {
         let Some(found) = length_control(&self.comparisons) else {
             return;

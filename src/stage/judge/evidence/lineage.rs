@@ -99,6 +99,7 @@ fn family_of(id: &str) -> Option<&'static str> {
 }
 
 impl Lineage {
+    /// Collects where the models of a pipeline come from.
     pub fn new(models: &IndexMap<String, ModelSpec>) -> Lineage {
         // A model name of the spec stands for the id that it calls.
         let id_of =
@@ -127,6 +128,7 @@ impl Lineage {
         Lineage { by: models.iter().map(origin).collect() }
     }
 
+    /// Returns true if some model is the ceiling.
     pub fn has_ceiling(&self) -> bool {
         self.by.values().any(|origin| origin.is_ceiling)
     }

@@ -85,6 +85,8 @@ impl Panel {
         }
     }
 
+    /// Starts an empty panel. `kin` tells for each judge which of two models it could favour; `span` is the length of
+    /// the scale.
     pub fn new(kin: Vec<Kin>, span: f64, seed: u64) -> Panel {
         let judges = kin.len();
         Panel {
@@ -101,6 +103,7 @@ impl Panel {
         }
     }
 
+    /// Adds the votes on one row.
     pub fn add(&mut self, judgement: &Judgement, method: &dyn Method) {
         if judgement.votes.is_empty() {
             return;

@@ -37,6 +37,7 @@ pub(crate) struct PairsTally {
 }
 
 impl PairsTally {
+    /// Starts an empty tally; `seed` is the seed of its bootstrap.
     pub fn new(models: &[String], seed: u64) -> PairsTally {
         let n = models.len();
         PairsTally {

@@ -56,10 +56,12 @@ impl Said<'_> {
         Outcome::of_word(self.verdict?)
     }
 
+    /// Returns what the whole judgement says.
     pub fn of(judgement: &Judgement) -> Said<'_> {
         Said { scores: judgement.scores.as_ref(), verdict: judgement.verdict.as_deref() }
     }
 
+    /// Returns what a single vote says.
     pub fn of_vote(vote: &Vote) -> Said<'_> {
         Said { scores: vote.scores.as_ref(), verdict: vote.verdict.as_deref() }
     }

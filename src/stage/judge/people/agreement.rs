@@ -37,6 +37,7 @@ const SEED: u64 = 0;
 const FEW: u64 = 20;
 
 impl Calibration {
+    /// Writes the agreement with people, its verdict, and the disagreements.
     pub fn finish(&mut self, method: &dyn Method, summary: &mut Summary, notes: &mut Vec<String>) {
         let mut table = json!({});
         let (agreed, n) = match &self.kind {

@@ -56,6 +56,7 @@ pub(crate) struct Labelled<'a> {
 }
 
 impl Calibration {
+    /// Starts the comparison for a node. `sides` are the models whose labels should meet a judgement.
     pub fn new(labels: Labels, kind: LabelKind, name: &str, sides: &[Sides<'_>]) -> Calibration {
         let expected = sides.iter().flat_map(|sides| labels.rows(*sides)).map(str::to_owned).collect();
         Calibration {
@@ -78,6 +79,7 @@ impl Calibration {
         }
     }
 
+    /// Compares one judgement with the labels about it.
     pub fn add(&mut self, labelled: &Labelled<'_>, method: &dyn Method) {
         let judgement = labelled.judgement;
         if judgement.sample != 0 {

@@ -49,6 +49,7 @@ pub(crate) struct Texts {
 }
 
 impl Texts {
+    /// Returns the digest that tells these texts from others.
     pub fn digest(&self) -> Digest {
         texts_digest(&self.completion, self.baseline.as_deref())
     }
@@ -168,6 +169,7 @@ impl Labels {
         names
     }
 
+    /// Returns true if the row has any label.
     pub fn has(&self, row: &str) -> bool {
         self.by.contains_key(row)
     }

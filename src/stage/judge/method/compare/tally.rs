@@ -15,6 +15,7 @@ const BOOTSTRAP_FROM: u64 = 30;
 /// With fewer rows than this, `order: random` leaves too much to chance.
 const FEW_RANDOM: u64 = 200;
 
+/// Sums up comparisons with a baseline.
 #[derive(Default)]
 pub(crate) struct CompareTally {
     seed: u64,

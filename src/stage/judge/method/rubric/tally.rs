@@ -9,6 +9,7 @@ use crate::stage::judge::method::{Gathered, Tally, add_bounds};
 use crate::stage::judge::read::Scale;
 use crate::stats::{Z95, wilson};
 
+/// Sums up the scores of a rubric.
 pub(crate) struct RubricTally {
     scale: Scale,
     /// The scores of each criterion, in order.
@@ -23,6 +24,7 @@ pub(crate) struct RubricTally {
 }
 
 impl RubricTally {
+    /// Starts an empty tally; `seed` is the seed of its bootstrap.
     pub fn new(seed: u64, scale: Scale, criteria: &[Criterion]) -> RubricTally {
         let mean = |offset: u64| MeanTally::new(seed.wrapping_add(offset));
         let n = criteria.len() as u64;
