@@ -1,21 +1,23 @@
-//! Stages: what a pipeline's nodes are and do.
+//! Stages: what the nodes of a pipeline are, and what they do.
 //!
-//! A [`Stage`] is a stage's typed settings. It says what nodes it becomes and what they depend on
-//! ([`Stage::fingerprint`]), and makes a node's rows ([`Stage::run`]). A plan and a run go through
-//! the same code: a plan gives it desks that never buy ([`Mode::Dry`]), so what a plan counts is what
-//! a run will send.
-//!
-//! **Adding a stage kind:** one file with a `parse` function, one line in [`KINDS`], an example
-//! pipeline and its tests; bump its revision when its output changes meaning.
+//! A [`Stage`] is the typed settings of a stage. It says which nodes it becomes and what they depend on
+//! ([`Stage::fingerprint`]), and makes the rows of a node ([`Stage::run`]). A plan and a run go through the same code:
+//! a plan gives it desks that never buy ([`Mode::Dry`]), so a plan counts exactly what a run will send.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `dataset` `inference` `metric` `judge/` | the kinds |
+//! | `dataset/` `inference/` `metric/` `judge/` | the kinds |
+//! | `part` | the parts that inputs and models play in a node |
 //! | `desk` | buying completions: log first, one buyer per model, nothing twice |
-//! | `drive` | rows through concurrent work, back in order |
-//! | `earlier` | rows of an earlier result that did not change |
+//! | `drive` | concurrent work on rows, with results in order |
+//! | `earlier` | earlier results, whose unchanged rows are taken over |
 //! | `join` | streaming joins of artifacts by id |
 //! | `prompt` | templates with what they add to a key; variables |
+//!
+//! **Adding a stage kind:** one folder with `Settings` and a `parse` function, one line in [`KINDS`], an example
+//! pipeline and its tests. If its nodes make something new, [`Makes`] gets a variant, and `execute::rows` shows it; if
+//! tables should show its values, `report::view` names the kind. A kind has a revision, which is bumped whenever its
+//! output changes its meaning.
 
 mod dataset;
 mod desk;

@@ -1,7 +1,9 @@
 //! Judge methods: what is asked, what a reply means, how verdicts sum up.
 //!
-//! **Adding a judge method:** one file with a `parse` function, one line in [`METHODS`], its template, an example and
-//! its tests.
+//! **Adding a judge method:** one file with `Settings` and a `parse` function, one line in [`METHODS`], and in the
+//! stage's own `Settings` a field of that name, for the schema. Its built-in template stands in `templates/judge/` and
+//! in the list of `template::library`. If no reader in `read/` fits its replies, add one, and a variant of [`Told`].
+//! Then an example and its tests.
 //!
 //! | file | holds |
 //! |---|---|
