@@ -3,7 +3,7 @@
 //! A [`Draft`] is a file that is being written under a temporary name, in the directory of its target or in another one
 //! of the same file system. A rename puts it in the target's place once its bytes are on the disk.
 //!
-//! **Invariant:** whoever opens a target finds the old content or the new one, whole.
+//! **Invariant:** a reader of a target finds either the old content or the new one, whole.
 //! **Invariant:** a draft that is dropped, because writing it failed or for any other reason, leaves
 //! nothing behind.
 //!

@@ -97,12 +97,12 @@ impl Problem {
         self
     }
 
-    /// Says what to write instead.
+    /// Adds as help what to write instead.
     pub fn instead(self, text: impl fmt::Display) -> Problem {
         Problem { help: Some(format!("write `{text}`")), ..self }
     }
 
-    /// Adds `help` where there is any.
+    /// Adds `help`, if there is any.
     pub fn maybe_help(mut self, help: Option<String>) -> Problem {
         self.help = self.help.or(help);
         self

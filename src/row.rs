@@ -28,6 +28,10 @@ pub struct Row {
 
 impl Row {
     /// Parses a stored row and keeps only the wanted columns; most readers need few of them.
+    ///
+    /// # Errors
+    ///
+    /// The line is not a stored row.
     pub fn narrow(line: &[u8], is_wanted: &dyn Fn(&str) -> bool) -> Result<Row, serde_json::Error> {
         #[derive(Deserialize)]
         struct Line<'a> {
@@ -87,7 +91,7 @@ of_row!(Row, Completion, Meta, Scores, Judgement);
 pub enum Status {
     /// It is there.
     Ok,
-    /// The call failed for good, or the dataset had no completion: missing for everyone after.
+    /// The call failed for good, or the dataset had no completion: it is missing for every node behind.
     Failed,
     /// Not bought yet. Only a plan makes such rows; they are never published.
     Unknown,

@@ -85,7 +85,7 @@ pub enum Direction {
     Neither,
 }
 
-/// How much a value matters to whoever reads a run.
+/// How much a value matters to a reader of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rank {

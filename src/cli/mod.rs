@@ -175,7 +175,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(code) => code,
         Err(exit) => exit.report(format),
     };
-    // Programs that still run are ended: whoever started one has its result, or has given up on it.
+    // Programs that still run are ended: the command that started one has its result by now, or has given up on it.
     crate::process::end_all();
     // If the reader of standard output went away, the exit code stays. A result that could not be written for another
     // reason is etalon's fault.

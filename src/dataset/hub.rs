@@ -112,6 +112,10 @@ impl Hub {
 
     /// Makes sure that a dataset is on this machine; returns the commit to which it is pinned. `pin` is the commit in
     /// etalon.lock, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The dataset is not there and cannot be fetched; the text says why.
     pub async fn fetch(&self, dataset: &HubDataset, pin: Option<&str>) -> Result<String, String> {
         let known = pin.map(str::to_owned).or_else(|| dataset.commit()).or_else(|| self.cached_commit(dataset));
         if let Some(commit) = known.as_ref().filter(|commit| self.files(dataset, commit).is_some()) {
@@ -285,6 +289,10 @@ impl HubDataset {
     }
 
     /// Chooses the dataset's files from all files of the repository; returns them sorted.
+    ///
+    /// # Errors
+    ///
+    /// No file of the repository fits the settings; the text says what to name.
     pub fn choose(&self, names: &[String]) -> Result<Vec<String>, String> {
         let repo = &self.repo;
         if let Some(pattern) = &self.file {

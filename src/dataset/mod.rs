@@ -153,6 +153,10 @@ pub fn find(name: &str) -> Option<&'static Format> {
 
 impl Format {
     /// Opens a file. It is decompressed while it is read, so damage shows as a bad row.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened. Damage inside it is a bad row, not an error.
     pub fn open(&self, path: &Path) -> std::io::Result<Records> {
         let file = File::open(path)?;
         match self.open {

@@ -192,6 +192,10 @@ impl Encoder {
     }
 
     /// Returns the vectors of the tokens of each text, after the last loaded layer.
+    ///
+    /// # Errors
+    ///
+    /// A text cannot be cut into tokens, or the computation fails.
     pub fn token_vectors(&self, texts: &[&str]) -> std::result::Result<Vec<TokenVectors>, String> {
         let tokens = self.tokenize(texts, self.config.max_tokens())?;
         self.encode(&tokens, |hidden, (ids, is_text)| {
@@ -201,6 +205,10 @@ impl Encoder {
     }
 
     /// Returns a vector of length 1 for each text: the mean over its tokens, or the vector of the first token.
+    ///
+    /// # Errors
+    ///
+    /// A text cannot be cut into tokens, or the computation fails.
     pub fn sentence_vectors(&self, texts: &[&str]) -> std::result::Result<Vec<Vec<f32>>, String> {
         let tokens = self.tokenize(texts, self.sentence_tokens)?;
         self.encode(&tokens, |hidden, _| {
@@ -213,11 +221,19 @@ impl Encoder {
     }
 
     /// Returns how many tokens of a text enter its sentence vector.
+    ///
+    /// # Errors
+    ///
+    /// The text cannot be cut into tokens.
     pub fn sentence_length(&self, text: &str) -> std::result::Result<usize, String> {
         Ok(self.tokenize(&[text], self.sentence_tokens)?[0].0.len())
     }
 
     /// Returns for each token how many texts contain it.
+    ///
+    /// # Errors
+    ///
+    /// A text cannot be cut into tokens.
     pub fn document_counts(&self, texts: &[&str]) -> std::result::Result<HashMap<u32, u64>, String> {
         let mut counts = HashMap::new();
         for (mut ids, _) in self.tokenize(texts, self.config.max_tokens())? {

@@ -41,6 +41,10 @@ impl SentenceEncoder {
     }
 
     /// Returns a vector of length 1 for each text.
+    ///
+    /// # Errors
+    ///
+    /// A text cannot be cut into tokens, or the computation fails.
     pub fn vectors(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
         let mut found: Vec<Option<Vec<f32>>> = match &self.cache {
             Some(cache) => {

@@ -69,6 +69,10 @@ pub(super) struct Known {
 }
 
 /// Forecasts a run. The session's desks are dry.
+///
+/// # Errors
+///
+/// The cache cannot be read or written. What is wrong with a single node stands in its [`Forecast::error`].
 pub async fn forecast(session: Arc<Session>) -> Result<Vec<Forecast>, ExecuteError> {
     Ok(forecast_known(&session).await?.0)
 }
@@ -214,7 +218,7 @@ async fn one(
     Ok((forecast, Some(Known { manifest, is_settled })))
 }
 
-/// Rows that a node will have at most, from what it reads.
+/// Returns how many rows a node will have at most, judging by its inputs.
 fn upper_rows(inputs: &Inputs) -> u64 {
     let of = |part: Part| inputs.get(&part).map(|manifest| manifest.artifact.rows);
     of(Part::OWN).or(of(Part::Rows)).unwrap_or(0)

@@ -21,6 +21,10 @@ pub enum Stratum {
 
 /// Returns at most `n` judged rows of nodes that can be labelled, without the items in `known`. Their order comes from
 /// digests, so it says nothing about them.
+///
+/// # Errors
+///
+/// An artifact is damaged or cannot be read.
 pub fn items(
     session: &Session,
     found: &[(usize, Found)],

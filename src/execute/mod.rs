@@ -19,7 +19,7 @@
 //! | `labels` | which rows people should label |
 //! | `rows` | a node's rows with everything that led to them |
 //!
-//! **Invariant:** `plan` and `run` complete a fingerprint by the same function, so what is a hit in
+//! **Invariant:** `plan` and `run` complete a fingerprint by the same function, so that a hit in
 //! one is a hit in the other.
 //!
 //! [`Run`]: crate::record::Run
@@ -76,7 +76,7 @@ impl Options {
     }
 }
 
-/// Why a plan or a run failed as a whole. A node that fails is no such error: the run says it.
+/// Why a plan or a run failed as a whole. The failure of a single node is not such an error: it stands in the run.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
     #[error(transparent)]

@@ -184,6 +184,10 @@ fn add_judgement(judgement: &Judgement, judges: &[String], document: &mut Map<St
 }
 
 /// Calls `each` with every row of a node, sorted by id and sample, until it returns false.
+///
+/// # Errors
+///
+/// An artifact is damaged or cannot be read.
 pub fn each_row(
     session: &Session,
     index: usize,

@@ -42,6 +42,11 @@ pub struct Session {
 
 impl Session {
     /// Opens a session. Servers of models with `probe: true` are asked what they serve. `mode` says whether desks buy.
+    ///
+    /// # Errors
+    ///
+    /// `--only` or `--refresh` names a node that does not exist. What cannot be fetched or asked is an error of the
+    /// nodes that need it, later.
     pub async fn open(
         plan: Arc<Plan>,
         store: Arc<Store>,
@@ -120,6 +125,10 @@ impl Session {
     }
 
     /// Completes a node's fingerprint; all its inputs exist.
+    ///
+    /// # Errors
+    ///
+    /// A fact that enters the key cannot be known: a file cannot be read, a server did not answer.
     pub fn fingerprint(&self, index: usize, inputs: &Inputs) -> Result<Fingerprint, StageError> {
         let node = &self.plan.nodes[index];
         if let Some(message) = self.unprepared.get(&index) {
@@ -153,6 +162,10 @@ impl Session {
 
     /// Returns everything that the stage needs to make a node. `takes_earlier` says whether unchanged rows may be taken
     /// over from an earlier result.
+    ///
+    /// # Errors
+    ///
+    /// A model that the node calls cannot be built, or its log cannot be read.
     pub fn job(
         &self,
         index: usize,

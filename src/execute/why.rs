@@ -29,7 +29,7 @@ pub struct Why {
     pub changes: Vec<Difference>,
 }
 
-/// One thing that differs.
+/// One difference between a node now and in the earlier run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "what", rename_all = "lowercase")]
 pub enum Difference {
@@ -44,6 +44,10 @@ pub enum Difference {
 }
 
 /// Finds out why a node will run or not, compared with the last run that had it.
+///
+/// # Errors
+///
+/// The node is not part of the plan, or the cache cannot be read or written.
 pub async fn why(session: Arc<Session>, index: usize) -> Result<Why, ExecuteError> {
     let records = session.records();
     let (forecasts, known) = forecast_known(&session).await?;

@@ -160,6 +160,10 @@ impl Make for Settings {
 
 impl Schema {
     /// Compiles a schema that refers to no other file.
+    ///
+    /// # Errors
+    ///
+    /// It is not a valid schema; the text says why.
     pub fn new(schema: &Value) -> Result<Schema, String> {
         Schema::compile(schema, BASE.to_owned(), Files { root: PathBuf::from("."), read: Arc::default() })
     }

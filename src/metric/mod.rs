@@ -75,7 +75,7 @@ pub struct Scored<'a> {
     pub sample: u32,
 }
 
-/// A score; none if there is none; or why it could not be computed. The last two count as missing.
+/// A score, or none, or why it could not be computed. The last two count as missing.
 pub type Score = Result<Option<Value>, String>;
 
 /// A metric with its settings.

@@ -35,6 +35,10 @@ fn whole_path(plan: &Plan, value: &str) -> Option<String> {
 }
 
 /// Resolves a path such as `duel.tuned.win_rate.low`.
+///
+/// # Errors
+///
+/// The path names no stage, model or value of the plan; the problem suggests one that exists.
 pub fn find_term(plan: &Plan, term: &Term) -> Result<GateTerm, Problem> {
     let problem =
         |message: String, help: Option<String>| Problem::error("bad-gate", message).at(&term.place).maybe_help(help);

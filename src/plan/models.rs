@@ -32,6 +32,10 @@ const PAPERS: &[&str] = &["md", "log", "png", "svg", "jpg", "pdf", "csv", "lock"
 
 /// Builds a model's provider. `probe` is what its server said about itself, if it was asked; `digest_file` returns the
 /// digest of a file.
+///
+/// # Errors
+///
+/// The provider does not exist, a weight file cannot be read, or the provider refuses the model.
 pub fn build_provider(
     workspace: &Workspace,
     name: &str,

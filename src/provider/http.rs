@@ -184,6 +184,10 @@ impl Endpoint {
     }
 
     /// Posts a JSON body; returns the body of an answer with status 200.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer with status 200; the kind says whether another attempt may help.
     pub async fn post(&self, body: &Bytes) -> Result<String, CallError> {
         let mut request = reqwest::Request::new(Method::POST, self.url.clone());
         *request.body_mut() = Some(body.clone().into());
@@ -191,6 +195,10 @@ impl Endpoint {
     }
 
     /// Gets the document at a path of the server, outside of its `/v1`.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer with status 200.
     pub async fn get(&self, path: &str) -> Result<String, CallError> {
         let mut url = self.url.clone();
         url.set_query(None);

@@ -155,6 +155,10 @@ impl Records {
     }
 
     /// Writes a run.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written; then there is none of that name.
     pub fn write(&self, run: &Run) -> io::Result<PathBuf> {
         let path = self.directory.join(format!("{}.json", run.run));
         let mut bytes = serde_json::to_vec_pretty(run).expect("runs serialise");

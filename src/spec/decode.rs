@@ -32,6 +32,10 @@ const OPTIONS: &[&str] = &[
 const MAX_PROBLEMS: usize = 20;
 
 /// Decodes a tree. `what` names the part in messages (`stage answers`).
+///
+/// # Errors
+///
+/// Every mistake of the part, each with its place.
 pub fn decode<T: DeserializeOwned + JsonSchema>(node: &Node, what: &str) -> Result<T, Vec<Problem>> {
     // Serde would accept a list as the fields in their order.
     if let NodeValue::List(_) = node.value {

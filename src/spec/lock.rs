@@ -28,6 +28,10 @@ pub struct Pin {
 
 impl Pins {
     /// Reads the pins of a workspace; they are empty if there is no file yet.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or is not what etalon writes.
     pub fn read(root: &Path) -> Result<Pins, String> {
         match std::fs::read_to_string(root.join(NAME)) {
             Ok(text) => toml::from_str(&text).map_err(|error| format!("{NAME} cannot be read: {}", error.message())),
@@ -37,6 +41,10 @@ impl Pins {
     }
 
     /// Adds the pin of a dataset and writes the file, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or written.
     pub fn add_dataset(root: &Path, name: &str, commit: &str) -> Result<(), String> {
         // The file is read again first, since another run may have added a pin.
         let mut pins = Pins::read(root)?;

@@ -46,6 +46,10 @@ struct Settings {
 impl Workspace {
     /// Opens the workspace at `directory`; without one, the nearest workspace at or above the current directory. If
     /// there is no `etalon.toml`, the current directory is the workspace.
+    ///
+    /// # Errors
+    ///
+    /// The directory does not exist, or `etalon.toml` has problems.
     pub fn open(directory: Option<&Path>) -> Result<Workspace, WorkspaceError> {
         let here = PathBuf::from(".");
         let root = match directory {

@@ -102,6 +102,10 @@ impl Preflight {
 
 impl Desk {
     /// Opens the desk of a model, with the completions in its log.
+    ///
+    /// # Errors
+    ///
+    /// The completion log of the model cannot be read.
     pub fn new(name: &str, pool: Pool, spec: &ModelSpec, store: &Arc<Store>, mode: Mode) -> Result<Desk, StageError> {
         let identity = Digest::of_json("etalon.model.v1", &serde_json::Value::Object(pool.provider.identity()));
         let log = store.completions(&identity)?;
@@ -307,8 +311,8 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// The log cannot be read or written, or the model's lock cannot be had. A call that failed is no error but
-    /// [`Bought::Failed`].
+    /// The log cannot be read or written, the model's lock cannot be had, or the user stopped the run. A call that failed
+    /// is not an error here: it is [`Bought::Failed`].
     pub async fn ask(&self, request: &Request) -> Result<Bought, StageError> {
         let desk = &*self.desk;
         let mut body = Vec::with_capacity(1024);
@@ -419,6 +423,10 @@ impl Account {
     }
 
     /// Forces what was bought onto the disk.
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses the bytes.
     pub fn sync(&self) -> Result<(), StageError> {
         Ok(self.desk.log.sync()?)
     }

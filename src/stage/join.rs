@@ -42,6 +42,10 @@ pub struct Join {
 
 impl Join {
     /// Opens the artifacts of a node's inputs.
+    ///
+    /// # Errors
+    ///
+    /// An artifact cannot be opened.
     pub fn open(store: &Store, inputs: &Inputs, with_meta: bool) -> Result<Join, StageError> {
         let input = |part: Part| {
             inputs.get(&part).ok_or_else(|| StageError::failed(format!("the input `{}` is missing", part.name())))

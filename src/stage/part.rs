@@ -22,7 +22,7 @@ pub enum Part {
     /// Completions that are judged or measured. Number 0 are those of the node's own model; where all models are
     /// compared with each other, the others follow.
     Completions(u8),
-    /// The completions that a comparison is held against.
+    /// The completions with which a comparison compares the node's own.
     Baseline,
     /// The completions that a prompt reads, in an inference stage that reads another inference stage.
     Draft,

@@ -256,7 +256,7 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    /// Loads `system`, `prompt`, `messages` of a stage. `default` is the prompt where none is given.
+    /// Loads `system`, `prompt`, `messages` of a stage. `default` is the prompt if none is given.
     pub fn load(
         scope: &Scope<'_>,
         settings: &Node,

@@ -67,6 +67,10 @@ impl ColumnDigests {
 
 impl Store {
     /// Starts an artifact.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be made.
     pub fn write_artifact(self: &Arc<Store>) -> Result<ArtifactWriter, StoreError> {
         let draft = self.draft()?;
         let tmp = draft.path().to_owned();
@@ -84,11 +88,19 @@ impl Store {
     }
 
     /// Reads an artifact's rows, in order. The last item is an error if the content does not match the digest.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened.
     pub fn read_artifact<T: DeserializeOwned>(&self, artifact: &Artifact) -> Result<ArtifactReader<T>, StoreError> {
         Ok(ArtifactReader { lines: self.read_lines(artifact)?, line: Vec::new(), of: PhantomData })
     }
 
     /// Reads an artifact's lines, for callers that parse them themselves.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened.
     pub fn read_lines(&self, artifact: &Artifact) -> Result<LineReader, StoreError> {
         let path = self.artifact_path(&artifact.digest);
         let file = File::open(&path).map_err(|_| corrupt(&artifact.digest, "missing"))?;
@@ -124,7 +136,7 @@ fn corrupt(digest: &Digest, reason: &str) -> StoreError {
 }
 
 impl ArtifactWriter {
-    /// Appends a record. Records come sorted by id (and sample).
+    /// Appends a record. Records must come sorted by id (and sample).
     pub fn push<T: Serialize>(&mut self, id: &str, record: &T) -> Result<(), StoreError> {
         let mut line = std::mem::take(&mut self.line);
         line.clear();
@@ -151,6 +163,10 @@ impl ArtifactWriter {
     }
 
     /// Completes the file and moves it to its place.
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses the bytes; then nothing is left behind.
     pub fn finish(self) -> Result<Artifact, StoreError> {
         let columns = self.columns.0.into_iter().map(|(name, hasher)| (name, hasher.finish())).collect();
         self.lines.finish(columns)

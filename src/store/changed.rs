@@ -1,4 +1,4 @@
-//! What changed between two artifacts: found by comparing their lines, which stand sorted by id.
+//! What changed between two artifacts. It is found by comparing their lines, which stand sorted by id.
 //!
 //! Lines that are equal byte for byte are skipped without being parsed, so that a comparison costs little more than
 //! decompressing. Changed lines are held in memory; the comparison gives up when they become many, because then taking
@@ -113,6 +113,10 @@ fn is_sampled(line: &[u8]) -> bool {
 }
 
 /// Returns the lines of the wanted ids, by id.
+///
+/// # Errors
+///
+/// The artifact is damaged or cannot be read.
 pub fn lines_of(
     store: &Store,
     artifact: &Artifact,
@@ -178,6 +182,10 @@ impl KeptLines {
 
     /// Returns the next line, without its newline, whose id is unchanged and below `end`; none if there is none. A
     /// caller that passes no `end` and goes on until it gets none has verified the digest.
+    ///
+    /// # Errors
+    ///
+    /// The artifact is damaged or cannot be read.
     pub fn next_before(
         &mut self,
         end: Option<&str>,

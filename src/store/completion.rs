@@ -116,6 +116,10 @@ fn short(key: &Digest) -> u128 {
 
 impl Store {
     /// Opens the completions of a model identity and indexes them.
+    ///
+    /// # Errors
+    ///
+    /// A file of the log cannot be read. Damaged lines are no error: they are ignored.
     pub fn completions(&self, identity: &Digest) -> Result<CompletionLog, StoreError> {
         let directory = self.root.join("completions").join(identity.to_string());
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WRITERS);
@@ -128,6 +132,10 @@ impl Store {
 
 impl CompletionLog {
     /// Indexes what other processes have appended since.
+    ///
+    /// # Errors
+    ///
+    /// A file of the log cannot be read.
     pub fn refresh(&self) -> Result<(), StoreError> {
         let listing = match fs::read_dir(&self.directory) {
             Ok(listing) => listing,
@@ -154,6 +162,10 @@ impl CompletionLog {
     }
 
     /// Returns a completion whose generation is at least the given one.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read. A record that is damaged is none, not an error.
     pub fn find(&self, key: &Digest, generation: u32) -> Result<Option<Record>, StoreError> {
         let (file, entry) = {
             let index = self.index.read().expect("no panic while locked");
@@ -187,6 +199,10 @@ impl CompletionLog {
     }
 
     /// Appends a completion: one `write` to a file that belongs to this process.
+    ///
+    /// # Errors
+    ///
+    /// The record could not be written whole; it does not count then.
     pub fn append(&self, record: &NewRecord<'_>) -> Result<(), StoreError> {
         let line = line(record);
         let mut writer = self.writer();
@@ -235,6 +251,10 @@ impl CompletionLog {
     }
 
     /// Forces what was appended onto the disk.
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses the bytes.
     pub fn sync(&self) -> Result<(), StoreError> {
         self.writers.par_iter().try_for_each(|writer| match &*writer.lock().expect("no panic while locked") {
             Some(writer) => writer.file.sync_data().map_err(StoreError::io("write", &self.directory)),

@@ -14,6 +14,10 @@ pub struct Lock {
 
 impl Store {
     /// Takes the lock of a name; none if another process or task holds it.
+    ///
+    /// # Errors
+    ///
+    /// The file of the lock cannot be made or locked.
     pub fn try_lock(&self, name: &str) -> Result<Option<Lock>, StoreError> {
         let path = self.root.join("locks").join(name);
         let file = File::create(&path).map_err(StoreError::io("create", &path))?;
@@ -25,6 +29,10 @@ impl Store {
     }
 
     /// Waits for the lock of a name. `waiting` is called once if someone else holds it.
+    ///
+    /// # Errors
+    ///
+    /// The file of the lock cannot be made or locked.
     pub async fn lock(&self, name: &str, mut waiting: impl FnMut()) -> Result<Lock, StoreError> {
         let mut pause = Duration::from_millis(5);
         loop {

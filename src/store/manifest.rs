@@ -156,6 +156,10 @@ impl Store {
     }
 
     /// Publishes a manifest; its artifacts are in place already.
+    ///
+    /// # Errors
+    ///
+    /// The manifest cannot be written; then the key stays a miss.
     pub fn publish(&self, manifest: &Manifest) -> Result<(), StoreError> {
         let value = serde_json::to_value(manifest).expect("manifests serialise");
         let bytes = canonical(&value);

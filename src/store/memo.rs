@@ -53,6 +53,10 @@ impl Store {
 
 impl FileDigests {
     /// Returns the digest of a file's bytes.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
     pub fn of(&self, path: &Path) -> io::Result<Digest> {
         self.asked.lock().expect("no panic while locked").insert(path.to_owned());
         let stat = stat(&fs::metadata(path)?);

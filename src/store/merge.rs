@@ -20,12 +20,20 @@ pub struct ByRow<T: DeserializeOwned> {
 
 impl<T: DeserializeOwned + OfRow> ByRow<T> {
     /// Opens an artifact.
+    ///
+    /// # Errors
+    ///
+    /// The artifact cannot be opened.
     pub fn open(store: &Store, artifact: &Artifact) -> Result<ByRow<T>, StoreError> {
         Ok(ByRow { records: store.read_artifact(artifact)?.peekable() })
     }
 
     /// Takes the records of an id. Ids must be asked for in ascending order. Records of ids in between are skipped:
     /// their rows do not exist any more.
+    ///
+    /// # Errors
+    ///
+    /// The artifact is damaged or cannot be read.
     pub fn take(&mut self, id: &str) -> Result<Vec<T>, StoreError> {
         let mut taken = Vec::new();
         let is_due = |record: &Result<T, StoreError>| record.as_ref().map_or(true, |record| record.row_id() <= id);
@@ -39,6 +47,10 @@ impl<T: DeserializeOwned + OfRow> ByRow<T> {
     }
 
     /// Takes the next id with its records; none at the end.
+    ///
+    /// # Errors
+    ///
+    /// The artifact is damaged or cannot be read.
     pub fn next_row(&mut self) -> Result<Option<(String, Vec<T>)>, StoreError> {
         let Some(first) = self.records.next().transpose()? else { return Ok(None) };
         let id = first.row_id().to_owned();
@@ -48,6 +60,10 @@ impl<T: DeserializeOwned + OfRow> ByRow<T> {
     }
 
     /// Reads the rest, so that the digest is verified.
+    ///
+    /// # Errors
+    ///
+    /// The artifact is damaged or cannot be read.
     pub fn finish(&mut self) -> Result<(), StoreError> {
         self.records.by_ref().try_for_each(|record| record.map(drop))
     }
@@ -55,6 +71,10 @@ impl<T: DeserializeOwned + OfRow> ByRow<T> {
 
 /// Goes through the ids of two artifacts in ascending order, with the records that each artifact has for the id; the
 /// list is empty if it has none. `each` returns false to stop early.
+///
+/// # Errors
+///
+/// An artifact is damaged or cannot be read.
 pub fn outer<A, B>(
     mut first: ByRow<A>,
     mut second: ByRow<B>,

@@ -82,6 +82,11 @@ pub struct Store {
 
 impl Store {
     /// Opens a cache directory; a new one gets its layout.
+    ///
+    /// # Errors
+    ///
+    /// A directory or file cannot be made, or another version of etalon made the cache with a layout that this one does
+    /// not know.
     pub fn open(root: &Path) -> Result<Store, StoreError> {
         let store = Store { root: root.to_owned(), scratch: None };
         let layout = root.join("layout");
@@ -115,6 +120,10 @@ impl Store {
 
     /// Opens a cache directory for looking only. Artifacts that are made lie in a scratch directory, which is removed
     /// with the store.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`]; or the scratch directory cannot be made.
     pub fn open_scratch(root: &Path) -> Result<Store, StoreError> {
         let mut store = Store::open(root)?;
         let tmp = store.tmp();

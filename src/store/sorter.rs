@@ -31,6 +31,10 @@ impl Store {
 
 impl<'a> Sorter<'a> {
     /// Adds a line under an id.
+    ///
+    /// # Errors
+    ///
+    /// A chunk cannot be written to disk.
     pub fn push(&mut self, id: &str, line: &[u8]) -> Result<(), StoreError> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(id.as_bytes());
@@ -68,6 +72,10 @@ impl<'a> Sorter<'a> {
     }
 
     /// Returns the lines sorted by id.
+    ///
+    /// # Errors
+    ///
+    /// A chunk cannot be written to disk or read again.
     pub fn finish(mut self) -> Result<SortedLines<'a>, StoreError> {
         if !self.spilled.is_empty() && !self.entries.is_empty() {
             self.spill()?;

@@ -86,6 +86,10 @@ impl Template {
     /// Loads a template. A value that ends in `.j2` is the name of one; any other value is the text itself.
     ///
     /// `variables` are the names that a render will provide; any other name is a problem.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the template and what it includes, each problem with its place.
     pub fn load(library: &Library, text: &str, place: &Place, variables: &[&str]) -> Result<Template, Vec<Problem>> {
         let is_name = text.trim_end().ends_with(".j2") && !text.trim().contains('\n');
         if is_name {
@@ -97,6 +101,10 @@ impl Template {
 
     /// Loads a template that makes a value: text with `{{ … }}` in it. If it is exactly one `{{ expr }}`, the value
     /// keeps its type.
+    ///
+    /// # Errors
+    ///
+    /// As [`Template::load`].
     pub fn load_value(
         library: &Library,
         text: &str,
@@ -113,6 +121,10 @@ impl Template {
     }
 
     /// Loads a bare expression, such as a `where`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Template::load`].
     pub fn load_expression(
         library: &Library,
         text: &str,
@@ -287,6 +299,10 @@ impl Template {
     }
 
     /// Renders to text.
+    ///
+    /// # Errors
+    ///
+    /// An undefined value is read, a filter fails, or the render takes too many instructions.
     pub fn render(&self, variables: &Value) -> Result<String, TemplateError> {
         if self.is_expression {
             let value = self.evaluate(variables)?;
@@ -299,6 +315,10 @@ impl Template {
     }
 
     /// Evaluates to a typed value if the source is one expression, else to text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Template::render`].
     pub fn evaluate(&self, variables: &Value) -> Result<Value, TemplateError> {
         if !self.is_expression {
             return self.render(variables).map(Value::from);

@@ -1,4 +1,4 @@
-//! Tasks: what is to be judged, and what came of it.
+//! Tasks: what is to be judged, and the judgement that came of it.
 
 use std::sync::Arc;
 

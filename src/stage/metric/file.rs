@@ -70,6 +70,10 @@ pub enum ScoreError {
 }
 
 /// Scores a file. `each` is called with the scores of every row.
+///
+/// # Errors
+///
+/// The command line is wrong, the file cannot be read, or a metric fails.
 pub fn score_file(
     workspace: &Workspace,
     file: &ScoreFile<'_>,

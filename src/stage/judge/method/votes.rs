@@ -1,4 +1,4 @@
-//! The votes of a panel, and verdicts whoever gave them.
+//! The votes of a panel; and verdicts in one form, be they of the whole panel or of one vote.
 
 use serde_json::{Map, Value};
 
