@@ -13,7 +13,7 @@ use crate::execute::{Event, Listener};
 use crate::report;
 use crate::stage::Progress;
 
-/// Time between two updates of the bars.
+/// Time between two looks at the running nodes.
 const TICK: Duration = Duration::from_millis(100);
 /// A node that ends sooner gets no bar.
 const PATIENCE: Duration = Duration::from_millis(300);

@@ -4,6 +4,12 @@
 //! theirs; or the name of one in the Hugging Face hub's cache. Finding a model reads only the disk; computing needs the
 //! cargo feature `local`.
 //!
+//! | file | holds |
+//! |---|---|
+//! | `bert` `bias` | the models, and the one step of them that is written here |
+//! | `sentence` `cache` | sentence vectors, computed once per text and kept on disk |
+//! | `bertscore` | the similarity of two texts by the vectors of their tokens |
+//!
 //! **Invariant:** a vector depends on its text alone. Texts are encoded many at a time without padding: their tokens
 //! stand one text behind the other, and attention stays within a text.
 

@@ -3,6 +3,13 @@
 //! [`resolve`] types every stage, makes one node per stage and model, orders the nodes, and checks what can be checked
 //! without reading data; [`check_data`] then looks for columns that no row has. Both return all problems together. A
 //! plan does not know what is cached and what will run: that takes a store (`execute`).
+//!
+//! | file | holds |
+//! |---|---|
+//! | `resolve` | from a spec to nodes, with all problems; columns that no row has |
+//! | `models` | from a model of the spec to its provider; weights |
+//! | `gates` | from the paths of gates to nodes and values |
+//! | `schema` | the JSON Schema of a pipeline |
 
 mod gates;
 mod models;

@@ -7,6 +7,14 @@
 //!
 //! [`load`] goes from a pipeline file to a [`PipelineSpec`]: models and gates are typed, while stages stay trees,
 //! because the settings of a stage depend on its kind (`stage`).
+//!
+//! | file | holds |
+//! |---|---|
+//! | `yaml` `toml` `tree` | text to a tree of nodes with positions |
+//! | `pipeline` `workspace` `model` `gate` | a pipeline file, `etalon.toml`, models, gates |
+//! | `params` | `${…}` resolved on the tree |
+//! | `decode` `values` `forms` `described` `teach` | the tree to typed values; types of settings; messages that say what to write |
+//! | `lock` | `etalon.lock`: pins of remote data |
 
 mod decode;
 mod described;

@@ -331,7 +331,7 @@ fn line(record: &NewRecord<'_>) -> Vec<u8> {
     .expect("writing to memory cannot fail");
     line.extend_from_slice(record.request);
     line.extend_from_slice(b",\"response\":");
-    // Newlines in a pretty-printed response would break the record's line, so they are left out.
+    // Newlines in a pretty-printed reply would break the record's line, so they are left out.
     for part in record.response.split(['\n', '\r']) {
         line.extend_from_slice(part.as_bytes());
     }

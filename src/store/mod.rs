@@ -3,11 +3,15 @@
 //! ```text
 //! cache/
 //!   artifacts/ab/<digest>.jsonl.zst   rows, addressed by the digest of their uncompressed bytes
-//!   manifests/ab/<key>.json           what a node's key led to: artifacts, counts, summary
+//!   manifests/ab/<key>.json           what a node's key leads to: artifacts, counts, summary
 //!   contrasts/ab/<key>.json           values of a comparison of two nodes: shares of the ceiling
 //!   completions/<model>/*.jsonl       every paid completion, append-only, one writer per file
-//!   locks/  tmp/  memo.json           OS locks, unfinished files, digests of files by their stat
+//!   sources/ab/<digest>.txt           texts of templates, to show later what changed in them
+//!   probes/ab/<model>.json            what servers said about themselves, for runs offline
+//!   locks/  tmp/  memo.json  layout   OS locks, unfinished files, digests of files by their stat, the layout's version
 //! ```
+//!
+//! Other modules keep `embeddings/` (vectors of texts) and `hub/` (downloaded datasets) beside these.
 //!
 //! | file | holds |
 //! |---|---|

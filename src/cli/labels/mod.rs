@@ -1,4 +1,9 @@
 //! `etalon labels`: sheets for people to fill in, and their labels read back.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `export` `import` | the two subcommands |
+//! | `files` | the files of keys and labels on disk |
 
 mod export;
 mod files;

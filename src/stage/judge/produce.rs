@@ -1,4 +1,4 @@
-//! How a node's judgements are made: tasks are asked, and the answers become rows and a summary.
+//! How a node's judgements are made: tasks are asked, and the judgements become rows and a summary.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -162,7 +162,7 @@ impl Chosen {
                 (Canary::Refusal, REFUSAL),
                 (Canary::Order, ORDER),
             ];
-            // If the row's own answer is empty, no canary can be worse than it.
+            // If the row's own completion is empty, no canary can be worse than it.
             let is_blank = said.is_none_or(|said| {
                 said.status == Status::Ok && said.text.as_deref().unwrap_or_default().trim().is_empty()
             });

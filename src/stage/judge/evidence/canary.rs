@@ -6,14 +6,14 @@
 //! | `colon` `thought` | `:`, `Thought process:` (Zhao et al. 2025, arXiv 2507.08794) | worst |
 //! | `refusal` | a polite refusal | worst |
 //! | `order` | a text that orders the judge to give the best verdict | worst |
-//! | `other_prompt` | the answer to another row | worst |
+//! | `other_prompt` | the completion of another row | worst |
 //! | `reference` | the reference itself | best |
-//! | `padded` | the answer, twice | no better than the answer once (by half a point of 1 to 5) |
+//! | `padded` | the completion, twice | at most half a point (on 1 to 5) more than for the completion once |
 //! | `identity` | the same text on both sides | a tie |
 //!
-//! In a comparison the canary stands against the row's own answer, and the reference against a refusal. "Worst" is the
-//! lowest quarter of the scale: up to 2 on a scale of 1 to 5. With several criteria it is the lower half, since a
-//! refusal may be polite, and an answer to another prompt well formed.
+//! In a comparison the canary stands against the row's own completion, and the reference against a refusal. "Worst" is
+//! the lowest quarter of the scale: up to 2 on a scale of 1 to 5. With several criteria it is the lower half, since a
+//! refusal may be polite, and the completion of another row well formed.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ pub(crate) enum Canary {
     Reference,
     Padded,
     Identity,
-    /// The answer once, with which `padded` is compared.
+    /// The completion once, with which `padded` is compared.
     Original,
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Panel {
     without: Vec<(f64, u64)>,
     kin: Vec<Kin>,
     preference: MeanTally,
-    /// For judges that are asked several times: the share of the answer that each gives most often.
+    /// For judges that are asked several times: the share of the verdict that each gives most often.
     stability: MeanTally,
     rows: u64,
     split: u64,

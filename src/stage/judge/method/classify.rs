@@ -144,7 +144,7 @@ impl Method for Classify {
     }
 
     fn without_asking(&self, _candidates: &Candidates<'_>) -> Option<Judgement> {
-        // Which label fits an empty answer depends on the labels, so the judge has to be asked.
+        // Which label fits an empty completion depends on the labels, so the judge has to be asked.
         None
     }
 

@@ -3,6 +3,11 @@
 //! `order: both` asks twice with the places swapped; `order: random` asks once, placed by a digest of
 //! the row, so that neither the clock nor the order of rows decides. The names of the models are
 //! never shown.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `settings` | the settings of a comparison |
+//! | `tally` | outcomes against a baseline, summed up; those of all pairs in `pairs`, beside this folder |
 
 mod settings;
 mod tally;

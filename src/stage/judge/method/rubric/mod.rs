@@ -1,4 +1,9 @@
 //! `rubric`: a score per criterion on a scale.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `settings` | the settings of a rubric |
+//! | `tally` | scores of criteria, summed up |
 
 mod settings;
 mod tally;
