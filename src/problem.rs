@@ -19,6 +19,7 @@ pub struct Source {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     pub source: Arc<Source>,
+    /// The bytes in the text of the source.
     pub range: Range<usize>,
 }
 

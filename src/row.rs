@@ -112,6 +112,7 @@ pub struct Completion {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Meta {
     pub completion_tokens: Option<u64>,
+    /// Dollars that the call cost, by the model's price.
     pub cost_usd: Option<f64>,
     /// Why the row failed.
     pub error: Option<String>,
@@ -119,6 +120,7 @@ pub struct Meta {
     /// Seconds from sending to the complete answer, when it was bought.
     pub latency: Option<f64>,
     pub prompt_tokens: Option<u64>,
+    /// Ordinal of the sample, from 0.
     pub sample: u32,
     /// The model that the server says it served.
     pub served_model: Option<String>,
@@ -128,6 +130,7 @@ pub struct Meta {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     pub id: String,
+    /// Ordinal of the sample, from 0.
     pub sample: u32,
     pub scores: Map<String, Value>,
 }
@@ -193,6 +196,7 @@ pub struct Judgement {
     pub pair: Option<[u32; 2]>,
     /// The judge's reason, or why there is no verdict.
     pub reason: Option<String>,
+    /// Ordinal of the sample of the completion, from 0.
     pub sample: u32,
     /// Rubric: a score per criterion, null where missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]

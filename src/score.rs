@@ -158,6 +158,7 @@ impl Reading {
 pub struct Drift {
     /// Which completions both instruments judged, in words.
     pub basis: String,
+    /// How many verdicts both instruments gave.
     pub compared: u64,
     /// Verdicts that changed sides: a win became less than a win (on a scale: the upper half became the lower), or the
     /// reverse.

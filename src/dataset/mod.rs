@@ -70,6 +70,7 @@ impl Record {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("line {line}: {message}")]
 pub struct BadRow {
+    /// Its line in the file, from 1.
     pub line: u64,
     pub message: String,
     /// Reading ended at this row. What follows is unknown, so the row cannot simply be skipped.

@@ -31,6 +31,7 @@ pub struct Encoder {
 /// The tokens of a text and their vectors, each of length 1, one per row.
 #[derive(Clone)]
 pub struct TokenVectors {
+    /// The numbers of the tokens in the model's vocabulary.
     pub ids: Vec<u32>,
     /// For each token: whether it belongs to the text, or was added around it by the model.
     pub is_text: Vec<bool>,

@@ -39,11 +39,15 @@ pub struct Forecast {
     /// The reason as a value that programs can tell apart; none for a hit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub miss: Option<MissReason>,
+    /// Rows of the node; at most so many behind nodes that are not settled.
     pub rows: u64,
+    /// Calls that a run would make.
     pub calls: u64,
+    /// Completions that are in the log.
     pub reused: u64,
     /// Prompt tokens of the calls, estimated at four bytes each.
     pub tokens: u64,
+    /// Dollars that the calls would cost; none if that is not known.
     pub cost_usd: Option<f64>,
     /// The node's key, where everything that it reads is known.
     #[serde(skip_serializing_if = "Option::is_none")]

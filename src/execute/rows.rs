@@ -75,6 +75,7 @@ pub struct ShownRow {
     pub row: Row,
     /// The node's model; none for a node without one.
     pub model: Option<String>,
+    /// Which sample of the row it is, from 0.
     pub sample: u32,
     /// The two models, where all pairs are compared.
     pub pair: Option<[String; 2]>,

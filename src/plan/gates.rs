@@ -17,6 +17,7 @@ pub enum Figure {
 /// A path of a gate, resolved to a node and a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateTerm {
+    /// Index of the node in the plan.
     pub node: usize,
     /// The name of the value in the node's summary.
     pub value: String,

@@ -30,6 +30,7 @@ pub struct Run {
     #[serde(default)]
     pub interrupted: bool,
     pub started: String,
+    /// Seconds from start to end.
     pub seconds: f64,
     /// The models that took part, by name, in the order of the spec.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
@@ -139,14 +140,19 @@ pub struct NodeRun {
     pub kind: String,
     pub outcome: NodeOutcome,
     pub reason: String,
+    /// Rows of the node's artifact.
     pub rows: u64,
+    /// Rows whose call failed for good, or that the dataset skipped.
     pub failed: u64,
+    /// Rows without a valid result, the failed ones included.
     pub missing: u64,
     /// Calls made in this run.
     pub calls: u64,
     /// Completions that came from the log.
     pub reused: u64,
+    /// Dollars that the calls cost; none if the price is not known.
     pub cost_usd: Option<f64>,
+    /// Seconds that it took to make the node.
     pub seconds: f64,
     pub key: Option<Digest>,
     pub artifact: Option<Digest>,
@@ -210,7 +216,9 @@ pub struct NodeDrift {
 pub struct GateResult {
     pub gate: String,
     pub verdict: GateVerdict,
+    /// The value of the left side; none without data.
     pub left: Option<f64>,
+    /// The value of the right side; none without data.
     pub right: Option<f64>,
 }
 

@@ -311,8 +311,8 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// The log cannot be read or written, the model's lock cannot be had, or the user stopped the run. A call that failed
-    /// is not an error here: it is [`Bought::Failed`].
+    /// The log cannot be read or written, the model's lock cannot be had, or the user stopped the run. A call that
+    /// failed is not an error here: it is [`Bought::Failed`].
     pub async fn ask(&self, request: &Request) -> Result<Bought, StageError> {
         let desk = &*self.desk;
         let mut body = Vec::with_capacity(1024);

@@ -159,6 +159,7 @@ pub struct Facts<'a> {
     pub identities: &'a BTreeMap<String, Map<String, Value>>,
     /// The stage that `input` names.
     pub upstream: Option<&'a dyn Stage>,
+    /// At most so many rows of each dataset (`--limit`).
     pub limit: Option<u64>,
     pub workspace: &'a Workspace,
     pub digest_file: &'a (dyn Fn(&Path) -> std::io::Result<Digest> + Sync),
@@ -169,6 +170,7 @@ pub struct Job {
     pub node: String,
     pub model: Option<String>,
     pub params: IndexMap<String, Value>,
+    /// At most so many rows of each dataset (`--limit`).
     pub limit: Option<u64>,
     pub workspace: Workspace,
     pub store: Arc<Store>,
@@ -403,6 +405,7 @@ pub struct Shown<'a> {
     pub model: Option<&'a str>,
     pub params: &'a IndexMap<String, Value>,
     pub row: &'a crate::row::Row,
+    /// Which sample of the row it is, from 0.
     pub sample: u32,
     /// The completion of an earlier inference stage that its prompt reads, if it reads one.
     pub draft: Option<&'a Completion>,

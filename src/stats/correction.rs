@@ -6,7 +6,9 @@ use super::interval::Interval;
 /// A judge's pass rate, and how it judged the rows whose truth people know.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct JudgedPasses {
+    /// How many of the `n` rows the judge passed.
     pub passes: f64,
+    /// How many rows the judge judged.
     pub n: f64,
     /// How many rows people failed.
     pub true_fails: f64,
@@ -21,6 +23,7 @@ pub struct JudgedPasses {
 /// A corrected pass rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Corrected {
+    /// The judge's own pass rate.
     pub raw: f64,
     /// The share of the rows failed by people that the judge failed; none without such rows.
     pub specificity: Option<f64>,
@@ -66,7 +69,9 @@ pub fn rogan_gladen(judged: &JudgedPasses, alpha: f64) -> Option<Corrected> {
 /// A row with a score from people and one from the judge.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HumanScore {
+    /// The judge's score.
     pub judge: f64,
+    /// People's score, on the same scale.
     pub human: f64,
     /// Whether the row is among those over which the judge's mean is taken.
     pub is_counted: bool,
@@ -107,6 +112,7 @@ pub struct PredictionPowered {
     pub naive: f64,
     /// The mean of people alone.
     pub human: f64,
+    /// The corrected mean.
     pub corrected: f64,
     pub se: f64,
     pub interval: Interval,

@@ -54,7 +54,9 @@ pub struct Curve {
 pub struct CurveEvaluation {
     /// The step of the lowest evaluation loss; of equal losses, the first.
     pub best_step: f64,
+    /// The lowest evaluation loss.
     pub best: f64,
+    /// The last evaluation loss.
     pub last: f64,
     pub evaluations_after_best: usize,
     /// How much the loss rose from the best to the last evaluation: (last − best) / best.

@@ -12,6 +12,7 @@ pub enum Distance {
 /// Points in the order in which they were chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Covering {
+    /// The chosen points, as indices, in the order in which they were chosen.
     pub order: Vec<usize>,
     /// After each choice: the distance of the farthest point from its nearest chosen point.
     pub radius: Vec<f64>,

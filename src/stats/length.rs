@@ -21,6 +21,7 @@ pub struct Comparison {
 /// instruction): logit P(win) = θ + φ · tanh(Δ/sd).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LengthModel {
+    /// θ: above 0, the model wins more often than not at equal lengths.
     pub theta: f64,
     /// If it is above 0, longer completions win more often.
     pub phi: f64,
@@ -34,6 +35,7 @@ pub struct LengthModel {
 /// How length and winning are related.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LengthControl {
+    /// The raw win rate, with ties as halves.
     pub win_rate: f64,
     pub standard_error: f64,
     pub mean_length: f64,

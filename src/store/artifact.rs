@@ -22,6 +22,7 @@ const LEVEL: i32 = 1;
 pub struct Artifact {
     /// The digest of the uncompressed bytes; the file is named by it.
     pub digest: Digest,
+    /// How many records it holds.
     pub rows: u64,
     /// Size of the compressed file in bytes; planning checks it without reading the file.
     pub size: u64,

@@ -66,6 +66,7 @@ pub struct NewRecord<'a> {
 /// A remembered completion.
 #[derive(Clone, Debug)]
 pub struct Record {
+    /// Seconds from sending to the complete answer.
     pub latency: f64,
     /// What the provider said, as JSON.
     pub response: String,

@@ -57,8 +57,10 @@ pub struct Counts {
     pub calls: u64,
     /// Model calls saved, because the completion was in the log.
     pub reused: u64,
+    /// Dollars that the calls cost; none if the price is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
+    /// Seconds that it took.
     pub seconds: f64,
 }
 

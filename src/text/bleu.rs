@@ -55,6 +55,7 @@ pub struct BleuCounts {
     pub correct: [f64; ORDER],
     /// All n-grams by order.
     pub total: [f64; ORDER],
+    /// The length of the predictions in tokens.
     pub length: f64,
     /// The length of the references in tokens: for each sentence, that of the reference nearest in length.
     pub reference_length: f64,

@@ -26,6 +26,7 @@ pub struct Ter {
 /// The edits, and the words of the references. Both add up over a corpus; the rate is their ratio.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TerCounts {
+    /// Insertions, deletions, substitutions and shifts.
     pub edits: f64,
     /// For a sentence, the mean over its references.
     pub reference_words: f64,

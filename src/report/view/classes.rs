@@ -35,6 +35,7 @@ pub struct Confusion {
     pub gold: Vec<String>,
     /// The gold labels; the last column is for predictions that are none of them.
     pub predicted: Vec<String>,
+    /// One row per gold label, one cell per column of `predicted`; weights and samples may make fractions.
     pub counts: Vec<Vec<f64>>,
 }
 

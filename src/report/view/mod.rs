@@ -77,7 +77,9 @@ pub struct Took {
     /// The outcomes that occur, each with the number of its nodes.
     pub outcomes: Vec<(NodeOutcome, u64)>,
     pub calls: u64,
+    /// Completions that came from the log.
     pub reused: u64,
+    /// Dollars, of the nodes whose cost is known.
     pub cost_usd: f64,
     pub seconds: f64,
     pub is_partial: bool,

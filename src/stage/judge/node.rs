@@ -30,16 +30,19 @@ pub(crate) struct Judge {
     pub lineage: Lineage,
     /// The names of all models in the spec.
     pub model_names: Vec<String>,
+    /// From how many rows canaries are made.
     pub canaries: u64,
     pub truncate: Option<Truncate>,
     /// The judges, with their places in the spec and the options that are sent to them.
     pub judges: Vec<Grader>,
+    /// How often each judge is asked about each completion.
     pub samples: u32,
     /// The name of the file of people's labels, and the labels in it.
     pub human: Option<(String, Labels)>,
     pub conversation: Conversation,
     pub reference: Option<Prompt>,
     pub method: Box<dyn Method>,
+    /// How often an unreadable verdict is asked for again.
     pub retries: u32,
     pub allow_self: bool,
     pub max_failures: MaxFailures,

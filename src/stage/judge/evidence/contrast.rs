@@ -91,7 +91,9 @@ impl Reading<'_> {
 /// The values of two nodes for the same rows, and how many rows have a value in one node only.
 #[derive(Default)]
 pub(crate) struct Pairs {
+    /// The value of the own node and of the other, for each row that both have.
     pub both: Vec<[f64; 2]>,
+    /// How many rows only one of the nodes has a value for.
     pub alone: u64,
 }
 

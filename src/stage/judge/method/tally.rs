@@ -7,7 +7,9 @@ use crate::score::{Estimate, Summary};
 #[derive(Clone, Copy)]
 pub(crate) struct Gathered<'a> {
     pub judgement: &'a Judgement,
+    /// Characters of the completion of the node's model.
     pub length: usize,
+    /// Characters of the completion with which it is compared; 0 without one.
     pub baseline_length: usize,
 }
 

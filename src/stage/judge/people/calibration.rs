@@ -38,6 +38,7 @@ pub(crate) struct Calibration {
     /// How many pairs of raters agree, and how many pairs there are.
     pub(super) raters: (u64, u64),
     pub(super) disagreements: Vec<(f64, Value)>,
+    /// Labels about texts without a readable verdict.
     pub(super) unjudged: u64,
     pub(super) seen: BTreeSet<String>,
     pub(super) expected: BTreeSet<String>,

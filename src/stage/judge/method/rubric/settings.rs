@@ -80,6 +80,7 @@ pub(crate) struct Criterion {
     pub name: String,
     pub ask: String,
     pub weight: f64,
+    /// The score from which a completion passes, in units of the scale.
     pub pass_at: Option<f64>,
     pub anchors: Map<String, Value>,
 }
