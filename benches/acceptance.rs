@@ -1,9 +1,8 @@
-//! What etalon must reach, measured on whole processes: `cargo bench`.
+//! The acceptance figures, measured on whole processes: `cargo bench`.
 //!
-//! Each figure stands beside something real from the same run: the bare reqwest loop for calls, the
-//! server's own latency for waiting, the number of rows for what changed. The server is a process of
-//! its own on loopback. `cargo bench -- NAME…` runs the scenarios whose names are given; `ROWS=n`
-//! scales the large ones down.
+//! Each figure is compared with something real in the same run: a bare reqwest loop for calls, the server's own latency
+//! for waiting, the number of rows for changed rows. The server is a process of its own on a loopback address. `cargo
+//! bench -- NAME…` runs only the named scenarios; `ROWS=n` makes the large ones smaller.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -52,7 +51,7 @@ fn report(name: &str, value: &str, goal: &str) {
     println!("{name:<58} {value:>22}   goal {goal}");
 }
 
-// The server: answers every chat completion after a time, and counts.
+// The server answers every chat completion after a while, and counts.
 
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
@@ -101,7 +100,7 @@ impl Server {
         Server { child, address: address.trim().to_owned() }
     }
 
-    /// Returns the calls since the last time.
+    /// Returns the number of calls since the last `count`.
     fn count(&self) -> usize {
         use std::io::Read;
         let mut stream = std::net::TcpStream::connect(&self.address).expect("it listens");
@@ -119,7 +118,7 @@ impl Drop for Server {
     }
 }
 
-// The bare loop: sends, parses, logs, nothing else.
+// The bare loop sends, parses and logs, and does nothing else.
 
 fn bare(url: &str, calls: usize, log: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -157,7 +156,7 @@ fn question(number: usize) -> String {
     )
 }
 
-// Workspaces and runs.
+// Workspaces, and runs in them.
 
 struct Workspace(tempfile::TempDir);
 
@@ -195,7 +194,7 @@ stages:
         std::fs::write(path, text).expect("a file");
     }
 
-    /// Writes rows; every hundredth differs by `version`.
+    /// Writes rows; every hundredth depends on `version`.
     fn write_rows(&self, rows: usize, version: usize) {
         let path = self.path("data/rows.jsonl");
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
@@ -216,7 +215,7 @@ stages:
         command
     }
 
-    /// Runs the pipeline; returns seconds and the run's document.
+    /// Runs the pipeline; returns the seconds it took, and the run's document.
     fn run(&self) -> (f64, Value) {
         let start = Instant::now();
         let output = self.command(&["run", "p", "--format", "json"]).output().expect("it runs");
@@ -226,7 +225,7 @@ stages:
     }
 }
 
-/// Returns the median of some runs, in seconds.
+/// Returns the median time of several runs, in seconds.
 fn median(runs: usize, mut once: impl FnMut() -> f64) -> f64 {
     let mut times: Vec<f64> = (0..runs).map(|_| once()).collect();
     times.sort_by(f64::total_cmp);
@@ -260,7 +259,7 @@ fn noop() {
     let workspace = Workspace::new(&server, rows, 64);
     workspace.run();
     std::thread::sleep(Duration::from_millis(2_200));
-    // The first look after two seconds digests the file once more and remembers it.
+    // A file younger than two seconds is not remembered, so this run digests it once more.
     workspace.run();
     server.count();
     let seconds = median(11, || workspace.run().0);
@@ -298,7 +297,7 @@ fn changed() {
     );
 }
 
-/// A quarter of them may meet a busy machine.
+/// Enough rounds that a quarter of them may meet a busy machine.
 const ROUNDS: usize = 16;
 
 fn throughput() {
@@ -324,7 +323,7 @@ fn throughput() {
     };
     bare_seconds();
     server.count();
-    // Side by side, so that whatever slows one round slows both.
+    // The two alternate, so that whatever slows one round slows both.
     let mut ratios = Vec::new();
     let (mut bare_all, mut etalon_all) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -379,7 +378,7 @@ fn memory() {
         }
         assert!(child.wait().expect("it ended").success());
         if round == 0 {
-            // The second pass reads a log of a million completions.
+            // In the second pass, the log holds a million completions.
             workspace.write_rows(rows, 1);
         }
     }
@@ -390,7 +389,7 @@ fn memory() {
     );
 }
 
-/// Returns the high-water mark of a process's memory in KiB.
+/// Returns the most memory that a process has held, in KiB.
 fn high_water(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status

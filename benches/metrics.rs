@@ -1,8 +1,8 @@
-//! Metrics against their Python reference implementations, on the same data in the same run:
-//! `cargo bench --features local --bench metrics`. It installs what it needs into `target/reference`.
+//! Metrics compared with their Python reference implementations, on the same data in the same run: `cargo bench
+//! --features local --bench metrics`. It installs what it needs into `target/reference`.
 //!
-//! Both sides are timed from texts in memory to the value; what is computed is compared. `-- NAME…`
-//! measures the named ones. Each side runs three times, and the median counts.
+//! Both sides are timed from texts in memory to the value, and the values are compared. `-- NAME…` measures only the
+//! named ones. Each side runs three times, and the median counts.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,22 +17,22 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
-/// As the program has it.
+/// The same allocator as in the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Runs of each side.
+/// How often each side runs.
 const ROUNDS: usize = 3;
 
 struct Task {
-    /// As `reference.py` calls it.
+    /// Its name in `reference.py`.
     name: &'static str,
     what: &'static str,
     goal: f64,
     rows: usize,
     data: fn(usize) -> Vec<Value>,
     compute: fn(&[Value]) -> Value,
-    /// Largest difference of the values; none: they are not comparable to the last digit.
+    /// The largest difference of the values that is allowed; none if they cannot be compared to the last digit.
     tolerance: Option<f64>,
 }
 
@@ -192,7 +192,7 @@ fn main() {
     }
 }
 
-/// Returns the median time of some rounds, and the last value.
+/// Returns the median time of several rounds, and the last value.
 fn median(mut round: impl FnMut() -> (f64, Value)) -> (f64, Value) {
     let mut rounds: Vec<(f64, Value)> = (0..ROUNDS).map(|_| round()).collect();
     let value = rounds[ROUNDS - 1].1.clone();
@@ -216,7 +216,7 @@ fn reference(task: &str, file: &Path) -> (f64, Value) {
     (said["seconds"].as_f64().expect("seconds"), said["value"].clone())
 }
 
-/// Scores and sums up as a stage does.
+/// Scores rows and sums them up, as a stage does.
 fn metric(name: &str, rows: &[Value]) -> Value {
     scored(name, &Map::new(), rows)
 }
@@ -244,7 +244,7 @@ fn sum_up(metric: &dyn Metric, rows: &[Value]) -> Value {
 
 #[cfg(feature = "local")]
 fn bertscore(rows: &[Value]) -> Value {
-    // The weights are loaded before the time is taken, on both sides.
+    // The weights are loaded before the clock starts, on both sides.
     static METRIC: std::sync::OnceLock<Box<dyn Metric>> = std::sync::OnceLock::new();
     let metric = METRIC.get_or_init(|| {
         let settings = json!({ "model": "target/models/all-MiniLM-L6-v2", "layer": 6 });
@@ -301,7 +301,7 @@ fn text(random: &mut ChaCha8Rng, words: usize) -> Vec<&'static str> {
     (0..words).map(|_| all[below(random, all.len())]).collect()
 }
 
-/// Answers of 20 to 60 words with their references, from which one word in five differs.
+/// Returns completions of 20 to 60 words, with references that differ in one word out of five.
 fn pairs(rows: usize) -> Vec<Value> {
     let mut random = random();
     let row = |_| {
@@ -336,7 +336,7 @@ fn values(rows: usize) -> Vec<Value> {
     (0..rows).map(|_| json!({ "value": below(&mut random, 1_000) as f64 / 1_000.0 })).collect()
 }
 
-/// Texts of 30 to 60 words; one in ten is another with two words changed.
+/// Returns texts of 30 to 60 words; one in ten equals another except for two words.
 fn documents(rows: usize) -> Vec<Value> {
     let mut random = random();
     let mut made: Vec<Vec<&str>> = Vec::with_capacity(rows);

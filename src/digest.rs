@@ -1,4 +1,4 @@
-//! Digests and the canonical JSON that they are taken of.
+//! Digests, and the canonical JSON from which they are computed.
 //!
 //! Everything that etalon remembers is addressed by a SHA-256 digest. Structured values are
 //! digested in *canonical JSON*: keys sorted by code point, no spaces, integers exact at any size,
@@ -26,7 +26,7 @@ impl From<[u8; 32]> for Digest {
 }
 
 impl Digest {
-    /// Returns its bytes.
+    /// Returns the digest as its 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -36,9 +36,8 @@ impl Digest {
         Digest(Sha256::digest(bytes).into())
     }
 
-    /// Returns the digest of a value's canonical JSON, in a domain of its own.
-    ///
-    /// The domain keeps digests of different things apart even where their bytes agree.
+    /// Returns the digest of a value's canonical JSON. The domain goes into the digest too: things of different domains
+    /// have different digests even where their bytes agree.
     pub fn of_json(domain: &str, value: &Value) -> Digest {
         let mut hasher = Hasher::new(domain);
         hasher.update(&canonical(value));
@@ -55,12 +54,12 @@ impl Digest {
         hex::encode(&self.0[..4])
     }
 
-    /// Returns the first 16 hex digits: row ids where the data have none.
+    /// Returns the first 16 hex digits: the id of a row whose data name none.
     pub fn id(&self) -> String {
         hex::encode(&self.0[..8])
     }
 
-    /// Returns the first eight bytes as a number: the seed of what must look random and never change.
+    /// Returns the first eight bytes as a number: a seed that looks random and is the same in every run.
     pub fn seed(&self) -> u64 {
         let mut first = [0; 8];
         first.copy_from_slice(&self.0[..8]);
@@ -105,10 +104,11 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// Hashes digests, in tables in memory, by their own bits: they are as random as any hash of them.
+/// The hasher of in-memory tables that are keyed by digests. It takes a digest's own first bits as the hash, since they
+/// are as evenly spread as any hash of the digest would be.
 pub type OwnBits = BuildHasherDefault<OwnBitsHasher>;
 
-/// See [`OwnBits`].
+/// The hasher behind [`OwnBits`].
 #[derive(Default)]
 pub struct OwnBitsHasher(u64);
 
@@ -130,7 +130,7 @@ impl std::hash::Hasher for OwnBitsHasher {
     }
 }
 
-/// Takes a digest piece by piece.
+/// Computes a digest from pieces that arrive one by one.
 #[derive(Clone)]
 pub struct Hasher(Sha256);
 
@@ -145,6 +145,7 @@ impl Hasher {
         Hasher(sha)
     }
 
+    /// Adds bytes as they are, without their length.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
@@ -155,6 +156,7 @@ impl Hasher {
         self.0.update(bytes);
     }
 
+    /// Returns the digest of everything that was added.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }
@@ -219,7 +221,7 @@ fn canonical_number(number: &Number, out: &mut Vec<u8>) {
     }
     match text.parse::<f64>().ok().and_then(Number::from_f64) {
         Some(float) => out.extend_from_slice(float.as_str().as_bytes()),
-        // A number no double can hold keeps its digits: better odd than changed.
+        // A number that no double can hold keeps the digits as they were written: better unusual than changed.
         None => out.extend_from_slice(text.as_bytes()),
     }
 }

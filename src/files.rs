@@ -1,13 +1,14 @@
 //! Files: written whole or not at all, and found by their names.
 //!
-//! A [`Draft`] is a file under a name of its own, in the directory of its target or in another one of
-//! the same file system. It takes the target's place by a rename, after its bytes are on the disk.
+//! A [`Draft`] is a file that is being written under a temporary name, in the directory of its target or in another one
+//! of the same file system. A rename puts it in the target's place once its bytes are on the disk.
 //!
-//! **Invariant:** whoever opens a target finds the old content or the new one, whole.
+//! **Invariant:** a reader of a target finds either the old content or the new one, whole.
 //! **Invariant:** a draft that is dropped, because writing it failed or for any other reason, leaves
 //! nothing behind.
 //!
-//! Pipes and devices (`/dev/stdout`) cannot be replaced: who may be given one writes to it directly.
+//! Pipes and devices (`/dev/stdout`) cannot be replaced by a rename. A command that accepts one as its target writes to
+//! it directly, not through this module.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,23 +16,23 @@ use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile};
 
-/// Writes a file whole: what stands at the path is replaced when all bytes are on the disk. Missing
-/// directories above it are made.
+/// Writes a file whole: what stands at the path is replaced once all bytes are on the disk. Missing parent directories
+/// are made.
 ///
 /// # Errors
 ///
-/// It cannot be written; what was there stays.
+/// The file cannot be written; what stood at the path before stays.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut draft = Draft::beside(path)?;
     draft.write_all(bytes)?;
     draft.publish(path)
 }
 
-/// Writes a file whole where there is none. Returns false, and changes nothing, where there is one.
+/// Writes a file whole if nothing stands at the path. Returns false, and changes nothing, if something does.
 ///
 /// # Errors
 ///
-/// It cannot be written; then there is none.
+/// The file cannot be written; then nothing stands at the path.
 pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     if path.symlink_metadata().is_ok() {
         return Ok(false);
@@ -41,14 +42,14 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     draft.publish_new(path)
 }
 
-/// A file that is being written. Dropped without being published, it is removed.
+/// A file that is being written. If it is dropped before it is published, it is removed.
 #[derive(Debug)]
 pub struct Draft {
     file: NamedTempFile<File>,
 }
 
 impl Draft {
-    /// Starts a draft in the directory of its target, which is made where it is missing.
+    /// Starts a draft in the directory of its target; a missing directory is made.
     ///
     /// # Errors
     ///
@@ -59,12 +60,12 @@ impl Draft {
             _ => Path::new("."),
         };
         std::fs::create_dir_all(directory)?;
-        // Hidden, and recognisable should the machine stop before it is removed.
+        // The name is hidden and names the target, so that a draft which a crash left behind can be recognised.
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         Draft::named(&format!(".{name}."), directory)
     }
 
-    /// Starts a draft in a directory that is there, on the file system of its target.
+    /// Starts a draft in a directory that exists and is on the same file system as the target.
     ///
     /// # Errors
     ///
@@ -74,12 +75,12 @@ impl Draft {
     }
 
     fn named(prefix: &str, directory: &Path) -> io::Result<Draft> {
-        // Opened here, not by the crate: its files are their owner's alone, and results are for everyone.
+        // Opened here, not by the crate: only the owner could read the crate's files, and results are for everyone.
         let open = |path: &Path| File::options().write(true).create_new(true).open(path);
         Ok(Draft { file: Builder::new().prefix(prefix).suffix(".tmp").make_in(directory, open)? })
     }
 
-    /// Returns where it stands until it is published.
+    /// Returns the path at which the draft stands until it is published.
     pub fn path(&self) -> &Path {
         self.file.path()
     }
@@ -89,8 +90,8 @@ impl Draft {
         self.file.as_file()
     }
 
-    /// Waits until its bytes are on the disk and moves it to a path of the same file system, in the
-    /// place of what stands there.
+    /// Waits until the bytes are on the disk, then moves the draft to a path of the same file system. What stands there
+    /// is replaced.
     ///
     /// # Errors
     ///
@@ -100,7 +101,7 @@ impl Draft {
         self.file.persist(path).map(drop).map_err(|failed| failed.error)
     }
 
-    /// Does as [`Draft::publish`] where nothing stands at the path. Returns false where something does.
+    /// Publishes like [`Draft::publish`], but only if nothing stands at the path. Returns false if something does.
     ///
     /// # Errors
     ///
@@ -130,7 +131,7 @@ pub fn is_glob(path: &str) -> bool {
     path.contains(['*', '?', '['])
 }
 
-/// Returns the files that a path or a glob below a directory names, by their names within it, sorted.
+/// Returns the files below `root` that a path or a glob names, as paths relative to `root`, sorted.
 pub fn files(root: &Path, pattern: &str) -> Vec<String> {
     if root.join(pattern).is_file() || !is_glob(pattern) {
         return vec![pattern.to_owned()];

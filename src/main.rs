@@ -1,6 +1,6 @@
 //! The `etalon` program: collects its arguments, calls [`etalon::cli`], returns its exit code.
 
-/// Allocation is a quarter of the work of a call with the system's allocator.
+/// With the system's allocator, a quarter of the work of a call would be allocation.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,5 +1,5 @@
-//! HTTP clients: one per process and sort of connection, with certificates of its own where the system
-//! has none.
+//! HTTP clients: one for each sort of connection in a process. Root certificates are built in, for systems that have
+//! none.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
@@ -10,13 +10,13 @@ use reqwest::{Certificate, Client, redirect};
 /// A sort of connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Connection {
-    /// Until it is there.
+    /// Longest time until the connection stands.
     pub timeout: Duration,
-    /// It never goes through a proxy.
+    /// The host is on this machine; such a connection never goes through a proxy.
     pub is_loopback: bool,
-    /// Without TLS nobody reads the certificates.
+    /// The URL is `https`. Without TLS nobody needs certificates, so none are loaded.
     pub is_tls: bool,
-    /// Whether redirects are followed. Never where a request carries a body or a prompt.
+    /// Whether redirects are followed. False where a request carries a body or a prompt.
     pub follows: bool,
 }
 
@@ -26,7 +26,11 @@ pub fn is_loopback(host: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// Returns the client for a sort of connection.
+/// Returns the client for a sort of connection; it is built on first use.
+///
+/// # Errors
+///
+/// The client cannot be built.
 pub fn client(connection: Connection) -> Result<Client, reqwest::Error> {
     static CLIENTS: OnceLock<Mutex<HashMap<Connection, Client>>> = OnceLock::new();
     let mut clients = CLIENTS.get_or_init(Mutex::default).lock().expect("no panic while locked");
@@ -34,7 +38,7 @@ pub fn client(connection: Connection) -> Result<Client, reqwest::Error> {
         return Ok(client.clone());
     }
     let Connection { timeout, is_loopback, is_tls, follows } = connection;
-    // The second call in a process finds a provider installed: that is fine.
+    // From the second call on this is an error, since the provider is installed already; that is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| Certificate::from_der(der).ok());
     let mut builder = Client::builder()
@@ -42,10 +46,10 @@ pub fn client(connection: Connection) -> Result<Client, reqwest::Error> {
         .connect_timeout(timeout)
         .pool_max_idle_per_host(usize::MAX)
         .user_agent(concat!("etalon/", env!("CARGO_PKG_VERSION")));
-    // A proxy may be behind TLS.
+    // Also without TLS to the endpoint, a proxy may be reached over TLS.
     builder = if is_tls || !is_loopback { builder.tls_certs_merge(roots) } else { builder.tls_certs_only([]) };
     if is_loopback {
-        // No proxy, and nothing is won by compressing.
+        // On this machine there is no proxy, and compressing would gain nothing.
         builder = builder.no_proxy().no_gzip();
     }
     let client = builder.build()?;

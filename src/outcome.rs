@@ -1,4 +1,4 @@
-//! Outcomes: how a comparison of two came out for the first of them, and how strongly.
+//! Outcomes: how a comparison of two completions came out for the first of them, and how strongly.
 //!
 //! | outcome | points | side |
 //! |---|---|---|
@@ -8,14 +8,14 @@
 //! | `half_loss` | 0.25 | loss |
 //! | `loss` `loss+` | 0 | loss |
 //!
-//! A half lies between a tie and a side: the mean of two orders of which one says tie, or of several answers of
-//! one judge. `+` is "by far" and counts no more than the side itself.
+//! A half lies between a tie and a side. It is the mean of several answers: of two orders where one says tie, or of one
+//! judge who was asked several times. `+` means "by far" and counts no more than the side itself.
 //!
 //! **Invariant:** the words are stored in artifacts and stand in people's labels; they never change.
 
 use serde::{Deserialize, Serialize};
 
-/// How a comparison came out for the first of two.
+/// How a comparison of two came out for the first of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Outcome {
     #[serde(rename = "win+")]
@@ -48,7 +48,7 @@ impl Outcome {
         Outcome::StrongLoss,
     ];
 
-    /// Returns its word.
+    /// Returns the word that stands for it in artifacts and labels.
     pub fn word(self) -> &'static str {
         match self {
             Outcome::StrongWin => "win+",
@@ -61,12 +61,12 @@ impl Outcome {
         }
     }
 
-    /// Returns the outcome of a word; none where it is no outcome's.
+    /// Returns the outcome that a word stands for; none if it stands for no outcome.
     pub fn of_word(word: &str) -> Option<Outcome> {
         Outcome::ALL.into_iter().find(|outcome| outcome.word() == word)
     }
 
-    /// Returns what it counts for the first of two, 0 to 1.
+    /// Returns the points that the first of the two gets, 0 to 1.
     pub fn points(self) -> f64 {
         match self {
             Outcome::StrongWin | Outcome::Win => 1.0,
@@ -77,7 +77,8 @@ impl Outcome {
         }
     }
 
-    /// Returns the outcome nearest to a mean of points, 0 to 1. A mean that is not exactly a half leans to a side.
+    /// Returns the outcome nearest to a mean of points, 0 to 1. Only a mean of exactly 0.5 is a tie; any other leans to
+    /// a side.
     pub fn nearest(points: f64) -> Outcome {
         match points {
             points if points >= 0.875 => Outcome::Win,
@@ -88,7 +89,7 @@ impl Outcome {
         }
     }
 
-    /// Returns the win, tie or loss that it is, however strongly or nearly.
+    /// Returns the plain win, tie or loss, without how strong it is.
     pub fn side(self) -> Outcome {
         match self {
             Outcome::StrongWin | Outcome::Win | Outcome::HalfWin => Outcome::Win,
@@ -97,7 +98,7 @@ impl Outcome {
         }
     }
 
-    /// Returns what it is for the second of the two.
+    /// Returns the outcome of the same comparison for the second of the two.
     pub fn turned(self) -> Outcome {
         match self {
             Outcome::StrongWin => Outcome::StrongLoss,

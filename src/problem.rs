@@ -1,7 +1,7 @@
 //! Problems: everything that etalon can find wrong with what a user wrote.
 //!
-//! A problem names its place (file and byte range), says what is wrong and how to mend it. Problems
-//! are collected, never thrown one by one: a user sees all of them at once.
+//! A problem names its place (file and byte range), says what is wrong and how to mend it. Problems are collected, not
+//! thrown one by one, so that a user sees all of them at once.
 
 use std::fmt;
 use std::ops::Range;
@@ -15,20 +15,21 @@ pub struct Source {
     pub text: String,
 }
 
-/// A range of bytes in a [`Source`]; by default the start of an empty one, for what nobody wrote.
+/// A range of bytes in a [`Source`]. The default is the start of an empty source, for values that nobody wrote.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     pub source: Arc<Source>,
+    /// The bytes in the text of the source.
     pub range: Range<usize>,
 }
 
 impl Place {
-    /// Returns the place of a whole file: its first line.
+    /// Returns a place that stands for a whole file: its start.
     pub fn start_of(source: &Arc<Source>) -> Place {
         Place { source: source.clone(), range: 0..0 }
     }
 
-    /// Returns line and column, both from 1, the column in characters.
+    /// Returns line and column, both counted from 1; the column is counted in characters.
     pub fn line_column(&self) -> (usize, usize) {
         let start = floor_char(&self.source.text, self.range.start);
         let before = &self.source.text[..start];
@@ -46,6 +47,7 @@ pub fn floor_char(text: &str, offset: usize) -> usize {
     offset
 }
 
+/// Whether a problem stops the command or is only reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     Error,
@@ -74,30 +76,34 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// Returns an error; `code` is its stable short name.
     pub fn error(code: &'static str, message: impl Into<String>) -> Problem {
         Problem { severity: Severity::Error, code, message: message.into(), place: None, help: None }
     }
 
+    /// Returns a warning; `code` is its stable short name.
     pub fn warning(code: &'static str, message: impl Into<String>) -> Problem {
         Problem { severity: Severity::Warning, ..Problem::error(code, message) }
     }
 
+    /// Adds the place to which the problem points.
     pub fn at(mut self, place: &Place) -> Problem {
         self.place = Some(place.clone());
         self
     }
 
+    /// Adds what to do about it.
     pub fn help(mut self, help: impl Into<String>) -> Problem {
         self.help = Some(help.into());
         self
     }
 
-    /// Says what to write instead.
+    /// Adds as help what to write instead.
     pub fn instead(self, text: impl fmt::Display) -> Problem {
         Problem { help: Some(format!("write `{text}`")), ..self }
     }
 
-    /// Adds `help` where there is any.
+    /// Adds `help`, if there is any.
     pub fn maybe_help(mut self, help: Option<String>) -> Problem {
         self.help = self.help.or(help);
         self
@@ -125,8 +131,8 @@ pub fn did_you_mean<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -
     nearest(wrong, names).map(|name| format!("did you mean `{name}`?"))
 }
 
-/// Returns the nearest of the names, if one is near enough to be a slip of the finger, or the
-/// beginning of the other.
+/// Returns the nearest of the names. None unless one is near enough to be a typing error, or one is the beginning of
+/// the other.
 pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wrong = wrong.to_lowercase();
     let rank = |name: &str| {
@@ -139,7 +145,7 @@ pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
     names.into_iter().filter_map(|name| Some((rank(name)?, name))).min_by_key(|(rank, _)| *rank).map(|(_, name)| name)
 }
 
-/// Returns "did you mean …?" where a name is near, else the list of what there is.
+/// Returns "did you mean …?" where a name is near, else the list of the names there are.
 pub fn suggest<'a>(wrong: &str, what: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let names: Vec<&str> = names.into_iter().collect();
     did_you_mean(wrong, names.iter().copied()).or_else(|| match names.as_slice() {

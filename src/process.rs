@@ -1,12 +1,12 @@
-//! Programs that a pipeline runs: they start in the workspace, and what they say on standard error is
-//! part of their error.
+//! Programs that a pipeline runs. They start in the workspace; what a program writes to standard error becomes part of
+//! its error message.
 //!
 //! A program is the leader of a process group of its own, and whatever it starts belongs to that group.
 //! The terminal's Ctrl-C reaches etalon's group only, so [`end_all`] passes an interrupt on.
 //!
-//! **Invariant:** a program's whole group ends with it: when it ends by itself, when it takes too long
-//! or prints too much, when its [`Output`] is dropped, and when etalon is interrupted. Only what has put
-//! itself into another group (a daemon) lives on, and nobody waits for it.
+//! **Invariant:** a program's whole group ends with it: when the program ends by itself, when it takes too long or
+//! prints too much, when its [`Output`] is dropped, and when etalon is interrupted. Only a process that has moved to
+//! another group (a daemon) lives on, and nobody waits for it.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -19,10 +19,10 @@ use std::time::Duration;
 
 use process_wrap::std::{ChildWrapper, CommandWrap, ProcessGroup};
 
-/// Bytes kept of what a program says on standard error.
+/// How many bytes of a program's standard error are kept.
 const MAX_SAID: usize = 2_000;
 
-/// Bytes that one run may print. A batch of 100,000 scores with a sentence each is a tenth of it.
+/// How many bytes one run may print. A batch of 100,000 scores with a sentence each is a tenth of that.
 const MAX_PRINTED: usize = 256 * 1024 * 1024;
 
 /// A program with its arguments, or a line for the shell.
@@ -30,12 +30,12 @@ const MAX_PRINTED: usize = 256 * 1024 * 1024;
 pub enum Program {
     /// A line that `sh` runs.
     Shell(String),
-    /// A program and its arguments; a path with `/` starts at the workspace.
+    /// A program and its arguments. If its path contains `/`, it is relative to the workspace.
     Direct(Vec<String>),
 }
 
 impl Program {
-    /// Returns it as a user would type it.
+    /// Returns the command as a user would type it.
     pub fn text(&self) -> String {
         match self {
             Program::Shell(line) => line.trim().to_owned(),
@@ -43,7 +43,8 @@ impl Program {
         }
     }
 
-    /// Returns what stands between its spaces, or its arguments: those that are files are read by it.
+    /// Returns the words of the command: a shell line split at spaces, or the program and its arguments. Callers look
+    /// which of them are files, because the program reads those.
     pub fn words(&self) -> impl Iterator<Item = String> {
         match self {
             Program::Shell(line) => line.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
@@ -52,7 +53,7 @@ impl Program {
         .into_iter()
     }
 
-    /// Returns the program that is missing, where that can be told without running anything.
+    /// Returns the name of the program if it is missing, as far as that can be told without running anything.
     pub fn missing(&self, root: &Path) -> Option<String> {
         let Program::Direct(words) = self else {
             return None;
@@ -67,32 +68,33 @@ impl Program {
         (!exists).then(|| name.clone())
     }
 
-    /// Starts it in a directory, with nothing on its standard input.
+    /// Starts the program in a directory, with nothing on its standard input.
     ///
     /// # Errors
     ///
-    /// It cannot be started.
+    /// The program cannot be started.
     pub fn start(&self, root: &Path) -> io::Result<Output> {
         self.spawn(root, Stdio::null()).map(|(output, _)| output)
     }
 
-    /// Runs it in a directory on an input and returns what it prints.
+    /// Runs the program in a directory, gives it `input` on its standard input, and returns what it prints.
     ///
     /// # Errors
     ///
-    /// It cannot be started, ends with another status than 0, takes longer than allowed, prints more
-    /// than 256 MB, or etalon is interrupted.
+    /// The program cannot be started, ends with another status than 0, takes longer than `longest` or prints more than
+    /// 256 MB; or etalon is interrupted.
     pub fn run(&self, root: &Path, input: Vec<u8>, longest: Duration) -> io::Result<Vec<u8>> {
         self.run_within(root, input, longest, MAX_PRINTED)
     }
 
-    /// Does as [`Program::run`], for at most this many bytes.
+    /// Runs like [`Program::run`]; the program may print at most `most` bytes.
     fn run_within(&self, root: &Path, input: Vec<u8>, longest: Duration, most: usize) -> io::Result<Vec<u8>> {
         let (output, stdin) = self.spawn(root, Stdio::piped())?;
         let group = output.group.clone();
-        // Both threads end with the group, and are not waited for: a daemon may hold its pipes open.
+        // Both threads end with the group. Nobody waits for them, since a daemon may hold the pipes open.
         std::thread::spawn(move || {
-            // A program may end without having read everything: what it printed tells.
+            // An error is no failure here: a program may end without having read everything. Its output tells how it
+            // went.
             if let Some(mut stdin) = stdin {
                 _ = stdin.write_all(&input);
             }
@@ -117,7 +119,7 @@ impl Program {
             }
             Program::Direct(words) => {
                 let name = words.first().map_or("", String::as_str);
-                // A path is meant from the workspace, wherever etalon was started.
+                // The path is relative to the workspace, wherever etalon was started.
                 let program = if name.contains('/') {
                     std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned()).join(name)
                 } else {
@@ -149,13 +151,13 @@ impl Program {
     }
 }
 
-/// Ends every program that runs, with its group; one that is started from now on ends at once. Their
-/// error is `interrupted`. For a process that is about to end.
+/// Ends every running program with its group, and every one that is started later, at once. Their error is
+/// `interrupted`. To be called when etalon itself is about to end.
 pub fn end_all() {
     RUNNING.lock().expect("no panic while locked").end();
 }
 
-/// The groups of this process.
+/// The process groups that this process has started.
 static RUNNING: Mutex<Running> = Mutex::new(Running { groups: Vec::new(), is_over: false });
 
 struct Running {
@@ -185,7 +187,7 @@ struct Group {
 }
 
 impl Group {
-    /// Kills all of it. Nothing happens where it has ended.
+    /// Kills the whole group. Does nothing if the group has ended.
     fn end(&self) {
         _ = self.child.lock().expect("no panic while locked").start_kill();
     }
@@ -195,7 +197,8 @@ impl Group {
         self.end();
     }
 
-    /// Waits for its leader, so that another thread can end it meanwhile; then ends the others.
+    /// Waits until the leader ends, in a way that lets another thread end the group meanwhile; then ends the rest of
+    /// the group.
     fn wait(&self) -> io::Result<ExitStatus> {
         let mut pause = Duration::from_micros(200);
         loop {
@@ -211,23 +214,23 @@ impl Group {
 }
 
 impl Drop for Group {
-    /// A reader that has enough ends the program.
+    /// Whoever stops reading ends the program.
     fn drop(&mut self) {
         self.end();
         _ = self.child.lock().expect("no panic while locked").inner_mut().wait();
     }
 }
 
-/// What a program prints; an error at its end where the program failed. Dropped, it ends the program.
+/// What a program prints, as a reader. The reader ends in an error if the program failed. Dropping it ends the program.
 pub struct Output {
     group: Arc<Group>,
-    /// None once all of it was read.
+    /// None once everything has been read.
     stdout: Option<ChildStdout>,
     said: Arc<Mutex<VecDeque<u8>>>,
 }
 
 impl Output {
-    /// Reads to the end, at most so many bytes.
+    /// Reads to the end; more than `most` bytes are an error.
     fn read_all(mut self, most: usize) -> io::Result<Vec<u8>> {
         let mut printed = Vec::new();
         (&mut self).take(most as u64 + 1).read_to_end(&mut printed)?;
@@ -255,7 +258,7 @@ impl Read for Output {
         if self.group.is_interrupted.load(Ordering::Relaxed) {
             return Err(io::Error::other("interrupted"));
         }
-        // A daemon that it leaves behind may hold its standard error open: what is there now is enough.
+        // A daemon that the program left behind may hold standard error open, so what is there now has to do.
         std::thread::sleep(Duration::from_millis(50));
         let mut said = self.said.lock().expect("no panic while locked");
         let text = String::from_utf8_lossy(said.make_contiguous()).trim().to_owned();
@@ -281,7 +284,7 @@ mod tests {
         printed.map(|bytes| String::from_utf8(bytes).unwrap()).map_err(|error| error.to_string())
     }
 
-    /// Returns true if a process is there and no zombie.
+    /// Returns true if a process exists and is not a zombie.
     fn is_alive(pid: &str) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
         !stat.is_empty() && !stat.contains(") Z ")

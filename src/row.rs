@@ -1,8 +1,8 @@
 //! Rows: what a dataset holds and what the stages after it make of them.
 //!
-//! A [`Row`] is one dataset record with a stable id. A [`Completion`] is what a model said to it, a
-//! [`Judgement`] what a judge made of that. All of them are stored sorted by id (and sample), so
-//! order is not content, joins are merges and readers stream.
+//! A [`Row`] is one dataset record with a stable id. A [`Completion`] is a model's answer to it, a [`Judgement`] what a
+//! judge said of that answer. All of them are stored sorted by id (and sample), so order is not content, joins are
+//! merges and readers stream.
 //!
 //! **Invariant:** fields stand in alphabetical order of their JSON names and maps are sorted, so that
 //! a record serialises straight to canonical JSON (`store::artifact` asserts it in debug builds).
@@ -27,7 +27,11 @@ pub struct Row {
 }
 
 impl Row {
-    /// Parses a stored row with the wanted columns only: a row is read far more often than all of it.
+    /// Parses a stored row and keeps only the wanted columns; most readers need few of them.
+    ///
+    /// # Errors
+    ///
+    /// The line is not a stored row.
     pub fn narrow(line: &[u8], is_wanted: &dyn Fn(&str) -> bool) -> Result<Row, serde_json::Error> {
         #[derive(Deserialize)]
         struct Line<'a> {
@@ -81,13 +85,13 @@ macro_rules! of_row {
 
 of_row!(Row, Completion, Meta, Scores, Judgement);
 
-/// Where a completion or a judgement stands.
+/// What there is of a completion or a judgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It is there.
     Ok,
-    /// The call failed for good, or the dataset had no completion: missing for everyone after.
+    /// The call failed for good, or the dataset had no completion: it is missing for every node behind.
     Failed,
     /// Not bought yet. Only a plan makes such rows; they are never published.
     Unknown,
@@ -108,6 +112,7 @@ pub struct Completion {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Meta {
     pub completion_tokens: Option<u64>,
+    /// Dollars that the call cost, by the model's price.
     pub cost_usd: Option<f64>,
     /// Why the row failed.
     pub error: Option<String>,
@@ -115,15 +120,17 @@ pub struct Meta {
     /// Seconds from sending to the complete answer, when it was bought.
     pub latency: Option<f64>,
     pub prompt_tokens: Option<u64>,
+    /// Ordinal of the sample, from 0.
     pub sample: u32,
     /// The model that the server says it served.
     pub served_model: Option<String>,
 }
 
-/// The scores of one completion, by metric.
+/// The scores of one completion: metric names to values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     pub id: String,
+    /// Ordinal of the sample, from 0.
     pub sample: u32,
     pub scores: Map<String, Value>,
 }
@@ -133,7 +140,7 @@ pub struct Scores {
 #[serde(rename_all = "lowercase")]
 pub enum VerdictStatus {
     Ok,
-    /// Readable after a named repair.
+    /// Readable after a repair, which is named.
     Repaired,
     /// Some criteria are readable, others are not.
     Partial,
@@ -153,21 +160,21 @@ pub enum VerdictStatus {
 }
 
 impl VerdictStatus {
-    /// Returns true where the reply counts in full.
+    /// Returns true if the whole reply could be read.
     pub fn is_valid(self) -> bool {
         matches!(self, VerdictStatus::Ok | VerdictStatus::Repaired)
     }
 }
 
-/// What one judge of a panel said, once of several times.
+/// What one judge of a panel said, one of the times it was asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Vote {
-    /// Where in the panel it stands, from 0.
+    /// The judge's place in the panel, from 0.
     pub judge: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orders: Vec<Option<Outcome>>,
     pub reason: Option<String>,
-    /// Ordinal among the times that it was asked.
+    /// Which of the times that this judge was asked, from 0.
     pub sample: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Map<String, Value>>,
@@ -180,14 +187,16 @@ pub struct Vote {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
     pub id: String,
-    /// Comparison: what each order said, for the node's model, in the order they were asked.
+    /// Comparison: what each order of the two texts gave for the node's model, in the order in which they were asked;
+    /// none for an order without a verdict.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orders: Vec<Option<Outcome>>,
-    /// Comparison of all pairs: which models, by their place among those of the input, from 0.
+    /// Comparison of all pairs: the two models, as their places among the models of the input, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<[u32; 2]>,
     /// The judge's reason, or why there is no verdict.
     pub reason: Option<String>,
+    /// Ordinal of the sample of the completion, from 0.
     pub sample: u32,
     /// Rubric: a score per criterion, null where missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -197,7 +206,7 @@ pub struct Judgement {
     /// label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
-    /// Who said what, where several were asked or one several times.
+    /// The single votes, where several judges were asked, or one judge several times.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub votes: Vec<Vote>,
 }

@@ -1,7 +1,7 @@
 //! Scores summed up: an [`Estimate`] is a value with its interval, its n and what is missing.
 //!
-//! A [`Reading`] says how a value reads: in which unit, which values are better, and how much it matters. It stands
-//! beside the values in every run, so that they can be read without the spec.
+//! A [`Reading`] says how a value is to be read: in which unit, whether high or low is better, and how much it matters.
+//! Every run holds readings beside its values, so that the values can be understood without the spec.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub struct Estimate {
     pub high: Option<f64>,
     /// Rows (ids) that the value rests on.
     pub n: u64,
-    /// Rows (ids) that should be there and are not: failed, unparsed.
+    /// Rows (ids) that should count and do not, because they failed or could not be parsed.
     pub missing: u64,
 }
 
@@ -29,7 +29,7 @@ impl Estimate {
     }
 }
 
-/// Everything a node says in numbers.
+/// All numbers of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// By flat name: `json_valid`, `classification.f1_macro`, `win_rate`, `coverage`, …
@@ -40,7 +40,7 @@ pub struct Summary {
     /// What defines the values of a metric: its name and every setting.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub signatures: IndexMap<String, String>,
-    /// The same values over some of the rows.
+    /// The same values over parts of the rows, by the values of a column.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub slices: Slices,
 }
@@ -48,16 +48,17 @@ pub struct Summary {
 /// The name under which slices stand beside the values of a node.
 pub const SLICES: &str = "slices";
 
-/// Values by column, by value of the column, by flat name.
+/// Estimates by column, then by value of that column, then by flat name.
 pub type Slices = IndexMap<String, IndexMap<String, IndexMap<String, Estimate>>>;
 
-/// What a value is measured in: how a table writes it, and whether it can be compared with a ceiling.
+/// What a value is measured in. It decides how a table writes the value, and whether it can be put as a share of the
+/// ceiling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// 0 to 1, more is better: can be put as a share of the ceiling.
     Fraction,
-    /// 0 to 1, and no share of the ceiling: win rates, consistency, coverage.
+    /// 0 to 1, never put as a share of the ceiling: win rates, consistency, coverage.
     Rate,
     /// A probability under chance alone, 0 to 1.
     PValue,
@@ -74,7 +75,7 @@ pub enum Unit {
     Count,
 }
 
-/// Which values are better.
+/// Whether high or low values are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -84,21 +85,21 @@ pub enum Direction {
     Neither,
 }
 
-/// How much a value matters to whoever reads a run.
+/// How much a value matters to a reader of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rank {
-    /// What the stage is there for; tables begin with it.
+    /// What the stage exists for; tables begin with it.
     Headline,
     /// Shown behind the headlines.
     Detail,
-    /// Tells of the judge rather than of the models; shown by itself.
+    /// Says something about the judge rather than about the models; shown apart.
     Diagnostic,
-    /// Part of another value, such as the F1 of one label; in JSON and in gates, and in no table.
+    /// Part of another value, such as the F1 of one label: in JSON and for gates, but in no table.
     Part,
 }
 
-/// How a value reads.
+/// How a value is to be read: its unit, its direction and its rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
     pub unit: Unit,
@@ -106,10 +107,10 @@ pub struct Reading {
     pub rank: Rank,
 }
 
-/// What a stage is there for, by the names of values.
+/// Values that a stage exists for, by their whole names.
 const HEADLINES: &[&str] = &["coverage", "mean", "overall", "score", "win_rate", "elo"];
 
-/// What tells of a judge rather than of the models, by how the names of values begin.
+/// Values that tell about a judge rather than about the models, by the beginnings of their names.
 const DIAGNOSTICS: &[&str] = &[
     "position_consistency",
     "primacy",
@@ -122,15 +123,15 @@ const DIAGNOSTICS: &[&str] = &[
     "identity_ties",
 ];
 
-/// Better or worse only in company, by how the names of values begin.
+/// Values that are neither better high nor better low by themselves, by the beginnings of their names.
 const NEITHER: &[&str] =
     &["primacy", "longer_wins", "length_correlation", "halo", "self_preference", "strong", "share."];
 
-/// Better where they are low, by how the names of values begin.
+/// Values that are better low, by the beginnings of their names.
 const LOWER: &[&str] = &["duplicates", "leaked", "covering_radius"];
 
 impl Reading {
-    /// Returns how a value reads by its name and unit, where its stage knows no better.
+    /// Returns how a value is to be read, as far as its name and unit tell; for stages that do not say it themselves.
     pub fn by_name(value: &str, unit: Unit) -> Reading {
         let raw = value.strip_suffix(".corrected").unwrap_or(value);
         let begins = |names: &[&str]| names.iter().any(|name| raw.starts_with(name));
@@ -152,30 +153,32 @@ impl Reading {
     }
 }
 
-/// How another judge judges what was judged before.
+/// How the verdicts of a changed instrument differ from the earlier ones on the same completions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
-    /// What both judged.
+    /// Which completions both instruments judged, in words.
     pub basis: String,
+    /// How many verdicts both instruments gave.
     pub compared: u64,
-    /// Verdicts that changed sides: from a win (or the upper half of the scale) to less, or back.
+    /// Verdicts that changed sides: a win became less than a win (on a scale: the upper half became the lower), or the
+    /// reverse.
     pub flips: u64,
     /// McNemar's p of the flips.
     pub p: f64,
-    /// New less old, paired, on 0 to 1: of the whole and of each criterion and pass rate.
+    /// Mean of new minus old, paired, each on 0 to 1: of the whole, of each criterion and of each pass rate.
     pub shifts: IndexMap<String, Estimate>,
     pub verdict: DriftVerdict,
 }
 
-/// Whether another instrument measures the same.
+/// Whether the changed instrument still measures the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DriftVerdict {
-    /// Some shift is real (Holm over all of them), or more than a tenth changed sides.
+    /// Some shift is significant (Holm over all shifts), or more than a tenth of the verdicts changed sides.
     Drifted,
-    /// The interval of the whole lies within 0.05.
+    /// The interval of the shift of the whole lies within 0.05 of zero.
     Same,
-    /// Neither.
+    /// Neither could be shown.
     Unknown,
 }
 

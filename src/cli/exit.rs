@@ -1,5 +1,5 @@
-//! Exit codes: 0 ok · 1 a gate failed · 2 the spec or the command line is wrong · 3 a stage failed ·
-//! 4 etalon's own fault · 130 interrupted. Where several hold: 130, 4, 2, 3, 1.
+//! Exit codes: 0 ok · 1 a gate failed · 2 the spec or the command line is wrong · 3 a stage failed · 4 etalon's own
+//! fault · 130 interrupted. If several hold, the first of 130, 4, 2, 3, 1 counts.
 
 use super::output::{Format, print, talk};
 use crate::execute::ExecuteError;
@@ -17,7 +17,7 @@ pub(super) const STAGE: u8 = 3;
 pub(super) const INTERNAL: u8 = 4;
 pub(super) const INTERRUPTED: u8 = 130;
 
-/// Why the program ends before its work is done.
+/// Why a command ends before its work is done, with what to print and the exit code.
 pub(super) struct Exit {
     code: u8,
     message: String,
@@ -30,24 +30,27 @@ impl Exit {
         Exit { code, message: message.into(), help: None, problems: Vec::new() }
     }
 
+    /// Returns the exit of a wrong command line, with a hint if there is one.
     pub fn usage(message: impl Into<String>, help: Option<String>) -> Exit {
         Exit { help, ..Exit::new(USAGE, message) }
     }
 
+    /// Returns the exit of a fault in etalon itself or in its machine.
     pub fn internal(message: &str) -> Exit {
         Exit::new(INTERNAL, message)
     }
 
+    /// Returns the exit of a failed stage.
     pub fn stage(message: &str) -> Exit {
         Exit::new(STAGE, message)
     }
 
-    /// The spec is wrong.
+    /// Returns the exit of a command whose spec is wrong.
     pub fn problems(problems: Vec<Problem>) -> Exit {
         Exit { problems, ..Exit::new(USAGE, "") }
     }
 
-    /// Says why, and returns the code.
+    /// Prints the reason, and returns the exit code.
     pub fn report(&self, format: Format) -> u8 {
         if format == Format::Json {
             let mut problems = self.problems.clone();
@@ -102,7 +105,7 @@ impl From<StageError> for Exit {
     }
 }
 
-/// Returns the code of a run.
+/// Returns the exit code of a finished run.
 pub(super) fn of_run(run: &Run) -> u8 {
     if run.interrupted {
         INTERRUPTED

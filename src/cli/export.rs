@@ -76,10 +76,10 @@ pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
     if path.parent().is_some_and(|parent| !parent.as_os_str().is_empty() && !parent.is_dir()) {
         return Err(Exit::usage(format!("there is no folder for {}", path.display()), None));
     }
-    // Whole or not at all: a file that is read meanwhile is the old one.
+    // The file is replaced when it is complete; until then a reader gets the old one.
     let failed = |error: io::Error| Exit::internal(&format!("failed to write {}: {error}", path.display()));
     let count = if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        // A pipe or a device is written to, never replaced.
+        // A pipe or a device cannot be replaced, so it is written to directly.
         let file = File::options().write(true).open(path).map_err(failed)?;
         rows.write(writer(arguments.to, BufWriter::new(file), columns)?)?
     } else {
@@ -107,7 +107,7 @@ fn writer<'a, W: Write + Send + 'a>(to: To, out: W, columns: Columns) -> Result<
     })
 }
 
-/// The rows of some nodes.
+/// The rows of the selected nodes.
 struct Rows<'a> {
     session: &'a Session,
     found: &'a [(usize, Found)],
@@ -125,7 +125,7 @@ impl Rows<'_> {
                 failure = take(&row.document(self.with_meta)).err();
                 failure.is_none()
             })?;
-            // A reader that went away has enough.
+            // A reader that went away wants no more rows; that is no error.
             if let Some(error) = failure.filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
                 return Err(Exit::internal(&format!("failed to write: {error}")));
             }

@@ -29,7 +29,7 @@ enum Start {
     Judge,
 }
 
-/// Path in the workspace and text.
+/// A file to write: its path in the workspace, and its text.
 type File = (&'static str, &'static str);
 
 const GRADER: File = ("templates/demo/grader.j2", include_str!("../../templates/workspaces/grader.j2"));
@@ -83,7 +83,7 @@ pub(super) fn run(global: &Global, arguments: &InitArgs) -> Result<u8, Exit> {
     let files = [SETTINGS, ("etalon.schema.json", &*schema)];
     let (mut written, mut kept) = (Vec::new(), Vec::new());
     for (name, text) in files.iter().chain(arguments.template.files()) {
-        // What is there is kept.
+        // A file that exists is kept as it is.
         let is_new = files::write_new(&root.join(name), text.as_bytes())
             .map_err(|error| Exit::usage(format!("failed to write {}: {error}", root.join(name).display()), None))?;
         if is_new {

@@ -1,7 +1,17 @@
-//! The command line: one file per command, the only user of clap.
+//! The command line: one file per command. No other module uses clap.
 //!
-//! Every command takes `--format text|json` and `--workspace DIR`. Data go to standard output, talk
-//! to standard error. `exit` alone turns what went wrong into text and an exit code.
+//! Every command takes `--format text|json` and `--workspace DIR`. Data go to standard output, talk to standard error.
+//! Only `exit` turns errors into text and an exit code.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `open` | what most commands begin with: from arguments to a plan, a store, a session |
+//! | `exit` | exit codes, and errors as text |
+//! | `progress` `watch` | bars and lines while a run goes on; `run --watch` |
+//! | all others | one command each; `labels/` one file per subcommand |
+//!
+//! **Adding a command:** one file with its `Args` and a `run` function, one variant of `Command` with a line of help,
+//! and one line in the `match` of `dispatch`; then its tests.
 
 mod check;
 mod exit;
@@ -31,7 +41,7 @@ use clap::{Args, Parser, Subcommand};
 use exit::Exit;
 use output::{Format, is_read, print, talk};
 
-/// Stack of every thread: templates are compiled and rendered on them, and long chains recurse.
+/// Stack of every thread, in bytes: templates are compiled and rendered on them, and long chains recurse deeply.
 const STACK: usize = 256 * 1024 * 1024;
 
 /// Tells whether a fine-tuned language model is really better.
@@ -70,7 +80,7 @@ impl Global {
     }
 }
 
-/// How much is said while work goes on.
+/// How much a command says while it works.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Volume {
     Quiet,
@@ -78,7 +88,8 @@ enum Volume {
     Verbose,
 }
 
-/// Returns how wide a line may be: `COLUMNS` where it is set, else the terminal, else no limit.
+/// Returns how wide a line may be, in characters: `COLUMNS` if it is set, else the width of the terminal; none if there
+/// is no limit.
 fn width() -> Option<usize> {
     let named = std::env::var("COLUMNS").ok().and_then(|columns| columns.trim().parse().ok());
     let is_seen = std::io::IsTerminal::is_terminal(&std::io::stdout());
@@ -151,7 +162,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let work = std::thread::Builder::new().stack_size(STACK).spawn(move || dispatch(&cli));
     let result = match work.map(std::thread::JoinHandle::join) {
         Ok(Ok(result)) => result,
-        // The panic has printed itself.
+        // The panic has printed its own message.
         Ok(Err(_)) => Err(Exit::internal("etalon itself failed; please report it with the lines above")),
         Err(error) => Err(Exit::internal(&format!("failed to start a thread: {error}"))),
     };
@@ -159,7 +170,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(code) => code,
         Err(exit) => exit.report(format),
     };
-    // Whoever used a program has its result, or has given up on it.
+    // Programs that still run are ended: the command that started one has its result by now, or has given up on it.
     crate::process::end_all();
     // A reader that went away changes nothing; a result that could not be written is etalon's fault.
     let is_lost = output::is_lost();
@@ -184,9 +195,9 @@ fn dispatch(cli: &Cli) -> Result<u8, Exit> {
     }
 }
 
-/// Returns a runtime whose threads have room for templates.
+/// Returns a runtime whose threads have a stack that is large enough for templates.
 fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
-    // A second command in one process finds the pool there: that is fine.
+    // From the second command in a process on this is an error, since the pool exists; that is fine.
     let _ = rayon::ThreadPoolBuilder::new().stack_size(STACK).build_global();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -195,7 +206,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
         .map_err(|error| Exit::internal(&format!("failed to start the runtime: {error}")))
 }
 
-/// Waits for an interrupt or a request to end.
+/// Waits for an interrupt or a request to terminate.
 async fn signalled() {
     use tokio::signal::unix::{SignalKind, signal};
     if let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {

@@ -1,4 +1,4 @@
-//! From the command line to a plan and a store: what most commands begin with.
+//! From the command line to a plan, a store and a session: what most commands begin with.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::spec::{self, Workspace};
 use crate::stage::Mode;
 use crate::store::Store;
 
-/// Loads and resolves a pipeline. Errors end the command; warnings are returned.
+/// Loads and resolves a pipeline. Errors end the command; warnings are returned with the plan.
 pub(super) fn plan(
     global: &Global,
     pipeline: &str,
@@ -27,14 +27,14 @@ pub(super) fn plan(
     }
 }
 
-/// Loads and resolves a pipeline as far as it goes, with all problems.
+/// Loads and resolves a pipeline as far as possible, and returns all problems.
 pub(super) fn load(workspace: &Workspace, pipeline: &str, sets: &[(String, String)]) -> (Option<Plan>, Vec<Problem>) {
     let (spec, mut problems) = spec::load(workspace, pipeline, sets);
     let Some(spec) = spec else {
         return (None, problems);
     };
     let (plan, found) = plan::resolve(workspace, spec);
-    // What could not be resolved has no type either: one complaint about it is enough.
+    // A value whose `${…}` could not be resolved has the wrong type, too; one message about it is enough.
     let unresolved: Vec<Place> = problems
         .iter()
         .filter(|problem| matches!(problem.code, "undefined-param" | "unclosed-expression"))
@@ -50,12 +50,12 @@ pub(super) fn load(workspace: &Workspace, pipeline: &str, sets: &[(String, Strin
     (plan, problems)
 }
 
-/// Returns the runs of a pipeline.
+/// Returns the runs of a plan's pipeline.
 pub(super) fn records(plan: &Plan) -> Records {
     Records::new(&plan.workspace.root, &plan.spec.name)
 }
 
-/// Finds a run.
+/// Finds a run by the name that the user gave.
 pub(super) fn run(records: &Records, name: &str) -> Result<Run, Exit> {
     records.find(name).cloned().map_err(|missing| match missing {
         Missing::Unread(unread) => Exit::usage(unread.to_string(), None),
@@ -69,7 +69,7 @@ pub(super) fn run(records: &Records, name: &str) -> Result<Run, Exit> {
     })
 }
 
-/// Names the files that were met where runs are kept and are none that can be read.
+/// Warns about the files under `runs/` that could not be read as runs.
 pub(super) fn warn_unread(records: &Records) {
     for unread in records.unread() {
         talk(&format!("warning: {unread}"));
@@ -84,19 +84,19 @@ pub(super) fn store(plan: &Plan) -> Result<Arc<Store>, Exit> {
     Ok(Arc::new(Store::open(&plan.workspace.cache)?))
 }
 
-/// Opens the store for looking: what is made lies in a scratch directory.
+/// Opens the store for looking only: what is made lies in a scratch directory.
 pub(super) fn scratch(plan: &Plan) -> Result<Arc<Store>, Exit> {
     Ok(Arc::new(Store::open_scratch(&plan.workspace.cache)?))
 }
 
-/// Opens a session that reads what runs have made and buys nothing.
+/// Opens a session that reads results of earlier runs and buys nothing.
 pub(super) fn reader(plan: &Arc<Plan>) -> Result<Session, Exit> {
     let records = Some(Arc::new(records(plan)));
     let options = Options { is_offline: true, records, ..Options::default() };
     Ok(runtime()?.block_on(Session::open(plan.clone(), store(plan)?, options, Mode::Dry))?)
 }
 
-/// Finds the rows of nodes; one without any ends the command.
+/// Finds the rows of nodes; a node without any ends the command.
 pub(super) fn rows(session: &Session, nodes: Vec<usize>, pipeline: &str) -> Result<Vec<(usize, Found)>, Exit> {
     let found = |index: usize| {
         let name = &session.plan.nodes[index].name;

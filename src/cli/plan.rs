@@ -77,7 +77,7 @@ pub(super) fn run(global: &Global, arguments: &PlanArgs) -> Result<u8, Exit> {
     Ok(if has_error { exit::STAGE } else { exit::OK })
 }
 
-/// Returns what to do about API keys that the calls will need.
+/// Returns what to do about API keys that are missing and that the calls will need.
 fn missing_keys(session: &Session, forecasts: &[Forecast]) -> BTreeSet<String> {
     let nodes = &session.plan.nodes;
     let will_call =

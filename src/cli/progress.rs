@@ -1,4 +1,4 @@
-//! Progress of a run: bars on a terminal, plain lines elsewhere, on standard error.
+//! The progress of a run, on standard error: bars on a terminal, plain lines elsewhere.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -13,11 +13,11 @@ use crate::execute::{Event, Listener};
 use crate::report;
 use crate::stage::Progress;
 
-/// Time between two looks at what is running.
+/// Time between two looks at the running nodes.
 const TICK: Duration = Duration::from_millis(100);
 /// A node that ends sooner gets no bar.
 const PATIENCE: Duration = Duration::from_millis(300);
-/// Time between two lines about a running node, where there are no bars.
+/// Without bars: time between two lines about a running node.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// Shows a run while it goes on.
@@ -32,14 +32,14 @@ struct Running {
     progress: Arc<Progress>,
     start: Instant,
     bar: Option<ProgressBar>,
-    /// When it was last spoken of, where there are no bars.
+    /// Without bars: when the last line about the node was printed.
     told: Instant,
-    /// Calls at the last looks, for the rate: at most ten seconds back.
+    /// The number of calls at the last updates, at most ten seconds back, to compute the rate.
     looks: Vec<(Instant, u64)>,
 }
 
 impl Display {
-    /// Begins; bars only where a person looks on.
+    /// Starts the display. There are bars only where a person watches: on a terminal, outside of CI, and not quiet.
     pub fn new(volume: Volume) -> Arc<Display> {
         let is_watched = std::io::stderr().is_terminal()
             && std::env::var_os("CI").is_none()
@@ -57,7 +57,7 @@ impl Display {
         display
     }
 
-    /// Returns what events go to.
+    /// Returns the listener that shows events.
     pub fn listener(self: &Arc<Display>) -> Listener {
         let display = self.clone();
         Arc::new(move |event| display.take(&event))
@@ -129,7 +129,7 @@ impl Display {
         lines.iter().for_each(|line| self.say(line));
     }
 
-    /// Ends: nothing of the bars stays.
+    /// Ends the display and removes the bars.
     pub fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
         if let Some(bars) = &self.bars {

@@ -58,7 +58,7 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<u8, Exit> {
     code
 }
 
-/// Runs again and again, as files change.
+/// Runs once, and again whenever files change, until it is interrupted.
 fn watched(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut BTreeSet<PathBuf>) -> Result<u8, Exit> {
     loop {
         let workspace = Workspace::open(global.workspace.as_deref())?;
@@ -66,10 +66,11 @@ fn watched(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut B
         let code = match once(global, arguments, runtime, read) {
             Ok(exit::INTERRUPTED) => return Ok(exit::INTERRUPTED),
             Ok(code) => code,
-            // What is wrong is to be mended while this goes on.
+            // An error does not end the watch: the user mends it while this goes on.
             Err(exit) => exit.report(global.format),
         };
-        // What changed while it ran counts; what it has read for the first time is looked at from now.
+        // A file that changed during the run counts as changed. A file that this run read for the first time is watched
+        // from now on.
         let now = Seen::now(&workspace, &arguments.pipeline, read);
         let before = before.with_new_of(&now);
         if global.volume() != Volume::Quiet {
@@ -90,7 +91,7 @@ fn watched(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut B
     }
 }
 
-/// Runs once; adds the files that were read.
+/// Runs once, and adds to `read` the files that were read.
 fn once(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut BTreeSet<PathBuf>) -> Result<u8, Exit> {
     let (plan, warnings) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
     open::warn(&warnings);
@@ -138,7 +139,7 @@ fn keep(global: &Global, root: &Path, records: &Records, run: &Run) {
     }
 }
 
-/// The first signal stops dispatching and lets what is in flight arrive; the second leaves at once.
+/// On the first signal, nothing new is sent and what is in flight may arrive. On the second, etalon ends at once.
 async fn stop_on_signal(stop: Arc<AtomicBool>, display: Arc<Display>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
@@ -151,7 +152,8 @@ async fn stop_on_signal(stop: Arc<AtomicBool>, display: Arc<Display>) {
             _ = terminate.recv() => {}
         }
         let is_second = stop.swap(true, Ordering::Relaxed);
-        // Programs are no calls: what one has done so far is of no use.
+        // Programs are ended at once: unlike calls, an unfinished program has no result that would be worth waiting
+        // for.
         process::end_all();
         if is_second {
             std::process::exit(i32::from(exit::INTERRUPTED));

@@ -44,7 +44,7 @@ pub(super) struct ScoreArgs {
     rows: bool,
 }
 
-/// Parses `name:k=v,k=v`; a comma that no `k=` follows belongs to the value before it.
+/// Parses `name:k=v,k=v`. A comma that is not followed by `k=` belongs to the value before it.
 fn parse_metric(text: &str) -> Result<(String, Map<String, Value>), String> {
     let (name, rest) = text.split_once(':').unwrap_or((text, ""));
     let mut settings: Vec<(String, String)> = Vec::new();
@@ -92,7 +92,7 @@ pub(super) fn run(global: &Global, arguments: &ScoreArgs) -> Result<u8, Exit> {
         words: &words,
     };
     let runtime = runtime()?;
-    // A metric's program does not hear the terminal's Ctrl-C.
+    // The terminal's Ctrl-C does not reach the program of a metric, so it is ended here.
     runtime.spawn(async {
         signalled().await;
         process::end_all();

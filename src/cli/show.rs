@@ -16,7 +16,7 @@ use crate::stage::StageError;
 use crate::store::StoreError;
 use crate::template::{Template, from_json};
 
-/// What an expression of `--where` can read.
+/// The variables that an expression of `--where` can read.
 const VARIABLES: &[&str] = &[
     "id",
     "model",
@@ -111,7 +111,7 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
             is_read()
         });
         if let Err(StageError::Store(StoreError::Corrupt { .. })) = &result {
-            // Forgotten, so that the next run makes it again.
+            // The manifest is removed, so that the next run makes the node again.
             for manifest in found.inputs.values().chain([&found.manifest]) {
                 session.store.forget(&manifest.key);
             }
@@ -133,7 +133,7 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
     Ok(if is_missing { exit::STAGE } else { exit::OK })
 }
 
-/// Shows what the rows of nodes come to.
+/// Shows the summary of nodes instead of their rows.
 fn summary(global: &Global, arguments: &ShowArgs, plan: &Arc<Plan>, nodes: Vec<usize>) -> Result<u8, Exit> {
     let session = open::reader(plan)?;
     let found = open::rows(&session, nodes, &arguments.pipeline)?;
@@ -151,7 +151,7 @@ fn summary(global: &Global, arguments: &ShowArgs, plan: &Arc<Plan>, nodes: Vec<u
     Ok(exit::OK)
 }
 
-/// Returns the nodes of a stage, or the one of a model.
+/// Returns the nodes of a stage, or only the one of a model.
 pub(super) fn selected(plan: &Plan, stage: &str, model: Option<&str>) -> Result<Vec<usize>, Exit> {
     let mut nodes = plan.find(stage);
     if nodes.is_empty() {
@@ -176,7 +176,7 @@ fn load_filter(library: &crate::template::Library, text: &str) -> Result<Templat
     Template::load_expression(library, text, &place, VARIABLES).map_err(Exit::problems)
 }
 
-/// Evaluates the filter; what a row does not have is none.
+/// Returns whether the filter holds for a row; a variable that the row does not have is none.
 fn holds(filter: &Template, document: &Map<String, Value>) -> Result<bool, String> {
     let variables = VARIABLES
         .iter()

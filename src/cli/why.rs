@@ -31,7 +31,7 @@ pub(super) fn run(global: &Global, arguments: &WhyArgs) -> Result<u8, Exit> {
     let runtime = runtime()?;
     let mut found = Vec::new();
     for node in nodes {
-        // What one plan has counted is not counted again: each has its own.
+        // Each plan needs a session of its own, since a dry desk does not count a call twice.
         let session = Session::open(plan.clone(), store.clone(), options.clone(), Mode::Dry);
         let session = Arc::new(runtime.block_on(session)?);
         found.push(runtime.block_on(execute::why(session, node))?);

@@ -1,4 +1,4 @@
-//! CSV and TSV with a header. Every value is text: nothing is guessed, so ids keep their zeros.
+//! CSV and TSV with a header. Every value stays text and no type is guessed, so ids keep their leading zeros.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
@@ -12,7 +12,7 @@ use super::{BadRow, Input, Record, Records, bad_file};
 
 pub(super) fn open(input: Input) -> std::io::Result<Records> {
     let mut input = BufReader::with_capacity(1 << 18, input);
-    // Where the comma is the decimal mark, spreadsheets separate by semicolons.
+    // Spreadsheets separate fields by semicolons where the comma is the decimal mark.
     let first = match input.fill_buf() {
         Ok(first) => first,
         Err(error) => return Ok(bad_file(1, format!("failed to read: {error}"))),
@@ -55,10 +55,11 @@ fn open_delimited(input: Input, delimiter: u8, is_crlf: bool) -> std::io::Result
     if let Some(repeated) = names.iter().find(|name| !seen.insert(name.as_str())) {
         return Ok(bad_file(1, format!("two columns are called `{repeated}`")));
     }
-    // The reader counts a line once it has passed its line feed: behind `\r` that is a record late.
+    // The reader ends a record at `\r` and counts the line at the `\n` behind it, so with CRLF its count is one too
+    // low.
     let late = u64::from(is_crlf);
     let mut records = reader.into_byte_records();
-    // The line of a last row that spans several.
+    // The line of the last row, if that row spans several lines.
     let mut spans = None;
     Ok(Box::new(std::iter::from_fn(move || match records.next() {
         Some(Ok(record)) => {
@@ -70,7 +71,8 @@ fn open_delimited(input: Input, delimiter: u8, is_crlf: bool) -> std::io::Result
             let line = error.position().map_or(0, csv::Position::line);
             Some(Err(BadRow::end(line, format!("failed to read: {error}"))))
         }
-        // An open quote takes the rest of the file for one field, without a word.
+        // The reader takes the rest of a file behind an open quote as one field, without an error; so quotes are
+        // counted.
         None => spans
             .take()
             .filter(|_| quotes.load(Ordering::Relaxed) % 2 == 1)
@@ -78,7 +80,7 @@ fn open_delimited(input: Input, delimiter: u8, is_crlf: bool) -> std::io::Result
     })))
 }
 
-/// Counts the quotes of a file.
+/// Counts the quotes of a file while it is read.
 struct Quotes {
     input: Input,
     count: Arc<AtomicU64>,

@@ -1,8 +1,8 @@
-//! Datasets of the Hugging Face hub: from its cache on this machine, else by its API.
+//! Datasets of the Hugging Face hub: from its cache on this machine, or else downloaded.
 //!
-//! A revision is pinned to a commit at first use (`etalon.lock`), so that runs are reproducible; files
-//! of a commit never change, so once they are here nobody is asked again. What the Python libraries have
-//! downloaded is used as it is; what etalon downloads goes into its own cache.
+//! A revision is pinned to a commit at first use (`etalon.lock`), so that runs can be reproduced. The files of a commit
+//! never change, so once they are on this machine no server is asked again. Files that the Python libraries have
+//! downloaded are used where they lie; etalon's own downloads go into its own cache.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,35 +40,35 @@ impl From<String> for HubDataset {
     }
 }
 
-/// Other names of the usual splits.
+/// The usual splits, each with other names for it.
 const SPLITS: &[(&str, &[&str])] = &[
     ("train", &["train", "training"]),
     ("validation", &["validation", "valid", "val", "dev"]),
     ("test", &["test", "testing", "eval", "evaluation"]),
 ];
 
-/// What a repository holds at a commit, as the hub said it.
+/// The file that keeps the hub's list of what a repository holds at a commit.
 const LISTING: &str = ".etalon-listing.json";
-/// A hub that says nothing for this long is gone.
+/// A hub that sends nothing for so long counts as gone.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Attempts per request.
+/// How many attempts a request gets.
 const ATTEMPTS: u32 = 3;
 
-/// Where things of the hub are.
+/// Where the hub and its caches are.
 #[derive(Clone, Debug)]
 pub struct Hub {
     /// The cache of the Python libraries.
     shared: PathBuf,
-    /// Our own.
+    /// The cache of etalon's own downloads.
     own: PathBuf,
     endpoint: String,
     is_offline: bool,
 }
 
 impl Hub {
-    /// Reads the environment as the Python libraries do: `HF_HUB_CACHE`, `HF_HOME`, `HF_ENDPOINT`,
-    /// `HF_HUB_OFFLINE`. `own` is where downloads go.
+    /// Reads the environment variables of the Python libraries: `HF_HUB_CACHE`, `HF_HOME`, `HF_ENDPOINT`,
+    /// `HF_HUB_OFFLINE`. `own` is the directory for downloads.
     pub fn from_environment(own: PathBuf, is_offline: bool) -> Hub {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let is_told =
@@ -93,11 +93,10 @@ impl Hub {
         Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// Returns the files of a dataset at a commit, where they are all on this machine.
+    /// Returns the files of a dataset at a commit; none unless all of them are on this machine.
     pub fn files(&self, dataset: &HubDataset, commit: &str) -> Option<Vec<PathBuf>> {
         let folders = self.folders(dataset, commit);
-        // What the repository holds is known once the hub has said it: what was downloaded before says
-        // nothing about what there is.
+        // If the hub has said what the repository holds, that list decides: the files downloaded so far may be a part.
         if let Some(names) = self.listing(dataset, commit) {
             let chosen = dataset.choose(&names).ok()?;
             return chosen
@@ -111,8 +110,12 @@ impl Hub {
         is_whole(&chosen).then(|| chosen.iter().map(|name| folders[1].join(name)).collect())
     }
 
-    /// Makes sure that a dataset is on this machine; returns the commit that it is pinned to. `pin` is
-    /// the commit of etalon.lock.
+    /// Makes sure that a dataset is on this machine; returns the commit to which it is pinned. `pin` is the commit in
+    /// etalon.lock, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The dataset is not there and cannot be fetched; the text says why.
     pub async fn fetch(&self, dataset: &HubDataset, pin: Option<&str>) -> Result<String, String> {
         let known = pin.map(str::to_owned).or_else(|| dataset.commit()).or_else(|| self.cached_commit(dataset));
         if let Some(commit) = known.as_ref().filter(|commit| self.files(dataset, commit).is_some()) {
@@ -128,7 +131,7 @@ impl Hub {
         };
         let [folder, _] = self.folders(dataset, &commit);
         for name in dataset.choose(&names)? {
-            // Names come from elsewhere: none may lead out of the folder.
+            // File names come from the hub; none may lead out of the folder.
             if Path::new(&name).components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
                 return Err(format!("{} has a file with the name {name}", dataset.repo));
             }
@@ -141,7 +144,7 @@ impl Hub {
         Ok(commit)
     }
 
-    /// Asks what a repository holds at a revision, and keeps the answer.
+    /// Asks the hub what a repository holds at a revision, and keeps the answer. Returns the commit and the file names.
     async fn ask(&self, dataset: &HubDataset, revision: &str) -> Result<(String, Vec<String>), String> {
         let url = format!("{}/api/datasets/{}/revision/{revision}", self.endpoint, dataset.repo);
         let text = String::from_utf8_lossy(&self.get(&url).await?).into_owned();
@@ -157,7 +160,7 @@ impl Hub {
         Ok((commit, names))
     }
 
-    /// Returns what a repository holds at a commit, where the hub has said it.
+    /// Returns what a repository holds at a commit, if the hub has said it before.
     fn listing(&self, dataset: &HubDataset, commit: &str) -> Option<Vec<String>> {
         serde_json::from_slice(&std::fs::read(self.folders(dataset, commit)[0].join(LISTING)).ok()?).ok()
     }
@@ -175,7 +178,7 @@ impl Hub {
         for attempt in 0..ATTEMPTS {
             tokio::time::sleep(Duration::from_millis(500 * u64::from(attempt))).await;
             let mut request = client.get(parsed.clone());
-            // It follows no redirect to another host.
+            // The token is not sent along when the hub redirects to another host.
             if let Ok(token) = std::env::var("HF_TOKEN") {
                 request = request.bearer_auth(token.trim());
             }
@@ -210,7 +213,7 @@ impl Hub {
         body.map(|bytes| bytes.to_vec()).map_err(|error| format!("{url} broke off: {}", cause(&error)))
     }
 
-    /// Downloads a file: whole, or not at all.
+    /// Downloads a file, whole or not at all.
     async fn download(&self, url: &str, path: &Path) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("failed to write {}: {error}", path.display());
         let mut response = self.send(url).await?;
@@ -252,7 +255,7 @@ fn list(root: &Path, folder: &Path, names: &mut Vec<String>) {
     }
 }
 
-/// Returns false where a name such as `test-00000-of-00003.jsonl` says that others are missing.
+/// Returns false if a name such as `test-00000-of-00003.jsonl` shows that other parts are missing.
 fn is_whole(names: &[String]) -> bool {
     !names.is_empty()
         && names.iter().all(|name| {
@@ -266,7 +269,7 @@ fn is_whole(names: &[String]) -> bool {
 }
 
 impl HubDataset {
-    /// Returns the dataset of a short form: its name.
+    /// Returns the dataset that a name alone stands for.
     pub fn named(repo: &str) -> HubDataset {
         HubDataset { repo: repo.to_owned(), split: None, config: None, revision: None, file: None }
     }
@@ -275,17 +278,21 @@ impl HubDataset {
         self.revision.as_deref().unwrap_or("main")
     }
 
-    /// Returns the name under which it is pinned.
+    /// Returns the name under which the dataset is pinned.
     pub fn pin_name(&self) -> String {
         format!("{}@{}", self.repo, self.revision())
     }
 
-    /// Returns the commit, where the revision is one.
+    /// Returns the commit, if the revision is one.
     pub fn commit(&self) -> Option<String> {
         self.revision.clone().filter(|revision| is_commit(revision))
     }
 
-    /// Chooses its files from those of the repository, sorted.
+    /// Chooses the dataset's files from all files of the repository; returns them sorted.
+    ///
+    /// # Errors
+    ///
+    /// No file of the repository fits the settings; the text says what to name.
     pub fn choose(&self, names: &[String]) -> Result<Vec<String>, String> {
         let repo = &self.repo;
         if let Some(pattern) = &self.file {
@@ -347,7 +354,7 @@ impl HubDataset {
     }
 }
 
-/// Returns the words of a path: what stands between `/`, `.`, `-` and `_`, in lower case.
+/// Returns the words of a path in lower case: the parts between `/`, `.`, `-` and `_`.
 fn words(name: &str) -> impl Iterator<Item = String> {
     name.split(['/', '.', '-', '_']).map(str::to_lowercase)
 }

@@ -1,4 +1,5 @@
-//! JSON: a list of objects. The file is held whole; each object has the line on which it begins.
+//! JSON: a file with a list of objects. The file is held in memory whole; each record has the line on which its object
+//! begins.
 
 use serde_json::value::RawValue;
 
@@ -26,7 +27,7 @@ pub(super) fn open(mut input: Input) -> std::io::Result<Records> {
     }
 }
 
-/// Returns records of parts of a text, in order, each with the line on which it begins.
+/// Returns the records of several parts of a text, in order, each with the line on which it begins.
 pub(super) fn records(text: &str, items: &[&RawValue]) -> Records {
     let (mut line, mut counted_to) = (1, 0);
     let records: Vec<Record> = items

@@ -1,4 +1,4 @@
-//! JSON lines: one object per line. Blank lines are skipped, a byte order mark too.
+//! JSON lines: one object per line. Blank lines and a byte order mark are skipped.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{BadRow, Content, Input, Record, Records};
 
-/// The longest line, in bytes: beyond it the file is hardly JSON lines.
+/// The longest line, in bytes. A file with a longer one is hardly JSON lines.
 const MAX_LINE: usize = 256 * 1024 * 1024;
 
 pub(super) fn open(input: Input) -> io::Result<Records> {
@@ -25,7 +25,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// Takes in a line; returns its bytes. Of a line that is too long the rest is passed over.
+    /// Reads a line; returns how many bytes it has. The rest of a line that is too long is skipped.
     fn read_line(&mut self) -> io::Result<usize> {
         self.buffer.clear();
         let read = (&mut self.reader).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut self.buffer)?;
@@ -76,7 +76,7 @@ pub(super) fn parse(text: &[u8], line: u64) -> Result<Map<String, Value>, BadRow
         Ok(Columns(columns)) => Ok(columns),
         Err(error) => {
             if error.is_data() {
-                // Whole, and no object of different columns.
+                // The line is whole JSON: either not an object, or an object with a key twice.
                 return Err(match serde_json::from_str::<Value>(text) {
                     Ok(other) if !other.is_object() => bad(format!("{} instead of an object", sort(&other))),
                     _ => bad(error.to_string().split(" at line ").next().unwrap_or_default().to_owned()),
@@ -95,7 +95,7 @@ pub(super) fn parse(text: &[u8], line: u64) -> Result<Map<String, Value>, BadRow
     }
 }
 
-/// An object none of whose keys stands twice: JSON leaves open which one would count.
+/// An object without repeated keys. JSON does not say which of two values would count, so they are an error.
 struct Columns(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Columns {

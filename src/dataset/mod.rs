@@ -1,9 +1,14 @@
-//! Datasets: readers of the files that people have.
+//! Datasets: readers of the file formats that people have.
 //!
-//! A reader turns a file into [`Record`]s, one by one; a record that cannot be read is a [`BadRow`]
-//! with its line, and reading goes on behind it.
+//! A reader turns a file into [`Record`]s, one by one. A record that cannot be read is a [`BadRow`] with its line, and
+//! reading goes on behind it.
 //!
-//! **Adding a reader:** one file with a function `open`, one line in [`FORMATS`].
+//! | file | holds |
+//! |---|---|
+//! | `jsonl` `json` `csv` `parquet` `trainer` | the readers |
+//! | `hub` | datasets of the Hugging Face hub, as files |
+//!
+//! **Adding a reader:** one file with a function `open`, one line in [`FORMATS`], and its tests.
 
 mod csv;
 mod hub;
@@ -22,12 +27,12 @@ use serde_json::{Map, Value};
 /// One record as it stands in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Line in its file, from 1.
+    /// Its line in the file, from 1.
     pub line: u64,
     content: Content,
 }
 
-/// What a record holds: JSON is parsed by whoever wants it, on as many threads as there are.
+/// The content of a record. JSON lines stay unparsed here, so that several threads can parse them later.
 #[derive(Clone, Debug, PartialEq)]
 enum Content {
     Columns(Map<String, Value>),
@@ -35,12 +40,12 @@ enum Content {
 }
 
 impl Record {
-    /// Returns a record whose columns are known.
+    /// Returns a record whose columns are known already.
     pub fn new(line: u64, columns: Map<String, Value>) -> Record {
         Record { line, content: Content::Columns(columns) }
     }
 
-    /// Returns about how many bytes it has.
+    /// Returns roughly how many bytes the record has.
     pub fn weight(&self) -> usize {
         match &self.content {
             Content::Columns(columns) => 64 * columns.len() + 64,
@@ -48,7 +53,11 @@ impl Record {
         }
     }
 
-    /// Returns the columns.
+    /// Parses the record, and returns its columns.
+    ///
+    /// # Errors
+    ///
+    /// The record cannot be read.
     pub fn columns(self) -> Result<Map<String, Value>, BadRow> {
         match self.content {
             Content::Columns(columns) => Ok(columns),
@@ -61,18 +70,20 @@ impl Record {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("line {line}: {message}")]
 pub struct BadRow {
+    /// Its line in the file, from 1.
     pub line: u64,
     pub message: String,
-    /// Reading ended here: what would follow is not known, so the row cannot just be left out.
+    /// Reading ended at this row. What follows is unknown, so the row cannot simply be skipped.
     pub is_end: bool,
 }
 
 impl BadRow {
+    /// Returns a bad row behind which reading goes on.
     pub fn new(line: u64, message: impl Into<String>) -> BadRow {
         BadRow { line, message: message.into(), is_end: false }
     }
 
-    /// Returns a bad row behind which nothing can be read.
+    /// Returns a bad row at which reading ends.
     pub fn end(line: u64, message: impl Into<String>) -> BadRow {
         BadRow { is_end: true, ..BadRow::new(line, message) }
     }
@@ -81,10 +92,10 @@ impl BadRow {
 pub use hub::{Hub, HubDataset};
 pub use jsonl::sort;
 
-/// Records in the order of the file.
+/// The records of a file, in order.
 pub type Records = Box<dyn Iterator<Item = Result<Record, BadRow>> + Send>;
 
-/// Returns the records of a file that cannot be read at all.
+/// Returns the records of a file that cannot be read at all: a single bad row.
 fn bad_file(line: u64, message: impl Into<String>) -> Records {
     Box::new(std::iter::once(Err(BadRow::end(line, message))))
 }
@@ -95,7 +106,7 @@ pub type Input = Box<dyn Read + Send>;
 /// A file format.
 pub struct Format {
     pub name: &'static str,
-    /// Extensions by which it is known; none: only `format:` chooses it.
+    /// The extensions by which it is recognised; if there are none, only `format:` chooses it.
     pub extensions: &'static [&'static str],
     open: Open,
 }
@@ -103,14 +114,14 @@ pub struct Format {
 /// How a format is read.
 #[derive(Clone, Copy)]
 enum Open {
-    /// From its beginning to its end.
+    /// From the beginning to the end.
     Stream(fn(Input) -> std::io::Result<Records>),
-    /// Here and there.
+    /// In any order, so that it needs a file.
     #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "Parquet alone is read here and there"))]
     File(fn(File) -> std::io::Result<Records>),
 }
 
-/// The formats there are; each may be compressed with gzip (`.gz`) or zstd (`.zst`).
+/// All formats. Those that are read as a stream may be compressed with gzip (`.gz`) or zstd (`.zst`).
 pub const FORMATS: &[Format] = &[
     Format { name: "jsonl", extensions: &["jsonl", "ndjson"], open: Open::Stream(jsonl::open) },
     Format { name: "json", extensions: &["json"], open: Open::Stream(json::open) },
@@ -126,7 +137,7 @@ fn extension(path: &Path) -> Option<String> {
     Some(path.extension()?.to_str()?.to_lowercase())
 }
 
-/// Returns the format of a path by its extension, below that of a compression.
+/// Returns the format that a path's extension names; the extension of a compression is ignored.
 pub fn format_of(path: &str) -> Option<&'static Format> {
     let path = Path::new(path);
     let found = match extension(path)?.as_str() {
@@ -142,13 +153,17 @@ pub fn find(name: &str) -> Option<&'static Format> {
 }
 
 impl Format {
-    /// Opens a file. It is decompressed as it is read; damage shows as a bad row.
+    /// Opens a file. It is decompressed while it is read, so damage shows as a bad row.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened. Damage inside it is a bad row, not an error.
     pub fn open(&self, path: &Path) -> std::io::Result<Records> {
         let file = File::open(path)?;
         match self.open {
             Open::File(open) => open(file),
             Open::Stream(_) => self.read(match extension(path).as_deref() {
-                // Of several members, as `cat a.gz b.gz` makes them, all are read.
+                // A file may have several gzip members, as `cat a.gz b.gz` makes them; all are read.
                 Some("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(file))),
                 Some("zst") => Box::new(zstd::Decoder::new(file)?),
                 _ => Box::new(file),
@@ -156,7 +171,7 @@ impl Format {
         }
     }
 
-    /// Reads what a stream holds.
+    /// Reads the records of a stream. If it cannot be read at all, the only record is a bad row.
     pub fn read(&self, input: Input) -> std::io::Result<Records> {
         let Open::Stream(open) = self.open else {
             return Ok(bad_file(1, format!("{} cannot be read from a stream", self.name)));

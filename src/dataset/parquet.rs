@@ -1,4 +1,4 @@
-//! Parquet, behind the feature of that name. `line` is the ordinal of the row.
+//! Parquet, behind the cargo feature `parquet`. The line of a record is the number of its row.
 
 use std::fs::File;
 

@@ -1,4 +1,4 @@
-//! `trainer_state.json` of the usual trainer: each entry of its `log_history` is a row.
+//! `trainer_state.json`, which the usual trainer writes: each entry of its `log_history` is a row.
 //!
 //! Python writes bare `NaN` and `Infinity` there, which are not JSON; they become the texts `"NaN"`,
 //! `"Infinity"` and `"-Infinity"`, so that a diverged loss stays visible.

@@ -1,4 +1,4 @@
-//! BERT (Devlin et al. 2019) and RoBERTa (Liu et al. 2019) on the CPU, with candle.
+//! BERT (Devlin et al. 2019) and RoBERTa (Liu et al. 2019) on the CPU, by candle.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use tokenizers::{Tokenizer, TruncationParams};
 use super::bias::AddBias;
 use super::{Config, ModelFolder};
 
-/// Tokens that are encoded at once, if not one text has more. Batches go on side by side.
+/// How many tokens are encoded in one batch, unless a single text has more. Batches run in parallel.
 const BATCH: usize = 1_024;
 
 /// A model in memory.
@@ -28,11 +28,12 @@ pub struct Encoder {
     sentence_tokens: usize,
 }
 
-/// The tokens of a text and their vectors, each of length 1, in rows.
+/// The tokens of a text and their vectors, each of length 1, one per row.
 #[derive(Clone)]
 pub struct TokenVectors {
+    /// The numbers of the tokens in the model's vocabulary.
     pub ids: Vec<u32>,
-    /// Whether a token is of the text, and not one that the model puts around it.
+    /// For each token: whether it belongs to the text, or was added around it by the model.
     pub is_text: Vec<bool>,
     pub vectors: Tensor,
 }
@@ -49,7 +50,7 @@ struct Layer {
 }
 
 struct Linear {
-    /// Transposed.
+    /// The weights, transposed.
     weight: Tensor,
     bias: Tensor,
 }
@@ -62,7 +63,7 @@ struct Norm {
 
 type Result<T> = candle_core::Result<T>;
 
-/// The tokens of a text, and which of them are of the text itself.
+/// The tokens of a text, and for each whether it belongs to the text itself.
 type Tokens = (Vec<u32>, Vec<bool>);
 
 impl Linear {
@@ -75,7 +76,7 @@ impl Linear {
         x.matmul(&self.weight)?.apply_op2_no_bwd(&self.bias, &AddBias { activates: false })
     }
 
-    /// Lets the result through the activation as well.
+    /// Applies the layer and then the activation.
     fn activated(&self, x: &Tensor) -> Result<Tensor> {
         x.matmul(&self.weight)?.apply_op2_no_bwd(&self.bias, &AddBias { activates: true })
     }
@@ -83,7 +84,7 @@ impl Linear {
 
 impl Norm {
     fn load(weights: &VarBuilder<'_>, size: usize, epsilon: f64) -> Result<Norm> {
-        // Old checkpoints have other names.
+        // Old checkpoints use other names for these.
         let get = |name: &str, old: &str| weights.get(size, name).or_else(|_| weights.get(size, old));
         Ok(Norm { weight: get("weight", "gamma")?, bias: get("bias", "beta")?, epsilon })
     }
@@ -111,7 +112,8 @@ impl Layer {
         })
     }
 
-    /// Computes the layer over the tokens of several texts, one behind the other; `lengths` are theirs.
+    /// Applies the layer to the tokens of several texts, one text behind the other; `lengths` are the numbers of their
+    /// tokens.
     fn apply(&self, x: &Tensor, lengths: &[usize], heads: usize) -> Result<Tensor> {
         let size = x.dim(D::Minus1)?;
         let width = size / heads;
@@ -120,7 +122,7 @@ impl Layer {
         let mut attended = Vec::with_capacity(lengths.len());
         let mut start = 0;
         for length in lengths {
-            // (tokens, size) to (heads, tokens, width).
+            // From (tokens, size) to (heads, tokens, width).
             let split = |tensor: &Tensor| -> Result<Tensor> {
                 tensor.narrow(0, start, *length)?.reshape((*length, heads, width))?.transpose(0, 1)?.contiguous()
             };
@@ -137,15 +139,15 @@ impl Layer {
 }
 
 impl Encoder {
-    /// Loads a model, with its first `layers` layers, all of them where none are given.
+    /// Loads a model with its first `layers` layers, or all layers if none is given.
     ///
     /// # Errors
     ///
-    /// A file cannot be read or does not hold what it must.
+    /// A file cannot be read, or does not hold what a model needs.
     pub fn load(model: &ModelFolder, layers: Option<usize>) -> std::result::Result<Encoder, String> {
         let said = |error: &dyn std::fmt::Display| format!("failed to load {}: {error}", model.path.display());
         let mut tokenizer = Tokenizer::from_file(model.path.join("tokenizer.json")).map_err(|error| said(&error))?;
-        // What tokenizer.json says of lengths is of another use of the model.
+        // The padding and truncation in tokenizer.json were meant for another use of the model.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|error| said(&error))?;
         let paths: Vec<PathBuf> = model.weights();
@@ -158,7 +160,7 @@ impl Encoder {
             tensors.extend(candle_core::safetensors::load(path, &Device::Cpu)?);
         }
         let weights = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
-        // Checkpoints of a model with a head put the model's name before.
+        // In checkpoints of a model with a head, all names begin with the model's name.
         const WORDS: &str = "embeddings.word_embeddings.weight";
         let prefixed = ["bert", "roberta"].map(|prefix| weights.pp(prefix));
         let weights = std::iter::once(weights)
@@ -185,12 +187,16 @@ impl Encoder {
         })
     }
 
-    /// Returns how many numbers a vector has.
+    /// Returns how many numbers each vector has.
     pub fn dimensions(&self) -> usize {
         self.config.hidden_size
     }
 
-    /// Returns the vectors of the tokens of texts, after the last loaded layer.
+    /// Returns the vectors of the tokens of each text, after the last loaded layer.
+    ///
+    /// # Errors
+    ///
+    /// A text cannot be cut into tokens, or the computation fails.
     pub fn token_vectors(&self, texts: &[&str]) -> std::result::Result<Vec<TokenVectors>, String> {
         let tokens = self.tokenize(texts, self.config.max_tokens())?;
         self.encode(&tokens, |hidden, (ids, is_text)| {
@@ -199,7 +205,11 @@ impl Encoder {
         })
     }
 
-    /// Returns a vector of length 1 for each text: the mean over its tokens, or that of the first.
+    /// Returns a vector of length 1 for each text: the mean over its tokens, or the vector of the first token.
+    ///
+    /// # Errors
+    ///
+    /// A text cannot be cut into tokens, or the computation fails.
     pub fn sentence_vectors(&self, texts: &[&str]) -> std::result::Result<Vec<Vec<f32>>, String> {
         let tokens = self.tokenize(texts, self.sentence_tokens)?;
         self.encode(&tokens, |hidden, _| {
@@ -211,12 +221,20 @@ impl Encoder {
         })
     }
 
-    /// Returns how many tokens of a text its sentence vector reads.
+    /// Returns how many tokens of a text enter its sentence vector.
+    ///
+    /// # Errors
+    ///
+    /// The text cannot be cut into tokens.
     pub fn sentence_length(&self, text: &str) -> std::result::Result<usize, String> {
         Ok(self.tokenize(&[text], self.sentence_tokens)?[0].0.len())
     }
 
-    /// Returns how often texts hold each token, counted once a text.
+    /// Returns for each token how many texts contain it.
+    ///
+    /// # Errors
+    ///
+    /// A text cannot be cut into tokens.
     pub fn document_counts(&self, texts: &[&str]) -> std::result::Result<HashMap<u32, u64>, String> {
         let mut counts = HashMap::new();
         for (mut ids, _) in self.tokenize(texts, self.config.max_tokens())? {
@@ -240,7 +258,7 @@ impl Encoder {
         Ok(tokens.collect())
     }
 
-    /// Encodes texts and makes something of the vectors of each.
+    /// Encodes texts, and calls a function on the vectors of each.
     fn encode<T: Send>(
         &self,
         tokens: &[Tokens],

@@ -1,7 +1,7 @@
 //! BERTScore (Zhang et al. 2020), equal to `bert-score` 0.3.13 with a batch of one.
 //!
-//! Every token is matched with the most similar one of the other text. Tokens that the model puts around
-//! a text weigh nothing and may be matched.
+//! Every token is matched with the most similar token of the other text. Tokens that the model adds around a text have
+//! no weight, but others may be matched with them.
 
 use std::collections::HashMap;
 
@@ -15,14 +15,14 @@ pub struct Similarity {
     pub f1: f64,
 }
 
-/// Weights of tokens: inverse document frequencies over references.
+/// Weights of tokens: their inverse document frequencies in the references.
 pub struct TokenWeights {
     counts: HashMap<u32, u64>,
     documents: u64,
 }
 
 impl TokenWeights {
-    /// Takes how many of the documents hold each token.
+    /// Returns the weights; `counts` holds how many of the documents contain each token.
     pub fn new(counts: HashMap<u32, u64>, documents: u64) -> TokenWeights {
         TokenWeights { counts, documents }
     }
@@ -33,11 +33,11 @@ impl TokenWeights {
     }
 }
 
-/// Compares two texts. A text without a token of its own is similar to nothing: 0.
+/// Compares two texts. A text without a token of its own has similarity 0 to any other.
 ///
 /// # Errors
 ///
-/// The vectors are of different models.
+/// The vectors come from different models.
 pub fn bertscore(
     candidate: &TokenVectors,
     reference: &TokenVectors,

@@ -1,17 +1,17 @@
 //! Adding a bias, and the activation of BERT (Hendrycks and Gimpel 2016), x · Φ(x), over whole rows.
 //!
-//! The error function is a quotient of polynomials, as Eigen and XLA have it for single precision; it
-//! differs from the exact one by less than 10⁻⁶. Without a branch the compiler computes many at a time,
-//! where candle's own takes half of an encoder's time.
+//! The error function is a quotient of polynomials, as in Eigen and XLA for single precision; it differs from the exact
+//! one by less than 10⁻⁶. It has no branch, so the compiler computes many values at a time; candle's own version would
+//! take half of an encoder's time.
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape};
 
-/// Adds a bias to every row, and lets the sum through the activation where that is wanted.
+/// Adds a bias to every row, and applies the activation to the sum if `activates` is set.
 pub(super) struct AddBias {
     pub activates: bool,
 }
 
-/// Numerator, from the highest power of x² down.
+/// Coefficients of the numerator, from the highest power of x² down.
 const ALPHA: [f32; 7] = [
     -2.726_142_3e-10,
     2.770_681_3e-8,
@@ -21,11 +21,11 @@ const ALPHA: [f32; 7] = [
     -2.954_599_7e-3,
     -1.609_603_3e-2,
 ];
-/// Denominator, likewise.
+/// Coefficients of the denominator, in the same order.
 const BETA: [f32; 5] = [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
 
 fn erf(x: f32) -> f32 {
-    // Beyond 4 it is ±1 to the last digit.
+    // Beyond ±4 the function is ±1 to the last digit.
     let x = x.clamp(-4.0, 4.0);
     let square = x * x;
     let (mut top, mut bottom) = (ALPHA[0], BETA[0]);

@@ -1,7 +1,7 @@
 //! Vectors of texts, kept on disk by the digest of the text.
 //!
-//! A file holds records of one size: the digest of the text, the numbers, a checksum. Every process
-//! appends to a file of its own, with one `write` per record; a torn tail is ignored.
+//! A file holds records of one size: the digest of the text, the numbers, and a checksum. Every process appends to a
+//! file of its own, with one `write` per record; a torn record at the end is ignored.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,16 +17,16 @@ pub struct EmbeddingCache {
     folder: PathBuf,
     dimensions: usize,
     files: Vec<File>,
-    /// By digest: the file, and where in it the numbers start.
+    /// For each digest: the file, and the offset at which the numbers start.
     places: HashMap<Digest, (usize, u64)>,
     writer: Option<File>,
 }
 
-/// Files of one process differ by this.
+/// Makes the names of files within one process different.
 static FILES: AtomicU64 = AtomicU64::new(0);
 
 impl EmbeddingCache {
-    /// Opens the vectors of a model below a folder. What cannot be read is not there.
+    /// Opens the kept vectors of a model below a folder. Whatever cannot be read is treated as absent.
     pub fn open(folder: &Path, model: Digest, dimensions: usize) -> EmbeddingCache {
         let folder = folder.join(model.to_string());
         let mut cache = EmbeddingCache { folder, dimensions, files: Vec::new(), places: HashMap::new(), writer: None };
@@ -34,7 +34,7 @@ impl EmbeddingCache {
             std::fs::read_dir(&cache.folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
         paths.sort();
         for path in paths {
-            // What cannot be read is computed again.
+            // A file that cannot be read is ignored, and its vectors are computed again.
             _ = cache.index(&path);
         }
         cache
@@ -60,7 +60,7 @@ impl EmbeddingCache {
         Ok(())
     }
 
-    /// Returns the vector of a text.
+    /// Returns the kept vector of a text, if there is one.
     pub fn get(&self, text: &str) -> Option<Vec<f32>> {
         let (file, at) = self.places.get(&Digest::of(text.as_bytes()))?;
         let mut bytes = vec![0; 4 * self.dimensions];
@@ -68,7 +68,7 @@ impl EmbeddingCache {
         Some(bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().expect("four bytes"))).collect())
     }
 
-    /// Keeps the vector of a text. Where that fails it is computed again another time.
+    /// Keeps the vector of a text. If that fails, the vector is computed again next time.
     pub fn put(&mut self, text: &str, vector: &[f32]) {
         let mut record = Vec::with_capacity(self.record());
         record.extend_from_slice(Digest::of(text.as_bytes()).as_bytes());

@@ -1,11 +1,17 @@
-//! Text encoders: weights on this machine make vectors of tokens and of texts.
+//! Text encoders: with weights on this machine they compute vectors of tokens and of texts.
 //!
-//! A model is a folder with `config.json`, `tokenizer.json` and safetensors weights, of BERT or RoBERTa
-//! and their kin, or a name in the Hugging Face hub's cache. Finding one needs no more than the disk;
-//! computing needs the cargo feature `local`.
+//! A model is a folder with `config.json`, `tokenizer.json` and safetensors weights of BERT, RoBERTa or a relative of
+//! theirs; or the name of one in the Hugging Face hub's cache. Finding a model reads only the disk; computing needs the
+//! cargo feature `local`.
 //!
-//! **Invariant:** a vector depends on its text alone. Texts are encoded many at a time, without padding:
-//! their tokens stand one behind the other, and attention stays within a text.
+//! | file | holds |
+//! |---|---|
+//! | `bert` `bias` | the models, and the one step of them that is written here |
+//! | `sentence` `cache` | sentence vectors, computed once per text and kept on disk |
+//! | `bertscore` | the similarity of two texts by the vectors of their tokens |
+//!
+//! **Invariant:** a vector depends on its text alone. Texts are encoded many at a time without padding: their tokens
+//! stand one text behind the other, and attention stays within a text.
 
 #[cfg(feature = "local")]
 mod bert;
@@ -29,11 +35,12 @@ pub use cache::EmbeddingCache;
 #[cfg(feature = "local")]
 pub use sentence::{SentenceEncoder, cosine};
 
-/// What is said where weights are wanted of an etalon that cannot compute with them.
+/// The message when weights are needed and this etalon was built without the feature `local`.
 pub const WITHOUT_LOCAL: &str = "this etalon was built without `local`";
+/// What to do about an etalon that was built without the feature `local`.
 pub const LOCAL_HELP: &str = "build it with `cargo install --path . --features local`";
 
-/// The sentence encoder that is taken where none is named.
+/// The default sentence encoder.
 pub const SENTENCE_MODEL: &str = "sentence-transformers/all-MiniLM-L6-v2";
 
 /// A model on this machine.
@@ -43,7 +50,7 @@ pub struct ModelFolder {
     pub config: Config,
 }
 
-/// What `config.json` says.
+/// The fields of `config.json` that are used.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Config {
     pub model_type: String,
@@ -67,9 +74,9 @@ fn default_activation() -> String {
     "gelu".to_owned()
 }
 
-/// Model types that are computed.
+/// Supported model types whose positions start at 0.
 const BERT: &[&str] = &["bert"];
-/// Those whose positions start behind the number of the padding token.
+/// Supported model types whose positions start behind the number of the padding token.
 const ROBERTA: &[&str] = &["roberta", "xlm-roberta", "camembert"];
 
 impl Config {
@@ -96,12 +103,12 @@ pub fn hub_cache() -> PathBuf {
 }
 
 impl ModelFolder {
-    /// Finds a model: a folder of the workspace, or a name in the hub's cache, with `@revision` behind it
-    /// where it is not the one that `main` points to.
+    /// Finds a model: a folder of the workspace, or a name in the hub's cache. `@revision` behind the name chooses
+    /// another revision than that of `main`.
     ///
     /// # Errors
     ///
-    /// It is not there, lacks a file, or is of a type that is not computed.
+    /// The model is not there, lacks a file, or is of a type that is not supported.
     pub fn find(name: &str, root: &Path) -> Result<ModelFolder, String> {
         let folder = root.join(name);
         let path = if folder.is_dir() { folder } else { in_hub(name)? };
@@ -123,7 +130,7 @@ impl ModelFolder {
         Ok(model)
     }
 
-    /// Returns the safetensors files.
+    /// Returns the paths of the safetensors files.
     fn weights(&self) -> Vec<PathBuf> {
         let mut found: Vec<PathBuf> = std::fs::read_dir(&self.path)
             .into_iter()
@@ -132,7 +139,7 @@ impl ModelFolder {
             .map(|entry| entry.path())
             .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
             .collect();
-        // A repository may hold the same weights whole and in pieces.
+        // A repository may hold the same weights both whole and in pieces; the whole file is preferred.
         let whole = self.path.join("model.safetensors");
         if found.contains(&whole) {
             return vec![whole];
@@ -141,7 +148,7 @@ impl ModelFolder {
         found
     }
 
-    /// Returns the files that decide over its vectors, with their names.
+    /// Returns the files that decide the vectors, with their names.
     pub fn files(&self) -> Vec<(String, PathBuf)> {
         let named = |path: PathBuf| {
             let name = path.strip_prefix(&self.path).unwrap_or(&path).to_string_lossy().into_owned();
@@ -155,7 +162,7 @@ impl ModelFolder {
         files
     }
 
-    /// Returns how many tokens of a text a sentence vector reads.
+    /// Returns how many tokens of a text enter its sentence vector, at most.
     pub fn sentence_tokens(&self) -> usize {
         #[derive(Deserialize)]
         struct Sentence {
@@ -165,7 +172,7 @@ impl ModelFolder {
         said.unwrap_or(usize::MAX).min(self.config.max_tokens())
     }
 
-    /// Returns whether a sentence vector is that of the first token, not the mean over all.
+    /// Returns true if a sentence vector is the vector of the first token, false if it is the mean over all tokens.
     pub fn pools_first(&self) -> bool {
         #[derive(Deserialize)]
         struct Pooling {
@@ -176,7 +183,7 @@ impl ModelFolder {
     }
 }
 
-/// Where sentence-transformers says how vectors of tokens become one.
+/// The file in which sentence-transformers says how token vectors become one vector.
 const POOLING: &str = "1_Pooling/config.json";
 const SENTENCE: &str = "sentence_bert_config.json";
 

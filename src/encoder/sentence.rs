@@ -6,21 +6,21 @@ use std::sync::Mutex;
 use super::{EmbeddingCache, Encoder, ModelFolder};
 use crate::digest::Hasher;
 
-/// Texts that are encoded before their vectors are kept.
+/// How many texts are encoded before their vectors are kept on disk.
 const BATCH: usize = 256;
 
-/// A model that makes sentence vectors, with those that it made before.
+/// A model that computes sentence vectors, with the vectors that it computed before.
 pub struct SentenceEncoder {
     encoder: Encoder,
     cache: Option<Mutex<EmbeddingCache>>,
 }
 
 impl SentenceEncoder {
-    /// Loads a model; `cache` is the folder of all vectors.
+    /// Loads a model; `cache` is the folder in which the vectors of all models are kept.
     ///
     /// # Errors
     ///
-    /// A file of the model cannot be read or does not hold what it must.
+    /// A file of the model cannot be read, or does not hold what a model needs.
     pub fn load(model: &ModelFolder, cache: Option<&Path>) -> Result<SentenceEncoder, String> {
         let encoder = Encoder::load(model, None)?;
         let cache = match cache {
@@ -41,6 +41,10 @@ impl SentenceEncoder {
     }
 
     /// Returns a vector of length 1 for each text.
+    ///
+    /// # Errors
+    ///
+    /// A text cannot be cut into tokens, or the computation fails.
     pub fn vectors(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
         let mut found: Vec<Option<Vec<f32>>> = match &self.cache {
             Some(cache) => {

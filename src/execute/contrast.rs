@@ -1,7 +1,8 @@
-//! What nodes say of each other: shares of the ceiling, preferences of judges, and drift since the last run.
+//! What nodes say in comparison with others: shares of the ceiling, preferences of judges, and drift since the last
+//! run.
 //!
-//! The former are kept in the cache under the digests of both nodes, so that a run with nothing to do touches no row.
-//! Drift depends on which run came before, and belongs to the run alone.
+//! Shares and preferences are kept in the cache, under a key made from both nodes, so that a run with nothing to do
+//! touches no row. Drift depends on which run came before, so it is kept in the run's own record only.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +17,10 @@ use crate::spec::Role;
 use crate::stage::{Contrast, StageError};
 use crate::store::{Manifest, StoreError};
 
-/// Bumped when what is kept changes meaning.
+/// Bumped when the kept values change their meaning.
 const REVISION: u32 = 4;
 
-/// Adds to the nodes of a run what they say beside the ceiling and the baseline of their stage.
+/// Adds to each node of a run the values that it has in comparison with the ceiling and the baseline of its stage.
 pub(super) fn add_contrasts(session: &Session, manifests: &[Option<Manifest>], run: &mut Run) {
     let plan = &session.plan;
     for (index, node) in plan.nodes.iter().enumerate().filter(|(_, node)| node.stage.has_contrasts()) {
@@ -38,7 +39,8 @@ pub(super) fn add_contrasts(session: &Session, manifests: &[Option<Manifest>], r
             let said = match contrasted(session, index, &contrast) {
                 Ok(said) => said,
                 Err(error) => {
-                    // What is damaged is made again by the next run, without a call.
+                    // The damaged artifact's manifest is removed, so the next run makes it again from completions in
+                    // the log, without a call.
                     if let StageError::Store(StoreError::Corrupt { digest, .. }) = error {
                         let damaged = [own, other].into_iter().filter(|manifest| manifest.artifact.digest == digest);
                         damaged.for_each(|manifest| session.store.forget(&manifest.key));
@@ -75,15 +77,15 @@ fn contrasted(
         return Ok(kept);
     }
     let said = stage.contrast(&session.store, contrast)?;
-    // Without it the next run computes them again.
+    // If it cannot be kept, the next run computes it again.
     let _ = session.store.keep_contrast(&key, &serde_json::to_value(&said).expect("estimates serialise"));
     Ok(said)
 }
 
-/// Returns, by node, how those measure that had another instrument in the last run.
+/// Returns the drift of each node whose instrument was another one in the last run, by node name.
 pub(super) fn drift(session: &Session, manifests: &[Option<Manifest>], run: &Run) -> BTreeMap<String, NodeDrift> {
     let mut found = BTreeMap::new();
-    // A run with nothing to do has said it before, and reads no runs.
+    // Where all nodes are cached, an earlier run has reported the drift; then no record needs to be read.
     if run.nodes.iter().all(|node| node.outcome == NodeOutcome::Cached) {
         return found;
     }

@@ -1,9 +1,11 @@
 //! The forecast: what a run would do, why, and how many calls it would make.
 //!
-//! Datasets are read for real (that costs nothing and settles the keys behind them); every node that
-//! calls a model is then made with a desk that never buys. What a plan makes lies in a scratch directory that goes
-//! with it: **a plan leaves no artifact and no manifest.** A node whose completions are all there is
-//! settled too; behind one that is not, nodes are `maybe` and their calls an upper bound.
+//! Datasets are read for real, since that costs nothing and settles the keys behind them. Every node that calls a model
+//! is then made with a desk that never buys. If all completions of a node are in the log, the node is settled too; the
+//! nodes behind one that is not settled are `maybe`, and their calls an upper bound.
+//!
+//! **Invariant:** a plan leaves no artifact and no manifest. What it makes lies in a scratch directory, which is
+//! removed with the session.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,12 +19,13 @@ use crate::digest::Digest;
 use crate::stage::{Inputs, Makes, Part, Produced, Progress, StageError};
 use crate::store::{Fingerprint, Manifest, StoreError};
 
+/// What a run would do with a node: take it from the store, make it, or perhaps make it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     Hit,
     Run,
-    /// It depends on a node that will run: its calls are an upper bound.
+    /// The node depends on a node that will run: its calls are an upper bound.
     Maybe,
 }
 
@@ -33,16 +36,20 @@ pub struct Forecast {
     pub kind: String,
     pub state: State,
     pub reason: String,
-    /// The same, to be told apart by programs; none of a hit.
+    /// The reason as a value that programs can tell apart; none for a hit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub miss: Option<MissReason>,
+    /// Rows of the node; at most so many behind nodes that are not settled.
     pub rows: u64,
+    /// Calls that a run would make.
     pub calls: u64,
+    /// Completions that are in the log.
     pub reused: u64,
     /// Prompt tokens of the calls, estimated at four bytes each.
     pub tokens: u64,
+    /// Dollars that the calls would cost; none if that is not known.
     pub cost_usd: Option<f64>,
-    /// Its key, where what it reads is known.
+    /// The node's key, where everything that it reads is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Digest>,
     /// Why the node cannot be made at all.
@@ -57,20 +64,24 @@ impl Forecast {
     }
 }
 
-/// What is known of a node while forecasting.
+/// What is known about a node while forecasting.
 #[derive(Clone)]
 pub(super) struct Known {
     pub manifest: Manifest,
-    /// Its rows are those that a run would make.
+    /// The node's rows are the very ones that a run would make.
     pub is_settled: bool,
 }
 
 /// Forecasts a run. The session's desks are dry.
+///
+/// # Errors
+///
+/// The cache cannot be read or written. What is wrong with a single node stands in its [`Forecast::error`].
 pub async fn forecast(session: Arc<Session>) -> Result<Vec<Forecast>, ExecuteError> {
     Ok(forecast_known(&session).await?.0)
 }
 
-/// Forecasts a run; returns what is known of each node of the plan, too.
+/// Forecasts a run; returns also what is known about each node of the plan.
 pub(super) async fn forecast_known(
     session: &Arc<Session>,
 ) -> Result<(Vec<Forecast>, Vec<Option<Known>>), ExecuteError> {
@@ -80,7 +91,8 @@ pub(super) async fn forecast_known(
         let mut attempt = 0;
         let (forecast, made) = loop {
             match one(session, index, &known).await {
-                // A damaged input: forget it, and forecast from its maker on.
+                // An input is damaged: its manifest is removed, and the forecast starts again, now with its maker as a
+                // miss.
                 Err(StageError::Store(StoreError::Corrupt { digest, .. })) if attempt < 3 => {
                     attempt += 1;
                     remake(session, &mut known, &mut forecasts, index, digest).await;
@@ -191,7 +203,7 @@ async fn one(
         forecast.because(MissReason::DependsOn { nodes: unsettled.clone() });
     }
     forecast.rows = upper_rows(&inputs);
-    // Scores and judgements cost nothing to make: a run makes them.
+    // A node that calls no model and makes only scores is not made by a plan: it costs nothing, so a run makes it.
     let is_planned = matches!(node.stage.makes(), Makes::Rows | Makes::Completions) || !node.callees.is_empty();
     if !is_planned {
         return Ok((forecast, None));
@@ -210,7 +222,7 @@ async fn one(
     Ok((forecast, Some(Known { manifest, is_settled })))
 }
 
-/// Rows that a node will have at most, from what it reads.
+/// Returns how many rows a node will have at most, judging by its inputs.
 fn upper_rows(inputs: &Inputs) -> u64 {
     let of = |part: Part| inputs.get(&part).map(|manifest| manifest.artifact.rows);
     of(Part::OWN).or(of(Part::Rows)).unwrap_or(0)

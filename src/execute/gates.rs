@@ -5,7 +5,7 @@ use crate::record::{GateResult, GateVerdict, Run};
 use crate::score::Estimate;
 use crate::spec::{Bounds, Gate, Term};
 
-/// Judges every gate of a plan.
+/// Returns the verdict on every gate of a plan.
 pub(super) fn judge(plan: &Plan, run: &Run) -> Vec<GateResult> {
     plan.spec.gates.iter().map(|gate| judge_one(plan, run, gate)).collect()
 }

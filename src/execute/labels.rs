@@ -1,4 +1,4 @@
-//! Which judged rows people should see: drawn from strata by digest, blind.
+//! Which judged rows people should label: drawn from strata by digest, and shown blind.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,17 +10,21 @@ use crate::plan::Node;
 use crate::row::Judgement;
 use crate::stage::{Part, Shown, StageError, quotas};
 
-/// What rows are told apart by.
+/// What divides judged rows into strata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stratum {
-    /// What the judge said: its verdict, or the third of the scale.
+    /// What the judge said: its verdict, or in which third of the scale its score lies.
     Score,
-    /// Whether its orders, its votes or the judges disagree.
+    /// Whether the orders, the votes or the judges disagree.
     Disagreement,
 }
 
-/// Returns the judged rows of nodes that can be labelled, in an order that says nothing, at most `n` of them and
-/// none of those that are known.
+/// Returns at most `n` judged rows of nodes that can be labelled, without the items in `known`. Their order comes from
+/// digests, so it says nothing about them.
+///
+/// # Errors
+///
+/// An artifact is damaged or cannot be read.
 pub fn items(
     session: &Session,
     found: &[(usize, Found)],
@@ -34,7 +38,7 @@ pub fn items(
         let node = &nodes[*index];
         let own = node.input(Part::OWN).map(|own| &nodes[own]);
         let baseline = node.input(Part::Baseline).map(|baseline| &nodes[baseline]);
-        // A node of another stage is called by its whole name.
+        // A baseline of another stage goes by its node name, one of the same stage by its model.
         let is_own = |baseline: &&Node| own.is_some_and(|own| own.stage_name == baseline.stage_name);
         let against = baseline.and_then(|baseline| match is_own(&baseline) {
             true => baseline.model.as_deref(),
@@ -64,7 +68,7 @@ pub fn items(
     Ok(drawn(all, n))
 }
 
-/// Draws from each stratum in proportion, from each at least one where there is room.
+/// Draws `n` items from the strata in proportion to their sizes, and at least one from each as long as `n` allows it.
 fn drawn(mut all: Vec<(String, Item)>, n: usize) -> Vec<Item> {
     all.sort_by(|(_, a), (_, b)| a.key.item.cmp(&b.key.item));
     let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
@@ -92,7 +96,7 @@ fn drawn(mut all: Vec<(String, Item)>, n: usize) -> Vec<Item> {
     all.into_iter().map(|(_, item)| item).collect()
 }
 
-/// Returns what an item is; none where there is nothing to label.
+/// Returns the key of the item that a row becomes; none if there is nothing to label.
 fn key_of(row: &ShownRow, against: Option<&str>) -> Option<Key> {
     let (model, against) = match &row.pair {
         Some([model, against]) => (model.as_str(), Some(against.as_str())),
@@ -118,7 +122,7 @@ fn stratum(row: &ShownRow, by: &[Stratum]) -> String {
     strata.join(" ")
 }
 
-/// Returns what the judge said, as a word: its verdict, or its mean score, rounded.
+/// Returns what the judge said in one word: its verdict, or its mean score, rounded.
 fn said(judgement: &Judgement) -> String {
     if let Some(verdict) = &judgement.verdict {
         return verdict.clone();
@@ -131,7 +135,7 @@ fn said(judgement: &Judgement) -> String {
     format!("{:.0}", scores.iter().sum::<f64>() / scores.len() as f64)
 }
 
-/// Returns whether orders or votes differ.
+/// Returns true if orders or votes differ.
 fn is_disputed(judgement: &Judgement) -> bool {
     let orders_differ = |orders: &[Option<crate::outcome::Outcome>]| orders.windows(2).any(|pair| pair[0] != pair[1]);
     let votes = &judgement.votes;

@@ -1,11 +1,12 @@
-//! The look: from a node's inputs to its key, and from there to its stored result or to why it must be made.
+//! The look: from a node's inputs to its key, and from the key to the stored result, or to the reason why it must be
+//! made.
 //!
 //! ```text
 //! fingerprint → key → refreshed? → lookup ─┬─ whole: hit
 //!                                          └─ absent, damaged, rows failed: miss, with its reason
 //! ```
 //!
-//! Runs, plans and `show` look in this one way, so that what is a hit in one is a hit in the others.
+//! Runs, plans and `show` all look in this way, so that a hit in one of them is a hit in the others.
 
 use std::fmt;
 
@@ -21,19 +22,19 @@ use crate::store::{Fingerprint, Lookup, Manifest, Store};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum MissReason {
-    /// No run had it.
+    /// No run had the node.
     FirstRun,
-    /// A run had it, and its result is not kept any more.
+    /// A run had it, and the cache does not keep its result any more.
     NotKept,
-    /// The user asked for it to be bought anew.
+    /// The user asked to buy it anew.
     Refreshed,
-    /// Calls of it failed the last time.
+    /// Some of its calls failed the last time; `rows` is how many rows have no result.
     FailedBefore { rows: u64 },
     /// What was stored cannot be used.
     Damaged { what: String },
-    /// What it depends on is not what it was, in words.
+    /// Something that it depends on has changed; each change in words.
     Changed { changes: Vec<String> },
-    /// What it depends on is made first.
+    /// Nodes that it depends on must be made first.
     DependsOn { nodes: Vec<String> },
 }
 
@@ -62,9 +63,10 @@ pub(super) enum Look {
     Miss { key: Digest, reason: MissReason },
 }
 
-/// Looks a node up. Its inputs exist.
+/// Looks a node up; all its inputs exist.
 ///
-/// `counts_rows` reads both datasets to say how many rows changed; that is for plans.
+/// With `counts_rows`, a changed dataset is read along with the earlier one, to say how many rows changed. Only plans
+/// ask for that, since it takes time.
 pub(super) fn look(session: &Session, index: usize, inputs: &Inputs, counts_rows: bool) -> Result<Look, StageError> {
     let fingerprint = session.fingerprint(index, inputs)?;
     let key = fingerprint.key();
@@ -80,7 +82,7 @@ pub(super) fn look(session: &Session, index: usize, inputs: &Inputs, counts_rows
     Ok(Look::Miss { key, reason })
 }
 
-/// Returns why a node is not in the store, against the last run that had it.
+/// Returns why a node is not in the store, as the difference to the last run that had it.
 pub(super) fn why_absent(
     session: &Session,
     index: usize,
@@ -100,8 +102,8 @@ pub(super) fn why_absent(
     }
 }
 
-/// Finds the manifest whose artifact of that digest is damaged, and makes its key a miss: whoever needs it next
-/// makes it again, from completions that are in the log.
+/// Finds the input whose artifact has the digest and is damaged, and removes its manifest, so that its key is a miss.
+/// The next node that needs it has it made again, from completions that are in the log.
 pub(super) fn heal(store: &Store, inputs: &Inputs, digest: Digest) -> Option<Part> {
     let (part, manifest) = inputs.iter().find(|(_, manifest)| manifest.holds(&digest))?;
     store.forget(&manifest.key);

@@ -1,7 +1,8 @@
-//! Making a node: its key is locked, its stage runs, what it made is published under the key that it had before and
-//! after.
+//! Making a node: its key is locked, its stage runs, and the result is published, if the key is still the same
+//! afterwards.
 //!
-//! **Invariant:** of several processes that want one key, one makes it; the others wait and find it there.
+//! **Invariant:** if several processes want one key, one of them makes it; the others wait, and find the result in the
+//! store.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,14 +20,14 @@ pub(super) enum Made {
     Cached(Box<Manifest>, String),
     Ran(Box<Manifest>, Box<NodeRun>),
     Failed(Box<NodeRun>),
-    /// An input turned out damaged; its maker must run again.
+    /// An input turned out to be damaged; the node that made it must run again.
     Damaged {
         input: usize,
         reason: String,
     },
 }
 
-/// Returns a node of a run about which nothing is known yet.
+/// Returns the entry of a node in a run, with its outcome and reason only.
 pub(super) fn blank(session: &Session, index: usize, outcome: NodeOutcome, reason: String) -> NodeRun {
     let node = &session.plan.nodes[index];
     NodeRun {
@@ -57,11 +58,11 @@ struct Making<'a> {
     key: Digest,
     reason: String,
     start: Instant,
-    /// Whose calls are counted.
+    /// The accounts whose calls are counted.
     accounts: Vec<Arc<Account>>,
 }
 
-/// Makes a node that is a miss, unless another process has made it meanwhile.
+/// Makes a node that was a miss; if another process has made it meanwhile, it is a hit after all.
 pub(super) async fn make(
     session: &Arc<Session>,
     index: usize,
@@ -103,7 +104,7 @@ pub(super) async fn make(
 }
 
 impl Making<'_> {
-    /// Runs the stage. Where rows of an earlier result turn out damaged, it runs without them.
+    /// Runs the stage. If the earlier result turns out to be damaged, the stage runs again without it.
     async fn run(&mut self, progress: &Arc<Progress>) -> Result<Produced, StageError> {
         let stage = &self.session.plan.nodes[self.index].stage;
         let job = self.session.job(self.index, self.inputs.clone(), progress, true)?;
@@ -139,7 +140,7 @@ impl Making<'_> {
         }))
     }
 
-    /// Says what an error of the stage means.
+    /// Returns what an error of the stage means for the node.
     fn broken(&self, error: StageError) -> Made {
         match &error {
             StageError::Store(StoreError::Corrupt { digest, reason }) => {
@@ -159,7 +160,8 @@ impl Making<'_> {
         }
     }
 
-    /// Publishes what was made, where the key is still what it was: nothing that it depends on has changed meanwhile.
+    /// Publishes the result if the key is the same as before: then nothing that the node depends on has changed
+    /// meanwhile.
     fn publish(&self, produced: Produced) -> Made {
         let fingerprint = match self.session.fingerprint(self.index, &self.inputs) {
             Ok(fingerprint) => fingerprint,

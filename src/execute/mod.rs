@@ -14,12 +14,12 @@
 //! | `make` | a node that is a miss is made and published |
 //! | `reason` `why` | why a node is a miss: in words, and down to the line |
 //! | `gates` | verdicts on gates |
-//! | `contrast` | shares of the ceiling; drift of judges |
-//! | `record` | what a run says of itself |
-//! | `labels` | rows for people to label |
+//! | `contrast` | values in comparison with other nodes: shares of the ceiling, preferences; drift of judges |
+//! | `record` | what a run's record says of nodes, models and stages |
+//! | `labels` | which rows people should label |
 //! | `rows` | a node's rows with everything that led to them |
 //!
-//! **Invariant:** `plan` and `run` complete a fingerprint by the same function, so what is a hit in
+//! **Invariant:** `plan` and `run` complete a fingerprint by the same function, so that a hit in
 //! one is a hit in the other.
 //!
 //! [`Run`]: crate::record::Run
@@ -56,36 +56,37 @@ use crate::store::StoreError;
 /// What the user asked of a run.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// Stage or node to run, with what it needs.
+    /// The stage or node to run, with everything that it needs.
     pub only: Option<String>,
     /// Stage or node to buy anew.
     pub refresh: Vec<String>,
-    /// Rows per dataset, after sampling.
+    /// At most so many rows of each dataset, after sampling.
     pub limit: Option<u64>,
     pub label: Option<String>,
     pub is_offline: bool,
-    /// The runs that reasons are told against; those of the workspace unless given. Whoever gives them can say which
-    /// files were no runs.
+    /// The runs with which reasons compare; by default those of the workspace. A caller that passes its own can report
+    /// afterwards which files could not be read as runs.
     pub records: Option<Arc<Records>>,
 }
 
 impl Options {
-    /// Returns true for a run that does not stand for the whole pipeline.
+    /// Returns true for a run that does not cover the whole pipeline with all its rows.
     pub fn is_partial(&self) -> bool {
         self.only.is_some() || self.limit.is_some()
     }
 }
 
+/// Why a plan or a run failed as a whole. The failure of a single node is not such an error: it stands in the run.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The command line names something that is not there.
+    /// The command line names something that does not exist.
     #[error("{message}")]
     Usage { message: String, help: Option<String> },
 }
 
-/// What execution tells while it goes on.
+/// What execution reports while it goes on.
 #[derive(Clone)]
 pub enum Event {
     Started {
@@ -98,12 +99,12 @@ pub enum Event {
         reason: String,
         progress: Arc<Progress>,
     },
-    /// Another process makes the same node.
+    /// Another process is making the same node; this one waits.
     NodeWaiting {
         node: String,
     },
     NodeFinished(Box<NodeRun>),
 }
 
-/// Whoever listens.
+/// Whoever wants to hear of events. It may be called from several threads.
 pub type Listener = Arc<dyn Fn(Event) + Send + Sync>;

@@ -85,7 +85,7 @@ fn described_columns(session: &Session, node: &Node, columns: &BTreeSet<String>)
     }
 }
 
-/// Counts the rows whose read columns differ from those of the last run.
+/// Counts the rows in which a column that the node reads differs from the last run.
 fn rows_changed(session: &Session, node: &Node, inputs: &Inputs, columns: &BTreeSet<String>) -> Option<String> {
     let root = node.input(Part::Rows)?;
     let dataset = &session.plan.nodes[root].name;
@@ -107,14 +107,14 @@ fn rows_changed(session: &Session, node: &Node, inputs: &Inputs, columns: &BTree
     (!words.is_empty()).then(|| words.join(", "))
 }
 
-/// Ids of rows: how many there are, and the first of them.
+/// Ids of rows: how many, and the first few of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Ids {
     pub count: u64,
     pub ids: Vec<String>,
 }
 
-/// Ids kept.
+/// How many ids are kept.
 const MAX_IDS: usize = 20;
 
 impl Ids {
@@ -126,7 +126,7 @@ impl Ids {
     }
 }
 
-/// How two datasets differ in some columns.
+/// How two datasets differ in some of their columns.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct RowsDifference {
     pub changed: Ids,
@@ -134,7 +134,7 @@ pub(super) struct RowsDifference {
     pub removed: Ids,
 }
 
-/// Walks two datasets, both sorted by id.
+/// Walks two datasets, both sorted by id, and collects the ids that differ.
 pub(super) fn difference(
     store: &Store,
     earlier: &Manifest,

@@ -1,7 +1,8 @@
-//! What a run says: the numbers of its nodes, models with their roles, stages in their order, how values read.
+//! What a run's record holds: the numbers of its nodes, its models with their roles, its stages in order, and how each
+//! value is to be read.
 //!
-//! With it a run is tabled and compared without its spec. The runs that a session tells reasons against are found
-//! here, too.
+//! With that, a run can be tabled and compared without its spec. The earlier runs with which a session compares are
+//! found here, too.
 
 use indexmap::IndexMap;
 
@@ -14,7 +15,7 @@ use crate::score::{Rank, Reading, Summary, Unit};
 use crate::stage::Stage;
 use crate::store::Manifest;
 
-/// Returns what some nodes say in numbers, as a run that holds nothing else: rows of theirs have been found.
+/// Returns a run that holds nothing but the numbers of the given nodes.
 pub fn summarize(session: &Session, found: &[(usize, Found)]) -> Run {
     let mut manifests = vec![None; session.plan.nodes.len()];
     for (index, found) in found {
@@ -25,7 +26,7 @@ pub fn summarize(session: &Session, found: &[(usize, Found)]) -> Run {
     run
 }
 
-/// Writes into a run what its nodes say in numbers, and what it takes to read them without the spec.
+/// Writes into a run the numbers of its nodes, and everything that is needed to read them without the spec.
 pub(super) fn describe(session: &Session, manifests: &[Option<Manifest>], run: &mut Run) {
     let plan = &session.plan;
     for (node, manifest) in plan.nodes.iter().zip(manifests) {
@@ -45,7 +46,7 @@ pub(super) fn describe(session: &Session, manifests: &[Option<Manifest>], run: &
     add_readings(session, run);
 }
 
-/// Writes into a run its models, its stages, and how the values of its summary read.
+/// Writes into a run its models, its stages, and how each value of its summary is to be read.
 fn add_readings(session: &Session, run: &mut Run) {
     let plan = &session.plan;
     let nodes = || plan.nodes.iter().zip(&session.selected).filter(|(_, is_selected)| **is_selected);
@@ -70,10 +71,11 @@ fn add_readings(session: &Session, run: &mut Run) {
     }
 }
 
-/// Returns how the values that nodes of a stage have read: first those that can be named ahead, then the others.
+/// Returns how the values of a stage's nodes are to be read: first the values that can be named before a run, then the
+/// others.
 fn readings(stage: &dyn Stage, summaries: &IndexMap<String, NodeSummary>) -> IndexMap<String, Reading> {
     let values = || summaries.values().flat_map(|summary| summary.values.keys());
-    // A node over all models has the values of each under its name.
+    // A node over all models holds the values of each model under that model's name.
     let over_all = || summaries.get("_").into_iter().flat_map(|summary| summary.values.keys());
     let is_said = |name: &&String| {
         let is_of_model = |value: &String| value.strip_suffix(name.as_str()).is_some_and(|head| head.ends_with('.'));
@@ -94,7 +96,7 @@ fn readings(stage: &dyn Stage, summaries: &IndexMap<String, NodeSummary>) -> Ind
     readings
 }
 
-/// Returns what defines the numbers of a judge stage: its judges and the digest of its instrument.
+/// Returns what defines the numbers of a judge stage: its judges, and the digest of its instrument.
 fn judge_signature(stage: &str, manifest: &Manifest) -> Option<String> {
     let instrument = manifest.fingerprint.instrument?.to_string();
     let text = |identity: &serde_json::Map<String, serde_json::Value>, name: &str| {
@@ -119,7 +121,7 @@ mod tests {
     use super::*;
     use crate::score::{Direction, Estimate};
 
-    /// Returns the stage of that name of a pipeline over two models.
+    /// Returns the stage with a name, from a pipeline over two models.
     fn stage(name: &str) -> Arc<dyn Stage> {
         let root = tempfile::tempdir().unwrap();
         let text = "etalon: 1\nname: p\nmodels:\n  base: { provider: scripted, reply: a }\n  tuned: { provider: scripted, reply: b }\n  grader: { provider: scripted, reply: c }\nstages:\n  rows: { kind: dataset, rows: [{ key: a, gold: b }], id: key }\n  answers: { kind: inference, input: rows, models: [base, tuned], prompt: \"{{ row.gold }}\" }\n  scores: { kind: metric, input: answers, reference: \"{{ row.gold }}\", metrics: [latency, classification, edit_distance] }\n  ranked: { kind: judge, input: answers, model: grader, compare: { pairs: all } }\n";
@@ -133,7 +135,7 @@ mod tests {
         plan.nodes.iter().find(|node| node.stage_name == name).unwrap().stage.clone()
     }
 
-    /// Returns how values of a node read, in order.
+    /// Returns how values of a node are to be read, in order.
     fn read(name: &str, column: &str, values: &[&str]) -> Vec<(String, Rank, Direction)> {
         let values = values.iter().map(|value| ((*value).to_owned(), Estimate::none(0))).collect();
         let summary = NodeSummary { values, ..NodeSummary::default() };

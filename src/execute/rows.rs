@@ -1,4 +1,4 @@
-//! The rows of a node, with everything that led to them: what `show`, `export`, `labels` and people see.
+//! The rows of a node, with everything that led to them: for `show`, `export`, `labels`, and for people.
 
 use serde_json::{Map, Value, json};
 
@@ -9,15 +9,15 @@ use crate::row::{Completion, Judgement, Meta, Row, Scores};
 use crate::stage::{Inputs, Join, Joined, Makes, Part, Shown, StageError, of_sample};
 use crate::store::{ByRow, Lookup, Manifest};
 
-/// The manifests of a node and what it reads.
+/// The manifest of a node, with the manifests of its inputs.
 pub struct Found {
     pub manifest: Manifest,
     pub inputs: Inputs,
-    /// The spec or the data have changed since: these rows are those of the last run.
+    /// The spec or the data have changed since, and these rows are from the last run.
     pub is_stale: bool,
 }
 
-/// Finds a node's rows: under the key that it has now, else those of the last run.
+/// Finds a node's rows: those under its present key, else those of the last run.
 pub fn find_rows(session: &Session, index: usize) -> Result<Option<Found>, StageError> {
     let records = session.records();
     let find = |key: &crate::digest::Digest| match session.store.lookup(key) {
@@ -25,7 +25,8 @@ pub fn find_rows(session: &Session, index: usize) -> Result<Option<Found>, Stage
         _ => None,
     };
     let last = |index: usize| find(&records.last_key(&session.plan.nodes[index].name)?);
-    // What a node read in the run that it is from: other rows or texts were not judged.
+    // Rows of the last run are shown with what the node read in that run; the present inputs may be other rows or
+    // texts.
     let last_inputs = |index: usize| -> Inputs {
         let node = &session.plan.nodes[index];
         let Some((run, _)) = records.last(&node.name) else { return Inputs::new() };
@@ -46,7 +47,8 @@ pub fn find_rows(session: &Session, index: usize) -> Result<Option<Found>, Stage
                 None => is_current = false,
             }
         }
-        // What cannot be known any more (a server that is off, a file that is gone) is no reason to hide rows.
+        // If the key cannot be computed (a server is off, a file is gone), the rows of the last run are shown all the
+        // same.
         let key = if is_current {
             session.fingerprint(node, &inputs).ok().map(|fingerprint| fingerprint.key())
         } else {
@@ -71,18 +73,19 @@ pub fn find_rows(session: &Session, index: usize) -> Result<Option<Found>, Stage
 #[derive(Clone, Debug)]
 pub struct ShownRow {
     pub row: Row,
-    /// The node's model; none where it has none.
+    /// The node's model; none for a node without one.
     pub model: Option<String>,
+    /// Which sample of the row it is, from 0.
     pub sample: u32,
-    /// Of all pairs: the two models.
+    /// The two models, where all pairs are compared.
     pub pair: Option<[String; 2]>,
-    /// What the model was asked, where that is known.
+    /// What the model was asked, if that can still be rendered.
     pub prompt: Option<Vec<Message>>,
-    /// What it said; of a pair, what the first said.
+    /// What the model said; for a pair, what the first of the two said.
     pub completion: Option<Completion>,
-    /// What it is compared with.
+    /// The completion that it is compared with.
     pub baseline: Option<Completion>,
-    /// The completion that the prompt read, where it read one.
+    /// The completion that the prompt read, if it read one.
     pub draft: Option<Completion>,
     pub meta: Option<Meta>,
     pub result: RowResult,
@@ -91,10 +94,10 @@ pub struct ShownRow {
 /// What a node made of a row.
 #[derive(Clone, Debug)]
 pub enum RowResult {
-    /// The row itself, or its completion.
+    /// Nothing more: the node made the row itself, or its completion.
     None,
     Scores(Map<String, Value>),
-    /// With the names of the judges, in the order of the panel.
+    /// What the judges said, with their names in the order of the panel.
     Judgement(Box<Judgement>, Vec<String>),
 }
 
@@ -182,6 +185,10 @@ fn add_judgement(judgement: &Judgement, judges: &[String], document: &mut Map<St
 }
 
 /// Calls `each` with every row of a node, sorted by id and sample, until it returns false.
+///
+/// # Errors
+///
+/// An artifact is damaged or cannot be read.
 pub fn each_row(
     session: &Session,
     index: usize,
@@ -237,14 +244,14 @@ pub fn each_row(
     Ok(())
 }
 
-/// What the rows of a node share.
+/// What all rows of a node share.
 struct Showing<'a> {
     session: &'a Session,
     node: &'a Node,
-    /// The models whose completions are read, by their place.
+    /// The models whose completions are read: the node's own first.
     contestants: Vec<&'a str>,
     judges: Vec<String>,
-    /// Prompts can be rendered again as they were.
+    /// Prompts can be rendered again exactly as they were.
     is_asked: bool,
 }
 

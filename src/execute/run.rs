@@ -1,8 +1,8 @@
-//! Running a plan: nodes start as what they read is there.
+//! Running a plan: a node starts as soon as everything that it reads is there.
 //!
-//! Each node waits for a set of others; a finished node is taken out of those sets, and whoever waits
-//! for nothing more starts. A node that finds an artifact damaged sends its maker back: the maker
-//! runs again (its completions are in the log) and the node after it.
+//! Each node waits for a set of others. A finished node is taken out of those sets, and a node that waits for nothing
+//! more starts. If a node finds an artifact damaged, it sends the artifact's maker back: the maker runs again (its
+//! completions are in the log), and then the node itself.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use super::{Event, ExecuteError, Listener, contrast, gates};
 use crate::record::{NodeOutcome, NodeRun, Run, RunId};
 use crate::store::Manifest;
 
-/// Times that a node may send a maker back.
+/// How many times a node may send a maker back.
 const MAX_REPAIRS: u32 = 3;
 
-/// Runs a plan. Nodes that fail do not end it; what depends on them is skipped.
+/// Runs a plan. A node that fails does not end the run; the nodes that depend on it are skipped.
 pub async fn run(session: Arc<Session>, listener: Listener) -> Result<Run, ExecuteError> {
     let start = Instant::now();
     let now = std::time::SystemTime::now();
@@ -53,14 +53,14 @@ struct Scheduler<'a> {
     session: &'a Arc<Session>,
     listener: Listener,
     waiting_on: Vec<BTreeSet<usize>>,
-    /// Who reads a node.
+    /// The nodes that read each node.
     readers: Vec<Vec<usize>>,
     ready: VecDeque<usize>,
     manifests: Vec<Option<Manifest>>,
     runs: Vec<Option<NodeRun>>,
     running: BTreeSet<usize>,
     repairs: Vec<u32>,
-    /// Why a node that was there must run again.
+    /// The nodes that had a result and must run again, each with the reason.
     sent_back: BTreeMap<usize, String>,
     tasks: JoinSet<(usize, Made)>,
 }
@@ -94,7 +94,7 @@ impl<'a> Scheduler<'a> {
 
     async fn go(&mut self) {
         loop {
-            // Hits are settled here, without a task each: a run with nothing to do stays cheap.
+            // Hits are settled here without a task of their own, so that a run with nothing to do stays cheap.
             while let Some(index) = self.ready.pop_front() {
                 self.start(index);
             }
@@ -143,7 +143,7 @@ impl<'a> Scheduler<'a> {
                     Look::Hit(manifest) => (manifest.key, None),
                     Look::Miss { key, reason } => (key, Some(reason)),
                 };
-                // One that was sent back is made again, whatever the store still has.
+                // A node that was sent back is made again, even if the store still has a result.
                 let sent_back = sent_back.map(|what| {
                     self.session.store.forget(&key);
                     MissReason::Damaged { what }
@@ -184,7 +184,7 @@ impl<'a> Scheduler<'a> {
                     return;
                 }
                 self.waiting_on[index].insert(input);
-                // Another reader may have sent it back already; then its next end is waited for.
+                // If another reader has sent the maker back already, this node waits for it to finish.
                 if !self.running.contains(&input) && self.runs[input].take().is_some() {
                     self.manifests[input] = None;
                     self.sent_back.insert(input, reason);

@@ -23,17 +23,17 @@ pub struct Session {
     pub store: Arc<Store>,
     pub options: Options,
     mode: Mode,
-    /// The runs that reasons are told against, read once.
+    /// The runs with which reasons compare, read once.
     records: Arc<Records>,
-    /// The latest runs, whose rows are taken where they did not change.
+    /// The latest runs: from their results, unchanged rows are taken over.
     latest: Arc<Records>,
     changes: Arc<Changes>,
     digests: FileDigests,
     identities: BTreeMap<String, Result<Identity, String>>,
     probes: Probes,
-    /// What could not be fetched, by node.
+    /// Why remote data could not be fetched, by node.
     unprepared: BTreeMap<usize, String>,
-    /// By the identity of their models.
+    /// Desks by the identity of their models.
     desks: Mutex<BTreeMap<Digest, Arc<Desk>>>,
     stop: Arc<AtomicBool>,
     refreshed: Vec<bool>,
@@ -41,8 +41,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens a session: servers of models with `probe: true` are asked what they serve. `mode` says
-    /// whether desks buy.
+    /// Opens a session. Servers of models with `probe: true` are asked what they serve. `mode` says whether desks buy.
+    ///
+    /// # Errors
+    ///
+    /// `--only` or `--refresh` names a node that does not exist. What cannot be fetched or asked is an error of the
+    /// nodes that need it, later.
     pub async fn open(
         plan: Arc<Plan>,
         store: Arc<Store>,
@@ -100,25 +104,31 @@ impl Session {
         })
     }
 
-    /// Returns the runs that reasons are told against.
+    /// Returns the runs with which reasons compare.
     pub fn records(&self) -> &Records {
         &self.records
     }
 
-    /// Returns the flag that stops it: nothing new is sent once it is set.
+    /// Returns the flag that stops the session: nothing new is sent once it is set.
     pub fn stop_flag(&self) -> Arc<AtomicBool> {
         self.stop.clone()
     }
 
+    /// Returns true once the user wants to stop.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// Returns true if `--refresh` names the node, so that it is bought anew.
     pub fn is_refreshed(&self, index: usize) -> bool {
         self.refreshed[index]
     }
 
-    /// Completes a node's fingerprint. Its inputs exist.
+    /// Completes a node's fingerprint; all its inputs exist.
+    ///
+    /// # Errors
+    ///
+    /// A fact that enters the key cannot be known: a file cannot be read, a server did not answer.
     pub fn fingerprint(&self, index: usize, inputs: &Inputs) -> Result<Fingerprint, StageError> {
         let node = &self.plan.nodes[index];
         if let Some(message) = self.unprepared.get(&index) {
@@ -150,7 +160,12 @@ impl Session {
         Ok(fingerprint)
     }
 
-    /// Prepares the making of a node; `takes_earlier` says whether it may take rows of an earlier result.
+    /// Returns everything that the stage needs to make a node. `takes_earlier` says whether unchanged rows may be taken
+    /// over from an earlier result.
+    ///
+    /// # Errors
+    ///
+    /// A model that the node calls cannot be built, or its log cannot be read.
     pub fn job(
         &self,
         index: usize,
@@ -184,7 +199,7 @@ impl Session {
         })
     }
 
-    /// Returns an earlier result of a node that was made in the same way, of other inputs.
+    /// Returns an earlier result of a node that was made in the same way from other inputs, if there is one.
     fn earlier(&self, index: usize, inputs: &Inputs) -> Option<Earlier> {
         if self.is_refreshed(index) {
             return None;
@@ -203,7 +218,8 @@ impl Session {
         let mut then = Inputs::new();
         for (part, input) in &node.inputs {
             let input = whole(&run.key(&self.plan.nodes[*input].name)?)?;
-            // What the run had under that name must be what this result was made of.
+            // The input's result in that run must be the one from which this result was made; else the two cannot be
+            // compared.
             let read = manifest.fingerprint.inputs.get(&*part.name());
             let is_of_it = |(column, digest): (&String, &Option<Digest>)| input.column(column) == *digest;
             if !read.into_iter().flatten().all(is_of_it) {
@@ -214,7 +230,7 @@ impl Session {
         Some(Earlier { manifest, inputs: then, changes: self.changes.clone() })
     }
 
-    /// Returns the desks of a node and of those that read what it makes: what it buys they buy for.
+    /// Returns the desks of a node and of all nodes behind it: they will be asked about what this node buys.
     fn desks_behind(&self, index: usize) -> Vec<Arc<Desk>> {
         let nodes = &self.plan.nodes;
         let mut is_behind = vec![false; nodes.len()];
@@ -226,11 +242,11 @@ impl Session {
         let behind = nodes.iter().zip(&is_behind).filter(|(_, is_behind)| **is_behind);
         let models: BTreeSet<&str> =
             behind.flat_map(|(node, _)| node.callees.iter().map(|(_, model)| model.as_str())).collect();
-        // One that cannot be made says so where it is needed.
+        // A desk that cannot be made is left out here; the node that needs it reports why.
         models.into_iter().filter_map(|model| self.desk(model).ok()).collect()
     }
 
-    /// Returns what to do about API keys that are not set, of the models that a node calls.
+    /// Returns, for each model that a node calls without having its API key, what to do about it.
     pub fn missing_keys(&self, index: usize) -> Vec<String> {
         let callees = self.plan.nodes[index].callees.iter();
         callees
@@ -239,7 +255,7 @@ impl Session {
             .collect()
     }
 
-    /// Returns the models of what a node reads, by part.
+    /// Returns the models of a node's inputs, by part.
     fn input_models(&self, index: usize) -> BTreeMap<Part, String> {
         let nodes = &self.plan.nodes;
         let inputs = nodes[index].inputs.iter();
@@ -261,7 +277,7 @@ impl Session {
         let probe = self.probes.get(model).and_then(|probe| probe.as_ref().ok());
         let provider = build_provider(&self.plan.workspace, model, spec, probe, &|path| self.digests.of(path))
             .map_err(|error| StageError::failed(format!("model {model}: {}", error.message)))?;
-        // Two names for one model share a desk: what one buys the other has.
+        // Two names for the same model share a desk, so that a completion bought for one serves the other.
         let identity = Digest::of_json("", &Value::Object(provider.identity()));
         if let Some(desk) = desks.get(&identity) {
             return Ok(desk.clone());
@@ -277,7 +293,7 @@ impl Session {
         self.digests.asked()
     }
 
-    /// Keeps the digests of files for next time.
+    /// Keeps the digests of files for the next session.
     pub fn save(&self) {
         self.digests.save();
     }
@@ -300,9 +316,9 @@ fn model_spec<'a>(plan: &'a Plan, model: &str) -> Result<&'a ModelSpec, StageErr
 /// What servers said of themselves, by model.
 type Probes = BTreeMap<String, Result<Map<String, Value>, String>>;
 
-/// Asks the servers of models with `probe: true`, side by side.
+/// Asks the servers of models with `probe: true`, all at once, what they serve.
 ///
-/// Offline the last answer counts.
+/// Offline, each server's last answer is used.
 async fn probe(plan: &Plan, store: &Store, digests: &FileDigests, models: BTreeSet<&str>, is_offline: bool) -> Probes {
     let probed = models.into_iter().filter(|model| plan.spec.models.get(*model).is_some_and(|spec| spec.probe));
     let asked = probed.map(|model| async move {

@@ -1,5 +1,5 @@
-//! Why a node is not what it was: the difference of its fingerprint to that of the last run that had
-//! it, down to the lines of templates and the ids of rows.
+//! Why a node is not what it was: how its fingerprint differs from that of the last run that had it, down to the lines
+//! of templates and the ids of rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,26 +24,30 @@ pub struct Why {
     pub node: String,
     pub state: State,
     pub reason: String,
-    /// The run it is compared with; none: no run had the node.
+    /// The run with which the node is compared; none if no run had the node.
     pub since: Option<String>,
     pub changes: Vec<Difference>,
 }
 
-/// One thing that differs.
+/// One difference between a node now and in the earlier run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "what", rename_all = "lowercase")]
 pub enum Difference {
-    /// A setting, a param, a fact of a model. None: it was, or is, not there.
+    /// A setting, a param, a fact of a model. None stands for a value that was, or is, absent.
     Value { name: String, before: Option<Value>, after: Option<Value> },
-    /// A template; its lines, each with ` `, `-` or `+` before it, where the old text is kept.
+    /// A template. If its old text is kept: its lines, each with ` `, `-` or `+` in front.
     Template { name: String, lines: Option<Vec<String>> },
-    /// The rows of the dataset, in the columns that the node reads.
+    /// The rows of the dataset differ in the columns that the node reads.
     Rows { dataset: String, columns: Vec<String>, changed: Ids, added: Ids, removed: Ids },
     /// Anything else, in words.
     Other { message: String },
 }
 
-/// Finds out why a node will run, against the last run that had it.
+/// Finds out why a node will run or not, compared with the last run that had it.
+///
+/// # Errors
+///
+/// The node is not part of the plan, or the cache cannot be read or written.
 pub async fn why(session: Arc<Session>, index: usize) -> Result<Why, ExecuteError> {
     let records = session.records();
     let (forecasts, known) = forecast_known(&session).await?;
@@ -66,7 +70,7 @@ pub async fn why(session: Arc<Session>, index: usize) -> Result<Why, ExecuteErro
     let Some(earlier) = session.store.recall(&key) else {
         return Ok(why);
     };
-    // What is not settled yet counts as it was: its own changes are those of its own node.
+    // An input that is not settled yet is taken as it was: its own changes are explained for the node that makes it.
     let mut inputs = BTreeMap::new();
     for (part, input) in &node.inputs {
         let settled = known[*input].as_ref().filter(|known| known.is_settled).map(|known| known.manifest.clone());
@@ -130,7 +134,7 @@ fn value(name: String, before: Option<&Value>, after: Option<&Value>) -> Differe
     Difference::Value { name, before: before.cloned(), after: after.cloned() }
 }
 
-/// Returns the lines that differ, with one line around them.
+/// Returns the lines that differ, each with one line of context around it.
 fn lines(before: &str, after: &str) -> Vec<String> {
     let diff = TextDiff::from_lines(before, after);
     let mut lines = Vec::new();

@@ -1,6 +1,6 @@
-//! Files of labels: read in any format, kept as JSON lines.
+//! Files of labels: read in any format that datasets have, kept as JSON lines.
 //!
-//! **Invariant:** lines that are not replaced keep every byte that people or other tools put there.
+//! **Invariant:** a line that is not replaced keeps every byte that people or other tools wrote.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,7 +9,7 @@ use std::path::Path;
 use super::line::LabelLine;
 use crate::dataset::{BadRow, format_of};
 
-/// Reads the labels of a file, each with its line; what cannot be read says why.
+/// Reads the labels of a file, each with its line number. A line that cannot be read becomes an error that says why.
 ///
 /// # Errors
 ///
@@ -26,32 +26,32 @@ pub fn read_labels(
     }))
 }
 
-/// What became of a label that was added.
+/// What became of a label that was to be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Merged {
     Added,
-    /// It was there.
+    /// The file had the same label already.
     Same,
-    /// It took the place of another one.
+    /// It took the place of another label.
     Replaced,
-    /// The same rater says something else of the same thing; at this place.
+    /// The same rater said something else about the same thing; the number is the place of that label.
     Conflict(usize),
 }
 
 /// A file of labels as JSON lines.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LabelFile {
-    /// As they stand in the file, and read.
+    /// Each line as it stands in the file, and the label read from it.
     lines: Vec<(String, LabelLine)>,
     places: BTreeMap<String, usize>,
 }
 
 impl LabelFile {
-    /// Reads a file's text.
+    /// Parses the text of a file.
     ///
     /// # Errors
     ///
-    /// A line is no JSON object: its number, and why.
+    /// A line is not a JSON object: the line's number, and the reason.
     pub fn parse(text: &str) -> Result<LabelFile, (usize, String)> {
         let mut file = LabelFile::default();
         for (line, number) in text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty()) {
@@ -73,7 +73,7 @@ impl LabelFile {
         self.lines.get(place).map(|(_, label)| label)
     }
 
-    /// Adds a label; `replaces` says whether it takes the place of another one about the same thing.
+    /// Adds a label. `replaces` says whether it takes the place of another label about the same thing.
     pub fn add(&mut self, label: LabelLine, replaces: bool) -> Merged {
         let identity = label.identity();
         match self.places.get(&identity) {

@@ -1,10 +1,10 @@
-//! One label, as files have it: a JSON object a line, or a record of a CSV file.
+//! One label as it stands in a file: a JSON object on a line, or a record of a CSV file.
 //!
 //! | field | holds |
 //! |---|---|
 //! | `row` | the id of the row |
 //! | `label` | `win`, `tie` or `loss` of a comparison; a label of a classification; a score of a rubric |
-//! | `model` | whose completion it is about; unless said, that of any model |
+//! | `model` | whose completion it is about; if absent, that of any model |
 //! | `pair` | of a comparison: `tuned/base`, the model that the label is about and the other |
 //! | `criterion` | of a rubric |
 //! | `rater` `reason` | who said it, and why |
@@ -14,16 +14,16 @@ use serde_json::{Map, Value, json};
 
 use super::item::{item_digest, item_name};
 
-/// What one rater said of one thing.
+/// What one rater said about one thing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LabelLine {
-    /// The id, as it is, spaces and all; empty where there is none.
+    /// The row's id exactly as written, spaces included; empty if there is none.
     pub row: String,
-    /// Empty: of any model.
+    /// Empty: the label holds for any model.
     pub model: String,
-    /// The model that it is about, and the one that it is compared with; as it is written.
+    /// The model that the label is about, and the one that it is compared with, as written: `tuned/base`.
     pub pair: String,
-    /// Empty: of no criterion.
+    /// Empty: the label is about no criterion.
     pub criterion: String,
     /// A word or a number.
     pub label: Value,
@@ -33,7 +33,7 @@ pub struct LabelLine {
     pub baseline: Option<String>,
 }
 
-/// Returns a cell as text: none and null are empty.
+/// Returns a cell as text; an absent or null cell is empty.
 fn text_of(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => String::new(),
@@ -43,7 +43,7 @@ fn text_of(value: Option<&Value>) -> String {
 }
 
 impl LabelLine {
-    /// Reads the fields of a line; those that labels do not have are passed over.
+    /// Reads the fields of a line; fields that labels do not have are ignored.
     pub fn of(columns: &Map<String, Value>) -> LabelLine {
         let text = |name: &str| text_of(columns.get(name));
         let raw = |name: &str| columns.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -60,23 +60,23 @@ impl LabelLine {
         }
     }
 
-    /// Returns the label as a word, also where it is a number.
+    /// Returns the label as a word; a number as its text.
     pub fn word(&self) -> String {
         text_of(Some(&self.label))
     }
 
-    /// Returns the two models of a pair; none where `pair` is no pair.
+    /// Returns the two models of `pair`; none if it has no `/`.
     pub fn sides(&self) -> Option<(&str, &str)> {
         self.pair.split_once('/').map(|(model, against)| (model.trim(), against.trim()))
     }
 
-    /// Returns what makes two labels speak of the same thing, by the same rater.
+    /// Returns the same text for two labels in which the same rater speaks of the same thing.
     pub fn identity(&self) -> String {
         let LabelLine { row, pair, model, criterion, rater, completion, baseline, .. } = self;
         json!([row, pair, model, criterion, rater, completion, baseline]).to_string()
     }
 
-    /// Returns the item of a sheet that it is about, where it has the texts.
+    /// Returns the name of the sheet's item that the label is about; none if the label does not carry the texts.
     pub fn item(&self) -> Option<String> {
         let (model, against) = match self.sides() {
             Some((model, against)) => (model, Some(against)),

@@ -1,4 +1,4 @@
-//! Labels: what people said of rows, of pairs, of criteria.
+//! Labels: what people said about rows, pairs and criteria.
 //!
 //! ```text
 //! judged rows → sheet (texts, no names) + key (what each item is) → people → labels/STAGE.jsonl → judge
@@ -11,7 +11,7 @@
 //! | `file` | files of labels: read, merged, written |
 //! | `sheet` | what people are shown, and what their answers mean |
 //!
-//! **Invariant:** a label carries the texts that people saw, so that it stays true whatever models say later.
+//! **Invariant:** a label carries the texts that people saw, so that it stays true whatever the models say later.
 
 mod file;
 mod item;

@@ -1,7 +1,7 @@
-//! Sheets: what people are shown of judged rows, blind, and what their answers mean.
+//! Sheets: what people are shown of judged rows, without the names of models, and what their answers mean.
 //!
-//! Names of models and verdicts of the judge stand in the key alone. Order and places come from digests: they
-//! say nothing, and are the same when the sheet is made again.
+//! The names of models and the verdicts of the judge stand only in the key of the sheet. The order of items, and which
+//! text stands first, come from digests: they give nothing away, and are the same when the sheet is made again.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ use super::item::{item_digest, item_name};
 use super::line::LabelLine;
 use crate::outcome::Outcome;
 
-/// What people are asked about a judged row.
+/// What people are asked about each judged row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sheet {
     /// Which of two is better.
     Pair,
-    /// One of these.
+    /// Which of these labels fits.
     Words(Vec<String>),
-    /// A score per criterion: its name and what is asked.
+    /// A score per criterion; each criterion has a name and the question that is asked.
     Scores { criteria: Vec<(String, String)>, low: f64, high: f64 },
 }
 
@@ -33,16 +33,16 @@ impl Sheet {
     }
 }
 
-/// What an item of a sheet is.
+/// What an item of a sheet stands for; people do not see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Key {
     pub item: String,
     pub row: String,
     pub model: String,
-    /// The model that it is compared with.
+    /// The model with which it is compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<String>,
-    /// The model's response stands second.
+    /// The model's completion is shown second.
     #[serde(default)]
     pub swapped: bool,
     pub completion: String,
@@ -51,8 +51,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// Returns the key of what a model said, alone or beside what another one said; none where there is nothing to
-    /// look at: an empty text, or two texts that are the same, which are a tie whoever looks.
+    /// Returns the key for a model's completion, alone or beside another one. None if there is nothing to look at: an
+    /// empty text, or two equal texts, which are a tie for anyone.
     pub fn of(row: &str, model: &str, completion: &str, other: Option<(&str, &str)>) -> Option<Key> {
         let is_empty = |text: &str| text.trim().is_empty();
         if is_empty(completion) || other.is_some_and(|(_, text)| is_empty(text) || text == completion) {
@@ -84,11 +84,11 @@ pub struct Item {
 
 /// Returns what people wrote about an item as labels; none where they wrote nothing.
 ///
-/// `answers` holds the cells of the line by column.
+/// `answers` holds the cells of the item's line, by column.
 ///
 /// # Errors
 ///
-/// An answer is none that the sheet asks for; the message says which.
+/// An answer is not one that the sheet allows; the message says which.
 pub fn labels_of(key: &Key, sheet: &Sheet, answers: &BTreeMap<String, String>) -> Result<Vec<LabelLine>, String> {
     let cell = |name: &str| answers.get(name).map_or("", |text| text.trim());
     let line = |label: Value, criterion: &str| LabelLine {

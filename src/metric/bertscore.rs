@@ -1,8 +1,8 @@
-//! `bertscore`: how similar the tokens of prediction and reference are to an encoder, and how similar
-//! those of unrelated texts.
+//! `bertscore`: how similar the tokens of prediction and reference are, as an encoder sees them, and how similar those
+//! of unrelated texts are.
 //!
-//! Scores of unrelated texts are far above 0 and differ by model: `baseline` is the mean F1 of each
-//! prediction with the reference of another row.
+//! Even unrelated texts have scores far above 0, which differ by model. `baseline` shows this: it is the mean F1 of
+//! each prediction with the reference of another row.
 
 use std::path::PathBuf;
 
@@ -51,7 +51,7 @@ impl Default for Settings {
     }
 }
 
-/// Layers that correlate best with people's judgement, as bert-score has them.
+/// The layers whose vectors agree best with people's judgement, by model, as in bert-score.
 const LAYERS: &[(&str, usize)] = &[
     ("bert-base-uncased", 9),
     ("bert-large-uncased", 18),

@@ -1,4 +1,4 @@
-//! `bleu`: BLEU over the whole corpus, with a bootstrap of its rows, and the mean of sentence scores.
+//! `bleu`: BLEU over the whole corpus, with an interval from resampled rows, and the mean of sentence scores.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -114,7 +114,7 @@ impl Make for Settings {
     }
 }
 
-/// Numbers in a list of counts.
+/// How many numbers the counts of a sentence are.
 const WIDTH: usize = 10;
 
 fn flat(counts: &BleuCounts) -> Vec<f64> {

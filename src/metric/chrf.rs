@@ -1,5 +1,5 @@
-//! `chrf` and `chrf++`: n-grams of characters (and words) in common with the references, over the whole
-//! corpus, with a bootstrap of its rows, and the mean of sentence scores.
+//! `chrf` and `chrf++`: n-grams of characters (and of words) that prediction and reference share, over the whole
+//! corpus, with an interval from resampled rows, and the mean of sentence scores.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

@@ -1,8 +1,9 @@
 //! `classification`: precision, recall and F1 per label and averaged, with the confusion matrix.
 //!
-//! Labels are the gold labels and those that `labels` declares. Out-of-vocabulary predictions are
-//! `__invalid__`: wrong for their gold label, and no class. A reference that is a list is a set of
-//! labels (multilabel); a prediction that is no list is then `__invalid__`. Intervals by multinomial
+//! The labels are the gold labels and those that `labels` declares. Any other prediction is `__invalid__`: wrong for
+//! its gold label, and not a class of its own. A reference that is a list is a set of labels (multilabel); a prediction
+//! that is not a list is then `__invalid__`. Intervals come from a multinomial bootstrap of the table, or from a
+//! bootstrap of clusters of rows.
 //! bootstrap of the table, or by bootstrap of clusters of rows.
 
 use std::collections::{BTreeSet, HashMap};
@@ -17,7 +18,7 @@ use crate::score::{Estimate, Unit};
 use crate::spec::{Scalar, Template, Whole};
 use crate::stats::{CellWeight, Confusion, Interval, Report, Z95, sorted_labels, wilson};
 
-/// How a prediction outside the labels is shown.
+/// How tables show a prediction that is none of the labels.
 const INVALID: &str = "__invalid__";
 
 const AVERAGES: &[&str] = &[
@@ -34,7 +35,7 @@ const AVERAGES: &[&str] = &[
     "recall_micro",
     "recall_weighted",
 ];
-/// Of sets of labels.
+/// Parts that only sets of labels have.
 const SAMPLES: &[&str] = &["f1_samples", "precision_samples", "recall_samples"];
 
 pub(super) const ENTRY: Entry = Entry {
@@ -103,7 +104,7 @@ impl Default for Settings {
     }
 }
 
-/// Reads a choice that may be written as a number.
+/// Reads a choice that may be written as a number or as text.
 fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ZeroDivision, D::Error> {
     let Scalar(text) = Scalar::deserialize(deserializer)?;
     ZeroDivision::deserialize(text.into_deserializer())
@@ -173,10 +174,10 @@ struct ClassificationTally {
     seed: u64,
     zero_division: f64,
     digits: usize,
-    /// Declared labels, then gold ones as they come.
+    /// The declared labels, and the gold labels met so far.
     labels: BTreeSet<String>,
     confusion: Confusion,
-    /// The cells that each cluster of rows adds to.
+    /// For each cluster of rows, the cells of the table to which it adds.
     clusters: HashMap<u64, Vec<CellWeight>>,
     n: u64,
     missing: u64,
@@ -273,10 +274,10 @@ impl Tally for ClassificationTally {
     }
 }
 
-/// Returns the interval of a number within a range that rests on `rows` rows.
+/// Returns the interval of a number within a range; the number rests on `rows` rows.
 ///
-/// Where the resamples agree, as they do at the ends, their interval has no width: then it is Wilson's
-/// of the rescaled number. It always holds the estimate.
+/// If all resamples agree, as they do at the ends of the range, their interval has no width; then it is Wilson's
+/// interval of the number scaled to 0 to 1. The interval always contains the number itself.
 fn interval(value: f64, bootstrap: Option<Interval>, rows: f64, (low, high): (f64, f64)) -> Option<Interval> {
     let interval = match bootstrap {
         Some(interval) if interval.high > interval.low => interval,
@@ -289,8 +290,7 @@ fn interval(value: f64, bootstrap: Option<Interval>, rows: f64, (low, high): (f6
 }
 
 impl ClassificationTally {
-    /// Returns how many rows each number rests on, in the order of [`numbers`]: all of them, or those
-    /// of the label.
+    /// Returns how many rows each number rests on, in the order of [`numbers`]: all rows, or those of the label.
     fn bases(&self, report: &Report, count: usize) -> Vec<f64> {
         let total = if self.clusters.is_empty() { self.n as f64 } else { self.clusters.len() as f64 };
         let of_labels = report.labels.iter().flat_map(|(_, scores)| [scores.support.clamp(1.0, total.max(1.0)); 3]);
@@ -298,7 +298,7 @@ impl ClassificationTally {
     }
 }
 
-/// The report's numbers: the averages in their order, then f1, precision and recall per label.
+/// Returns the numbers of a report: the averages in their order, then f1, precision and recall of each label.
 fn numbers(report: &Report) -> Vec<f64> {
     let averages = [report.macro_avg, report.micro_avg, report.weighted_avg];
     let mut numbers = vec![report.accuracy, report.balanced_accuracy, report.mcc];

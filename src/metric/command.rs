@@ -1,10 +1,9 @@
-//! `command`: scores by any program, in any language.
+//! `command`: scores from any program, in any language.
 //!
-//! The program gets a line of JSON per completion on its standard input, `{"id", "sample",
-//! "prediction", "reference"}`, and prints a line of JSON for each, in their order: a number, true or
-//! false, null where there is no score, or a map of numbers, of which `score` is the metric's own value
-//! and the others are its parts. It is started anew for every `batch` completions and reads to the end
-//! of its input, so that it need not flush.
+//! The program gets one line of JSON per completion on its standard input, `{"id", "sample", "prediction",
+//! "reference"}`, and prints one line of JSON for each, in the same order: a number, true or false, null for no score,
+//! or a map of numbers, where `score` is the metric's own value and the others are its parts. It is started once for
+//! every `batch` completions and reads its input to the end, so it need not flush its output.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -62,7 +61,7 @@ fn timeout() -> Amount {
     Amount(600.0)
 }
 
-/// Bytes of a line shown in an error.
+/// How many bytes of a printed line an error shows.
 const SHOWN: usize = 120;
 
 struct CommandMetric {
@@ -104,7 +103,7 @@ impl Make for Settings {
     }
 }
 
-/// Makes a score of a printed line.
+/// Returns the score that a printed line holds.
 fn score(line: &str) -> Result<Option<Value>, String> {
     let shown = || line.chars().take(SHOWN).collect::<String>();
     let number = |value: &Value| match value {
@@ -175,7 +174,7 @@ impl Metric for CommandMetric {
         Box::new(CommandTally { seed, fields: BTreeMap::new(), rows: 0 })
     }
 
-    /// What the reference is, if there is one, is passed on.
+    /// The reference is passed on to the program, if there is one.
     fn wants_reference(&self) -> bool {
         true
     }
@@ -185,7 +184,7 @@ impl Metric for CommandMetric {
     }
 }
 
-/// Numbers of one name. Which kind of mean it is shows at the end.
+/// The numbers of one name. Both tallies are kept, since only the end tells whether all numbers are 0 or 1.
 struct Field {
     share: MeanTally,
     mean: MeanTally,
@@ -194,7 +193,7 @@ struct Field {
 
 struct CommandTally {
     seed: u64,
-    /// By name; the value itself has the empty one.
+    /// By name; the metric's own value has the empty name.
     fields: BTreeMap<String, Field>,
     rows: u64,
 }

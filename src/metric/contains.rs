@@ -1,8 +1,7 @@
 //! `contains`: the share of predictions that contain a text.
 //!
-//! `text` is what to look for, one text or a list of them; without it each row's reference is (one text
-//! or a list). `match: all` (the default) wants every one of them, `any` one; `ignore_case: true` does
-//! without regard to case.
+//! `text` is what to look for: one text or a list of them; without it, the reference of the row (one text or a list).
+//! `match: all` (the default) demands every one of them, `any` only one; `ignore_case: true` ignores case.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,7 +37,7 @@ enum Match {
 }
 
 struct Contains {
-    /// None: the reference.
+    /// None: the reference is looked for.
     texts: Option<Vec<String>>,
     wants_all: bool,
     ignores_case: bool,
@@ -56,7 +55,7 @@ impl Make for Settings {
     }
 }
 
-/// Returns the texts of one value or a list.
+/// Returns the texts of one value or of a list.
 fn wanted(value: &Value) -> Vec<String> {
     match value {
         Value::Array(items) => items.iter().map(text).collect(),
@@ -77,7 +76,7 @@ impl Metric for Contains {
                 &of_row
             }
         };
-        // An empty list or text would be contained in anything: such a row says nothing.
+        // An empty list or text is contained in any prediction, so such a row has no score.
         if texts.is_empty() || texts.iter().any(String::is_empty) {
             return Ok(None);
         }

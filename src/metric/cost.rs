@@ -1,4 +1,4 @@
-//! `cost`: dollars per completion, by the prices of `etalon.toml` when it was bought.
+//! `cost`: dollars per completion, by the price of its model when the node of the completions was made.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -63,7 +63,7 @@ impl Tally for CostTally {
         let mean = self.mean.estimate();
         let thousand = |value: Option<f64>| value.map(|value| 1_000.0 * value);
         summary.parts.push((String::new(), mean));
-        // A sum of all there is has no interval.
+        // The total is a plain sum, so it has no interval.
         let total = Estimate { value: mean.value.map(|_| self.total), low: None, high: None, ..mean };
         summary.parts.push(("total".to_owned(), total));
         let per_1k =

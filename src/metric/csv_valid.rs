@@ -1,6 +1,6 @@
 //! `csv_valid`: the share of predictions that are CSV with rows of one width.
 //!
-//! A surrounding Markdown fence counts against it; its part `fenced` is the share once that is removed.
+//! A surrounding Markdown fence makes a prediction invalid; the part `fenced` is the share after the fence is removed.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -52,7 +52,7 @@ impl Make for Settings {
 }
 
 impl CsvValid {
-    /// Returns whether it is CSV, and whether it has the right shape.
+    /// Returns whether a text is CSV, and whether it has the right shape.
     fn check(&self, text: &str) -> (bool, bool) {
         let Some(shape) = csv_shape(text, self.delimiter) else {
             return (false, false);

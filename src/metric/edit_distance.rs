@@ -1,5 +1,5 @@
-//! `edit_distance`: how many characters must be inserted, deleted or replaced (Levenshtein 1966); of
-//! several references the nearest counts.
+//! `edit_distance`: how many characters must be inserted, deleted or replaced (Levenshtein 1966). Of several references
+//! the nearest counts.
 
 use std::collections::HashMap;
 
@@ -31,7 +31,7 @@ struct Settings {
     unit: LengthUnit,
 }
 
-/// Characters on a side beyond which no distance is computed: its time grows with their product.
+/// Longer texts have no distance, since the time grows with the product of both lengths.
 const MAX_LENGTH: usize = 200_000;
 
 struct EditDistance {

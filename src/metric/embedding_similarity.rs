@@ -1,5 +1,5 @@
-//! `embedding_similarity`: the cosine of the sentence vectors of prediction and reference; of several
-//! references the highest. Vectors are kept by the digest of their text.
+//! `embedding_similarity`: the cosine of the sentence vectors of prediction and reference; of several references the
+//! highest counts. Vectors are kept on disk, by the digest of their text.
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,7 @@
-//! `exact_match`: the share of predictions that equal the reference, or one of several.
+//! `exact_match`: the share of predictions that equal the reference, or one of several references.
 //!
-//! `mode: strict` compares the texts as they are, `trim` (the default) without surrounding
-//! whitespace, `casefold` without regard to case as well, `squad` as SQuAD does: without case,
-//! punctuation and articles.
+//! `mode: strict` compares texts as they are; `trim` (the default) ignores white space around them, `casefold` also
+//! case; `squad` compares as SQuAD does, without case, punctuation and articles.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -65,7 +64,7 @@ impl Metric for ExactMatch {
             return Ok(None);
         };
         let is_equal = scored.prediction.is_some_and(|prediction| {
-            // A list may be the answer itself.
+            // A list may be several references, or itself the right answer.
             let prediction_text = self.normal(&text(prediction));
             scored.reference == Some(prediction)
                 || references.iter().any(|reference| self.normal(reference) == prediction_text)

@@ -1,9 +1,9 @@
-//! `json_schema`: the share of predictions that are JSON and valid under a schema.
+//! `json_schema`: the share of predictions that are JSON and valid under a JSON Schema.
 //!
-//! `schema` is a file or the schema itself, of draft 2020-12 unless its `$schema` says otherwise;
-//! `$ref`s to other files start at the schema's own. Its part `fenced` is the share once a surrounding
-//! Markdown fence is removed. The table `failures` counts where and by which keyword predictions fail,
-//! list positions as `*`.
+//! `schema` is a file or the schema itself, of draft 2020-12 unless its `$schema` says otherwise. `$ref`s to other
+//! files are relative to the file of the schema. The part `fenced` is the share after a surrounding Markdown fence is
+//! removed. The table `failures` counts where predictions fail, and by which keyword; positions in lists are written as
+//! `*`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -67,13 +67,13 @@ impl schemars::JsonSchema for FileOrSchema {
     }
 }
 
-/// Failures counted of one prediction.
+/// How many failures of one prediction are counted.
 const MAX_FAILURES: usize = 5;
-/// Failures shown.
+/// How many failures are shown.
 const MAX_SHOWN: usize = 20;
-/// The root of the workspace, as an address.
+/// The address that stands for the root of the workspace.
 const BASE: &str = "workspace:///";
-/// How a prediction fails that is no JSON.
+/// The failure of a prediction that is not JSON.
 const NO_JSON: &str = "not JSON";
 
 struct JsonSchema {
@@ -81,20 +81,20 @@ struct JsonSchema {
     files: Vec<(String, Digest)>,
 }
 
-/// A schema that values can be held to.
+/// A compiled schema, by which values are validated.
 pub struct Schema(Validator);
 
-/// How a value fails a schema.
+/// One way in which a value fails a schema.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SchemaFailure {
-    /// JSON pointer of what fails; empty for the whole.
+    /// JSON pointer to the part that fails; empty for the whole value.
     pub pointer: String,
-    /// The key that is missing, or too many.
+    /// The key that is missing, or that should not be there.
     pub property: Option<String>,
     pub keyword: String,
 }
 
-/// Reads the files that a schema refers to, and remembers them.
+/// Reads the files to which a schema refers, and remembers them.
 #[derive(Clone)]
 struct Files {
     root: PathBuf,
@@ -118,13 +118,13 @@ impl Retrieve for Files {
     }
 }
 
-/// Writes a path as a part of an address.
+/// Returns a path as part of an address, with special characters escaped.
 fn encoded(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     path.bytes().map(|byte| if plain(byte) { (byte as char).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-/// Reads a path of an address.
+/// Returns the path that an address contains.
 fn decoded(path: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = path.as_bytes();
@@ -159,7 +159,11 @@ impl Make for Settings {
 }
 
 impl Schema {
-    /// Compiles a schema that refers to no other.
+    /// Compiles a schema that refers to no other file.
+    ///
+    /// # Errors
+    ///
+    /// It is not a valid schema; the text says why.
     pub fn new(schema: &Value) -> Result<Schema, String> {
         Schema::compile(schema, BASE.to_owned(), Files { root: PathBuf::from("."), read: Arc::default() })
     }
@@ -176,8 +180,8 @@ impl Schema {
         })
     }
 
-    /// Returns how a value fails, at most `most` times, nothing where it is valid; none where a pattern
-    /// takes too many steps.
+    /// Returns how a value fails the schema, at most `most` failures; empty if it is valid. None if a pattern takes too
+    /// many steps to match.
     pub fn failures(&self, value: &Value, most: usize) -> Option<Vec<SchemaFailure>> {
         let mut failures = Vec::new();
         for error in self.0.iter_errors(value).take(most) {
@@ -196,7 +200,8 @@ impl Schema {
 }
 
 impl SchemaFailure {
-    /// Returns it with positions of lists as `*`, so that failures of a kind are one: `/items/*/name type`.
+    /// Returns the failure as text with list positions as `*`, so that failures of one sort count as one:
+    /// `/items/*/name type`.
     fn shape(&self) -> String {
         let mut pointer = String::new();
         for segment in self.pointer.split('/').skip(1).chain(self.property.as_deref()) {
@@ -212,7 +217,7 @@ impl SchemaFailure {
 }
 
 impl JsonSchema {
-    /// Returns how a value fails; none where a pattern takes too many steps.
+    /// Returns how a value fails the schema; none if a pattern takes too many steps to match.
     fn failures(&self, value: &Value) -> Option<Vec<String>> {
         let failures = self.schema.failures(value, MAX_FAILURES)?;
         let mut shapes: Vec<String> = failures.iter().map(SchemaFailure::shape).collect();
@@ -245,7 +250,7 @@ impl Metric for JsonSchema {
         let (Some(strict), Some(fenced)) = (strict, fenced) else {
             return Err("a pattern of the schema takes too many steps".to_owned());
         };
-        // Behind the fence more can be said of what is wrong.
+        // Instead of "not JSON", the failures after removing the fence are shown, since they say more.
         let failures = if strict.as_slice() == [NO_JSON] && !fenced.is_empty() { &fenced } else { &strict };
         Ok(Some(json!({
             "strict": u8::from(strict.is_empty()),

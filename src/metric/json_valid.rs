@@ -1,7 +1,7 @@
 //! `json_valid`: the share of predictions that are JSON (RFC 8259) as they stand.
 //!
-//! Its part `fenced` is the share that is JSON once a surrounding Markdown fence is removed,
-//! `duplicate_keys` the share of those that have a key twice.
+//! The part `fenced` is the share that is JSON after a surrounding Markdown fence is removed; `duplicate_keys` is the
+//! share of those in which an object has a key twice.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -37,7 +37,7 @@ impl Metric for JsonValid {
         let form = match scored.prediction {
             None => json_form(""),
             Some(Value::String(text)) => json_form(text),
-            // A prediction that was already parsed was JSON.
+            // A prediction that is not text was parsed by a template, so it was JSON.
             Some(_) => JsonForm { is_strict: true, is_fenced: false, is_valid: true, has_duplicate_keys: Some(false) },
         };
         Ok(Some(json!({

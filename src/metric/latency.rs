@@ -1,6 +1,6 @@
 //! `latency`: seconds from sending to the complete answer, as measured when it was bought.
 //!
-//! Its value is the mean; its parts are `p50` and `p95`, with distribution-free intervals.
+//! The value is the mean; the parts are `p50` and `p95`, with distribution-free intervals.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

@@ -1,8 +1,8 @@
 //! `length`: how long predictions are.
 //!
-//! `unit: characters` (the default; Unicode scalar values) or `words` (runs without white space). Its
-//! value is the mean over rows, its parts are `p50` and `p95`. `min` and `max` (inclusive, either
-//! alone) add `within`, the share inside them.
+//! `unit: characters` (the default) counts Unicode scalar values, `words` counts runs without white space. The value is
+//! the mean over rows, the parts are `p50` and `p95`. With `min`, `max` or both (inclusive) there is also `within`, the
+//! share of predictions inside the bounds.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ pub(super) enum LengthUnit {
 #[derive(Clone, Copy)]
 struct Length {
     counts_words: bool,
-    /// None: no `within`.
+    /// The bounds of `within`; none if there is no such part.
     range: Option<(u64, u64)>,
 }
 

@@ -1,8 +1,14 @@
 //! Metrics: numbers computed from completions, without a model.
 //!
-//! A [`Metric`] scores one completion, then a [`Tally`] sums scores up over rows. Samples of one row
-//! are averaged within the row first: `n` counts rows (ids), never samples. Where rows belong together
-//! (`cluster`), intervals resample clusters.
+//! A [`Metric`] scores one completion; a [`Tally`] sums the scores up over rows. The samples of one row are averaged
+//! first, so `n` counts rows (ids), never samples. If rows belong together (`cluster`), intervals resample clusters of
+//! rows.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `settings` | the types of settings: read, described, made into a metric |
+//! | `tally` | the common tallies: means, shares, spreads, sums over a corpus |
+//! | all others | one metric each, or a family of them |
 //!
 //! **Adding a metric:** one file with an `ENTRY` and the type of its settings (`settings`), one line in
 //! [`METRICS`], an example in a pipeline and its tests.
@@ -51,79 +57,79 @@ use crate::row::Meta;
 pub use crate::score::Direction;
 use crate::score::{Estimate, Summary, Unit};
 
-/// What a metric sees of one completion.
+/// What a metric gets of one completion.
 #[derive(Clone, Copy, Default)]
 pub struct Scored<'a> {
-    /// The completion, or what `prediction` makes of it; none: a completion is there and no
-    /// prediction could be read from it.
+    /// The completion, or what `prediction` makes of it. None: there is a completion, but no prediction could be read
+    /// from it.
     pub prediction: Option<&'a Value>,
-    /// None: the stage has no reference.
+    /// The reference; none if the stage has no reference.
     pub reference: Option<&'a Value>,
-    /// What `sample_weight` makes of the row, where the metric has that setting.
+    /// The value of `sample_weight` for the row, if the metric has that setting.
     pub weight: Option<&'a Value>,
-    /// Of the completion; for metrics that say they read it.
+    /// Why the completion ended, in OpenAI's words.
     pub finish_reason: Option<&'a str>,
-    /// Latency, usage and cost, for metrics that read the meta artifact.
+    /// Latency, usage and cost, for metrics with [`Metric::needs_meta`].
     pub meta: Option<&'a Meta>,
     pub id: &'a str,
     pub sample: u32,
 }
 
-/// A score, or none where there is none to be had, or why it cannot be told. Both count as missing.
+/// A score, or none, or why it could not be computed. The last two count as missing.
 pub type Score = Result<Option<Value>, String>;
 
 /// A metric with its settings.
 pub trait Metric: Send + Sync {
-    /// Scores one completion that is there.
+    /// Scores one completion, which is not a failed one.
     fn score(&self, scored: &Scored<'_>) -> Score;
 
-    /// Scores several at once, in their order, for metrics that work on many better than on one.
+    /// Scores several completions, in order; for metrics that are faster on many at once.
     ///
     /// # Errors
     ///
-    /// What it needs does not work: the stage fails.
+    /// Something that the metric needs does not work, such as its program. The stage fails.
     fn score_all(&self, scored: &[Scored<'_>]) -> Result<Vec<Score>, String> {
         use rayon::prelude::*;
         Ok(scored.par_iter().with_min_len(8).map(|scored| self.score(scored)).collect())
     }
 
-    /// Returns how many completions it likes to score at once.
+    /// Returns how many completions the metric wants at once.
     fn batch(&self) -> usize {
         256
     }
 
-    /// Returns an empty tally; `seed` is that of its bootstrap.
+    /// Returns an empty tally; `seed` is the seed of its bootstrap.
     fn tally(&self, seed: u64) -> Box<dyn Tally>;
 
     fn needs_reference(&self) -> bool {
         false
     }
 
-    /// Returns true if it reads the reference where there is one.
+    /// Returns true if it reads the reference of a stage that has one.
     fn wants_reference(&self) -> bool {
         self.needs_reference()
     }
 
-    /// Returns whether its settings give it a part that metrics of its name may have.
+    /// Returns true if the metric, with these settings, has a part that some metrics of its name have.
     fn has_part(&self, _part: &str) -> bool {
         true
     }
 
-    /// Returns the settings that name files, each with the files read for it, by their names within
-    /// the workspace, and the digests of what was read.
+    /// Returns the settings that name files. Each comes with the files that were read for it, by their names within the
+    /// workspace, and with the digest of what was read.
     fn files(&self) -> Vec<(&'static str, Vec<(String, Digest)>)> {
         Vec::new()
     }
 
-    /// Returns weights that it reads, by their names within the model; the stage digests them.
+    /// Returns the weights that it reads, by their names within the model; the stage digests them.
     fn weights(&self) -> Vec<(String, PathBuf)> {
         Vec::new()
     }
 
-    /// Tells it where it may keep what is costly to compute again.
+    /// Tells it the directory where it may keep what is costly to compute again.
     fn keep_in(&mut self, _cache: &Path) {}
 
-    /// Returns true if it reads latency and usage, which are no part of the rows.
+    /// Returns true if it reads latency, usage or cost, which stand in an artifact of their own.
     fn needs_meta(&self) -> bool {
         false
     }
@@ -147,9 +153,9 @@ pub trait Metric: Send + Sync {
 /// The scores of one row.
 #[derive(Clone, Copy)]
 pub struct RowScores<'a> {
-    /// By sample; none where it is missing.
+    /// One score per sample; none for a missing one.
     pub scores: &'a [Option<&'a Value>],
-    /// What the row belongs to, where rows are not independent of each other.
+    /// The cluster to which the row belongs, if rows are not independent of each other.
     pub cluster: Option<u64>,
 }
 
@@ -160,7 +166,7 @@ impl RowScores<'_> {
         if values.is_empty() { None } else { Some(values.iter().sum::<f64>() / values.len() as f64) }
     }
 
-    /// Returns one field of the scores.
+    /// Returns one field of each sample's score, for scores that are maps.
     pub fn field(&self, name: &str) -> Vec<Option<&Value>> {
         self.scores.iter().map(|score| score.and_then(|score| score.get(name)).filter(|v| !v.is_null())).collect()
     }
@@ -171,21 +177,21 @@ pub trait Tally: Send + Sync {
     /// Adds one row.
     fn add(&mut self, row: &RowScores<'_>);
 
-    /// Returns the estimates by part (the empty part is the metric's own value), and its tables.
+    /// Adds the estimates by part (the empty part is the metric's own value), the tables and the notes.
     fn finish(&mut self, summary: &mut TallySummary);
 }
 
-/// What a tally says: parts of one metric.
+/// What a tally found: the parts of one metric.
 #[derive(Default)]
 pub struct TallySummary {
     pub parts: Vec<(String, Estimate)>,
     pub tables: Vec<(String, Value)>,
-    /// For people, about the metric.
+    /// Remarks about the metric, for people.
     pub notes: Vec<String>,
 }
 
 impl TallySummary {
-    /// Writes the parts under the metric's name into a node's summary.
+    /// Writes the parts into a node's summary, under the metric's name.
     pub fn into_summary(self, name: &str, summary: &mut Summary) {
         let full = |part: &str| {
             if part.is_empty() { name.to_owned() } else { format!("{name}.{part}") }
@@ -195,33 +201,33 @@ impl TallySummary {
     }
 }
 
-/// A metric there is.
+/// A metric, as the table of all metrics describes it.
 pub struct Entry {
     pub name: &'static str,
-    /// What it measures, for its page and for editors.
+    /// What it measures, for the reference and for editors.
     pub about: &'static str,
     /// The paper, or the implementation whose values it equals.
     pub source: &'static str,
-    /// The values that it can take.
+    /// Which values it can take, in words.
     pub range: &'static str,
     pub direction: Direction,
-    /// How the score of one completion is stored.
+    /// How the score of one completion is stored, in words.
     pub score: &'static str,
     /// The type of its settings.
     pub settings: SettingsType,
-    /// Its parts: a name (or how names are formed) and what it is.
+    /// Its parts: each a name (or how the names are formed), and what it is.
     pub parts: &'static [(&'static str, &'static str)],
-    /// Parts beside those in the list.
+    /// Returns true for a part that is not in that list, such as the F1 of one label.
     pub more_parts: fn(&str) -> bool,
-    /// The part that tables show; the empty one is the metric itself.
+    /// The part that tables show; the empty one is the metric's own value.
     pub main: &'static str,
-    /// Settings that cannot change a score, and so are no part of a key.
+    /// Settings that cannot change a score, and so do not enter the key.
     pub indifferent: &'static [&'static str],
-    /// How a part reads; the empty part is the metric itself.
+    /// Returns the unit of a part; the empty part is the metric's own value.
     pub unit: fn(&str) -> Unit,
 }
 
-/// A share: what most entries are, but for what they say.
+/// Returns the entry of a plain share, 0 to 1. Most entries start from it and say only what differs.
 const fn share<T: Make>() -> Entry {
     Entry {
         name: "",
@@ -239,7 +245,7 @@ const fn share<T: Make>() -> Entry {
     }
 }
 
-/// The metrics there are.
+/// All metrics.
 pub const METRICS: &[Entry] = &[
     exact_match::ENTRY,
     squad_f1::ENTRY,
@@ -279,13 +285,13 @@ pub fn find(name: &str) -> Option<&'static Entry> {
 }
 
 impl Entry {
-    /// Returns whether gates may name a part.
+    /// Returns true if gates may name this part.
     pub fn has_part(&self, part: &str) -> bool {
         self.parts.iter().any(|(name, _)| *name == part) || (self.more_parts)(part)
     }
 }
 
-/// Returns text for comparing: text as it is, anything else as JSON.
+/// Returns a value as text to compare: text as it is, anything else as JSON.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -293,7 +299,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// Returns a text or each of a list of them; none where there is nothing.
+/// Returns one text, or each text of a list; none if there is no value.
 fn texts(value: Option<&Value>) -> Option<Vec<String>> {
     match value? {
         Value::Null => None,
@@ -303,8 +309,8 @@ fn texts(value: Option<&Value>) -> Option<Vec<String>> {
     }
 }
 
-/// Returns prediction and references as texts; none where there is no reference. A prediction that
-/// could not be read is empty.
+/// Returns prediction and references as texts; none if there is no reference. A prediction that could not be read is
+/// the empty text.
 fn pair<'a>(scored: &Scored<'a>) -> Option<(Cow<'a, str>, Vec<Cow<'a, str>>)> {
     let references = match scored.reference? {
         Value::Null => return None,

@@ -1,10 +1,10 @@
-//! `numeric`: the share of predictions whose number is that of the reference.
+//! `numeric`: the share of predictions whose number equals that of the reference.
 //!
-//! `tolerance` is the largest difference that counts as equal, `relative` the largest difference in
-//! units of the reference; either is enough, both are 0 unless given. `extract: whole` (the default)
-//! takes the whole text for the number, `first` and `last` one inside it (`The answer is 1,234.`).
-//! Thousands separators, a currency sign before and a `%` behind are passed over. A prediction
-//! without a number is wrong. Its part `error` is the mean absolute difference where both are numbers.
+//! `tolerance` is the largest difference that counts as equal, `relative` the largest difference as a share of the
+//! reference; one of both is enough, and both are 0 by default. `extract: whole` (the default) takes the whole text as
+//! the number, `first` and `last` take one inside it (`The answer is 1,234.`). Thousands separators, a currency sign
+//! before the number and a `%` behind it are ignored. A prediction without a number is wrong. The part `error` is the
+//! mean absolute difference where both have a number.
 
 use std::sync::LazyLock;
 
@@ -62,7 +62,8 @@ struct Numeric {
 }
 
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
-    // Thousands first; a sign only where no digit or letter stands before it (`3-5`, `2024-01-05`).
+    // Numbers with thousands separators come first. A sign counts only if no digit or letter stands before it (`3-5`,
+    // `2024-01-05`).
     Regex::new(
         r"(?:(?:^|[^\w.])[-+−])?[$€£¥]?(?:\d{1,3}(?:,\d{3})+\b(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?%?",
     )
@@ -75,7 +76,7 @@ impl Make for Settings {
     }
 }
 
-/// Reads one number with its decorations.
+/// Parses one number, with its currency sign, separators and percent sign.
 fn parse(text: &str) -> Option<f64> {
     let text: String = text.trim().trim_end_matches('%').chars().filter(|c| !"$€£¥".contains(*c)).collect();
     let text = text.replace('−', "-");
@@ -89,7 +90,7 @@ fn parse(text: &str) -> Option<f64> {
             return None;
         }
     }
-    // `inf` and `nan` are numbers for Rust, not here.
+    // Rust parses `inf` and `nan` as numbers; here they are not.
     let starts = digits.trim_end_matches('.').starts_with(|c: char| c.is_ascii_digit() || c == '.');
     let plain = format!("{sign}{}", digits.replace(',', ""));
     plain.trim_end_matches('.').parse::<f64>().ok().filter(|number| starts && number.is_finite())
@@ -101,7 +102,7 @@ impl Numeric {
             return number.as_f64();
         }
         let text = text(value);
-        // What stands before a sign belongs to the match, and to no number.
+        // The match includes the character before a sign, which is not part of the number.
         let trimmed =
             |found: &str| parse(found.trim_start_matches(|c: char| !(c.is_ascii_digit() || "-+−.$€£¥".contains(c))));
         let mut found = NUMBER.find_iter(&text).filter_map(|found| trimmed(found.as_str()));

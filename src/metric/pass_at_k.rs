@@ -1,7 +1,7 @@
 //! `pass_at_k`: how likely one of k completions of a row passes, estimated from all its samples.
 //!
-//! Whether a completion passes is told by another metric: `of`, with its settings in `with`, at least
-//! `at_least`. With n samples of which c pass, a row has 1 − C(n − c, k) / C(n, k), which is unbiased.
+//! Another metric decides whether a completion passes: `of`, with its settings in `with`, must score `at_least`. If c
+//! of n samples pass, the row's value is 1 − C(n − c, k) / C(n, k), which is unbiased.
 
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,7 @@ impl Default for Settings {
     }
 }
 
-/// Describes the metrics that may tell whether a completion passes.
+/// Returns the schema of the metrics that may decide whether a completion passes.
 fn others(_: &mut SchemaGenerator) -> Schema {
     let names: Vec<&str> = METRICS.iter().map(|entry| entry.name).filter(|name| *name != ENTRY.name).collect();
     json_schema!({ "type": "string", "enum": names })
@@ -83,7 +83,7 @@ impl Make for Settings {
 }
 
 impl PassAtK {
-    /// Returns whether a score passes: a number, or the first number of a score of several.
+    /// Returns whether a score passes: the number itself, or the first number of a list or map.
     fn passes(&self, score: &Value) -> Option<bool> {
         let number = match score {
             Value::Object(fields) => fields.values().find_map(Value::as_f64),
@@ -157,14 +157,14 @@ pub fn pass_at_k(n: u64, c: u64, k: u64) -> Option<f64> {
     if n - c < k {
         return Some(1.0);
     }
-    // The probability that none of k passes, as a product of ratios.
+    // The probability that none of k samples passes, as a product of ratios.
     let none: f64 = (n - c + 1..=n).map(|i| 1.0 - k as f64 / i as f64).product();
     Some(1.0 - none)
 }
 
 struct PassTally {
     tallies: Vec<(u64, MeanTally)>,
-    /// Samples with a score that a row has at least.
+    /// The smallest number of samples with a score that some row has.
     fewest: u64,
 }
 
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_estimate_is_that_of_the_paper() {
-        // By counting: of 4 samples 2 pass, and 1 of 6 pairs has none of them.
+        // By counting: 2 of 4 samples pass, and 1 of the 6 pairs has neither of them.
         assert!((pass_at_k(4, 2, 2).unwrap() - 5.0 / 6.0).abs() < 1e-12);
         assert!((pass_at_k(10, 3, 1).unwrap() - 0.3).abs() < 1e-12);
         assert_eq!(pass_at_k(5, 5, 3), Some(1.0));

@@ -1,4 +1,4 @@
-//! `refusal`: the share of completions that refuse, by how they begin.
+//! `refusal`: the share of completions that refuse to answer, told by how they begin.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

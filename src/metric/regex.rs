@@ -1,8 +1,8 @@
-//! `regex`: the share of predictions that match a regular expression, anywhere in them.
+//! `regex`: the share of predictions in which a regular expression matches anywhere.
 //!
-//! `pattern` is in the syntax of the `regex` crate with look-around and backreferences (`fancy-regex`);
-//! `full: true` wants the whole prediction to match, `ignore_case: true` does without regard to case. A
-//! prediction on which matching takes too many steps has no score.
+//! `pattern` has the syntax of the `regex` crate, with look-around and backreferences (`fancy-regex`). With `full:
+//! true` the whole prediction must match; `ignore_case: true` ignores case. A prediction on which matching takes too
+//! many steps has no score.
 
 use fancy_regex::{Regex, RegexBuilder};
 
@@ -45,10 +45,10 @@ impl Make for Settings {
             let built = RegexBuilder::new(pattern).case_insensitive(self.ignore_case).build();
             built.map_err(|error| written.wrong("pattern", format!("`pattern` is no regular expression: {error}")))
         };
-        // The user's own first, so that an error shows nothing that they did not write.
+        // The user's own pattern is compiled first, so that an error shows only what the user wrote.
         let mut regex = compile(pattern)?;
         if self.full {
-            // A comment at the end (verbose mode) would swallow the rest, so there a line break ends it.
+            // A comment at the end of the pattern (verbose mode) would swallow the rest, so a line break ends it there.
             let whole = compile(&format!("\\A(?:{pattern})\\z"));
             regex = whole.or_else(|_| compile(&format!("\\A(?:{pattern}\n)\\z")))?;
         }

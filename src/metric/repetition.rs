@@ -1,4 +1,4 @@
-//! `repetition`: the share of completions whose end is a loop, and how varied their words are.
+//! `repetition`: the share of completions that end in a loop, and how varied their words are.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

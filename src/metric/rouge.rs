@@ -1,8 +1,8 @@
-//! `rouge1`, `rouge2`, `rouge3`, `rougeL`, `rougeLsum`: n-grams and subsequences in common with the
-//! reference; of several references that with the highest F counts.
+//! `rouge1`, `rouge2`, `rouge3`, `rougeL`, `rougeLsum`: n-grams and subsequences that prediction and reference share.
+//! Of several references, the one with the highest F1 counts.
 //!
-//! The value is F1, its parts are precision and recall. Only `[a-z0-9]` counts unless `tokenizer:
-//! unicode` is set, which no other implementation knows: a note warns of text in other scripts.
+//! The value is F1, the parts are precision and recall. Only `[a-z0-9]` counts unless `tokenizer: unicode` is set,
+//! which no other implementation has; a note warns about text in other scripts.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ pub(super) const ENTRY_LSUM: Entry = Entry {
     ..base::<Lines>()
 };
 
-/// Declares settings: those that all have, and more.
+/// Declares a type of settings: those of all ROUGE metrics, and further ones.
 macro_rules! settings {
     ($name:ident, $kind:expr, |$settings:ident| $splits:expr, { $($more:tt)* }) => {
         #[derive(Default, Deserialize, JsonSchema)]
@@ -100,7 +100,7 @@ struct RougeMetric {
     splits_sentences: bool,
 }
 
-/// Breaks lines behind sentences: a mark, white space, and no small letter behind.
+/// Breaks the text behind each sentence: behind a mark and white space that no small letter follows.
 fn sentences(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut characters = text.chars().peekable();

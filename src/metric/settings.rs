@@ -1,7 +1,7 @@
-//! Settings of metrics: a type per metric, which reads them, describes them and makes the metric.
+//! The settings of metrics: a type per metric, which reads them, describes them, and makes the metric.
 //!
-//! The type is plain serde and says in its schema what each setting takes, what holds where it is not given
-//! and how it is written; messages, the schema, the reference and the signature come from there.
+//! The type is plain serde. Its schema says what each setting takes, its default, and how it is written; messages, the
+//! JSON Schema, the reference and the signature all come from there.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -19,23 +19,23 @@ use crate::spec::{Described, Node, decode};
 /// A metric, or what is wrong with its settings.
 pub type Made = Result<Box<dyn Metric>, Vec<Problem>>;
 
-/// Settings as they are written.
+/// The settings of a metric as written in the spec.
 pub struct Written<'a> {
-    /// A map.
+    /// The settings: a map.
     pub node: &'a Node,
     /// Names the metric in messages: ``stage m: metric `exact_match` ``.
     pub what: &'a str,
-    /// Files that they name start here.
+    /// Paths in settings are relative to this directory.
     pub root: &'a Path,
     described: fn() -> Described,
 }
 
-/// Settings that make a metric.
+/// A type of settings that can make its metric.
 pub(super) trait Make: DeserializeOwned + JsonSchema {
     fn make(self, written: &Written<'_>) -> Made;
 }
 
-/// The settings of a metric, whatever their type.
+/// The type of a metric's settings, as a value.
 #[derive(Clone, Copy)]
 pub struct SettingsType {
     described: fn() -> Described,
@@ -52,43 +52,44 @@ impl SettingsType {
         }
     }
 
-    /// Returns what they say of themselves.
+    /// Returns what the type says about its settings.
     pub fn described(&self) -> Described {
         (self.described)()
     }
 
-    /// Returns their schema, as a part of a larger one.
+    /// Returns the schema of the settings, as a part of a larger schema.
     pub fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
         (self.schema)(generator)
     }
 }
 
 impl Written<'_> {
-    /// Returns what is wrong with a setting that has the right type, with an example of a right one.
+    /// Returns the problem of a setting that has the right type but a wrong value, with an example of a right one.
     pub fn wrong(&self, name: &str, message: impl Into<String>) -> Vec<Problem> {
         let message = format!("{}: {}", self.what, message.into());
         let example = (self.described)().example(&[name.to_owned()]);
         vec![Problem::error("wrong-value", message).at(self.node.place_of(name)).maybe_help(example)]
     }
 
-    /// Returns why there can be no such metric, whatever its settings.
+    /// Returns the problem of a metric that cannot exist, whatever its settings.
     pub fn impossible(&self, message: &str, help: &str) -> Vec<Problem> {
         vec![Problem::error("wrong-value", format!("{}: {message}", self.what)).at(&self.node.place).help(help)]
     }
 }
 
 impl Entry {
-    /// Makes the metric of settings as they are written, a map. `what` names it in messages; files that
-    /// they name start at the directory.
+    /// Makes the metric from its settings, which are a map. `what` names the metric in messages; paths in settings are
+    /// relative to `root`.
     ///
     /// # Errors
     ///
+    /// Everything that is wrong with the settings, each problem with its place.
     /// All that is wrong with them, each with its place.
     pub fn read(&self, node: &Node, what: &str, root: &Path) -> Made {
         (self.settings.make)(&Written { node, what, root, described: self.settings.described })
     }
 
-    /// Makes the metric of settings that stand in no file.
+    /// Makes the metric from settings that stand in no file.
     pub fn make(&self, settings: &Map<String, Value>, root: &Path) -> Made {
         let settings = Value::Object(settings.clone());
         let source = Arc::new(Source { path: self.name.to_owned(), text: settings.to_string() });
@@ -96,14 +97,14 @@ impl Entry {
         self.read(&Node::from_json(&settings, &place), self.name, root)
     }
 
-    /// Returns the settings that are templates, rendered per row by the stage.
+    /// Returns the names of the settings that are templates; the stage renders them for each row.
     pub fn templates(&self) -> Vec<String> {
         let described = self.settings.described();
         described.fields().filter(|field| field.is_template()).map(|field| field.name.to_owned()).collect()
     }
 
-    /// Returns what defines its values, as sacreBLEU writes it: the name and every setting, whether
-    /// given or not.
+    /// Returns what defines the metric's values, in the style of sacreBLEU: the name and every setting, given or
+    /// default.
     pub fn signature(&self, settings: &Map<String, Value>) -> String {
         let mut signature = self.name.to_owned();
         let described = self.settings.described();
@@ -143,7 +144,7 @@ impl JsonSchema for MetricName {
 mod tests {
     use super::*;
 
-    /// Runs are compared by them: they stay as they are.
+    /// Signatures are compared between runs, so their form must not change.
     #[test]
     fn signatures_name_every_setting() {
         let signatures: Vec<String> = METRICS.iter().map(|entry| entry.signature(&Map::new())).collect();

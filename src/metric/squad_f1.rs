@@ -1,5 +1,4 @@
-//! `squad_f1`: the overlap of words with the reference, as SQuAD counts it; of several references the
-//! best.
+//! `squad_f1`: the overlap of words with the reference, as SQuAD counts it. Of several references the best counts.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

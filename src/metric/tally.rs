@@ -1,4 +1,4 @@
-//! Tallies of the common kinds: shares and means, spreads, sums over a corpus, several at once.
+//! The common tallies: shares and means, spreads, sums over a corpus, several tallies at once.
 
 use std::collections::HashMap;
 
@@ -11,22 +11,22 @@ use crate::stats::{
     sums_interval, wilson,
 };
 
-/// Rows from which only sums are kept.
+/// From so many rows on, only sums are kept, not single values.
 const KEPT: usize = 1_000;
 
-/// What the interval of a mean is.
+/// Which interval a mean gets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
-    /// Wilson's: every value is 0 to 1, and mostly either.
+    /// Wilson's interval: every value lies in 0 to 1, and most are 0 or 1.
     Share,
-    /// Percentile bootstrap below 1,000 rows, normal from there; where all values agree, Wilson's of
-    /// the rescaled mean, which no spread within the range can exceed.
+    /// For values within a range: percentile bootstrap below 1,000 rows, normal from there. If all values are equal,
+    /// Wilson's interval of the mean scaled to 0 to 1, since no spread within the range can exceed it.
     Within(f64, f64),
-    /// As before, of values without a range.
+    /// For values without a range: as before, without the last rule.
     Free,
 }
 
-/// A mean over rows, or over clusters of rows where these are told. Holds at most 1,000 values.
+/// The mean over rows, or over clusters of rows where rows have one. It holds at most 1,000 values.
 #[derive(Clone, Debug)]
 pub struct MeanTally {
     seed: u64,
@@ -35,26 +35,26 @@ pub struct MeanTally {
     n: u64,
     missing: u64,
     sum: f64,
-    /// Welford's running mean and sum of squares around it.
+    /// Welford's running mean, and the sum of squared differences from it.
     mean: f64,
     squares: f64,
     clusters: HashMap<u64, usize>,
-    /// Sum and count of each cluster.
+    /// For each cluster: the sum of its values, and their count.
     sums: Vec<f64>,
 }
 
 impl MeanTally {
-    /// Values without a range.
+    /// Returns a tally of values without a range.
     pub fn new(seed: u64) -> MeanTally {
         MeanTally::of(seed, Kind::Free)
     }
 
-    /// Shares: Wilson's interval.
+    /// Returns a tally of a share, with Wilson's interval.
     pub fn share(seed: u64) -> MeanTally {
         MeanTally::of(seed, Kind::Share)
     }
 
-    /// Values within a range: their interval always has width.
+    /// Returns a tally of values within a range; its interval always has a width.
     pub fn within(seed: u64, low: f64, high: f64) -> MeanTally {
         MeanTally::of(seed, Kind::Within(low, high))
     }
@@ -74,7 +74,7 @@ impl MeanTally {
         }
     }
 
-    /// Adds a row's value; none: it is missing.
+    /// Adds the value of a row; none if it is missing.
     pub fn add_value(&mut self, value: Option<f64>) {
         self.add_clustered(value, None);
     }
@@ -103,11 +103,12 @@ impl MeanTally {
         }
     }
 
-    /// Returns how many rows, or clusters of them, are independent of each other.
+    /// Returns how many independent observations there are: rows, or clusters of rows.
     pub fn independent(&self) -> u64 {
         if self.clusters.is_empty() { self.n } else { self.clusters.len() as u64 }
     }
 
+    /// Returns the mean with its interval.
     pub fn estimate(&self) -> Estimate {
         let interval = match self.kind {
             _ if !self.clusters.is_empty() => clustered_mean(&self.sums, self.seed),
@@ -129,12 +130,12 @@ impl MeanTally {
     }
 
     fn with(&self, interval: Option<Interval>) -> Estimate {
-        // Counts add up without error, so a share is what division makes of them.
+        // A share is computed by one division of exact counts, so that it has no rounding error of a running mean.
         let mean = if self.kind == Kind::Share { self.sum / self.n as f64 } else { self.mean };
         estimate((self.n > 0).then_some(mean), interval, self.n, self.missing)
     }
 
-    /// Gives an interval without width that of Wilson.
+    /// Gives Wilson's interval to an estimate whose own interval has no width.
     fn widened(&self, estimate: Estimate, (low, high): (f64, f64)) -> Estimate {
         let has_width = matches!((estimate.low, estimate.high), (Some(low), Some(high)) if high > low);
         let Some(mean) = estimate.value.filter(|_| !has_width) else {
@@ -166,13 +167,14 @@ impl Tally for MeanTally {
     }
 }
 
-/// How values are spread: their mean over rows, then `p50` and `p95` with distribution-free intervals.
+/// How values are spread: their mean over rows, and `p50` and `p95` with distribution-free intervals.
 pub struct SpreadTally {
     mean: MeanTally,
     values: Vec<f64>,
 }
 
 impl SpreadTally {
+    /// Returns an empty tally; `seed` is the seed of its bootstrap.
     pub fn new(seed: u64) -> SpreadTally {
         SpreadTally { mean: MeanTally::new(seed), values: Vec::new() }
     }
@@ -201,20 +203,20 @@ impl Tally for SpreadTally {
     }
 }
 
-/// Units of resampling that are kept apart; beyond, rows are put together in turn.
+/// How many units of resampling are kept; further rows are added to these units in turn.
 const UNITS: usize = 1_000;
-/// Resamples of a corpus, as many as sacreBLEU takes.
+/// How many resamples of a corpus are drawn, as in sacreBLEU.
 const RESAMPLES: usize = 1_000;
 
-/// Makes a number of the sums over a corpus; none where it is undefined.
+/// Computes a number from sums over a corpus; none where it is undefined.
 type Statistic = Box<dyn Fn(&[f64]) -> Option<f64> + Send + Sync>;
 
-/// Numbers made of sums over the whole corpus, with a bootstrap of its rows: corpus BLEU and such.
+/// Numbers that are computed from sums over the whole corpus, such as corpus BLEU, with intervals from resampled rows.
 pub struct SumsTally {
     seed: u64,
-    /// Sums of each unit, one unit after the other.
+    /// The sums of each unit, one unit after the other.
     units: Vec<f64>,
-    /// Units by cluster.
+    /// The unit of each cluster.
     clusters: HashMap<u64, usize>,
     width: usize,
     n: u64,
@@ -223,7 +225,8 @@ pub struct SumsTally {
 }
 
 impl SumsTally {
-    /// `width` is how many numbers a score lists; each part is made of their sums.
+    /// Returns an empty tally. `width` is how many numbers a score lists; each statistic computes a part from their
+    /// sums.
     pub fn new(seed: u64, width: usize, statistics: Vec<(&'static str, Statistic)>) -> SumsTally {
         SumsTally { seed, units: Vec::new(), clusters: HashMap::new(), width, n: 0, missing: 0, statistics }
     }
@@ -269,7 +272,7 @@ impl Tally for SumsTally {
 
     fn finish(&mut self, summary: &mut TallySummary) {
         let sums = self.sums();
-        // One row says nothing about how rows differ.
+        // A single row says nothing about how rows differ.
         let has_several = self.units.len() > self.width;
         let resampled =
             if has_several { resampled_sums(&self.units, self.width, RESAMPLES, self.seed) } else { Vec::new() };
@@ -281,14 +284,14 @@ impl Tally for SumsTally {
     }
 }
 
-/// Tallies side by side, each of one field of a score.
+/// Several tallies, each over one field of a score.
 pub struct PartsTally {
     parts: Vec<(&'static str, &'static str, Box<dyn Tally>)>,
 }
 
 impl PartsTally {
-    /// By part: its name, the field of the score that it sums up (the empty one: the score itself), and
-    /// what sums it up.
+    /// Returns the tallies together. Each part has its name, the field of the score that it sums up (the empty one: the
+    /// score itself), and its tally.
     pub fn new(parts: Vec<(&'static str, &'static str, Box<dyn Tally>)>) -> PartsTally {
         PartsTally { parts }
     }

@@ -1,5 +1,4 @@
-//! `ter`: edits and shifts of words that a prediction needs, per word of the references, over the whole
-//! corpus.
+//! `ter`: how many edits and shifts of words a prediction needs, per word of the references, over the whole corpus.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -42,7 +41,7 @@ struct Settings {
     no_punct: bool,
 }
 
-/// Words on a side beyond which shifts are not searched for.
+/// Texts with more words are compared without searching for shifts.
 const MAX_WORDS: usize = 20_000;
 
 struct TerMetric(Ter);

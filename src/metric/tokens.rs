@@ -1,4 +1,4 @@
-//! `tokens`: tokens of completions and prompts, as the server counted them.
+//! `tokens`: tokens of completions and prompts, as counted by the server.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

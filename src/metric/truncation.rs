@@ -1,5 +1,5 @@
-//! `truncation`: the share of completions that were cut off, by the server's finish reason and, where
-//! it gives none, by how they end.
+//! `truncation`: the share of completions that were cut off, told by the server's finish reason, or, without one, by
+//! how they end.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

@@ -1,10 +1,10 @@
-//! What the paths of gates mean.
+//! What the paths in gates refer to.
 
 use super::Plan;
 use crate::problem::{Problem, suggest};
 use crate::spec::Term;
 
-/// Which number of an estimate.
+/// Which number of an estimate a path means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Figure {
     Value,
@@ -14,16 +14,17 @@ pub enum Figure {
     Missing,
 }
 
-/// A path resolved.
+/// A path of a gate, resolved to a node and a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateTerm {
+    /// Index of the node in the plan.
     pub node: usize,
-    /// Name in the node's summary.
+    /// The name of the value in the node's summary.
     pub value: String,
     pub figure: Figure,
 }
 
-/// Returns the path that a bare value may stand for.
+/// Returns a hint with a full path, for a gate that names a value alone.
 fn whole_path(plan: &Plan, value: &str) -> Option<String> {
     let has_value = |node: &&crate::plan::Node| node.stage.unit(value).is_some() && value != "coverage";
     let is_candidate = |node: &&&crate::plan::Node| {
@@ -35,6 +36,10 @@ fn whole_path(plan: &Plan, value: &str) -> Option<String> {
 }
 
 /// Resolves a path such as `duel.tuned.win_rate.low`.
+///
+/// # Errors
+///
+/// The path names no stage, model or value of the plan; the problem suggests one that exists.
 pub fn find_term(plan: &Plan, term: &Term) -> Result<GateTerm, Problem> {
     let problem =
         |message: String, help: Option<String>| Problem::error("bad-gate", message).at(&term.place).maybe_help(help);
@@ -54,7 +59,7 @@ pub fn find_term(plan: &Plan, term: &Term) -> Result<GateTerm, Problem> {
             let models = nodes.iter().filter_map(|index| plan.nodes[*index].model.as_deref());
             let without_model = term.path[1..].join(".");
             if plan.nodes[nodes[0]].stage.unit(&without_model).is_some() {
-                // The candidate is what gates are mostly about.
+                // The candidate comes first, since most gates are about it.
                 let is_candidate = |model: &&str| plan.role(model) == Some(crate::spec::Role::Candidate);
                 let model = models.clone().find(is_candidate).or(models.clone().next()).unwrap_or_default();
                 let help = format!("name a model: `{stage}.{model}.{without_model}`");

@@ -1,9 +1,15 @@
 //! The plan: a [`PipelineSpec`] resolved into nodes, checked.
 //!
-//! [`resolve`] types every stage, fans stages out over models, orders the nodes and checks what can
-//! be checked without reading data; [`check_data`] then looks for columns that no row has. All
-//! problems come back together. What is cached and what will run is not known here: that takes a
-//! store (`execute`).
+//! [`resolve`] types every stage, makes one node per stage and model, orders the nodes, and checks what can be checked
+//! without reading data; [`check_data`] then looks for columns that no row has. Both return all problems together. A
+//! plan does not know what is cached and what will run: that takes a store (`execute`).
+//!
+//! | file | holds |
+//! |---|---|
+//! | `resolve` | from a spec to nodes, with all problems; columns that no row has |
+//! | `models` | from a model of the spec to its provider; weights |
+//! | `gates` | from the paths of gates to nodes and values |
+//! | `schema` | the JSON Schema of a pipeline |
 
 mod checks;
 mod data;
@@ -38,31 +44,31 @@ pub struct Plan {
 /// A stage resolved for one model: `answers.tuned`.
 #[derive(Clone)]
 pub struct Node {
-    /// `stage.model`, or `stage` where it has no model.
+    /// `stage.model`, or `stage` for a node without a model.
     pub name: String,
     pub stage_name: String,
     pub model: Option<String>,
     pub stage: Arc<dyn Stage>,
-    /// Indices of the nodes that it reads, by their part.
+    /// The nodes that it reads, as indices into the plan, with the part that each plays.
     pub inputs: Vec<(Part, usize)>,
-    /// Models that it calls, by their part.
+    /// The models that it calls, with the part that each plays.
     pub callees: Vec<(Callee, String)>,
 }
 
 impl Node {
-    /// Returns the index of the node that plays a part for it.
+    /// Returns the index of the node that plays a part in this one.
     pub fn input(&self, part: Part) -> Option<usize> {
         self.inputs.iter().find(|(known, _)| *known == part).map(|(_, index)| *index)
     }
 
-    /// Returns the model's name as it stands in summaries: `_` where there is none.
+    /// Returns the name under which it stands in summaries: that of its model, or `_` without one.
     pub fn column(&self) -> &str {
         self.model.as_deref().unwrap_or("_")
     }
 }
 
 impl Plan {
-    /// Returns the nodes of a stage (`answers`) or the one node (`answers.tuned`).
+    /// Returns the nodes of a stage (`answers`), or one node (`answers.tuned`), as indices.
     pub fn find(&self, name: &str) -> Vec<usize> {
         let is_meant = |node: &Node| node.name == name || node.stage_name == name;
         (0..self.nodes.len()).filter(|index| is_meant(&self.nodes[*index])).collect()
@@ -75,7 +81,7 @@ impl Plan {
         names
     }
 
-    /// Returns the nodes that the given ones need, themselves included.
+    /// Returns for each node whether the given nodes need it; they need themselves.
     pub fn needed(&self, of: &[usize]) -> Vec<bool> {
         let mut needed = vec![false; self.nodes.len()];
         for index in of {
@@ -91,13 +97,13 @@ impl Plan {
         needed
     }
 
-    /// Returns the role of a model, as text.
+    /// Returns the role of a model, if it has one.
     pub fn role(&self, model: &str) -> Option<crate::spec::Role> {
         self.spec.models.get(model).and_then(|model| model.role)
     }
 }
 
-/// The identity of a model as facts.
+/// The identity of a model: the facts that say which model answers.
 pub type Identity = Map<String, Value>;
 
 /// Returns all stages that a stage names, with their places.

@@ -1,4 +1,4 @@
-//! Models: from a [`ModelSpec`] to a provider: settings checked against the table, weights digested.
+//! From a [`ModelSpec`] to a provider: settings are checked by the provider's entry, weights are digested.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use crate::problem::{Problem, suggest};
 use crate::provider::{BuildError, Building, Entry, PROVIDERS, Provider};
 use crate::spec::{Key, MODEL_FIELDS, ModelSpec, Workspace, unknown_field};
 
-/// Files of a weights folder that do not change what a model says: traces of its training, papers.
-/// Everything else counts, also what etalon does not know: a rerun costs less than a stale result.
+/// Files of a weights folder that do not change what a model says: traces of its training, papers. Every other file
+/// counts, also one that etalon does not know, since a rerun costs less than a stale result.
 const TRAINING: &[&str] = &[
     "optimizer",
     "scheduler",
@@ -30,8 +30,12 @@ const TRAINING: &[&str] = &[
 ];
 const PAPERS: &[&str] = &["md", "log", "png", "svg", "jpg", "pdf", "csv", "lock", "tmp"];
 
-/// Builds a model's provider. `probe` is what its server said of itself, where it was asked;
-/// `digest_file` returns the digest of a file.
+/// Builds a model's provider. `probe` is what its server said about itself, if it was asked; `digest_file` returns the
+/// digest of a file.
+///
+/// # Errors
+///
+/// The provider does not exist, a weight file cannot be read, or the provider refuses the model.
 pub fn build_provider(
     workspace: &Workspace,
     name: &str,
@@ -50,7 +54,8 @@ pub fn build_provider(
     let weights = weights(workspace, &spec.weights, digest_file)?;
     let (root, library) = (&*workspace.root, &workspace.library);
     let place = spec.place.clone().unwrap_or_default();
-    // What another model says for another provider means nothing to this one.
+    // Settings that were inherited from a model of another provider, and that this provider does not have, are left
+    // out.
     let settings = &spec.settings.named(&entry.fields(), &place);
     (entry.build)(&Building { name, spec, settings, weights, probe, root, library, digest_file })
 }
@@ -59,11 +64,11 @@ fn find(provider: &str) -> Option<&'static Entry> {
     PROVIDERS.iter().find(|entry| entry.name == provider)
 }
 
-/// Names that people give to a key.
+/// Field names under which people write an API key into the spec.
 const SECRETS: &[&str] = &["api_key", "apikey", "key", "token", "secret", "password", "authorization"];
 
-/// Finds what is wrong with the settings of a model's provider. A model without one, or with one that
-/// does not exist, may say what any of them understands.
+/// Finds what is wrong with the settings of a model's provider. If the model has no provider, or one that does not
+/// exist, it may have any setting that some provider has.
 pub(super) fn check_settings(name: &str, model: &ModelSpec) -> Vec<Problem> {
     let what = format!("model {name}");
     let place = model.place.clone().unwrap_or_default();
@@ -74,7 +79,7 @@ pub(super) fn check_settings(name: &str, model: &ModelSpec) -> Vec<Problem> {
     for entry in entries {
         let fields = entry.fields();
         for problem in (entry.check)(&model.settings.named(&fields, &place), &what) {
-            // Providers share settings: one complaint is enough.
+            // Several providers have the same settings; one problem is reported once.
             if !found.contains(&problem) {
                 found.push(problem);
             }
@@ -85,8 +90,9 @@ pub(super) fn check_settings(name: &str, model: &ModelSpec) -> Vec<Problem> {
             }
         }
     }
-    // What is inherited and unknown is complained about where it stands, or belongs to another provider.
-    // `base_url:` without a value takes back what is inherited, also where it had no meaning.
+    // Only the model's own settings are checked here: an inherited one that is unknown is reported where it stands, or
+    // belongs to another provider. `base_url:` without a value takes an inherited value back, and is allowed for every
+    // provider.
     let unknown = model.settings.own().filter(|(key, value)| {
         let is_taken_back = || value.is_null() && is_setting(&key.text);
         !names.contains(&key.text) && !is_taken_back()
@@ -94,12 +100,12 @@ pub(super) fn check_settings(name: &str, model: &ModelSpec) -> Vec<Problem> {
     unknown.map(|(key, _)| no_setting(key, entry, &names, &what)).chain(found).collect()
 }
 
-/// Returns true for a setting of any provider.
+/// Returns true if some provider has this setting.
 fn is_setting(field: &str) -> bool {
     PROVIDERS.iter().any(|entry| entry.fields().iter().any(|name| name == field))
 }
 
-/// Says that a model cannot have a setting; `names` are those of its provider.
+/// Returns the problem of a setting that a model cannot have; `names` are the settings of its provider.
 fn no_setting(key: &Key, entry: Option<&Entry>, names: &[String], what: &str) -> Problem {
     let field = key.text.as_str();
     if SECRETS.contains(&field.to_lowercase().replace('-', "_").as_str()) {
@@ -115,7 +121,7 @@ fn no_setting(key: &Key, entry: Option<&Entry>, names: &[String], what: &str) ->
     unknown_field(field, &names, &key.place, what)
 }
 
-/// Returns what to write for a server or a vendor.
+/// Returns what to write instead of the name of a server or a vendor.
 fn alias(provider: &str) -> Option<String> {
     let lower = provider.to_lowercase().replace(['_', ' ', '.'], "-");
     let port = match lower.as_str() {
@@ -137,7 +143,7 @@ fn alias(provider: &str) -> Option<String> {
     Some(format!("its API is like OpenAI's: `provider: openai, base_url: http://{port}/v1`"))
 }
 
-/// Returns the digests of all files of weights, by their name within their folder.
+/// Returns the digests of all files of weights, by their names within their folders.
 fn weights(
     workspace: &Workspace,
     patterns: &[String],
@@ -176,7 +182,7 @@ fn weights(
                 message: format!("failed to read {}: {error}", path.display()),
                 help: None,
             })?;
-            // Two folders may hold files of one name: each counts.
+            // Two folders may hold files of the same name; both count.
             let mut own = name.clone();
             while found.contains_key(&own) {
                 own = format!("{own}+");
@@ -203,7 +209,7 @@ fn in_folder(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) -> 
             continue;
         }
         if path.is_dir() {
-            // Checkpoints beside the final weights are other models.
+            // Checkpoints beside the final weights are other models, so they are left out.
             if !name.starts_with("checkpoint-") {
                 in_folder(root, &path, files)?;
             }

@@ -1,4 +1,4 @@
-//! From a spec to a plan, with everything that is wrong with it.
+//! From a spec to a plan, or to everything that is wrong with the spec.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::problem::{Place, Problem, Severity, suggest};
 use crate::spec::{PipelineSpec, StageSpec, Workspace};
 use crate::stage::{KIND_ALIASES, KINDS, Makes, Part, Reads, Scope, Stage, Upstream};
 
-/// Resolves a pipeline. There is a plan only where no problem is an error.
+/// Resolves a pipeline. There is a plan only if no problem is an error.
 pub fn resolve(workspace: &Workspace, spec: PipelineSpec) -> (Option<Plan>, Vec<Problem>) {
     let mut problems = Vec::new();
     let stages = parse_stages(workspace, &spec, &mut problems);
     check_inputs(&spec, &mut problems);
-    // Models that a complaint about their settings leaves nothing to build from.
+    // Models whose settings have problems that leave nothing to build; they are not reported a second time.
     let mut unread: BTreeSet<&str> = BTreeSet::new();
     for (name, model) in spec.models.iter().chain(&spec.broken_models) {
         let found = check_settings(name, model);
@@ -35,18 +35,18 @@ pub fn resolve(workspace: &Workspace, spec: PipelineSpec) -> (Option<Plan>, Vec<
     let (nodes, used) = fan_out(&spec, &stages, &order, &mut problems);
     check_models(workspace, &spec, &used, &unread, &mut problems);
     let plan = Plan { workspace: workspace.clone(), spec, nodes };
-    // A gate on a stage that could not be parsed has been complained about already.
+    // A gate may be about a stage that could not be parsed; that stage is reported already.
     let are_all_parsed =
         stages.len() == plan.spec.stages.len() && plan.spec.broken.is_empty() && !plan.spec.stages.is_empty();
     if are_all_parsed {
         for gate in &plan.spec.gates {
             for term in gate.left.terms().into_iter().chain(gate.right.terms()) {
-                // A stage whose input is wrong has no nodes, and a complaint of its own.
+                // A stage whose input is wrong has no nodes, and is reported already.
                 let is_judged = !plan.spec.stages.contains_key(&term.path[0]) || !plan.find(&term.path[0]).is_empty();
                 problems.extend(find_term(&plan, term).err().filter(|_| is_judged));
             }
         }
-        // What looks unused may be what an error hides.
+        // While there are errors, a stage may look unused only because of one of them.
         if problems.iter().all(|problem| problem.severity != Severity::Error) {
             warn_unused(&plan, &stages, &mut problems);
         }
@@ -85,7 +85,7 @@ fn parse_stages(
     stages
 }
 
-/// Looks at what the stages name, also those that could not be parsed.
+/// Checks the stages that stages name, also for stages that could not be parsed.
 fn check_inputs(spec: &PipelineSpec, problems: &mut Vec<Problem>) {
     for (name, stage) in &spec.stages {
         let expected = KINDS.iter().find(|kind| kind.name == stage.kind).map_or(&[][..], |kind| kind.input);
@@ -103,7 +103,7 @@ fn check_inputs(spec: &PipelineSpec, problems: &mut Vec<Problem>) {
         let kinds = expected.join(" or ");
         match spec.stages.get(input) {
             None if spec.broken.contains(input) => {}
-            // Its kind has been complained about.
+            // The other stage has an unknown kind, which is reported already.
             Some(other) if KINDS.iter().all(|kind| kind.name != other.kind) => {}
             None => {
                 let help = suggest(input, &format!("{kinds} stages there are"), candidates);
@@ -147,7 +147,7 @@ fn order(
         }
     }
     if let Ok(sorted) = toposort(&graph, None) {
-        // Stages without an order between them stay as they were written.
+        // Among stages that may stand in any order, that of the spec is kept.
         let mut depths: BTreeMap<&str, usize> = BTreeMap::new();
         for index in sorted {
             let read = all_reads(&*stages[graph[index]]);
@@ -175,10 +175,10 @@ fn order(
     None
 }
 
-/// Nodes of stages, by stage and model (`_` where there is none).
+/// The indices of nodes, by stage and model (`_` for a node without one).
 type ByStage = BTreeMap<String, BTreeMap<String, usize>>;
 
-/// Makes the nodes; returns them with the models that are called, and where.
+/// Makes the nodes. Returns them, with the models that are called and the places where they are named.
 fn fan_out(
     spec: &PipelineSpec,
     stages: &IndexMap<String, Arc<dyn Stage>>,
@@ -192,7 +192,7 @@ fn fan_out(
         let stage = &stages[name];
         let reads = match stage.input() {
             None => None,
-            // What is wrong with its input has been said.
+            // Its input is wrong, which is reported already.
             Some((input, _)) if !by_stage.contains_key(input) => continue,
             Some((input, _)) => reads(stages, &by_stage, &**stage, input),
         };
@@ -228,7 +228,7 @@ fn fan_out(
     (nodes, used)
 }
 
-/// Returns what a stage reads; none where its root is not known.
+/// Returns the stages that a stage reads; none if the dataset at its root is not known.
 fn reads<'a>(
     stages: &'a IndexMap<String, Arc<dyn Stage>>,
     by_stage: &ByStage,
@@ -246,7 +246,7 @@ fn reads<'a>(
     Some(Reads { input: upstream(input)?, others })
 }
 
-/// Finds stages that are named beside the input and are not there, or make no completions.
+/// Finds stages that are named beside the input and do not exist, or make no completions.
 fn check_others(stages: &IndexMap<String, Arc<dyn Stage>>, name: &str, stage: &dyn Stage, problems: &mut Vec<Problem>) {
     let makes_completions = |stage: &Arc<dyn Stage>| stage.makes() == Makes::Completions;
     for (other, place) in stage.also_reads() {
@@ -267,7 +267,7 @@ fn check_others(stages: &IndexMap<String, Arc<dyn Stage>>, name: &str, stage: &d
     }
 }
 
-/// Returns the nodes that a node reads, by their part.
+/// Returns the nodes that a node reads, with the part that each plays.
 fn inputs(
     nodes: &[Node],
     by_stage: &ByStage,
@@ -283,7 +283,7 @@ fn inputs(
         let column = wanted.model.as_deref().unwrap_or("_");
         inputs.extend(find(&wanted.stage, column).map(|index| (wanted.part, index)));
     }
-    // What was asked may hold what another model said.
+    // In a chain, the prompt that is shown may quote completions of another node, so those are read, too.
     if stage.shows_prompt() {
         let own = inputs.iter().find(|(part, _)| *part == Part::OWN).map(|(_, index)| *index);
         let draft = own.and_then(|own| nodes[own].input(Part::Draft));
@@ -292,7 +292,7 @@ fn inputs(
     inputs
 }
 
-/// Returns the dataset at the root of a stage's inputs: itself, of a dataset.
+/// Returns the dataset at the root of a stage's inputs; for a dataset, the stage itself.
 fn root(stages: &IndexMap<String, Arc<dyn Stage>>, name: &str) -> Option<String> {
     let mut at = name;
     while let Some((input, _)) = stages.get(at)?.input() {

@@ -1,8 +1,8 @@
-//! The JSON Schema of a pipeline, made from the types that read it: what an editor completes by.
+//! The JSON Schema of a pipeline, made from the types that read it, for completion and checks in editors.
 //!
-//! Draft-07, which editors support best. A stage's settings follow its `kind` by if and then, so that
-//! a complaint names the field and not all four kinds; a model's settings follow its `provider`. Where a value is no text, `${…}` may stand for
-//! it.
+//! It is draft-07, which editors support best. The settings of a stage depend on its `kind`, those of a model on its
+//! `provider`, by `if` and `then`: so an editor's complaint names the field, and does not list all kinds. Wherever a
+//! value is not text, `${…}` may stand for it.
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -77,7 +77,7 @@ pub fn schema() -> Value {
     })
 }
 
-/// Returns the schema of a model: what every model has, and what its provider has.
+/// Returns the schema of a model: the fields that every model has, and the settings of its provider.
 fn model(generator: &mut SchemaGenerator) -> Value {
     let mut model = ModelSpec::json_schema(generator).to_value();
     let properties = &mut model["properties"];
@@ -85,7 +85,7 @@ fn model(generator: &mut SchemaGenerator) -> Value {
     properties["extends"] = json!({ "type": "string", "description": "A model whose settings this one begins with." });
     let common: Vec<String> = properties.as_object().into_iter().flat_map(Map::keys).cloned().collect();
     let mut choices = Vec::new();
-    // A model may inherit its provider: then it has what any has.
+    // A model may inherit its provider; then the schema allows the settings of any provider.
     let mut any = Map::new();
     for entry in PROVIDERS {
         let settings = (entry.schema)(generator).to_value();
@@ -106,19 +106,19 @@ fn model(generator: &mut SchemaGenerator) -> Value {
     }));
     model["type"] = json!(["object", "null"]);
     model["allOf"] = choices.into();
-    // Each of the choices says it.
+    // Each of the alternatives says it itself.
     model.as_object_mut().map(|model| model.shift_remove("additionalProperties"));
     model
 }
 
-/// Keywords whose values are schemas by name.
+/// Keywords that hold a map of schemas by name.
 const MAPS: &[&str] = &["properties", "patternProperties", "definitions"];
-/// Keywords whose values are schemas, or lists of them.
+/// Keywords that hold a schema, or a list of schemas.
 const SCHEMAS: &[&str] =
     &["items", "additionalProperties", "propertyNames", "anyOf", "allOf", "oneOf", "not", "then", "else"];
 
-/// Takes out what helps no reader, and allows `${…}` where not every text is. What a name stands for is told by where
-/// it stands: below `properties`, `title` and `format` are fields like others.
+/// Removes what helps no reader, and allows `${…}` for every value that is not plain text. Whether a name is a keyword
+/// depends on where it stands: below `properties`, `title` and `format` are fields like any other.
 fn finish(schema: &mut Value, choices: &[String]) {
     let Value::Object(map) = schema else { return };
     map.shift_remove("title");
@@ -128,7 +128,7 @@ fn finish(schema: &mut Value, choices: &[String]) {
     }) {
         map.shift_remove("default");
     }
-    // The lines of a description are those of the source.
+    // The description has the line breaks of the source, which mean nothing.
     if let Some(Value::String(text)) = map.get_mut("description") {
         *text = text.replace('\n', " ");
     }
@@ -157,14 +157,15 @@ fn finish(schema: &mut Value, choices: &[String]) {
     }
 }
 
-/// How `${…}` is written.
+/// Returns the schema of a text that contains `${…}`.
 fn param() -> Value {
     json!({ "type": "string", "pattern": "\\$\\{" })
 }
 
 /// Allows `${…}` for a value that is a number, true or false, or one of several texts.
 fn or_param(schema: &mut Value, choices: &[String]) {
-    // Of forms that are told apart, none may be taken for another.
+    // Where a value has several forms, `${…}` is added only if none of them takes any text; else one text would match
+    // two forms.
     if let Some(Value::Array(forms)) = schema.get_mut("anyOf") {
         let takes_text = forms.iter().any(|form| types(form).contains(&"string") && form.get("enum").is_none());
         if !takes_text && forms.iter().any(|form| is_plain(form, choices)) {
@@ -184,7 +185,7 @@ fn or_param(schema: &mut Value, choices: &[String]) {
     *schema = Value::Object(outer);
 }
 
-/// Returns the definitions that are choices of texts, as they are referred to.
+/// Returns the references to all definitions that are a choice of texts.
 fn choice_definitions(definitions: &Value) -> Vec<String> {
     let is_choice = |definition: &Value| {
         let texts = definition["oneOf"].as_array();
@@ -195,7 +196,7 @@ fn choice_definitions(definitions: &Value) -> Vec<String> {
     named.map(|(name, _)| format!("#/definitions/{name}")).collect()
 }
 
-/// Returns whether values are numbers, flags or choices.
+/// Returns true if values are numbers, flags or choices.
 fn is_plain(schema: &Value, choices: &[String]) -> bool {
     let reference = schema.get("$ref").or_else(|| schema["allOf"].get(0).and_then(|part| part.get("$ref")));
     if let Some(reference) = reference.and_then(Value::as_str) {

@@ -1,8 +1,8 @@
-//! `anthropic`: Anthropic's messages API, there or at a server that speaks it.
+//! `anthropic`: the messages API of Anthropic, or of a server that speaks it.
 //!
-//! System turns become `system`, `stop` becomes `stop_sequences`; `max_tokens`, which the API demands,
-//! is 4096 unless said. There is no seed: further samples are the same request once more. Reasons to
-//! stop are told in OpenAI's words, so that stages need to know one vocabulary.
+//! System turns become `system`, and `stop` becomes `stop_sequences`. The API demands `max_tokens`, which is 4096 by
+//! default. There is no seed: a further sample is the same request once more. Finish reasons are translated to OpenAI's
+//! words, so that stages need to know only one vocabulary.
 
 use std::borrow::Cow;
 
@@ -24,7 +24,7 @@ static API: Api = Api {
         path: "/messages",
         default_key: ("ANTHROPIC_API_KEY", "api.anthropic.com"),
         key_header: |key| ("x-api-key", key.to_owned()),
-        // The version of the API whose answers are understood here.
+        // The version of the API whose answers this file can read.
         fixed: &[("anthropic-version", "2023-06-01")],
         has_bare_root: true,
     },
@@ -47,14 +47,14 @@ fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
 #[derive(Deserialize)]
 struct Answer {
     model: Option<String>,
-    /// Parts, or the text itself.
+    /// A list of parts, or the text itself.
     content: Value,
     stop_reason: Option<String>,
     #[serde(default)]
     usage: Value,
 }
 
-/// Returns the system turns as the API wants them, and the other turns.
+/// Returns the system turns in the form of the API, and the other turns.
 fn without_system(messages: &[Message]) -> (Option<Value>, Vec<Message>) {
     let (system, turns): (Vec<&Message>, Vec<&Message>) =
         messages.iter().partition(|message| matches!(message.role.as_str(), "system" | "developer"));
@@ -93,7 +93,7 @@ fn body(model: &str, request: &Request, out: &mut Vec<u8>) {
         fields.entry("max_tokens").or_insert(most);
     }
     if let Some(format) = fields.remove("response_format") {
-        // The schema stands elsewhere in this API.
+        // This API wants the schema in another field.
         let schema = format.get("json_schema").and_then(|named| named.get("schema"));
         if let Some(schema) = schema {
             let config = serde_json::json!({ "format": { "type": "json_schema", "schema": schema } });
@@ -114,7 +114,7 @@ fn read(raw: &str) -> Result<Reply, String> {
         let start: String = raw.chars().take(200).collect();
         format!("no message: `{start}` ({error})")
     };
-    // By way of a value: numbers keep their digits.
+    // Parsed to a JSON value first, so that numbers keep their digits.
     let answer: Answer = serde_json::from_str::<Value>(raw).and_then(serde_json::from_value).map_err(broken)?;
     let text = match &answer.content {
         Value::String(text) => text.clone(),

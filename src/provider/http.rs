@@ -1,4 +1,4 @@
-//! HTTP: addresses, keys from the environment, errors in words.
+//! HTTP for providers: addresses, API keys from the environment, errors in words.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,32 +11,32 @@ use super::network::Settings;
 use super::{BuildError, CallError, ErrorKind};
 use crate::net::{Connection, client, is_loopback};
 
-/// The longest answer, in bytes.
+/// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 256 * 1024 * 1024;
 
-/// Where an API is, and how it wants to be called.
+/// Where an API is found, and how it must be called.
 pub(super) struct Address {
-    /// Where calls go unless the spec says so.
+    /// The base URL of models whose spec names none.
     pub default_url: &'static str,
-    /// Added to the base URL.
+    /// The path that is appended to the base URL.
     pub path: &'static str,
-    /// The provider's own variable, and its own host: the key is sent there and to loopback, nowhere
-    /// else.
+    /// The environment variable with the provider's API key, and the provider's host. That key is sent to this host and
+    /// to loopback addresses, and nowhere else.
     pub default_key: (&'static str, &'static str),
-    /// Returns the header that carries the key.
+    /// Returns name and value of the header that carries the key.
     pub key_header: fn(&str) -> (&'static str, String),
     /// Headers that the API wants with every call.
     pub fixed: &'static [(&'static str, &'static str)],
-    /// Other tools write the address without its `/v1`.
+    /// Other tools write this API's base URL without the `/v1` at its end.
     pub has_bare_root: bool,
 }
 
-/// An endpoint and what may be sent to it.
+/// An endpoint, and what may be sent to it.
 pub(super) struct Endpoint {
-    /// As it enters the key: normalised, with its query.
+    /// The base URL as it enters the key: normalised, with its query.
     pub base_url: String,
     url: Url,
-    /// Variable that holds the key, and whether the spec names it.
+    /// The variable that holds the API key, and whether the spec names that variable.
     key_env: Option<(String, bool)>,
     key_header: fn(&str) -> (&'static str, String),
     headers: HeaderMap,
@@ -121,13 +121,17 @@ impl Endpoint {
         })
     }
 
-    /// Returns an error where no call can succeed: a key is missing, nobody listens.
+    /// Checks, without a call, that calls can succeed.
+    ///
+    /// # Errors
+    ///
+    /// No call can succeed: a key is missing, or nobody listens at the address.
     pub async fn preflight(&self) -> Result<(), CallError> {
         self.line()?;
         let Some((host, port)) = self.url.host_str().zip(self.url.port_or_known_default()) else {
             return Ok(());
         };
-        // Behind a proxy only the proxy knows.
+        // Behind a proxy only the proxy can tell whether the host is reached.
         let is_proxied = ["http_proxy", "https_proxy", "all_proxy"]
             .iter()
             .any(|name| std::env::var_os(name).or_else(|| std::env::var_os(name.to_uppercase())).is_some());
@@ -144,7 +148,11 @@ impl Endpoint {
         Err(CallError::new(ErrorKind::Connect, format!("{} cannot be reached: {cause}", self.base_url)))
     }
 
-    /// Returns the API key; an error where one is needed and missing.
+    /// Returns the API key, if the endpoint has one.
+    ///
+    /// # Errors
+    ///
+    /// The key is needed, and its variable is not set.
     pub fn key(&self) -> Result<Option<String>, CallError> {
         let Some((name, is_needed)) = &self.key_env else {
             return Ok(None);
@@ -180,14 +188,22 @@ impl Endpoint {
         Ok(self.line.get_or_init(|| Line { client, headers, key }))
     }
 
-    /// Posts a JSON body; returns the body of a 200 answer.
+    /// Posts a JSON body; returns the body of an answer with status 200.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer with status 200; the kind says whether another attempt may help.
     pub async fn post(&self, body: &Bytes) -> Result<String, CallError> {
         let mut request = reqwest::Request::new(Method::POST, self.url.clone());
         *request.body_mut() = Some(body.clone().into());
         self.send(request).await
     }
 
-    /// Gets what stands at a path of the server's own, outside its `/v1`.
+    /// Gets the document at a path of the server, outside of its `/v1`.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer with status 200.
     pub async fn get(&self, path: &str) -> Result<String, CallError> {
         let mut url = self.url.clone();
         url.set_query(None);
@@ -195,7 +211,7 @@ impl Endpoint {
         self.send(reqwest::Request::new(Method::GET, url)).await
     }
 
-    /// Returns the path of the base URL without its version.
+    /// Returns the path of the base URL without its version (`/v1`).
     fn root_path(&self) -> String {
         let path =
             Url::parse(&self.base_url).map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default();
@@ -205,14 +221,14 @@ impl Endpoint {
     async fn send(&self, mut request: reqwest::Request) -> Result<String, CallError> {
         let Line { client, headers, key } = self.line()?;
         request.headers_mut().clone_from(headers);
-        // One clock for the whole answer; reqwest's own timeout keeps two.
+        // One timer covers the whole answer; reqwest's own timeout would use two.
         tokio::time::timeout(self.timeout, self.answer(client, request, key.as_deref())).await.unwrap_or_else(|_| {
             let message = format!("{} did not answer within {} s", self.base_url, self.timeout.as_secs_f64());
             Err(CallError::new(ErrorKind::Transient, message))
         })
     }
 
-    /// Sends a request and takes in the whole answer.
+    /// Sends a request and reads the whole answer.
     async fn answer(&self, client: &Client, request: reqwest::Request, key: Option<&str>) -> Result<String, CallError> {
         let response = client.execute(request).await.map_err(|error| self.transport(&error))?;
         let status = response.status();
@@ -260,7 +276,7 @@ impl Endpoint {
     }
 }
 
-/// Takes the key out of what a server said: some repeat it in their errors.
+/// Removes the key from what a server said, since some servers repeat it in their errors.
 fn redacted(text: String, key: Option<&str>) -> String {
     match key {
         Some(key) if !key.is_empty() && text.contains(key) => text.replace(key, "[key]"),
@@ -286,7 +302,7 @@ fn said(text: &str) -> String {
     if short.is_empty() { "(empty answer)".to_owned() } else { short.replace(['\n', '\r'], " ") }
 }
 
-/// Returns the seconds of a `Retry-After`: a number, or an HTTP date.
+/// Returns how many seconds a `Retry-After` asks to wait: it is a number, or an HTTP date.
 fn retry_after(value: &str) -> Option<f64> {
     match value.trim().parse::<f64>() {
         Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Some(seconds),

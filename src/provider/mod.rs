@@ -1,12 +1,19 @@
 //! Providers: how a model is reached.
 //!
-//! A [`Provider`] says what a request looks like on the wire and what an answer means; a [`Pool`]
-//! around it bounds how many are in flight, retries what is worth retrying and stops a model whose
-//! endpoint is dead. Nothing here remembers anything: that is the store's.
+//! A [`Provider`] says what a request looks like on the wire and what an answer means. A [`Pool`] around it limits how
+//! many calls are in flight, repeats calls that are worth repeating, and stops a model whose endpoint is dead. Nothing
+//! here remembers completions: that is the store's task.
 //!
-//! **Adding a provider:** one file with its `Settings` and an `ENTRY`, one line in [`PROVIDERS`], an
-//! example in the README and a test. The schema, the reference of the spec and all complaints about
-//! settings follow from the entry. A chat API behind an address needs no more than an `Api` (`remote`).
+//! | file | holds |
+//! |---|---|
+//! | `openai` `anthropic` `replay` `scripted` | the providers |
+//! | `remote` `http` | what all chat APIs behind an address share; addresses, keys, errors |
+//! | `probe` | asks a server what it serves |
+//! | `pool` `reach` | calls in flight, repeats, limits; what of that holds for which kind of provider |
+//!
+//! **Adding a provider:** one file with its `Settings` and an `ENTRY`, one line in [`PROVIDERS`], an example in the
+//! README, and a test. The schema, the reference of the spec and all messages about settings follow from the entry. A
+//! chat API behind an address needs no more than an `Api` (`remote`).
 
 mod anthropic;
 mod http;
@@ -43,17 +50,17 @@ use crate::template::Library;
 pub struct Message {
     /// `system`, `user`, `assistant`, …
     pub role: String,
-    /// Text, or the parts that the provider understands.
+    /// Text, or a list of parts that the provider understands.
     pub content: Value,
 }
 
 impl Message {
-    /// Returns a turn that is text.
+    /// Returns a turn whose content is text.
     pub fn new(role: &str, text: impl Into<String>) -> Message {
         Message { role: role.to_owned(), content: Value::String(text.into()) }
     }
 
-    /// Returns the text, where the content is text.
+    /// Returns the text; empty if the content is not text.
     pub fn text(&self) -> &str {
         self.content.as_str().unwrap_or_default()
     }
@@ -64,33 +71,33 @@ impl Message {
 pub struct Request {
     /// The conversation so far, oldest first.
     pub messages: Vec<Message>,
-    /// The model's options with the stage's merged over them.
+    /// The options of the call: the model's, with those of the stage merged over them.
     pub options: Arc<Map<String, Value>>,
-    /// Ordinal of the sample, from 0. Sample 0 carries no added seed.
+    /// Which sample of the row it is, from 0. Sample 0 carries no added seed.
     pub sample: u32,
 }
 
 /// What a model answered.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reply {
-    /// All that was said; empty where nothing was.
+    /// Everything that was said; empty if nothing was.
     pub text: String,
     /// In OpenAI's words: `stop`, `length`, `content_filter`, `refusal`, `tool_calls`, …
     pub finish_reason: Option<String>,
-    /// Tokens of the prompt, those from a cache included; none where the server does not say.
+    /// Tokens of the prompt, with those that the server had cached; none if the server does not say.
     pub prompt_tokens: Option<u64>,
-    /// Tokens of the completion; none where the server does not say.
+    /// Tokens of the completion; none if the server does not say.
     pub completion_tokens: Option<u64>,
-    /// What the server calls the model that answered.
+    /// The server's own name for the model that answered.
     pub served_model: Option<String>,
 }
 
-/// An answer as it came, and read.
+/// An answer as it came, and as it was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sent {
-    /// The provider's own JSON.
+    /// The answer in the provider's own JSON.
     pub raw: String,
-    /// What it says.
+    /// What the answer says.
     pub reply: Reply,
 }
 
@@ -98,11 +105,11 @@ pub struct Sent {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct CallError {
-    /// Names the endpoint and what it said; never a key.
+    /// What happened: it names the endpoint and what that said, never a key.
     pub message: String,
-    /// What to do about it.
+    /// What the error means for further calls.
     pub kind: ErrorKind,
-    /// Seconds that the server asked to wait.
+    /// How many seconds the server asked to wait.
     pub retry_after: Option<f64>,
 }
 
@@ -119,26 +126,26 @@ pub enum ErrorKind {
     Permanent,
     /// The user stopped the run before it was sent.
     Stopped,
-    /// No call to this model can succeed: a missing key, a missing recording file.
+    /// No call to this model can succeed: an API key or the file of recordings is missing.
     Fatal,
 }
 
 impl CallError {
-    /// Returns an error of a call whose server did not ask to wait.
+    /// Returns an error without a time to wait.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> CallError {
         CallError { message: message.into(), kind, retry_after: None }
     }
 }
 
-/// An adapter to one sort of endpoint, for one model.
+/// One model behind one sort of endpoint.
 pub trait Provider: Send + Sync {
-    /// Returns the facts that say which model answers: they enter every key.
+    /// Returns the facts that say which model answers. They enter the key of every node that calls it.
     fn identity(&self) -> Map<String, Value>;
 
     /// Returns how it is reached.
     fn reach(&self) -> Reach;
 
-    /// Returns what its model says of how many calls may be made.
+    /// Returns the limits on calls that the model's settings name.
     fn limits(&self) -> Limits {
         Limits::default()
     }
@@ -146,73 +153,74 @@ pub trait Provider: Send + Sync {
     /// Appends the exact wire body of a request, as canonical JSON.
     fn body(&self, request: &Request, out: &mut Vec<u8>);
 
-    /// Sends one request, once. The answer is the provider's own JSON, complete, and what it says. It
-    /// never blocks the thread that polls it: work goes to a thread of its own. Dropped, it gives up.
+    /// Sends one request, once. The result is the provider's complete answer as JSON, and what that says. It never
+    /// blocks the thread that polls it: blocking work goes to a thread of its own. Dropping the future gives the call
+    /// up.
     ///
     /// # Errors
     ///
-    /// There is no answer; the kind says whether another attempt may help.
+    /// There is no answer; the error's kind says whether another attempt may help.
     fn send<'a>(&'a self, body: &'a Bytes, request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>>;
 
-    /// Reads an answer, now or years later.
+    /// Reads an answer, fresh or from the log.
     ///
     /// # Errors
     ///
-    /// It is no answer of this provider; the text says what it is.
+    /// It is not an answer of this provider; the text says what is wrong with it.
     fn read(&self, raw: &str) -> Result<Reply, String>;
 
-    /// Finds what is wrong with the files that it reads.
+    /// Checks the files that the provider reads.
     ///
     /// # Errors
     ///
-    /// What is wrong, with file and line.
+    /// A file is wrong; the text says how, with file and line.
     fn check(&self) -> Result<(), String> {
         Ok(())
     }
 
-    /// Returns what to do about an API key that is not set.
+    /// Returns what to do about an API key that is not set; none if no key is missing.
     fn missing_key(&self) -> Option<String> {
         None
     }
 
-    /// Finds, without a call, that no call can succeed.
+    /// Checks, without a call, that calls can succeed.
     fn preflight(&self) -> BoxFuture<'_, Result<(), CallError>> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Asks the server what it serves: facts that stay the same as long as the weights do.
+    /// Asks the server what it serves. The facts stay the same as long as the weights do.
     fn probe(&self) -> BoxFuture<'_, Result<Map<String, Value>, CallError>> {
         let message = "`probe` asks a server, and this provider has none";
         Box::pin(std::future::ready(Err(CallError::new(ErrorKind::Fatal, message))))
     }
 }
 
-/// What a provider is built from.
+/// Everything from which a provider is built.
 pub struct Building<'a> {
     /// The model's name in the spec.
     pub name: &'a str,
-    /// The model's fields.
+    /// The fields that every model may have.
     pub spec: &'a ModelSpec,
-    /// The model's settings that the provider has.
+    /// Those of the model's settings that this provider has.
     pub settings: &'a Node,
-    /// Digests of the weight files by their name within their folder; empty where none are named.
+    /// Digests of the weight files, by their names within their folders; empty if the model names no weights.
     pub weights: BTreeMap<String, Digest>,
-    /// What the server said of itself, where the model is probed and it was asked.
+    /// What the server said about itself, if the model is probed and the server was asked.
     pub probe: Option<&'a Map<String, Value>>,
-    /// The workspace.
+    /// The directory of the workspace.
     pub root: &'a Path,
-    /// Its templates.
+    /// The templates of the workspace.
     pub library: &'a Library,
     /// Returns the digest of a file.
     pub digest_file: &'a dyn Fn(&Path) -> std::io::Result<Digest>,
 }
 
 impl Building<'_> {
-    /// Reads the settings.
+    /// Reads the settings into their type.
     ///
     /// # Errors
     ///
-    /// They are not what [`Entry::check`] passes.
+    /// They are not settings that [`Entry::check`] accepts.
     fn settings<T: DeserializeOwned + JsonSchema>(&self) -> Result<T, BuildError> {
         decode(self.settings, "its provider").map_err(|problems| BuildError {
             message: problems.first().map(|problem| problem.message.clone()).unwrap_or_default(),
@@ -224,7 +232,7 @@ impl Building<'_> {
 /// Builds a provider, or says what is wrong with the model.
 pub type Build = fn(&Building<'_>) -> Result<Box<dyn Provider>, BuildError>;
 
-/// Why a model cannot be built.
+/// Why a model's provider cannot be built.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BuildError {
     /// What is wrong, without the model's name.
@@ -239,37 +247,37 @@ impl BuildError {
     }
 }
 
-/// A provider: a sort of endpoint.
+/// A sort of endpoint that models can name as their provider.
 pub struct Entry {
-    /// As specs name it.
+    /// Its name in specs.
     pub name: &'static str,
     /// What it is, in a sentence for users.
     pub about: &'static str,
-    /// Finds what is wrong with a model's settings; the text names the model in messages.
+    /// Finds what is wrong with a model's settings. The text names the model in messages.
     pub check: fn(&Node, &str) -> Vec<Problem>,
-    /// Returns the JSON Schema of its settings.
+    /// Returns the JSON Schema of the settings.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
-    /// Builds the provider of a model whose settings have been checked.
+    /// Builds the provider of a model whose settings have passed `check`.
     pub build: Build,
 }
 
 impl Entry {
-    /// Returns the names of its settings.
+    /// Returns the names of the settings.
     pub fn fields(&self) -> Vec<String> {
         let schema = (self.schema)(&mut SchemaGenerator::default()).to_value();
         schema["properties"].as_object().into_iter().flat_map(Map::keys).cloned().collect()
     }
 }
 
-/// The providers there are.
+/// All providers.
 pub const PROVIDERS: &[Entry] = &[openai::ENTRY, anthropic::ENTRY, replay::ENTRY, scripted::ENTRY];
 
-/// Finds what is wrong with settings, as far as their types tell.
+/// Finds what is wrong with settings, as far as their types can tell.
 fn check<T: DeserializeOwned + JsonSchema>(settings: &Node, what: &str) -> Vec<Problem> {
     decode::<T>(settings, what).err().unwrap_or_default()
 }
 
-/// The answer of providers in this process, in one shape.
+/// The answer of a provider within this process; all of them have this shape.
 #[derive(Serialize, Deserialize)]
 struct LocalAnswer {
     text: String,
@@ -294,7 +302,7 @@ impl LocalAnswer {
     }
 }
 
-/// Appends the messages with the options beside them: the body of providers in this process.
+/// Appends the wire body of a provider within this process: the messages, with the options beside them.
 fn local_body(request: &Request, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"messages\":");
     messages_into(&request.messages, out);
@@ -321,7 +329,7 @@ fn messages_into(messages: &[Message], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// Reads an answer that was made in this process.
+/// Reads an answer that was made within this process.
 fn local_sent(raw: String) -> Result<Sent, CallError> {
     match LocalAnswer::read(&raw) {
         Ok(reply) => Ok(Sent { raw, reply }),

@@ -1,4 +1,4 @@
-//! `openai`: chat completions of any OpenAI-compatible server.
+//! `openai`: chat completions from any server with an OpenAI-compatible API.
 
 use std::borrow::Cow;
 
@@ -65,7 +65,7 @@ struct ChatMessage<'a> {
     refusal: Option<Cow<'a, str>>,
 }
 
-/// Returns the text of a message's content; none for null.
+/// Returns the text of a message's content, given as JSON; none for null.
 fn text_of(content: &str) -> Option<String> {
     match serde_json::from_str(content) {
         Ok(Value::String(text)) => Some(text),
@@ -97,7 +97,7 @@ fn read(raw: &str) -> Result<Reply, String> {
         Some(_) => Some("refusal".to_owned()),
         None => choice.finish_reason.map(Cow::into_owned),
     };
-    // Odd counts cost no answer that was paid.
+    // Token counts in an unexpected form are ignored: they must not cost an answer that was paid.
     let usage: Value = answer.usage.and_then(|usage| serde_json::from_str(usage.get()).ok()).unwrap_or_default();
     Ok(Reply {
         text: content.or(refusal.map(Cow::into_owned)).unwrap_or_default(),

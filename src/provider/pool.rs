@@ -1,11 +1,11 @@
-//! A pool bounds one model: calls in flight, requests and tokens per minute, retries.
+//! A pool limits one model: calls in flight, requests and tokens per minute, repeated attempts.
 //!
-//! A call waits for a permit, sends, and on failure backs off with jitter (or as long as the server
-//! asked), a bounded number of times and a bounded total time. After a 429 the pool halves what it
-//! keeps in flight and grows back with success. An endpoint that cannot be reached and never
-//! answered stops its model: every further call fails at once with the same message.
+//! A call waits for a permit and is sent. If it fails, it waits a random, growing time (or as long as the server asked)
+//! and is sent again, up to a number of attempts and a total time. After a 429 the pool halves the number of calls in
+//! flight, which grows back with success. An endpoint that cannot be reached and has never answered stops its model:
+//! every further call fails at once with the same message.
 //!
-//! What of this holds for a model depends on its [`Reach`](super::Reach) alone.
+//! Which of these rules hold for a model depends on its [`Reach`](super::Reach) alone.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,49 +19,49 @@ use tokio::sync::Semaphore;
 
 use super::{CallError, ErrorKind, Provider, Request, Sent};
 
-/// How often it is looked whether the user wants to stop, where that gives up calls in flight.
+/// How often a call in flight checks whether the user wants to stop, if an interrupt gives such calls up.
 const LOOK: Duration = Duration::from_millis(50);
 const MAX_ATTEMPTS: u32 = 5;
 const RETRY_SECONDS: f64 = 60.0;
-/// Attempts, and seconds, after which an endpoint that never answered is dead.
+/// An endpoint that has never answered is dead after so many attempts, or so many seconds.
 const DEAD_ATTEMPTS: u32 = 3;
 const DEAD_SECONDS: f64 = 10.0;
-/// Successes in a row that earn one more call in flight after a 429.
+/// How many calls must succeed, after a 429, before one more may be in flight.
 const GROW_AFTER: usize = 20;
 
-/// A complete answer.
+/// A complete answer, with what it took.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// As it came, and read.
+    /// The answer as it came, and as it was read.
     pub sent: Sent,
     /// Seconds that the successful attempt took.
     pub latency: f64,
-    /// Calls that it took, 1 or more.
+    /// How many attempts it took, 1 or more.
     pub attempts: u32,
 }
 
-/// What a model says of how many calls may be made.
+/// The limits on calls that a model names in the spec.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Limits {
-    /// Calls in flight; what the reach says unless given.
+    /// Calls in flight at most; by default what the [`Reach`](super::Reach) says.
     pub concurrency: Option<usize>,
-    /// Calls begun per minute; unlimited unless given.
+    /// Calls begun per minute at most; unlimited by default.
     pub requests_per_minute: Option<u32>,
-    /// Prompt tokens sent per minute, estimated; unlimited unless given.
+    /// Prompt tokens (estimated) sent per minute at most; unlimited by default.
     pub tokens_per_minute: Option<u32>,
-    /// Attempts per call; 5 unless given.
+    /// Attempts per call at most; 5 by default.
     pub max_attempts: Option<u32>,
-    /// Seconds of retrying per call, the queue not counted; 60 unless given.
+    /// Seconds of repeating per call at most, without time in the queue; 60 by default.
     pub retry_seconds: Option<f64>,
 }
 
-/// One model's provider with its limits.
+/// One model's provider, with its limits.
 pub struct Pool {
-    /// What calls go to.
+    /// The provider that gets the calls.
     pub provider: Box<dyn Provider>,
     permits: Semaphore,
     concurrency: usize,
-    /// Permits taken out of circulation after 429s.
+    /// How many permits are taken away because of 429s.
     withheld: AtomicUsize,
     successes: AtomicUsize,
     requests: Option<DefaultDirectRateLimiter>,
@@ -76,7 +76,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Returns a pool around a provider. Once `stop` is set nothing new is sent.
+    /// Returns a pool around a provider. Once `stop` is set, nothing new is sent.
     pub fn new(provider: Box<dyn Provider>, stop: &Arc<AtomicBool>) -> Pool {
         let limits = provider.limits();
         let concurrency = limits.concurrency.unwrap_or_else(|| provider.reach().concurrency());
@@ -98,7 +98,7 @@ impl Pool {
         }
     }
 
-    /// Fails every further call, those that wait for their turn too.
+    /// Makes every further call fail, also those that wait for a permit.
     pub fn close(&self, message: &str) {
         let _ = self.stopped.set(CallError::new(ErrorKind::Fatal, message));
     }
@@ -113,22 +113,22 @@ impl Pool {
         self.permits.available_permits()
     }
 
-    /// Finds, without a call, that no call can succeed.
+    /// Checks, without a call, that calls can succeed.
     ///
     /// # Errors
     ///
-    /// Why none can; `Connect` where a server may still be starting.
+    /// No call can succeed; the message says why. The kind is `Connect` if a server may still be starting.
     pub async fn preflight(&self) -> Result<(), CallError> {
         let is_known = self.has_answered.load(Ordering::Relaxed) || !self.provider.reach().is_checked_first();
         if is_known { Ok(()) } else { self.provider.preflight().await }
     }
 
-    /// Makes one call, with all the patience that the model was given.
+    /// Makes one call, and repeats it as long as the model's limits allow.
     ///
     /// # Errors
     ///
-    /// The last attempt's, with their number; `Stopped` where the user wants to stop; that of an
-    /// earlier call which showed that none can succeed.
+    /// The error of the last attempt, with the number of attempts; `Stopped` if the user wants to stop; or the error of
+    /// an earlier call, if that showed that no call can succeed.
     pub async fn call(&self, body: &Bytes, request: &Request) -> Result<Answer, CallError> {
         if !self.provider.reach().is_pooled() {
             let start = Instant::now();
@@ -163,7 +163,7 @@ impl Pool {
                 }
                 Err(error) => error,
             };
-            // Time in the queue is not the endpoint's fault.
+            // Time in the queue is not the endpoint's fault, so it does not count.
             let elapsed = (first.elapsed() - waiting.min(first.elapsed())).as_secs_f64();
             drop(permit);
             let error = self.judge(error, attempt, elapsed);
@@ -188,7 +188,7 @@ impl Pool {
         unreachable!("the last attempt returns")
     }
 
-    /// Sends a request, once; gives it up where an interrupt does.
+    /// Sends a request, once. An interrupt gives it up, if the reach of the provider says so.
     async fn send(&self, body: &Bytes, request: &Request) -> Result<Sent, CallError> {
         let sent = self.provider.send(body, request);
         if !self.provider.reach().is_given_up() {
@@ -205,7 +205,7 @@ impl Pool {
         }
     }
 
-    /// Stops the model where the error says that no call can succeed.
+    /// Stops the model if the error says that no call can succeed.
     fn judge(&self, error: CallError, attempt: u32, elapsed: f64) -> CallError {
         let is_dead = error.kind == ErrorKind::Connect
             && !self.has_answered.load(Ordering::Relaxed)
@@ -233,7 +233,7 @@ impl Pool {
             requests.until_ready().await;
         }
         if let Some(tokens) = &self.tokens {
-            // Four bytes a token: an estimate is all there is before the call.
+            // Before the call there is only an estimate of its tokens: four bytes each.
             let estimate = NonZeroU32::new((body.len() / 4).max(1) as u32).expect("at least 1");
             if tokens.until_n_ready(estimate).await.is_err() {
                 let message =
@@ -250,7 +250,7 @@ impl Pool {
         }
     }
 
-    /// Halves what is kept in flight.
+    /// Halves the number of calls in flight.
     fn shrink(&self) {
         self.successes.store(0, Ordering::Relaxed);
         let withheld = self.withheld.load(Ordering::Relaxed);
@@ -259,7 +259,7 @@ impl Pool {
         self.withheld.fetch_add(taken, Ordering::Relaxed);
     }
 
-    /// Gives a permit back after enough successes.
+    /// Adds a permit again after enough successes.
     fn grow(&self) {
         if self.withheld.load(Ordering::Relaxed) == 0
             || !(self.successes.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(GROW_AFTER)
@@ -290,7 +290,7 @@ mod tests {
     use super::super::{Reach, Reply};
     use super::*;
 
-    /// Answers after a while, or fails; counts.
+    /// A provider that answers after a while, or fails, and counts its calls.
     struct Counting {
         reach: Reach,
         limits: Limits,
@@ -357,7 +357,7 @@ mod tests {
         Request { messages: Vec::new(), options: Arc::default(), sample: 0 }
     }
 
-    /// Makes so many calls at once; returns what came of them.
+    /// Makes `count` calls at once; returns their results.
     fn calls(pool: &Pool, count: usize) -> Vec<Result<Answer, CallError>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let (body, request) = (Bytes::new(), request());
@@ -392,7 +392,7 @@ mod tests {
         assert_eq!(sent.load(Ordering::Relaxed), 1);
     }
 
-    /// Makes calls that take so long, and wants to stop after 20 ms.
+    /// Makes calls that take `takes` milliseconds each, and stops after 20 ms; returns the results and the time.
     fn stopped(reach: Reach, takes: u64) -> (Vec<Result<Answer, CallError>>, Duration) {
         let stop = Arc::new(AtomicBool::new(false));
         let mut provider = Counting::new(reach, takes, None);

@@ -1,8 +1,8 @@
-//! `probe: true`: a server is asked what it serves, and the answer enters the key.
+//! `probe: true`: a server is asked what it serves, and its answer enters the key.
 //!
-//! Only facts are taken that stay the same as long as the weights do; times, random ids and state are
-//! left out. Ollama alone proves the content (a digest); the others name a path or a commit, which
-//! notices another model behind the same address, and not new weights under the same path.
+//! Only facts are taken that stay the same as long as the weights do; times, random ids and state are left out. Ollama
+//! alone proves the content, by a digest. The others name a path or a commit: that shows when another model serves the
+//! same address, but not when the weights under a path are replaced.
 //!
 //! | server | asked | taken |
 //! |---|---|---|
@@ -54,7 +54,7 @@ pub(super) async fn ask(endpoint: &Endpoint, model: &str) -> Result<Map<String, 
     Ok(facts("openai", said.into_iter().chain(version.unwrap_or_default())))
 }
 
-/// Gets a document; none where the server has no such address.
+/// Gets a document; none if the server has nothing at that path.
 async fn get(endpoint: &Endpoint, path: &str) -> Result<Option<Value>, CallError> {
     match endpoint.get(path).await {
         Ok(text) => Ok(serde_json::from_str(&text).ok()),
@@ -67,8 +67,8 @@ fn facts(server: &str, said: impl IntoIterator<Item = (String, Value)>) -> Map<S
     std::iter::once(("server".to_owned(), server.into())).chain(said).collect()
 }
 
-/// Takes the named fields that are there; of `meta` without the context, which is a matter of the
-/// command line.
+/// Returns those of the named fields that are present. From `meta` the context length is left out, since it depends on
+/// how the server was started, not on the weights.
 fn taken(answer: &Value, names: &[&str]) -> Vec<(String, Value)> {
     let value = |name: &str| {
         let mut value = answer.get(name).filter(|value| !value.is_null())?.clone();
@@ -80,7 +80,7 @@ fn taken(answer: &Value, names: &[&str]) -> Vec<(String, Value)> {
     names.iter().filter_map(|name| Some(((*name).to_owned(), value(name)?))).collect()
 }
 
-/// Returns the digest of a model; a name without a tag means `latest`.
+/// Returns the digest of a model; a name without a tag stands for `latest`.
 fn ollama_digest(tags: &Value, model: &str) -> Option<Value> {
     let full = if model.contains(':') { model.to_owned() } else { format!("{model}:latest") };
     let entry = tags["models"].as_array()?.iter().find(|entry| entry["name"] == full || entry["model"] == full)?;

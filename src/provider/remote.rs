@@ -1,4 +1,4 @@
-//! Models behind an address: what all chat APIs share. An [`Api`] says the rest.
+//! Models behind an address: what all chat APIs share. An [`Api`] holds what differs between them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,9 +19,9 @@ use crate::spec::{Node, decode};
 
 /// A chat API.
 pub(super) struct Api {
-    /// As specs name the provider.
+    /// The provider's name in specs.
     pub name: &'static str,
-    /// What a model id looks like.
+    /// An example of a model id.
     pub example: &'static str,
     pub address: Address,
     /// Appends the wire body of a request to a model, as canonical JSON.
@@ -94,8 +94,8 @@ pub(super) fn build(api: &'static Api, building: &Building<'_>) -> Result<Box<dy
     Ok(Box::new(Remote { api, model, endpoint, identity, limits: settings.limits() }))
 }
 
-/// Returns the identity of a model behind an address. Weights or a revision say which model it is,
-/// wherever it is served; else the address must.
+/// Returns the identity of a model behind an address. If the spec names weights or a revision, those say which model it
+/// is, wherever it is served; otherwise the address is part of the identity.
 fn identity(
     api: &Api,
     model: &str,
@@ -149,7 +149,8 @@ impl Provider for Remote {
             let raw = self.endpoint.post(body).await?;
             match self.read(&raw) {
                 Ok(reply) => Ok(Sent { raw, reply }),
-                // A broken body behind a 200 is a proxy or a server in trouble.
+                // An unreadable body behind a 200 comes from a proxy or a server in trouble, so it is worth another
+                // attempt.
                 Err(message) => {
                     let message = format!("{} answered 200 with {message}", self.endpoint.base_url);
                     Err(CallError::new(ErrorKind::Transient, message))
@@ -175,10 +176,10 @@ impl Provider for Remote {
     }
 }
 
-/// Fields of a wire body, sorted.
+/// The fields of a wire body, sorted by name.
 type Fields<'a> = BTreeMap<&'a str, Cow<'a, Value>>;
 
-/// Returns the options as fields; what stands in `extra` stands beside the others.
+/// Returns the options as fields; the fields below `extra` are put beside the others.
 pub(super) fn option_fields(options: &Map<String, Value>) -> Fields<'_> {
     let mut fields = Fields::new();
     for (name, value) in options {
@@ -194,7 +195,7 @@ pub(super) fn option_fields(options: &Map<String, Value>) -> Fields<'_> {
     fields
 }
 
-/// Appends the body of a chat call as canonical JSON. `model` and `messages` are the request itself.
+/// Appends the body of a chat call as canonical JSON. `model` and `messages` are added to the fields.
 pub(super) fn chat_body(model: &str, messages: &[Message], fields: &Fields<'_>, out: &mut Vec<u8>) {
     const MESSAGES: &str = "messages";
     const MODEL: &str = "model";
@@ -209,7 +210,7 @@ pub(super) fn chat_body(model: &str, messages: &[Message], fields: &Fields<'_>, 
         match name {
             MESSAGES => messages_into(messages, out),
             MODEL => canonical_text(model, out),
-            // Servers write the properties of a schema in the order in which it has them.
+            // The order of a schema's properties is kept, since servers let the model write them in that order.
             name if SCHEMAS.contains(&name) => {
                 serde_json::to_writer(&mut *out, &fields[name]).expect("JSON serialises to memory")
             }
@@ -219,7 +220,7 @@ pub(super) fn chat_body(model: &str, messages: &[Message], fields: &Fields<'_>, 
     out.push(b'}');
 }
 
-/// Returns a count of tokens; none where it is no whole number, 0 or more.
+/// Returns a count of tokens; none unless it is a whole number, 0 or more.
 pub(super) fn tokens(count: &Value) -> Option<u64> {
     count
         .as_u64()

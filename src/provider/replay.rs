@@ -1,8 +1,8 @@
 //! `replay`: completions recorded in a file, looked up by what was asked.
 //!
-//! One JSON object per line: `completion` with either `messages` (the whole conversation must be the
-//! same) or `prompt` (the last user message must be, whatever the system message says); `model`,
-//! `sample`, `finish_reason` and `usage` if known. What is not recorded is an error, never a guess.
+//! The file has one JSON object per line: `completion`, with either `messages` (the whole conversation must be equal)
+//! or `prompt` (the last user message must be equal, whatever the system message says); and `model`, `sample`,
+//! `finish_reason` and `usage` if known. A request that is not recorded is an error, never a guess.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -21,10 +21,10 @@ use super::{
 use crate::digest::{Digest, canonical};
 
 struct Replay {
-    /// As in the spec.
+    /// The name of the file, as in the spec.
     file: String,
     path: PathBuf,
-    /// Names under which this model's records stand.
+    /// The names under which records of this model stand in the file.
     names: Vec<String>,
     identity: Map<String, Value>,
     recorded: OnceLock<Result<HashMap<Digest, String>, String>>,
@@ -81,7 +81,8 @@ fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
     let mut identity = Map::new();
     identity.insert("provider".to_owned(), "replay".into());
     identity.insert("file".to_owned(), digest.to_string().into());
-    // One file may hold several models: which records count depends on the names.
+    // One file may hold several models, and the names decide which of its records count; so they are part of the
+    // identity.
     let names: Vec<String> =
         [Some(building.name.to_owned()), building.spec.model.clone()].into_iter().flatten().collect();
     identity.insert("names".to_owned(), names.clone().into());

@@ -1,7 +1,7 @@
-//! `scripted`: a Jinja template answers. For tests and offline demos, never for results.
+//! `scripted`: a Jinja template writes the replies. For tests and offline demonstrations, never for results.
 //!
-//! The reply reads `messages`, `prompt` (the last user message), `model` (its name in the spec),
-//! `sample`, and calls `random()`: numbers in [0, 1) seeded by the request and `seed`.
+//! The template reads `messages`, `prompt` (the last user message), `model` (its name in the spec) and `sample`. It may
+//! call `random()`, which returns numbers in [0, 1), seeded by the request and `seed`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,7 +1,7 @@
-//! The files under `runs/`: their names, finding, reading and writing.
+//! The files under `runs/`: their names; finding, reading and writing them.
 //!
-//! Files are read when someone asks for a run, not before: a run with nothing to do reads none. Names tell the
-//! pipeline, so that the runs of others are not opened.
+//! Files are read only when someone asks for a run: a run with nothing to do reads none. A file's name tells its
+//! pipeline, so that the runs of other pipelines are not opened.
 
 use std::fs;
 use std::io;
@@ -13,13 +13,13 @@ use super::{ReadError, Run, read};
 use crate::digest::Digest;
 use crate::files;
 
-/// `20261123T200501Z-<pipeline>-<4 hex>`.
+/// The id of a run: `20261123T200501Z-<pipeline>-<4 hex>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunId(pub String);
 
 impl RunId {
-    /// Returns the id of a run that starts at a time. The four digits are the fraction of its second,
-    /// so that ids sort by time.
+    /// Returns the id of a run that starts at `started`. The four hex digits are the fraction of the second, so that
+    /// ids sort by time.
     pub fn new(pipeline: &str, started: SystemTime) -> RunId {
         let stamp: String = humantime::format_rfc3339_seconds(started).to_string();
         let stamp = stamp.replace(['-', ':'], "");
@@ -28,7 +28,7 @@ impl RunId {
         RunId(format!("{stamp}-{pipeline}-{fraction:04x}"))
     }
 
-    /// Returns the pipeline that a name tells, if it is that of a run.
+    /// Returns the pipeline that a name tells; none if it is not the name of a run.
     fn pipeline_of(name: &str) -> Option<&str> {
         let (stamp, rest) = name.split_once("Z-")?;
         let (date, time) = stamp.split_once('T')?;
@@ -39,10 +39,10 @@ impl RunId {
     }
 }
 
-/// A file that is not read as a run.
+/// A file under `runs/` that could not be read as a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
-    /// Within `runs/`.
+    /// The file's name within `runs/`.
     pub name: String,
     pub error: ReadError,
 }
@@ -53,21 +53,21 @@ impl std::fmt::Display for Unread {
     }
 }
 
-/// Why a run is not found.
+/// Why a run was not found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// There is none of that name.
+    /// No run has that name.
     Unknown,
-    /// There is, and it cannot be read.
+    /// The run exists, and its file cannot be read.
     Unread(Unread),
 }
 
-/// The runs of a pipeline, or of all, newest first.
+/// The runs of one pipeline, or of all pipelines, newest first.
 pub struct Records {
     directory: PathBuf,
-    /// None: all there are.
+    /// None: the runs of all pipelines.
     pipeline: Option<String>,
-    /// The only run to tell reasons against.
+    /// The only run with which reasons compare; none: any run.
     since: Option<String>,
     files: OnceLock<(Vec<Run>, Vec<Unread>)>,
 }
@@ -83,12 +83,12 @@ impl Records {
         Records { directory: root.join("runs"), pipeline: None, since: None, files: OnceLock::new() }
     }
 
-    /// Returns the same, telling reasons against one run only.
+    /// Returns the same runs; reasons compare with this one run only.
     pub fn since(self, run: Option<&str>) -> Records {
         Records { since: run.map(str::to_owned), ..self }
     }
 
-    /// Returns true if reasons are told against one run only.
+    /// Returns true if reasons compare with one run only.
     pub fn is_narrowed(&self) -> bool {
         self.since.is_some()
     }
@@ -98,7 +98,8 @@ impl Records {
         &self.files().0
     }
 
-    /// Returns the files that were met and are no runs that can be read; none before anyone asked for a run.
+    /// Returns the files that could not be read as runs. Empty until someone has asked for a run, since no file is
+    /// opened before.
     pub fn unread(&self) -> &[Unread] {
         self.files.get().map_or(&[], |(_, unread)| unread)
     }
@@ -114,13 +115,13 @@ impl Records {
         runs.find_map(|run| Some((run, run.key(node)?)))
     }
 
-    /// Finds a run by its id (or a beginning that is enough), its label, `last` or `last~1`. Partial
-    /// runs have to be named by id or label.
+    /// Finds a run by its id (or a beginning of it that only one run has), its label, `last` or `last~1`. `last` and
+    /// `last~1` skip partial runs; those can only be named by id or label.
     ///
     /// # Errors
     ///
-    /// There is no such run, or its file cannot be read. What stands before `last` counts as that: to take an older
-    /// run for the last one would be wrong.
+    /// There is no such run, or its file cannot be read. Where a newer etalon wrote a run after the one that `last`
+    /// would be, that is an error too: an older run must not be taken for the last one.
     pub fn find(&self, name: &str) -> Result<&Run, Missing> {
         let back = match name.strip_prefix("last") {
             Some("") => Some(0),
@@ -154,6 +155,10 @@ impl Records {
     }
 
     /// Writes a run.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written; then there is none of that name.
     pub fn write(&self, run: &Run) -> io::Result<PathBuf> {
         let path = self.directory.join(format!("{}.json", run.run));
         let mut bytes = serde_json::to_vec_pretty(run).expect("runs serialise");
@@ -181,13 +186,13 @@ impl Records {
                     Err(error) => unread.push(Unread { name, error }),
                 }
             }
-            // A file may have been given another name.
+            // Sorted by the id in the document, since someone may have renamed the file.
             runs.sort_by(|a, b| b.run.cmp(&a.run));
             (runs, unread)
         })
     }
 
-    /// Returns false for names that tell another pipeline. What has any other name may be anything.
+    /// Returns false for the name of another pipeline's run. A file with any other name may hold a run of this one.
     fn may_be_of_pipeline(&self, stem: &str) -> bool {
         let Some(mine) = &self.pipeline else { return !stem.starts_with('.') };
         let told = RunId::pipeline_of(stem);

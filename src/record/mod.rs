@@ -1,17 +1,17 @@
 //! Records: runs as documents under `runs/`, small, uniquely named, made to be committed.
 //!
-//! A run describes itself: beside its numbers stand how each of them reads ([`Reading`]), what role each model plays
-//! and which stages there are, in their order. So it can be tabled, compared and reported where the spec has moved on
-//! or is not at hand.
+//! A run describes itself: beside its numbers it holds how each of them is to be read ([`Reading`]), which role each
+//! model plays, and which stages there are, in order. So it can be tabled, compared and reported when the spec has
+//! changed or is not at hand.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `run` | the document: a [`Run`] with its nodes, numbers and gates |
-//! | `read` | from bytes to a run: versions, and why a file is none |
+//! | `read` | from bytes to a run: which versions are read, and why a file is not a run |
 //! | `file` | finding, reading and writing the files |
 //!
-//! **Invariant:** fields are added, never renamed: what an older etalon wrote is read; what a newer one wrote is an
-//! error that says so. A file that is no run is named, never passed over in silence.
+//! **Invariant:** fields are added, never renamed. A run that an older etalon wrote can be read; one that a newer
+//! etalon wrote is an error that says so. A file that is not a run is named to the user, never ignored in silence.
 //!
 //! [`Reading`]: crate::score::Reading
 

@@ -1,21 +1,21 @@
-//! From bytes to a run: which versions are read, and why a file is none.
+//! From bytes to a run: which versions are read, and why a file is not a run.
 //!
-//! The version is looked at first: a document of a newer one may have any shape.
+//! The version is read first, since a document of a newer version may have any shape.
 
 use serde_json::Value;
 
 use super::Run;
 
-/// The version of the document that is written, and the newest that is read.
+/// The version that is written, which is also the newest that can be read.
 pub const VERSION: u32 = 1;
 
-/// Why a document is not read as a run.
+/// Why a document could not be read as a run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// A newer etalon wrote it; it may have that label.
+    /// A newer etalon wrote it. The label is read, if it is still where this version has it.
     #[error("was written by a newer etalon (format {format}; this one reads up to {VERSION}): update etalon")]
     Newer { format: u64, label: Option<String> },
-    /// It is something else, or damaged.
+    /// It is another kind of document, or damaged; the text says how.
     #[error("is no run: {0}")]
     NoRun(String),
     #[error("cannot be read: {0}")]
@@ -26,7 +26,7 @@ pub enum ReadError {
 ///
 /// # Errors
 ///
-/// A newer version, or no run at all.
+/// The document has a newer version, or is not a run.
 pub fn read(bytes: &[u8]) -> Result<Run, ReadError> {
     let document: Value =
         serde_json::from_slice(bytes).map_err(|error| ReadError::NoRun(format!("it is no JSON: {error}")))?;
@@ -45,7 +45,7 @@ pub fn read(bytes: &[u8]) -> Result<Run, ReadError> {
 mod tests {
     use super::*;
 
-    /// As the first etalon wrote it.
+    /// A document as the first version of etalon wrote it.
     const FIRST: &str = r#"{"etalon": 1, "run": "20260101T000000Z-p-0000", "pipeline": "p", "label": null,
         "started": "2026-01-01T00:00:00Z", "seconds": 1.5, "nodes": [],
         "summary": {"exact": {"base": {"exact_match": {"value": 0.5, "low": null, "high": null, "n": 2, "missing": 0}}}},

@@ -1,7 +1,7 @@
 //! The document of a run.
 //!
-//! What a run prints as JSON and what `runs/` keeps are this value; whatever tables, compares or reports a run takes
-//! it from here alone.
+//! This value is what a run prints as JSON and what `runs/` keeps. Whatever tables, compares or reports a run takes it
+//! from here alone.
 
 use std::collections::BTreeMap;
 
@@ -24,12 +24,13 @@ pub struct Run {
     pub run: String,
     pub pipeline: String,
     pub label: Option<String>,
-    /// Cut by `--only` or `--limit`.
+    /// The run was cut by `--only` or `--limit`.
     #[serde(default)]
     pub partial: bool,
     #[serde(default)]
     pub interrupted: bool,
     pub started: String,
+    /// Seconds from start to end.
     pub seconds: f64,
     /// The models that took part, by name, in the order of the spec.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
@@ -39,16 +40,16 @@ pub struct Run {
     pub stages: Vec<RunStage>,
     pub nodes: Vec<NodeRun>,
     pub summary: SummaryTable,
-    /// How the values of the summary read, in the order of tables. By stage, flat name.
+    /// How the values of the summary are to be read, in the order of tables. By stage, then by flat name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub values: IndexMap<String, IndexMap<String, Reading>>,
-    /// What does not fit one number: confusion matrices. By stage, model, name.
+    /// Results that do not fit one number, such as confusion matrices. By stage, model and name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub tables: IndexMap<String, IndexMap<String, IndexMap<String, Value>>>,
-    /// What defines the values of a metric. By stage, metric.
+    /// What defines the values of a metric: its name and settings. By stage, then by metric.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub signatures: IndexMap<String, IndexMap<String, String>>,
-    /// By node.
+    /// Drift of judges, by node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub drift: BTreeMap<String, NodeDrift>,
     pub gates: Vec<GateResult>,
@@ -88,18 +89,18 @@ impl Run {
         !self.interrupted && self.nodes.iter().all(|node| node.outcome == NodeOutcome::Cached)
     }
 
-    /// Returns the key that a node had, where it ran or was cached.
+    /// Returns the key that a node had, if it ran or was cached.
     pub fn key(&self, node: &str) -> Option<Digest> {
         let is_done = |outcome: NodeOutcome| matches!(outcome, NodeOutcome::Cached | NodeOutcome::Ran);
         self.nodes.iter().find(|known| known.node == node && is_done(known.outcome))?.key
     }
 
-    /// Returns the model calls made.
+    /// Returns how many model calls were made.
     pub fn calls(&self) -> u64 {
         self.nodes.iter().map(|node| node.calls).sum()
     }
 
-    /// Returns the role of a model, where it has one.
+    /// Returns the role of a model, if it has one.
     pub fn role(&self, model: &str) -> Option<Role> {
         self.models.get(model).and_then(|model| model.role)
     }
@@ -117,7 +118,7 @@ pub struct RunModel {
 pub struct RunStage {
     pub name: String,
     pub kind: String,
-    /// The stage that it reads first; none: it reads no stage.
+    /// The stage that its `input` names; none for a stage without an input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
 }
@@ -139,18 +140,23 @@ pub struct NodeRun {
     pub kind: String,
     pub outcome: NodeOutcome,
     pub reason: String,
+    /// Rows of the node's artifact.
     pub rows: u64,
+    /// Rows whose call failed for good, or that the dataset skipped.
     pub failed: u64,
+    /// Rows without a valid result, the failed ones included.
     pub missing: u64,
     /// Calls made in this run.
     pub calls: u64,
-    /// Completions that were there.
+    /// Completions that came from the log.
     pub reused: u64,
+    /// Dollars that the calls cost; none if the price is not known.
     pub cost_usd: Option<f64>,
+    /// Seconds that it took to make the node.
     pub seconds: f64,
     pub key: Option<Digest>,
     pub artifact: Option<Digest>,
-    /// Judges: the digest of everything that decides how it measures. Numbers of different instruments cannot be
+    /// For a judge: the digest of everything that decides how it measures. Numbers of different instruments cannot be
     /// compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instrument: Option<Digest>,
@@ -160,13 +166,13 @@ pub struct NodeRun {
     pub notes: Vec<String>,
 }
 
-/// What nodes say in numbers, by stage and model.
+/// The numbers of nodes, by stage and model.
 pub type SummaryTable = IndexMap<String, IndexMap<String, NodeSummary>>;
 
-/// What a node says in numbers. As JSON the values stand flat, with `slices` beside them.
+/// The numbers of a node. In JSON the values stand flat, with `slices` beside them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeSummary {
-    /// By flat name.
+    /// Estimates by flat name.
     pub values: IndexMap<String, Estimate>,
     pub slices: Slices,
 }
@@ -195,32 +201,34 @@ impl<'de> Deserialize<'de> for NodeSummary {
     }
 }
 
-/// A node that measured with another instrument than in the run before.
+/// How a node's verdicts shifted, because its instrument is another one than in the run before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeDrift {
     /// The run before.
     pub since: String,
-    /// None where nothing was judged by both.
+    /// None if no completion was judged by both instruments.
     #[serde(flatten)]
     pub drift: Option<Drift>,
 }
 
-/// A gate, judged.
+/// A gate with its verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GateResult {
     pub gate: String,
     pub verdict: GateVerdict,
+    /// The value of the left side; none without data.
     pub left: Option<f64>,
+    /// The value of the right side; none without data.
     pub right: Option<f64>,
 }
 
-/// What a gate says of a run.
+/// The verdict on a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum GateVerdict {
-    /// It holds, also with every value at its unfavourable end.
+    /// It holds, even with every value at the unfavourable end of its interval.
     Pass,
-    /// It holds at the estimates, and chance could explain it. Passes.
+    /// It holds at the estimates, but chance could explain that. It passes, except under `--strict`.
     Unproven,
     Fail,
     /// A value has no data.

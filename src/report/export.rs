@@ -1,18 +1,18 @@
 //! Rows of nodes as files that other tools read: JSON lines, CSV, Parquet.
 //!
-//! JSON lines hold the documents as `show` prints them. The other two are flat: nested fields have
-//! dotted names (`row.question`, `scores.exact_match`), what is still nested is JSON text. Columns and
-//! their types come from a first pass over the rows.
+//! JSON lines hold the documents that `show` prints. The other two formats are flat: nested fields have dotted names
+//! (`row.question`, `scores.exact_match`), and whatever is nested deeper is JSON text. Columns and their types come
+//! from a first pass over the rows.
 
 use std::io::{self, Write};
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
-/// What a column holds, in all rows.
+/// What the values of a column are, over all rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ColumnKind {
-    /// Nothing but null, so far.
+    /// All values so far are null.
     #[default]
     Null,
     Boolean,
@@ -31,7 +31,7 @@ impl ColumnKind {
             Value::Null => ColumnKind::Null,
             Value::Bool(_) => ColumnKind::Boolean,
             Value::Number(number) if number.as_i64().is_some() => ColumnKind::Integer,
-            // An integer beyond 64 bits keeps its digits as text.
+            // An integer beyond 64 bits becomes text, so that it keeps its digits.
             Value::Number(number) if number.as_str().bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') => {
                 ColumnKind::Text
             }
@@ -52,7 +52,7 @@ impl ColumnKind {
 }
 
 impl Columns {
-    /// Takes in the columns of a document.
+    /// Adds the columns of a document.
     pub fn add(&mut self, document: &Map<String, Value>) {
         for (name, value) in flat(document) {
             let kind = self.0.entry(name).or_default();
@@ -61,8 +61,8 @@ impl Columns {
     }
 }
 
-/// Returns the fields of a document with dotted names. Below `row`, `scores` and `meta` one level is
-/// opened, elsewhere none.
+/// Returns the fields of a document with dotted names: one level deep below `row`, `scores` and `meta`, and flat
+/// elsewhere.
 fn flat(document: &Map<String, Value>) -> Vec<(String, &Value)> {
     let mut fields = Vec::new();
     for (name, value) in document {
@@ -76,7 +76,7 @@ fn flat(document: &Map<String, Value>) -> Vec<(String, &Value)> {
     fields
 }
 
-/// Returns a value as text: text as it is, null as nothing, anything else as JSON.
+/// Returns a value as text: text as it is, null as none, anything else as JSON.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
@@ -85,15 +85,15 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// Where rows go.
+/// Writes rows in some format.
 pub trait RowWriter {
     fn write(&mut self, document: &Map<String, Value>) -> io::Result<()>;
 
-    /// Writes what is left.
+    /// Writes what is still held back, and ends the file.
     fn finish(self: Box<Self>) -> io::Result<()>;
 }
 
-/// One document per line.
+/// JSON lines: one document per line.
 pub struct JsonLines<W: Write>(pub W);
 
 impl<W: Write> RowWriter for JsonLines<W> {
@@ -107,7 +107,7 @@ impl<W: Write> RowWriter for JsonLines<W> {
     }
 }
 
-/// Returns what went wrong below: a reader that went away is not the same as a full disk.
+/// Returns the error of the file below, so that a reader that went away can be told from a full disk.
 fn cause(error: csv::Error) -> io::Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,
@@ -122,6 +122,7 @@ pub struct Csv<W: Write> {
 }
 
 impl<W: Write> Csv<W> {
+    /// Starts a CSV file by writing its header.
     pub fn new(out: W, columns: Columns) -> io::Result<Csv<W>> {
         let mut writer = csv::Writer::from_writer(out);
         writer.write_record(columns.0.keys()).map_err(cause)?;
@@ -147,7 +148,7 @@ pub use self::columnar::Parquet;
 
 #[cfg(feature = "parquet")]
 mod columnar {
-    //! Parquet: rows are gathered into groups, each column written at once.
+    //! Parquet: rows are gathered into groups, and each column of a group is written at once.
 
     use std::io::{self, Write};
     use std::sync::Arc;
@@ -163,7 +164,7 @@ mod columnar {
 
     use super::{ColumnKind, Columns, RowWriter, flat, text};
 
-    /// Rows of a group.
+    /// How many rows a group has.
     const GROUP: usize = 20_000;
 
     /// A Parquet file.
@@ -178,6 +179,7 @@ mod columnar {
     }
 
     impl<W: Write + Send> Parquet<W> {
+        /// Starts a Parquet file with these columns.
         pub fn new(out: W, columns: Columns) -> io::Result<Parquet<W>> {
             let field = |(name, kind): (&String, &ColumnKind)| {
                 let (physical, converted) = match kind {

@@ -23,14 +23,14 @@ pub fn forecast(forecasts: &[Forecast]) -> String {
     out
 }
 
-/// What became of a node since a run.
+/// What has become of a node since a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Since {
     /// Its key is the same.
     Same,
     Changed,
-    /// It depends on a node that will run.
+    /// It has no key yet, since it depends on a node that will run.
     Maybe,
     New,
 }
@@ -45,13 +45,13 @@ fn since(run: &Run, forecast: &Forecast) -> Since {
     }
 }
 
-/// Returns the nodes of a run that are no more.
+/// Returns the nodes of a run that do not exist any more.
 fn gone<'a>(run: &'a Run, forecasts: &[Forecast]) -> Vec<&'a str> {
     let is_gone = |name: &&str| !forecasts.iter().any(|forecast| forecast.node == *name);
     run.nodes.iter().map(|node| node.node.as_str()).filter(is_gone).collect()
 }
 
-/// Renders what has changed since a run, and what that will buy.
+/// Renders what has changed since a run, and what the changes will buy.
 pub fn forecast_since(run: &Run, forecasts: &[Forecast]) -> String {
     let label = run.label.as_ref().map_or_else(String::new, |label| format!(" ({label})"));
     let mut out = format!("since run {}{label}\n\n", run.run);
@@ -63,7 +63,7 @@ pub fn forecast_since(run: &Run, forecasts: &[Forecast]) -> String {
                 same += 1;
                 continue;
             }
-            // What was made then is not in this cache.
+            // The key is the same, but this cache does not have the result.
             Since::Same => "same",
             Since::Changed => "changed",
             Since::Maybe => "maybe",
@@ -79,7 +79,7 @@ pub fn forecast_since(run: &Run, forecasts: &[Forecast]) -> String {
     out
 }
 
-/// Returns the same as JSON.
+/// Returns what has changed since a run, as JSON.
 pub fn forecast_since_json(run: &Run, forecasts: &[Forecast]) -> Value {
     let mut nodes: Vec<Value> = forecasts
         .iter()
@@ -93,7 +93,7 @@ fn width(forecasts: &[Forecast]) -> usize {
     forecasts.iter().map(|forecast| forecast.node.chars().count()).max().unwrap_or(0)
 }
 
-/// Renders a node: its name, what it takes, why.
+/// Renders a node: its name, how many calls and dollars it takes, and why.
 fn line(forecast: &Forecast, width: usize) -> String {
     let mut facts = vec![counted(forecast.rows, "row")];
     if forecast.calls + forecast.reused > 0 {
@@ -108,7 +108,7 @@ fn line(forecast: &Forecast, width: usize) -> String {
     format!("{:<width$}  {:<34}  {why}\n", forecast.node, facts.join(", "))
 }
 
-/// Renders what all of it takes.
+/// Renders the calls and dollars of all nodes together.
 fn total(forecasts: &[Forecast]) -> String {
     let mut out = String::new();
     let calls: u64 = forecasts.iter().map(|forecast| forecast.calls).sum();

@@ -1,4 +1,4 @@
-//! The graph of a pipeline: for the terminal, as Mermaid, as DOT.
+//! The graph of a pipeline: as a tree for the terminal, as Mermaid, as DOT.
 
 use std::collections::BTreeSet;
 
@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use crate::plan::Plan;
 
-/// A stage and what it reads: rows and completions alike come by way of `input`.
+/// A stage as a vertex of the graph.
 struct Vertex<'a> {
     name: &'a str,
     kind: &'static str,
     input: Option<&'a str>,
-    /// Models that it has a node for.
+    /// The models for which it has a node.
     models: Vec<&'a str>,
-    /// Models that it calls.
+    /// The models that it calls.
     callees: Vec<&'a str>,
 }
 
@@ -44,7 +44,7 @@ fn vertices(plan: &Plan) -> Vec<Vertex<'_>> {
 }
 
 impl Vertex<'_> {
-    /// Returns what it is, in a few words: `inference of base, tuned`, `judge by grader`.
+    /// Returns what the stage is, in a few words: `inference of base, tuned`, `judge by grader`.
     fn words(&self) -> String {
         let is_judge = self.callees.iter().any(|callee| !self.models.contains(callee));
         match (self.kind, self.models.as_slice()) {
@@ -76,7 +76,7 @@ fn branches(vertices: &[Vertex<'_>], of: &str, indent: &str, out: &mut String) {
     }
 }
 
-/// Renders the graph as Mermaid, which GitHub shows as a picture.
+/// Renders the graph as Mermaid, which GitHub draws as a picture.
 pub fn graph_mermaid(plan: &Plan) -> String {
     let mut out = String::from("flowchart LR\n");
     for vertex in vertices(plan) {
@@ -102,7 +102,7 @@ pub fn graph_dot(plan: &Plan) -> String {
     out
 }
 
-/// Returns nodes and edges.
+/// Returns the graph as JSON: its nodes and edges.
 pub fn graph_json(plan: &Plan) -> Value {
     let nodes: Vec<Value> = plan
         .nodes

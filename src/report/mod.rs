@@ -1,18 +1,18 @@
 //! Reports: problems, events and summaries as people and programs read them.
 //!
-//! Everything here returns text; `cli` prints it. Data go to standard output, talk to standard error. A run is first
-//! arranged ([`View`]), then rendered: what is shown and how it looks are decided apart.
+//! Everything here returns text; `cli` prints it, data to standard output and talk to standard error. A run is first
+//! arranged ([`View`]) and then rendered, so that what is shown and how it looks are decided in different places.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `problems` | problems with their excerpts |
-//! | `progress` | a line per node |
-//! | `view/` | what a run says: columns, lines, slices, gates, notes |
-//! | `text/` | the view at a width |
-//! | `forecast` `why` `graph` | what a plan says, why, and its picture |
+//! | `problems` | problems with excerpts of their source |
+//! | `progress` | a line per node as it ends, and how far a running node is |
+//! | `view/` | a run arranged for reading: columns, lines, slices, gates, notes |
+//! | `text/` | the view as text of a given width |
+//! | `forecast` `why` `graph` | what a run would do, why, and the graph of the pipeline |
 //! | `export` | rows as JSON lines, CSV, Parquet |
 //! | `rows` `scores` | the rows of a node; the scores of a file |
-//! | `sheet` | rows for people to label |
+//! | `sheet` | sheets for people who label rows |
 
 mod export;
 mod forecast;
@@ -47,7 +47,7 @@ fn counted(n: u64, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 
-/// What a word means to whoever reads it.
+/// What a word tells its reader, as a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tone {
     Good,
@@ -56,7 +56,7 @@ enum Tone {
     Dim,
 }
 
-/// Colours a text; where colours are not wanted `cli` takes them out again.
+/// Colours a text. If colours are not wanted, `cli` removes them again.
 fn toned(tone: Tone, text: &str) -> String {
     let style = match tone {
         Tone::Good => anstyle::AnsiColor::Green.on_default(),
@@ -67,7 +67,7 @@ fn toned(tone: Tone, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Takes out control characters: neither hostile input nor model output may drive the terminal.
+/// Removes control characters: neither hostile input nor the output of a model may control the terminal.
 fn printable(text: &str) -> String {
     let is_bidi = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let is_hidden = |c: char| c.is_control() && c != '\n' && c != '\t' || is_bidi(c);

@@ -1,4 +1,4 @@
-//! Problems with their excerpts, in the look of rustc.
+//! Problems with excerpts of their source, in the style of rustc.
 
 use std::borrow::Cow;
 
@@ -33,7 +33,7 @@ fn one(problem: &Problem, renderer: &Renderer) -> String {
         .id(problem.code)
         .elements(Vec::<annotate_snippets::Element<'_>>::new());
     if let Some(place) = &problem.place {
-        // What is secret is not repeated, as logs are kept.
+        // A secret is not repeated in the excerpt, since logs are kept.
         let text = match problem.code {
             "secret-in-spec" => Cow::Owned(without_line(&place.source.text, place.range.start)),
             _ => Cow::Borrowed(place.source.text.as_str()),
@@ -54,7 +54,7 @@ fn one(problem: &Problem, renderer: &Renderer) -> String {
     renderer.render(&[group])
 }
 
-/// Returns a text in which a line shows nothing behind the word at an offset.
+/// Returns a text in which the rest of a line, after the word at an offset, is removed.
 fn without_line(text: &str, offset: usize) -> String {
     let start = crate::problem::floor_char(text, offset);
     let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
@@ -64,7 +64,7 @@ fn without_line(text: &str, offset: usize) -> String {
     format!("{}{}{}", &text[..word_end], ": …", &text[line_end..])
 }
 
-/// Returns the `check` document.
+/// Returns the JSON document of `check`.
 pub fn problems_json(problems: &[Problem]) -> Value {
     let list: Vec<Value> = problems
         .iter()

@@ -1,4 +1,4 @@
-//! A line per node, as it ends; what is known of a node while it runs.
+//! A line per node as it ends, and how far a running node is.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use crate::execute::Event;
 use crate::record::{NodeOutcome, NodeRun};
 use crate::stage::Progress;
 
-/// Renders an event as a line; none where it is not worth one. Verbose lines tell what begins and
-/// what is cached, too.
+/// Renders an event as a line; none for an event that needs no line. With `is_verbose`, there are also lines for nodes
+/// that begin and nodes that are cached.
 pub fn line(event: &Event, is_verbose: bool) -> Option<String> {
     match event {
         Event::Started { .. } => None,
@@ -66,7 +66,7 @@ fn finished(run: &NodeRun, is_verbose: bool) -> String {
     line
 }
 
-/// Says how far a running node is: `210 calls/s, 40 reused, 1 failed, 12 s left`.
+/// Returns how far a running node is: `210 calls/s, 40 reused, 1 failed, 12 s left`.
 pub fn progress(progress: &Progress, rate: f64, elapsed: Duration) -> String {
     let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let (done, failed, total) = (load(&progress.done), load(&progress.failed), load(&progress.total));
@@ -88,7 +88,7 @@ pub fn progress(progress: &Progress, rate: f64, elapsed: Duration) -> String {
     parts.join(", ")
 }
 
-/// Returns seconds as people say them.
+/// Returns a duration in the unit that people would use.
 fn time(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
     match seconds {

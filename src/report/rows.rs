@@ -1,4 +1,4 @@
-//! A node's rows for reading.
+//! Rows of a node as text.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! The scores of a file: a line per value.
+//! The scores of a file: one line per value.
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ pub fn scores(scored: &FileScores) -> String {
     table.load_style(presets::NOTHING);
     table.set_header(["", "value [95 % interval]", "n", "missing"]);
     let mut add = |name: String, estimate: &Estimate, unit: Unit| {
-        // How many are missing has its own column.
+        // The cell leaves out how many are missing, since there is a column for that.
         let shown = Estimate { missing: 0, ..*estimate };
         table.add_row([printable(&name), cell(&shown, unit), estimate.n.to_string(), estimate.missing.to_string()]);
     };
@@ -49,7 +49,7 @@ pub fn scores(scored: &FileScores) -> String {
     out.join("\n").trim_end().to_owned()
 }
 
-/// Returns the document of `score`.
+/// Returns the JSON document of `score`.
 pub fn scores_json(scored: &FileScores) -> Value {
     let mut summary = serde_json::to_value(&scored.summary.values).expect("estimates serialise");
     if !scored.summary.slices.is_empty() {

@@ -1,4 +1,4 @@
-//! Sheets for people to label: texts without names, empty cells to fill in.
+//! Sheets for people who label rows: texts without the names of models, and empty cells for the labels.
 
 use serde_json::{Map, Value};
 
@@ -26,7 +26,7 @@ pub fn sheet(items: &[Item], sheet: &Sheet, columns: &[String], is_csv: bool) ->
     writer.into_inner().expect(failed)
 }
 
-/// Takes its power from a text that a spreadsheet would take for a formula. The key has the text itself.
+/// Keeps a spreadsheet from running a text as a formula: a quote is put before it. The key has the text itself.
 fn harmless(text: &str) -> String {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     if is_formula { format!("'{text}") } else { text.to_owned() }
@@ -61,7 +61,7 @@ fn cells(item: &Item, sheet: &Sheet, columns: &[String]) -> Vec<(String, String)
     cells
 }
 
-/// Says what people are to fill in.
+/// Returns what people should fill in, in words.
 pub fn sheet_answers(sheet: &Sheet) -> String {
     match sheet {
         Sheet::Pair => "`label` with A, B or tie".to_owned(),

@@ -1,4 +1,4 @@
-//! Rendered runs as snapshots, from documents written by hand: at 80, 120 and 160 columns.
+//! Snapshots of rendered runs, from documents written by hand, at widths of 80, 120 and 160 columns.
 
 use indexmap::IndexMap;
 use serde_json::{Value, json};
@@ -23,8 +23,8 @@ fn node(name: &str, kind: &str, outcome: &str) -> Value {
     })
 }
 
-/// A run of three models: metrics with slices and classes, a judge with diagnostics, a node that failed, gates of each
-/// verdict, and a judge that is not what it was.
+/// Returns a run of three models: metrics with slices and classes, a judge with diagnostics, a node that failed, gates
+/// with every verdict, and a judge that has drifted.
 fn document() -> Value {
     let format = |value: f64| {
         json!({
@@ -87,7 +87,7 @@ fn document() -> Value {
             },
         ],
         "summary": {
-            // The order of the spec; tables have the ceiling last.
+            // Models stand in the order of the spec, while tables show the ceiling last.
             "answers": { "reference": {}, "base": {}, "tuned": {} },
             "quality": { "reference": quality(4.8), "base": quality(2.8), "tuned": tuned },
             "format": { "reference": format(0.99), "base": format(0.72), "tuned": format(0.95) },
@@ -132,12 +132,12 @@ fn run_of(document: Value) -> Run {
     crate::record::read(document.to_string().as_bytes()).unwrap()
 }
 
-/// Takes the colours out.
+/// Removes the colours.
 fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
 }
 
-/// Compares a text with the one kept under `tests/report`.
+/// Compares a text with the snapshot kept under `tests/report`.
 fn check(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/report"));
@@ -154,7 +154,7 @@ fn a_run_at_three_widths() {
     }
 }
 
-/// Returns a run of six models without roles but two.
+/// Returns a run of six models, of which only two have roles.
 fn six() -> Run {
     let names = ["small-base", "small-tuned", "large-base", "large-tuned", "reference-a", "reference-b"];
     let values: IndexMap<&str, Value> = names
@@ -191,7 +191,7 @@ fn no_line_of_a_table_is_wider_than_the_terminal() {
         for width in [80, 100, 120, 160, 200] {
             let text = plain(&summary(&View::of(&run), Some(width)));
             let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
-            // What is no table is left to the terminal to wrap.
+            // Only tables fit the width; other lines are left for the terminal to wrap.
             let is_said = |line: &&str| line.contains("intervals of slices");
             let too_wide = text.lines().filter(|line| line.chars().count() > width && !is_said(line)).count();
             assert_eq!(too_wide, 0, "{widest} at {width}\n{text}");
@@ -219,7 +219,7 @@ fn the_view_puts_headlines_first_and_diagnostics_apart() {
     assert_eq!(names(&view.diagnostics), ["quality.halo"]);
     let columns: Vec<&str> = view.columns.iter().map(super::Column::name).collect();
     assert_eq!(columns, ["base", "tuned", "reference"]);
-    // Where the run knows no share, the plain ratio stands; on a scale from 1 there is none.
+    // If the run holds no share, the plain ratio is shown; on a scale that starts at 1 there is none.
     let share = |line: usize| view.lines[line].shares[1].and_then(|share| share.value);
     assert_eq!((share(0), share(1)), (None, Some(0.91)));
     assert!((share(2).unwrap() - 0.95 / 0.99).abs() < 1e-9);
@@ -227,7 +227,7 @@ fn the_view_puts_headlines_first_and_diagnostics_apart() {
     assert_eq!((view.broken.len(), view.notes.len(), view.slice_intervals()), (1, 1, 6));
 }
 
-/// What etalon wrote before runs described themselves.
+/// A document that etalon wrote before runs described themselves.
 #[test]
 fn a_run_without_readings_is_tabled_all_the_same() {
     let mut document = document();

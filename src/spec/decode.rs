@@ -1,8 +1,8 @@
 //! From a tree to typed values, with every mistake found in one pass.
 //!
-//! Types are plain serde, and describe themselves: what a field looks like is said by its type. After an
-//! error the offending part is taken out of a copy of the tree and decoding starts again, so a stage with
-//! three typos gets three messages.
+//! The types are plain serde; each describes itself by its schema, from which messages take what a field should look
+//! like. After an error, the offending part is removed from a copy of the tree and decoding starts again, so that a
+//! stage with three typos gets three messages.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -15,7 +15,7 @@ use super::teach;
 use super::tree::{Node, NodeValue};
 use crate::problem::{Place, Problem, did_you_mean, nearest, suggest};
 
-/// Options that people put beside `options:` instead of below it.
+/// Options of a call that people write beside `options:` instead of below it.
 const OPTIONS: &[&str] = &[
     "temperature",
     "top_p",
@@ -28,12 +28,16 @@ const OPTIONS: &[&str] = &[
     "logprobs",
 ];
 
-/// Mistakes reported per part; beyond that something is wrong with the whole.
+/// How many mistakes of one part are reported; with more, the part as a whole is wrong.
 const MAX_PROBLEMS: usize = 20;
 
 /// Decodes a tree. `what` names the part in messages (`stage answers`).
+///
+/// # Errors
+///
+/// Every mistake of the part, each with its place.
 pub fn decode<T: DeserializeOwned + JsonSchema>(node: &Node, what: &str) -> Result<T, Vec<Problem>> {
-    // Serde would take a list for the fields in their order.
+    // Serde would accept a list as the fields in their order.
     if let NodeValue::List(_) = node.value {
         let example = |path: &[String]| Described::of::<T>().example(path);
         return Err(vec![problem(node, &[], "invalid type: sequence, expected struct ", None, (what, &example))]);
@@ -51,7 +55,7 @@ pub fn decode<T: DeserializeOwned + JsonSchema>(node: &Node, what: &str) -> Resu
         if message.contains(NUMBER) {
             message = "invalid type: a number, expected a map".to_owned();
         }
-        // Serde reports an unknown or duplicate field at its parent or at the field, by version.
+        // Depending on its version, serde reports an unknown or duplicate field at the field or at its parent.
         let unknown = quoted(&message, "unknown field `");
         if let Some(field) = &unknown
             && path.last() != Some(field)
@@ -85,7 +89,7 @@ fn quoted(message: &str, before: &str) -> Option<String> {
     Some(message[start..].split('`').next()?.to_owned())
 }
 
-/// Returns the names in backquotes after "expected".
+/// Returns the names that stand in backquotes after "expected".
 fn expected_names(message: &str) -> Vec<&str> {
     let Some((_, expected)) = message.split_once("expected") else {
         return Vec::new();
@@ -93,7 +97,7 @@ fn expected_names(message: &str) -> Vec<&str> {
     expected.split('`').skip(1).step_by(2).collect()
 }
 
-/// Says that a part of the tree has a field that nobody knows.
+/// Returns the problem of a field that does not exist in a part of the tree.
 fn unknown_in(tree: &Node, path: &[String], names: &[&str], field: &str, what: &str) -> Problem {
     let node = tree.nearest(path);
     let parent = tree.nearest(&path[..path.len() - 1]);
@@ -105,7 +109,7 @@ fn unknown_in(tree: &Node, path: &[String], names: &[&str], field: &str, what: &
     unknown_field(field, names, place, what)
 }
 
-/// What a field looks like.
+/// Returns what the field at a path looks like, as text for a message.
 type Example<'a> = &'a dyn Fn(&[String]) -> Option<String>;
 
 fn problem(
@@ -142,7 +146,7 @@ fn problem(
     let field = if path.is_empty() { what.to_owned() } else { format!("{what}: `{}`", path.join(".")) };
     let expected = message.split_once(", expected ").map_or(message, |(_, expected)| expected);
     let message = if message.starts_with("invalid type") || message.starts_with("invalid value") {
-        // Where a number is wanted, it is another one that helps.
+        // If a number was expected and a number was found, the message shows the number itself.
         let found = match &node.value {
             NodeValue::Number(number) if plain(expected).contains("number") => number.to_string(),
             _ => node.sort().to_owned(),
@@ -153,7 +157,7 @@ fn problem(
     } else {
         format!("{field}: {message}")
     };
-    // What is decoded may be a field itself: "stage duel: `compare`".
+    // The decoded part may be a field itself: "stage duel: `compare`".
     let own = what.strip_suffix('`').and_then(|what| what.rsplit_once('`')).map(|(_, name)| name.to_owned());
     let name = path.iter().rev().find(|part| part.parse::<usize>().is_err()).or(own.as_ref());
     let help = match (name, &node.value) {
@@ -166,7 +170,7 @@ fn problem(
     Problem::error("wrong-type", message).at(&node.place).maybe_help(help)
 }
 
-/// Says that a part has no such field; `names` are those it has.
+/// Returns the problem of a field that a part does not have; `names` are the fields that it has.
 pub fn unknown_field(field: &str, names: &[&str], place: &Place, what: &str) -> Problem {
     let near = match teach::alias(field, names) {
         Some(name) => Some(format!("it is called `{name}` here")),
@@ -186,10 +190,10 @@ fn dotted(path: &[String], field: &str) -> String {
     path.iter().map(String::as_str).chain([field]).collect::<Vec<_>>().join(".")
 }
 
-/// Serde's words for types, in a user's words.
+/// Returns a user's words for serde's name of a type.
 fn plain(expected: &str) -> &str {
     match expected {
-        // An enum of texts expects these.
+        // Serde says these when it wants one of several texts.
         "a string" | "string or map" | "map with a single key" => "text",
         "a boolean" => "true or false",
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",

@@ -1,4 +1,4 @@
-//! What a type of settings says of itself: its fields with what they take, their defaults and examples.
+//! What a type of settings says about itself: its fields, what each takes, their defaults and examples.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::values::TEMPLATE;
 
-/// The schema of a type of settings.
+/// A type of settings, described by its JSON Schema.
 pub struct Described(Value);
 
-/// A field of settings.
+/// One field of a type of settings.
 pub struct Field<'a> {
     pub name: &'a str,
     pub schema: &'a Value,
@@ -27,8 +27,8 @@ impl Described {
         properties.map(|(name, schema)| Field { name, schema })
     }
 
-    /// Returns what the field at a path of names and indices looks like, or what it is within, where its type
-    /// says that.
+    /// Returns what the field at a path of names and indices looks like. If only a field around it has an example, that
+    /// one is returned.
     pub fn example(&self, path: &[String]) -> Option<String> {
         let mut schema = &self.0;
         let mut example = None;
@@ -40,7 +40,7 @@ impl Described {
         example
     }
 
-    /// Returns the schema of an entry or an item.
+    /// Returns the schema of a map's entry or a list's item.
     fn part<'a>(&'a self, schema: &'a Value, name: &str) -> Option<&'a Value> {
         if let Some(reference) = schema["$ref"].as_str() {
             return self.part(self.0.pointer(reference.trim_start_matches('#'))?, name);
@@ -55,12 +55,12 @@ impl Described {
 }
 
 impl Field<'_> {
-    /// Returns what it is for.
+    /// Returns what the field is for.
     pub fn about(&self) -> String {
         self.schema["description"].as_str().unwrap_or_default().replace('\n', " ")
     }
 
-    /// Returns the value that holds where none is given, if one does.
+    /// Returns the default value, if there is one.
     pub fn default(&self) -> Option<&Value> {
         let is_nothing = |value: &Value| match value {
             Value::Null => true,
@@ -72,13 +72,13 @@ impl Field<'_> {
         self.schema.get("default").filter(|default| !is_nothing(default))
     }
 
-    /// Returns whether it is a template that is rendered per row.
+    /// Returns true if the field is a template that is rendered per row.
     pub fn is_template(&self) -> bool {
         let is_marked = |schema: &Value| schema["contentMediaType"] == TEMPLATE;
         is_marked(self.schema) || self.schema["anyOf"].as_array().is_some_and(|forms| forms.iter().any(is_marked))
     }
 
-    /// Returns how it is written.
+    /// Returns how the field is written, as a line of YAML.
     pub fn example(&self) -> Option<String> {
         let examples = self.schema["examples"].as_array().filter(|examples| !examples.is_empty())?;
         let written: Vec<String> = examples.iter().map(|value| format!("{}: {}", self.name, flow(value))).collect();
@@ -86,7 +86,7 @@ impl Field<'_> {
     }
 }
 
-/// Writes a value as YAML, on one line.
+/// Returns a value as YAML on one line.
 fn flow(value: &Value) -> String {
     match value {
         Value::String(text) => scalar(text),

@@ -1,7 +1,7 @@
-//! Settings that may be written in short: one value for a list of one, text for a map.
+//! Settings that have a short form: one value for a list of one, text for a map.
 //!
-//! Which form it is, is told by the sort of the value, and each form says itself what is wrong within: a mistake
-//! keeps its place, which "matches no variant" would not have.
+//! The sort of the value (text, list, map) tells which form it is, and that form alone reports what is wrong inside. So
+//! a mistake keeps its place, which serde's untagged enums ("matches no variant") would lose.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::values::{Scalar, Whole};
 use crate::process::Program;
 
-/// One value or a list of them, of at least `MIN`.
+/// One value or a list of values; a list has at least `MIN`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum OneOrMany<T = String, const MIN: usize = 0> {
     One(T),
@@ -27,6 +27,7 @@ pub enum OneOrMany<T = String, const MIN: usize = 0> {
 }
 
 impl<T, const MIN: usize> OneOrMany<T, MIN> {
+    /// Returns the values as a list, also a single one.
     pub fn into_vec(self) -> Vec<T> {
         match self {
             OneOrMany::One(one) => vec![one],
@@ -94,7 +95,7 @@ impl<T: Short, const MIN: usize> JsonSchema for OneOrMany<T, MIN> {
     }
 }
 
-/// A line for the shell, or a program with its arguments.
+/// One value is a line for the shell; a list is a program with its arguments.
 impl<T: Into<String>, const MIN: usize> From<OneOrMany<T, MIN>> for Program {
     fn from(command: OneOrMany<T, MIN>) -> Program {
         match command {
@@ -104,7 +105,7 @@ impl<T: Into<String>, const MIN: usize> From<OneOrMany<T, MIN>> for Program {
     }
 }
 
-/// A short form, or a map that says all.
+/// A short form, or the map that it stands for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ShortOr<S, T> {
     Short(S),
@@ -112,7 +113,7 @@ pub enum ShortOr<S, T> {
 }
 
 impl<S, T: From<S>> ShortOr<S, T> {
-    /// Returns what the short form is short for.
+    /// Returns the map that a short form stands for.
     pub fn into_full(self) -> T {
         match self {
             ShortOr::Short(short) => short.into(),
@@ -159,10 +160,10 @@ pub enum Sort {
     List,
 }
 
-/// What can be the short form of something.
+/// A type that can be the short form of another.
 pub trait Short: DeserializeOwned + JsonSchema {
     const SORTS: &'static [Sort];
-    /// What it is, for messages.
+    /// What it is called in messages.
     const WORDS: &'static str;
 }
 
@@ -205,7 +206,7 @@ impl<T: Short, const MIN: usize> Short for OneOrMany<T, MIN> {
     const WORDS: &'static str = if matches!(T::SORTS, [Sort::Number]) { "a number, a list" } else { "text, a list" };
 }
 
-/// There is no such form.
+/// The form that a type does not have.
 #[derive(Clone, Copy)]
 enum Never {}
 
@@ -215,14 +216,14 @@ impl<'de> Deserialize<'de> for Never {
     }
 }
 
-/// A value by the sort that it was written as.
+/// A value, by the sort in which it was written.
 enum Form<P, L, M> {
     Plain(P),
     List(L),
     Map(M),
 }
 
-/// Tells forms apart by the sort of the value, so that each says itself what is wrong within.
+/// Chooses the form by the sort of the value, so that the form itself reports what is wrong inside.
 struct Forms<P, L, M, const MAP: bool>(PhantomData<(P, L, M)>);
 
 impl<P: Short, L: Short, M: DeserializeOwned, const MAP: bool> Forms<P, L, M, MAP> {
@@ -300,11 +301,10 @@ impl<'de, P: Short, L: Short, M: DeserializeOwned, const MAP: bool> Visitor<'de>
     }
 }
 
-/// How serde_json hands on a number that is written otherwise than it would write it, such as `1.50`: as a
-/// map with this key.
+/// The key of the map by which serde_json passes on a number that it would write in another way, such as `1.50`.
 pub(super) const NUMBER: &str = "$serde_json::private::Number";
 
-/// The entries of a map whose first key has been looked at.
+/// The entries of a map whose first key has been read already.
 struct Entries<A> {
     first: Option<String>,
     rest: A,

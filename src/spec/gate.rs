@@ -1,7 +1,7 @@
-//! Gates: `stage.model.metric >= 0.8 * other.path`, parsed at load, judged after a run.
+//! Gates: `stage.model.metric >= 0.8 * other.path`, parsed at load and judged after a run.
 //!
-//! The grammar is small on purpose: paths, numbers, `+ - * /` (with spaces around: `-` may be part
-//! of a name), parentheses, one comparison.
+//! The grammar is small on purpose: paths, numbers, `+ - * /` (with spaces around, since `-` may be part of a name),
+//! parentheses, and one comparison.
 
 use crate::problem::{Place, Problem};
 
@@ -15,6 +15,7 @@ pub struct Gate {
     pub place: Place,
 }
 
+/// How the two sides of a gate are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
     Less,
@@ -25,7 +26,7 @@ pub enum Comparison {
     NotEqual,
 }
 
-/// A side of a gate.
+/// One side of a gate.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expression {
     Number(f64),
@@ -40,7 +41,7 @@ pub struct Term {
     pub place: Place,
 }
 
-/// An estimate with the ends of its interval; all three agree where there is none.
+/// An estimate with the two ends of its interval; without an interval, all three are the same.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bounds {
     pub value: f64,
@@ -49,6 +50,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
+    /// Returns the bounds of an exact number: both ends are the number itself.
     pub fn exact(value: f64) -> Bounds {
         Bounds { value, low: value, high: value }
     }
@@ -81,7 +83,7 @@ impl Comparison {
         }
     }
 
-    /// Returns whether it still holds with both sides at their unfavourable ends.
+    /// Returns whether the comparison holds even with both sides at their unfavourable ends.
     pub fn is_proven(self, left: Bounds, right: Bounds) -> bool {
         match self {
             Comparison::Less | Comparison::LessOrEqual => self.holds(left.high, right.low),
@@ -92,7 +94,7 @@ impl Comparison {
 }
 
 impl Expression {
-    /// Returns all paths in it.
+    /// Returns all paths in the expression.
     pub fn terms(&self) -> Vec<&Term> {
         match self {
             Expression::Number(_) => Vec::new(),
@@ -101,7 +103,7 @@ impl Expression {
         }
     }
 
-    /// Evaluates with interval arithmetic; none where a term has no value.
+    /// Evaluates the expression by interval arithmetic; none if a path has no value.
     pub fn evaluate(&self, lookup: &dyn Fn(&Term) -> Option<Bounds>) -> Option<Bounds> {
         let bounds = match self {
             Expression::Number(number) => Bounds::exact(*number),
@@ -160,7 +162,7 @@ impl Parser<'_> {
     }
 
     fn place_at(&self, start: usize, end: usize) -> Place {
-        // The scalar may be quoted: look the words up in its source.
+        // The scalar may be quoted, so the words are looked up in its source to find their place.
         let source = &self.place.source;
         let found = source.text.get(self.place.range.start..).and_then(|rest| rest.find(self.text));
         match found {
@@ -223,7 +225,7 @@ impl Parser<'_> {
             return self.number();
         }
         if first.is_alphabetic() || first == '_' {
-            // A plus is part of a name where it does not stand alone: `chrf++`, not `a +b`.
+            // A plus directly behind a name belongs to the name (`chrf++`); one that stands alone does not (`a +b`).
             self.at +=
                 self.rest().find(|c: char| !(c.is_alphanumeric() || "_-.+".contains(c))).unwrap_or(self.rest().len());
             let path: Vec<String> = self.text[start..self.at].split('.').map(str::to_owned).collect();

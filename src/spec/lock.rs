@@ -1,4 +1,4 @@
-//! `etalon.lock`: pins of what pipelines take from elsewhere, made by etalon, kept in git.
+//! `etalon.lock`: pins of remote data that pipelines use; written by etalon, kept in git.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ const NAME: &str = "etalon.lock";
 const HEAD: &str =
     "# Pins of what pipelines take from elsewhere. Made by etalon; commit it. Remove a pin to have it made anew.\n";
 
-/// The pins.
+/// All pins of a workspace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pins {
@@ -20,13 +20,18 @@ pub struct Pins {
     pub datasets: BTreeMap<String, Pin>,
 }
 
+/// What a name is pinned to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pin {
     pub commit: String,
 }
 
 impl Pins {
-    /// Reads the pins of a workspace; none where there are none yet.
+    /// Reads the pins of a workspace; they are empty if there is no file yet.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or is not what etalon writes.
     pub fn read(root: &Path) -> Result<Pins, String> {
         match std::fs::read_to_string(root.join(NAME)) {
             Ok(text) => toml::from_str(&text).map_err(|error| format!("{NAME} cannot be read: {}", error.message())),
@@ -36,8 +41,12 @@ impl Pins {
     }
 
     /// Adds the pin of a dataset and writes the file, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or written.
     pub fn add_dataset(root: &Path, name: &str, commit: &str) -> Result<(), String> {
-        // Read once more: another run may have added its own.
+        // The file is read again first, since another run may have added a pin.
         let mut pins = Pins::read(root)?;
         let pin = Pin { commit: commit.to_owned() };
         if pins.datasets.insert(name.to_owned(), pin.clone()) == Some(pin) {

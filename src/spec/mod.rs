@@ -1,12 +1,20 @@
 //! The spec: what the user wrote, read once into a tree that keeps positions.
 //!
-//! YAML (`yaml`) and TOML (`toml`) become the same [`Node`] tree; `${…}` is resolved on it
-//! (`params`); typed values (`values`, `forms`) are decoded from it part by part (`decode`), so that every complaint,
-//! also one found much later, points at its place, and all of them are found in one pass. The types say what
-//! they take (`described`).
+//! YAML (`yaml`) and TOML (`toml`) become the same [`Node`] tree, on which `${…}` is resolved (`params`). Typed values
+//! (`values`, `forms`) are decoded from the tree part by part (`decode`). So every problem points at its place, even
+//! one that is found much later, and all problems are found in one pass. The types say themselves which values they
+//! take (`described`); `teach` knows what to write instead.
 //!
-//! [`load`] goes from a pipeline file to a [`PipelineSpec`]: models and gates typed, stages still
-//! trees, because what a stage may say belongs to its kind (`stage`).
+//! [`load`] goes from a pipeline file to a [`PipelineSpec`]: models and gates are typed, while stages stay trees,
+//! because the settings of a stage depend on its kind (`stage`).
+//!
+//! | file | holds |
+//! |---|---|
+//! | `yaml` `toml` `tree` | text to a tree of nodes with positions |
+//! | `pipeline` `workspace` `model` `gate` | a pipeline file, `etalon.toml`, models, gates |
+//! | `params` | `${…}` resolved on the tree |
+//! | `decode` `values` `forms` `described` `teach` | the tree to typed values; types of settings; messages that say what to write |
+//! | `lock` | `etalon.lock`: pins of remote data |
 
 mod decode;
 mod described;

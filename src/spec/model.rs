@@ -1,8 +1,7 @@
 //! Models: a named endpoint with its options.
 //!
-//! What every model may have is typed here. Everything else that a model says is a setting of its
-//! provider: it stays a tree ([`ModelSettings`]) until the provider, which this layer does not know,
-//! reads it.
+//! The fields that every model may have are typed here. All other fields are settings of the model's provider: they
+//! stay a tree ([`ModelSettings`]) until the provider reads them, which this layer does not know.
 
 use std::collections::BTreeSet;
 
@@ -82,7 +81,7 @@ pub struct ModelSpec {
     pub provider_place: Option<Place>,
 }
 
-/// The fields of a [`ModelSpec`] as specs write them: all others are settings of a provider.
+/// The fields of a [`ModelSpec`] as specs write them; all other fields are settings of a provider.
 pub const MODEL_FIELDS: &[&str] = &[
     "provider",
     "model",
@@ -97,22 +96,22 @@ pub const MODEL_FIELDS: &[&str] = &[
     "price",
 ];
 
-/// Settings of a model's provider, as they were written.
+/// The settings of a model's provider, as written.
 #[derive(Clone, Debug, Default)]
 pub struct ModelSettings {
     entries: Vec<(Key, Node)>,
-    /// Names of those that another model says, through `extends`.
+    /// The names of settings that come from another model, through `extends`.
     inherited: BTreeSet<String>,
 }
 
 impl ModelSettings {
-    /// Returns settings as a spec would have them.
+    /// Returns settings as if they stood in a spec, all at one place.
     pub fn from_json(settings: &Value, place: &Place) -> ModelSettings {
         let node = Node::from_json(settings, place);
         ModelSettings { entries: node.entries().to_vec(), inherited: BTreeSet::new() }
     }
 
-    /// Returns what the model says itself.
+    /// Returns the settings that the model itself has, without inherited ones.
     pub fn own(&self) -> impl Iterator<Item = &(Key, Node)> {
         self.entries.iter().filter(|(key, _)| !self.inherited.contains(&key.text))
     }
@@ -123,13 +122,13 @@ impl ModelSettings {
         Node { value: NodeValue::Map(entries), place: place.clone() }
     }
 
-    /// Returns a setting that is text.
+    /// Returns a setting, if it is text.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.entries.iter().find(|(key, _)| key.text == name)?.1.as_text()
     }
 }
 
-/// Takes `revision: 3` for `"3"`.
+/// Reads text, also from a number: `revision: 3` is `"3"`.
 fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     match Value::deserialize(deserializer)? {
         Value::Null => Ok(None),
@@ -139,11 +138,11 @@ fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<St
     }
 }
 
-/// Never inherited through `extends`: they say which model this is, not how to reach it.
+/// Fields that `extends` never inherits: they say which model it is, not how it is reached.
 const OWN_FIELDS: &[&str] = &["weights", "revision", "role", "family"];
 
-/// Resolves `extends` and types every model. Returns those that can be read, and of the others what
-/// their provider may complain about.
+/// Resolves `extends` and types every model. Returns the models that can be read. Of the others it returns the settings
+/// of their providers, so that those can still be checked.
 pub(super) fn resolve(
     nodes: &IndexMap<String, Node>,
     problems: &mut Vec<Problem>,
@@ -174,7 +173,8 @@ pub(super) fn resolve(
     (models, broken)
 }
 
-/// Takes what is no field of every model out of a model, which is `own` without what it inherits.
+/// Takes the settings of the provider out of a model: all fields that not every model has. `own` is the model without
+/// what it inherits.
 fn take_settings(merged: &mut Node, own: &Node) -> ModelSettings {
     let NodeValue::Map(entries) = &mut merged.value else {
         return ModelSettings::default();

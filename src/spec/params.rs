@@ -1,6 +1,7 @@
-//! `${…}`: resolved once, at load, on the parsed tree, and typed.
+//! `${…}`: resolved once, at load, on the parsed tree, with types.
 //!
-//! A value that is only `${params.size}` keeps its number; inside longer text it is its text.
+//! A value that is nothing but `${params.size}` keeps its type, such as a number; inside a longer text, the param
+//! becomes text.
 
 use indexmap::IndexMap;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
@@ -93,7 +94,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Narrows a scalar's place to the expression in it.
+/// Narrows the place of a scalar to the expression inside it.
 fn narrow(place: &Place, expression: &str) -> Place {
     let needle = format!("${{{expression}}}");
     let found = place.source.text.get(place.range.start..).and_then(|rest| rest.find(&needle));

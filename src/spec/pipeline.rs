@@ -26,13 +26,14 @@ pub struct PipelineSpec {
     pub name: String,
     pub description: Option<String>,
     pub params: IndexMap<String, Value>,
-    /// Those of the pipeline, then those of `etalon.toml` that it does not redefine.
+    /// The models of the pipeline, then those models of `etalon.toml` that it does not redefine.
     pub models: IndexMap<String, ModelSpec>,
-    /// Models with a field that cannot be read: what else they say can still be complained about.
+    /// Models with a field that could not be read; their other settings can still be checked.
     pub broken_models: IndexMap<String, ModelSpec>,
     pub stages: IndexMap<String, StageSpec>,
     pub gates: Vec<Gate>,
-    /// Names of stages and models that could not be read: what names them is no mistake of its own.
+    /// Names of stages and models that could not be read. A reference to one is not reported as a mistake, since the
+    /// definition is reported already.
     pub broken: BTreeSet<String>,
     param_places: BTreeMap<String, Place>,
 }
@@ -51,15 +52,15 @@ pub struct StageSpec {
     pub kind: String,
     /// The settings without `kind`.
     pub settings: Node,
-    /// Where the name stands.
+    /// The place of the stage's name.
     pub place: Place,
     pub kind_place: Place,
 }
 
 /// Loads a pipeline. `sets` are the `--set` overrides.
 ///
-/// `path` is a file as the user typed it, or the name of one in `pipelines/`. Where there are
-/// errors there may still be a spec, so that later checks can find more.
+/// `path` is a file as the user typed it, or the name of a file in `pipelines/`. Even with errors a spec may be
+/// returned, so that later checks can find more.
 pub fn load(workspace: &Workspace, path: &str, sets: &[(String, String)]) -> (Option<PipelineSpec>, Vec<Problem>) {
     let source = match read(workspace, path) {
         Ok(source) => source,
@@ -221,7 +222,7 @@ fn version(node: &Node, source: &Arc<Source>, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Takes a map out of the tree; its entries in order.
+/// Takes a map out of the tree; returns its entries in order.
 fn map_of(node: &mut Node, field: &str, problems: &mut Vec<Problem>) -> Vec<(super::Key, Node)> {
     match node.remove(field) {
         None => Vec::new(),
@@ -290,7 +291,7 @@ fn read_params(node: &mut Node, sets: &[(String, String)], problems: &mut Vec<Pr
     params
 }
 
-/// Reads a value of the command line as YAML; none where it is none.
+/// Reads a value from the command line as YAML; none if it is not valid YAML.
 pub fn value_of(text: &str) -> Option<Value> {
     let source = Arc::new(Source { path: "value".to_owned(), text: format!("value: {text}") });
     yaml::parse(&source).0.and_then(|mut tree| tree.remove("value")).map(|node| node.to_json())

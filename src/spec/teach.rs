@@ -1,9 +1,8 @@
-//! What to write instead: repairs of what people write by mistake, examples for every field, and the
-//! words that other tools use.
+//! What to write instead: repairs of common mistakes, examples for fields, and words that other tools use.
 
 use super::tree::{Node, NodeValue};
 
-/// What a field looks like.
+/// For fields that are often wrong: what they look like.
 const EXAMPLES: &[(&str, &str)] = &[
     ("input", "input: answers, the name of one stage"),
     ("models", "models: [base, tuned]"),
@@ -37,7 +36,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("parts", "parts: { train: 0.8, heldout: 0.2 }"),
 ];
 
-/// What other tools, or haste, call a field, or a value.
+/// Words that other tools, or people in haste, use for a field or a value; each with the right one.
 const ALIASES: &[(&str, &str)] = &[
     ("type", "kind"),
     ("n", "size"),
@@ -99,14 +98,14 @@ const ALIASES: &[(&str, &str)] = &[
     ("dict", "map"),
 ];
 
-/// Returns the field, or the value, that is meant by another tool's word, if a part has it.
+/// Returns the field or value that another tool's word stands for, if it is among `known`.
 pub(super) fn alias(field: &str, known: &[&str]) -> Option<&'static str> {
     let lower = field.to_lowercase();
     ALIASES.iter().find(|(word, name)| *word == lower && known.contains(name)).map(|(_, name)| *name)
 }
 
-/// Returns what to write for a field whose value has the wrong sort: the value itself, mended, where
-/// that can be told, else an example: its own, where its type has one.
+/// Returns what to write for a field whose value has the wrong sort: the value itself, repaired, if it is clear how;
+/// else an example, which the field's own type may have.
 pub(super) fn mended(field: &str, node: &Node, example_of: impl Fn() -> Option<String>) -> Option<String> {
     let own = match (field, &node.value) {
         ("models" | "metrics" | "by" | "labels", NodeValue::Text(text)) => {
@@ -149,12 +148,12 @@ pub(super) fn mended(field: &str, node: &Node, example_of: impl Fn() -> Option<S
     own.or_else(example_of).or_else(|| example(field).map(str::to_owned))
 }
 
-/// Returns what a field looks like.
+/// Returns an example of a field.
 pub(super) fn example(field: &str) -> Option<&'static str> {
     EXAMPLES.iter().find(|(name, _)| *name == field).map(|(_, example)| *example)
 }
 
-/// Returns what stages a list of maps with names stands for: people know that from other tools.
+/// Returns a hint how a list of maps with names is written as a map; other tools write stages as such a list.
 pub(super) fn as_map(field: &str, node: &Node) -> Option<String> {
     let NodeValue::List(items) = &node.value else { return None };
     let first = items.first()?;

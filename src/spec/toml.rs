@@ -1,4 +1,4 @@
-//! TOML text into a [`Node`] tree: `etalon.toml`.
+//! Parses TOML text, that of `etalon.toml`, into a [`Node`] tree.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::tree::{Key, Node, NodeValue};
 use crate::problem::{Place, Problem, Source};
 
-/// Parses a text; all its syntax errors at once.
+/// Parses a text; all syntax errors are returned at once.
 pub(super) fn parse(source: &Arc<Source>) -> Result<Node, Vec<Problem>> {
     let (table, errors) = DeTable::parse_recoverable(&source.text);
     if !errors.is_empty() {
@@ -33,7 +33,7 @@ fn table_value(table: &DeTable<'_>, source: &Arc<Source>) -> NodeValue {
             (Key { text: key.get_ref().to_string(), place }, node(value, source))
         })
         .collect();
-    // The table is sorted by name; people meant the order that they wrote.
+    // The TOML table is sorted by name; this restores the order in which people wrote it.
     entries.sort_by_key(|(key, _)| key.place.range.start);
     NodeValue::Map(entries)
 }

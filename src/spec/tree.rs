@@ -1,4 +1,4 @@
-//! A tree of values that know where they were written.
+//! A tree of values that know the place where they were written.
 
 use serde_json::{Map, Number, Value};
 
@@ -11,6 +11,7 @@ pub struct Node {
     pub place: Place,
 }
 
+/// A value of the tree, by its sort.
 #[derive(Clone, Debug)]
 pub enum NodeValue {
     Null,
@@ -29,22 +30,22 @@ pub struct Key {
 }
 
 impl Node {
-    /// Returns the entry of a map.
+    /// Returns the value of a key, if this is a map that has it.
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|(_, node)| node)
     }
 
-    /// Returns the entry of a map with its key.
+    /// Returns an entry of a map: its key and its value.
     pub fn entry(&self, key: &str) -> Option<(&Key, &Node)> {
         self.entries().iter().find(|(name, _)| name.text == key).map(|(name, node)| (name, node))
     }
 
-    /// Returns the place of an entry of a map, or its own where there is none.
+    /// Returns the place of a map's entry; without such an entry, the node's own place.
     pub fn place_of(&self, key: &str) -> &Place {
         self.get(key).map_or(&self.place, |node| &node.place)
     }
 
-    /// Returns the entries of a map; none of anything else.
+    /// Returns the entries of a map; empty for anything else.
     pub fn entries(&self) -> &[(Key, Node)] {
         match &self.value {
             NodeValue::Map(entries) => entries,
@@ -52,7 +53,7 @@ impl Node {
         }
     }
 
-    /// Removes and returns the entry of a map.
+    /// Removes an entry of a map and returns its value.
     pub fn remove(&mut self, key: &str) -> Option<Node> {
         let NodeValue::Map(entries) = &mut self.value else {
             return None;
@@ -61,6 +62,7 @@ impl Node {
         Some(entries.remove(index).1)
     }
 
+    /// Returns the text; none for any other sort of value.
     pub fn as_text(&self) -> Option<&str> {
         match &self.value {
             NodeValue::Text(text) => Some(text),
@@ -68,11 +70,12 @@ impl Node {
         }
     }
 
+    /// Returns true for null.
     pub fn is_null(&self) -> bool {
         matches!(self.value, NodeValue::Null)
     }
 
-    /// Returns what sort of value this is, in a user's words.
+    /// Returns what sort of value this is (text, list, …), in a user's words.
     pub fn sort(&self) -> &'static str {
         match &self.value {
             NodeValue::Null => "nothing",
@@ -84,7 +87,7 @@ impl Node {
         }
     }
 
-    /// Returns the JSON value.
+    /// Returns the node as a JSON value, without places.
     pub fn to_json(&self) -> Value {
         match &self.value {
             NodeValue::Null => Value::Null,
@@ -98,7 +101,7 @@ impl Node {
         }
     }
 
-    /// Returns a tree of a JSON value, every node of it at one place.
+    /// Returns the tree of a JSON value; all its nodes have the same place.
     pub fn from_json(value: &Value, place: &Place) -> Node {
         let value = match value {
             Value::Null => NodeValue::Null,
@@ -117,7 +120,7 @@ impl Node {
         Node { value, place: place.clone() }
     }
 
-    /// Returns the node at a path of keys and indices, as far down as it exists.
+    /// Returns the node at a path of keys and indices, or the deepest node on the way that exists.
     pub fn nearest(&self, path: &[String]) -> &Node {
         let Some((first, rest)) = path.split_first() else {
             return self;
@@ -130,7 +133,7 @@ impl Node {
         next.map_or(self, |next| next.nearest(rest))
     }
 
-    /// Removes the node at a path. Returns false where there is none.
+    /// Removes the node at a path. Returns false if there is none.
     pub(super) fn prune(&mut self, path: &[String]) -> bool {
         let Some((first, rest)) = path.split_first() else {
             return false;

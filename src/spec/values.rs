@@ -1,7 +1,7 @@
 //! Types of single settings: each reads a value, says what is wrong with it, and describes itself in the schema.
 //!
-//! What a setting takes is said once, by its type: [`Whole`], [`Amount`], [`Positive`] and [`Share`] hold their
-//! bounds.
+//! Each type holds the bounds of its values ([`Whole`], [`Amount`], [`Positive`], [`Share`]), so that what a setting
+//! takes is said in one place.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use crate::digest::canonical;
 pub struct Whole<const MIN: u64 = 0, const MAX: u64 = { u64::MAX }>(pub u64);
 
 impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
-    /// Returns it as a size.
+    /// Returns the number as a `usize`.
     pub fn size(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
@@ -65,7 +65,7 @@ pub struct Positive(pub f64);
 pub struct Share(pub f64);
 
 impl Serialize for Amount {
-    /// Writes a whole number as one.
+    /// Writes a whole number without `.0`.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let is_whole = self.0.fract() == 0.0 && self.0 < 1e15;
         if is_whole { serializer.serialize_u64(self.0 as u64) } else { serializer.serialize_f64(self.0) }
@@ -184,7 +184,7 @@ impl JsonSchema for Scalar {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Template(pub String);
 
-/// How the schema says that text is a template.
+/// The `format` by which the schema marks text as a template.
 pub const TEMPLATE: &str = "text/jinja2";
 
 impl JsonSchema for Template {

@@ -16,17 +16,19 @@ use crate::template::Library;
 /// The file that marks a workspace.
 pub const MARKER: &str = "etalon.toml";
 
-/// A workspace, read.
+/// A workspace that has been read.
 #[derive(Clone, Debug)]
 pub struct Workspace {
     pub root: PathBuf,
     /// Where artifacts and completions are kept; `cache/` unless said.
     pub cache: PathBuf,
-    /// Models that every pipeline may use, still as trees: `extends` and `${…}` cross files.
+    /// The models of `etalon.toml`, which every pipeline may use. They are still trees, since `extends` and `${…}` may
+    /// refer to the pipeline.
     pub(super) models: IndexMap<String, Node>,
     pub library: Library,
 }
 
+/// Why a workspace could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkspaceError {
     #[error("there is no directory {}", .0.display())]
@@ -42,8 +44,12 @@ struct Settings {
 }
 
 impl Workspace {
-    /// Opens the workspace at `directory`, or the nearest one around the current directory; where
+    /// Opens the workspace at `directory`; without one, the nearest workspace at or above the current directory. If
     /// there is no `etalon.toml`, the current directory is the workspace.
+    ///
+    /// # Errors
+    ///
+    /// The directory does not exist, or `etalon.toml` has problems.
     pub fn open(directory: Option<&Path>) -> Result<Workspace, WorkspaceError> {
         let here = PathBuf::from(".");
         let root = match directory {

@@ -1,4 +1,4 @@
-//! YAML text into a [`Node`] tree: the one module that knows the YAML crate.
+//! Parses YAML text into a [`Node`] tree. No other module knows the YAML crate.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use serde_yaml::{DuplicateKeyPolicy, Options, Spanned};
 use super::tree::{Key, Node, NodeValue};
 use crate::problem::{Place, Problem, Source};
 
-/// Deepest nesting of a spec.
+/// How deep a spec may nest.
 const MAX_DEPTH: usize = 64;
 
 /// Parses a text. Duplicate keys are reported all at once; after a syntax error there is no tree.
@@ -115,7 +115,7 @@ fn place_of_line(source: &Arc<Source>, line: usize, column: usize) -> Place {
     Place { source: source.clone(), range: start + offset..start + end }
 }
 
-/// A value as the YAML crate hands it out, positions and all.
+/// A value as the YAML crate returns it, with positions.
 enum Raw {
     Null,
     Bool(bool),

@@ -1,4 +1,5 @@
-//! The desk buys completions: from the log if they are there, else from the model, once.
+//! The desk buys completions. A request whose reply is in the completion log is answered from there; any other is sent
+//! to the model, once.
 //!
 //! ```text
 //! ask → log? → (one asker per request) → buyer's lock → log again? → pool → log → reply
@@ -27,18 +28,18 @@ use crate::row::Meta;
 use crate::spec::{ModelSpec, Price};
 use crate::store::{CompletionLog, Lock, NewRecord, Record, Store, request_key};
 
-/// What a desk may do on a miss.
+/// What a desk may do when the log does not have the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Buy.
+    /// Buy it.
     Live,
-    /// Buy from providers in this process only.
+    /// Buy it only if the provider is reached without the network.
     Offline,
-    /// Count.
+    /// Buy nothing; count the call.
     Dry,
 }
 
-/// One model, with what is known of it and the way to buy more.
+/// One model: its completion log, and the way to buy more.
 pub struct Desk {
     /// The model's name in the spec.
     pub name: String,
@@ -48,24 +49,24 @@ pub struct Desk {
     mode: Mode,
     price: Option<Price>,
     store: Arc<Store>,
-    /// Held while any node buys.
+    /// The OS lock of the model, held while any node of this process buys.
     buyer: tokio::sync::Mutex<Weak<Lock>>,
-    /// One asker per request.
+    /// The requests that are being asked now, with whom to wake when the reply is there.
     asking: Mutex<HashMap<Digest, Option<Arc<Notify>>, OwnBits>>,
-    /// What a dry desk has counted already.
+    /// The requests that a dry desk has counted.
     planned: Mutex<HashSet<Digest, OwnBits>>,
-    /// The generation that `--refresh` buys.
+    /// The generation of completions that `--refresh` buys.
     next_generation: u32,
     clock: Clock,
-    /// What the preflight found.
+    /// What the preflight found; empty before it ran.
     checked: OnceCell<Result<(), String>>,
 }
 
-/// Pauses between attempts to reach an endpoint before the first call.
+/// Pauses between attempts to reach an endpoint before the first call; a server may be starting.
 const PREFLIGHT_PAUSES: &[Duration] = &[Duration::from_millis(300), Duration::from_millis(900)];
 
-/// What is checked before a node buys for the first time: its own models, and those that will be
-/// asked about what it makes. A key that only the judge lacks is named before the first row is paid.
+/// The desks that are checked before a node buys for the first time: those of its own models, and those that will be
+/// asked about what it makes. So a key that only the judge lacks is reported before the first row is paid.
 #[derive(Default)]
 pub struct Preflight {
     desks: Vec<Arc<Desk>>,
@@ -73,6 +74,7 @@ pub struct Preflight {
 }
 
 impl Preflight {
+    /// Returns the check of these desks, which has not been made yet.
     pub fn new(desks: Vec<Arc<Desk>>) -> Preflight {
         Preflight { desks, done: OnceCell::new() }
     }
@@ -99,6 +101,11 @@ impl Preflight {
 }
 
 impl Desk {
+    /// Opens the desk of a model, with the completions in its log.
+    ///
+    /// # Errors
+    ///
+    /// The completion log of the model cannot be read.
     pub fn new(name: &str, pool: Pool, spec: &ModelSpec, store: &Arc<Store>, mode: Mode) -> Result<Desk, StageError> {
         let identity = Digest::of_json("etalon.model.v1", &serde_json::Value::Object(pool.provider.identity()));
         let log = store.completions(&identity)?;
@@ -130,7 +137,7 @@ impl Desk {
         if self.mode == Mode::Dry { 0 } else { self.pool.idle() }
     }
 
-    /// Returns true where something was bought anew: of such a request the later answer counts.
+    /// Returns true if some completion was bought anew; of two replies to one request the later one counts then.
     pub fn has_been_refreshed(&self) -> bool {
         self.next_generation > 1
     }
@@ -140,7 +147,11 @@ impl Desk {
         self.pool.provider.missing_key()
     }
 
-    /// Finds that no call can succeed; tried a few times, since a server may be starting.
+    /// Checks that calls can succeed. It tries a few times, since a server may be starting.
+    ///
+    /// # Errors
+    ///
+    /// No call can succeed; the message says why.
     async fn preflight(&self) -> Result<(), String> {
         let check = || async {
             for pause in PREFLIGHT_PAUSES {
@@ -166,7 +177,7 @@ impl Desk {
         Ok(lock)
     }
 
-    /// Becomes the one asker of a request; waits while there is another.
+    /// Becomes the only asker of a request; waits while another node asks the same.
     async fn asker(&self, key: Digest) -> Asker<'_> {
         loop {
             let other = {
@@ -178,7 +189,7 @@ impl Desk {
                     }
                     Entry::Occupied(mut other) => {
                         let done = other.get_mut().get_or_insert_with(Arc::default).clone();
-                        // Registered before the lock is left, so that its end cannot be missed.
+                        // Registered before `asking` is unlocked, so that the other asker cannot finish unnoticed.
                         let mut waiting = Box::pin(done.notified_owned());
                         waiting.as_mut().enable();
                         waiting
@@ -190,7 +201,7 @@ impl Desk {
     }
 }
 
-/// The one that asks a request right now.
+/// The right to ask one request; dropping it wakes those who wait for the reply.
 struct Asker<'a> {
     desk: &'a Desk,
     key: Digest,
@@ -205,26 +216,26 @@ impl Drop for Asker<'_> {
     }
 }
 
-/// What came of a question.
+/// What came of asking for a completion.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Bought {
     Reply(Box<Reply>, Meta),
-    /// It failed for good; the message names the endpoint.
+    /// The call failed for good; the message names the endpoint.
     Failed(String),
-    /// A dry desk has not got it.
+    /// A dry desk does not have it and does not buy.
     Unknown,
 }
 
-/// One node's dealings with one desk.
+/// What one node buys from one desk, counted.
 pub struct Account {
     desk: Arc<Desk>,
-    /// Completions of an older generation do not count.
+    /// The generation that counts; older completions are bought anew.
     generation: u32,
     lock: OnceCell<Arc<Lock>>,
     calls: AtomicU64,
     reused: AtomicU64,
     tokens: AtomicU64,
-    /// Calls that cannot be rendered yet.
+    /// Calls without a price: their prompts cannot be rendered yet.
     unpriced: AtomicU64,
     /// In millionths of a dollar.
     cost_micros: AtomicU64,
@@ -251,21 +262,22 @@ impl Account {
         }
     }
 
+    /// Returns the desk.
     pub fn desk(&self) -> &Desk {
         &self.desk
     }
 
-    /// Returns the calls made (a dry desk: needed).
+    /// Returns how many calls were made; for a dry desk, how many would be.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// Returns the questions answered from the log.
+    /// Returns how many completions came from the log.
     pub fn reused(&self) -> u64 {
         self.reused.load(Ordering::Relaxed)
     }
 
-    /// Counts completions that were taken over with the rows of an earlier result.
+    /// Counts completions that were taken over with the unchanged rows of an earlier result.
     pub fn keep(&self, completions: u64) {
         self.reused.fetch_add(completions, Ordering::Relaxed);
     }
@@ -275,9 +287,8 @@ impl Account {
         self.tokens.load(Ordering::Relaxed)
     }
 
-    /// Returns what the calls cost in dollars, where the model has a price.
-    ///
-    /// None too where some calls cannot be rendered yet: their price is not known.
+    /// Returns what the calls cost in dollars. None if the model has no price, or if some calls cannot be rendered yet,
+    /// so that their price is not known.
     pub fn cost_usd(&self) -> Option<f64> {
         if self.unpriced.load(Ordering::Relaxed) > 0 {
             return None;
@@ -285,18 +296,23 @@ impl Account {
         self.desk.price.map(|_| self.cost_micros.load(Ordering::Relaxed) as f64 / 1e6)
     }
 
-    /// Returns the message that stopped the model.
+    /// Returns the message of the error that stopped the model, if one did.
     pub fn fatal(&self) -> Option<String> {
         self.fatal.lock().expect("no panic while locked").clone()
     }
 
-    /// Counts calls that cannot be rendered yet: the upper bound of a plan.
+    /// Counts calls that cannot be rendered yet, at most so many: a plan shows them as an upper bound.
     pub fn expect_calls(&self, calls: u64) {
         self.calls.fetch_add(calls, Ordering::Relaxed);
         self.unpriced.fetch_add(calls, Ordering::Relaxed);
     }
 
-    /// Asks: from the log, else from the model.
+    /// Returns the reply to a request: from the log, else from the model.
+    ///
+    /// # Errors
+    ///
+    /// The log cannot be read or written, the model's lock cannot be had, or the user stopped the run. A call that
+    /// failed is not an error here: it is [`Bought::Failed`].
     pub async fn ask(&self, request: &Request) -> Result<Bought, StageError> {
         let desk = &*self.desk;
         let mut body = Vec::with_capacity(1024);
@@ -307,7 +323,7 @@ impl Account {
             return Ok(outcome);
         }
         if desk.mode == Mode::Dry {
-            // The same request twice in a node is bought once.
+            // A request that stands twice in the plan is bought once, and so counted once.
             if desk.planned.lock().expect("no panic while locked").insert(key) {
                 self.calls.fetch_add(1, Ordering::Relaxed);
                 let tokens = (body.len() / 4) as u64;
@@ -349,7 +365,7 @@ impl Account {
                     request: &body,
                     response: &answer.sent.raw,
                 };
-                // What cannot be kept must not be bought.
+                // If the log cannot be written, the pool is closed: a reply that cannot be kept must not be bought.
                 desk.log.append(&record).inspect_err(|error| desk.pool.close(&error.to_string()))?;
                 let reply = answer.sent.reply;
                 let meta = self.meta(&reply, answer.latency);
@@ -381,7 +397,7 @@ impl Account {
         let Some(Record { latency, response }) = self.desk.log.find(key, self.generation)? else {
             return Ok(None);
         };
-        // What cannot be read any more is asked for again.
+        // A stored reply that the provider cannot read any more is bought again.
         let Ok(reply) = self.desk.pool.provider.read(&response) else {
             return Ok(None);
         };
@@ -407,12 +423,16 @@ impl Account {
     }
 
     /// Forces what was bought onto the disk.
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses the bytes.
     pub fn sync(&self) -> Result<(), StageError> {
         Ok(self.desk.log.sync()?)
     }
 }
 
-/// A clock that is read for every call and formats once a second.
+/// A clock that may be read for every call: it formats its text once a second.
 #[derive(Default)]
 struct Clock(Mutex<(u64, Arc<str>)>);
 

@@ -1,9 +1,8 @@
-//! Rows through concurrent work, and back in order.
+//! Concurrent work on rows, whose results come back in the order of the rows.
 //!
-//! As many workers as calls may be in flight each take the next row, work on it and hand in what came
-//! of it; results wait for earlier ones and go to the sink in the order of the rows. A worker that is
-//! backing off after a failed call keeps its row, so further workers start while the model could take
-//! more calls.
+//! There are as many workers as calls may be in flight. Each takes the next row, works on it and hands in the result. A
+//! result waits until all earlier ones are there, then goes to the sink. A worker that waits before it repeats a failed
+//! call keeps its row, so more workers start as long as the model could take more calls.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,30 +15,30 @@ use tokio::task::JoinSet;
 
 use super::StageError;
 
-/// Results that may wait for an earlier one that is still retrying.
+/// How many results may wait for an earlier one that is still being worked on.
 const MAX_WAITING: usize = 32_768;
-/// Workers per call in flight, at most.
+/// At most so many workers per call that may be in flight.
 const MAX_SPARE: usize = 8;
-/// How often it is looked whether more workers could be of use.
+/// How often the driver checks whether more workers would help.
 const LOOK: Duration = Duration::from_millis(100);
-/// Rows after which a worker that never had to wait lets others go on.
+/// After so many rows without a pause, a worker yields to the others.
 const YIELD_AFTER: u32 = 64;
 
-/// Takes results, in order.
+/// Takes results, in the order of the rows.
 pub(super) trait Sink<O>: Send + 'static {
-    /// Returns false to stop early: what is in flight is still finished (it may be paid for), nothing
-    /// new is begun. After an error the same holds.
+    /// Returns false to stop early: no new row is begun, and those in flight are still finished, since they may be paid
+    /// for. An error stops in the same way.
     fn take(&mut self, result: O) -> Result<bool, StageError>;
 }
 
-/// What workers share.
+/// What the workers share.
 struct Shared<I, O, W, S> {
     items: Mutex<Items<I>>,
-    /// Results just handed in. Whoever holds `results` takes them from here, so that nobody waits for
-    /// the sink.
+    /// Results that were just handed in. The worker that holds `results` takes them from here, so that no other worker
+    /// waits for the sink.
     pending: Mutex<Vec<(u64, Result<O, StageError>)>>,
     results: Mutex<Results<O, S>>,
-    /// How many results wait for an earlier one, gaps included.
+    /// How many results wait for an earlier one, the missing ones before them included.
     waiting: AtomicUsize,
     work: W,
     is_open: AtomicBool,
@@ -52,14 +51,14 @@ struct Items<I> {
 }
 
 struct Results<O, S> {
-    /// From the first that is not written yet; a gap is a result that is still worked on.
+    /// Results from the first unwritten one on; none for one that is still being worked on.
     waiting: VecDeque<Option<O>>,
     written: u64,
     sink: S,
     error: Option<StageError>,
 }
 
-/// Puts every item through `work`, and what comes of it, in order, into `sink`, which is given back.
+/// Puts every item through `work` and the results, in order, into `sink`. Returns the sink.
 ///
 /// `idle` returns how many more calls the model could take right now.
 pub(super) async fn drive<I, T, O, W, S>(
@@ -157,7 +156,8 @@ where
     fn hand_in(&self, number: u64, result: Result<O, StageError>) {
         self.pending.lock().expect("no panic while locked").push((number, result));
         loop {
-            // Whoever has the lock looks once more after leaving it: nothing is left behind.
+            // Another worker has the lock. It looks at `pending` once more after releasing it, so no result is left
+            // behind.
             let Ok(mut results) = self.results.try_lock() else {
                 return;
             };
@@ -214,7 +214,7 @@ mod tests {
 
     type Work = BoxFuture<'static, Result<u64, StageError>>;
 
-    /// Keeps what it is given, and stops after the first where it should.
+    /// A sink that keeps what it gets; unless `goes_on`, it stops after the first result.
     struct Kept {
         seen: Vec<u64>,
         goes_on: bool,
@@ -256,7 +256,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_row_that_waits_does_not_hold_the_others_up() {
-        // Two workers; two rows wait for a long time, and the model could take more.
+        // There are two workers, and the first two rows take long, while the model could take more calls.
         let work = |item: u64| -> Work {
             Box::pin(async move {
                 let time = if item < 2 { 2_000 } else { 1 };

@@ -1,10 +1,10 @@
-//! Streaming joins: rows and what was made of them, by id, without holding either.
+//! Streaming joins by id of rows and what was made from them; neither side is held in memory.
 
 use super::{Inputs, Part, StageError};
 use crate::row::{Completion, Meta, Row};
 use crate::store::{ArtifactReader, ByRow, Store};
 
-/// One id with everything that is known of it.
+/// One id with everything that is known about it.
 #[derive(Clone, Debug)]
 pub struct Joined {
     pub row: Row,
@@ -12,20 +12,20 @@ pub struct Joined {
     pub completions: Vec<Completion>,
     /// By sample; empty unless asked for.
     pub meta: Vec<Meta>,
-    /// Of the baseline, or of each further model; by sample.
+    /// Completions of the baseline, or of each further model; each list by sample.
     pub others: Vec<Vec<Completion>>,
-    /// What the prompt behind the completions read; by sample.
+    /// The completions that the prompts of [`Joined::completions`] read, by sample.
     pub drafts: Vec<Completion>,
 }
 
 impl Joined {
-    /// Returns the completions of a contestant: the node's own model is 0.
+    /// Returns the completions of a contestant (a model that is compared); the node's own model is number 0.
     pub fn of(&self, contestant: usize) -> Option<&Vec<Completion>> {
         contestant.checked_sub(1).map_or(Some(&self.completions), |place| self.others.get(place))
     }
 }
 
-/// Returns the completion of a sample. A model with fewer samples stands with its first.
+/// Returns the completion of a sample. For a model with fewer samples it is the first one.
 pub fn of_sample(completions: &[Completion], sample: u32) -> Option<&Completion> {
     completions.iter().find(|completion| completion.sample == sample).or(completions.first())
 }
@@ -42,6 +42,10 @@ pub struct Join {
 
 impl Join {
     /// Opens the artifacts of a node's inputs.
+    ///
+    /// # Errors
+    ///
+    /// An artifact cannot be opened.
     pub fn open(store: &Store, inputs: &Inputs, with_meta: bool) -> Result<Join, StageError> {
         let input = |part: Part| {
             inputs.get(&part).ok_or_else(|| StageError::failed(format!("the input `{}` is missing", part.name())))

@@ -1,21 +1,23 @@
-//! Stages: what a pipeline's nodes are and do.
+//! Stages: what the nodes of a pipeline are, and what they do.
 //!
-//! A [`Stage`] is a stage's typed settings. It says what nodes it becomes and what they depend on
-//! ([`Stage::fingerprint`]), and makes a node's rows ([`Stage::run`]). A plan and a run go through
-//! the same code: a plan gives it desks that never buy ([`Mode::Dry`]), so what a plan counts is what
-//! a run will send.
-//!
-//! **Adding a stage kind:** one file with a `parse` function, one line in [`KINDS`], an example
-//! pipeline and its tests; bump its revision when its output changes meaning.
+//! A [`Stage`] is the typed settings of a stage. It says which nodes it becomes and what they depend on
+//! ([`Stage::fingerprint`]), and makes the rows of a node ([`Stage::run`]). A plan and a run go through the same code:
+//! a plan gives it desks that never buy ([`Mode::Dry`]), so a plan counts exactly what a run will send.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `dataset` `inference` `metric` `judge/` | the kinds |
+//! | `dataset/` `inference/` `metric/` `judge/` | the kinds |
+//! | `part` | the parts that inputs and models play in a node |
 //! | `desk` | buying completions: log first, one buyer per model, nothing twice |
-//! | `drive` | rows through concurrent work, back in order |
-//! | `earlier` | rows of an earlier result that did not change |
+//! | `drive` | concurrent work on rows, with results in order |
+//! | `earlier` | earlier results, whose unchanged rows are taken over |
 //! | `join` | streaming joins of artifacts by id |
 //! | `prompt` | templates with what they add to a key; variables |
+//!
+//! **Adding a stage kind:** one folder with `Settings` and a `parse` function, one line in [`KINDS`], an example
+//! pipeline and its tests. If its nodes make something new, [`Makes`] gets a variant, and `execute::rows` shows it; if
+//! tables should show its values, `report::view` names the kind. A kind has a revision, which is bumped whenever its
+//! output changes its meaning.
 
 mod dataset;
 mod desk;
@@ -59,7 +61,7 @@ use crate::store::{Artifact, Counts, Fingerprint, Manifest, Store, StoreError};
 /// A kind of stage.
 pub struct Kind {
     pub name: &'static str,
-    /// The kinds that its `input` may have; none: it has no input.
+    /// The kinds that its `input` may have; empty for a kind without an input.
     pub input: &'static [&'static str],
     pub parse: Parse,
     /// Returns the JSON Schema of its settings.
@@ -82,19 +84,20 @@ pub const KINDS: &[Kind] = &[
 /// Parses a stage's settings.
 pub type Parse = fn(&StageSpec, &Scope<'_>) -> Result<Arc<dyn Stage>, Vec<Problem>>;
 
-/// What a stage's settings may name.
+/// What a stage's settings may refer to.
 pub struct Scope<'a> {
     pub workspace: &'a Workspace,
     pub models: &'a IndexMap<String, ModelSpec>,
     pub params: &'a IndexMap<String, Value>,
-    /// Names of what could not be read: what names them is no mistake of its own.
+    /// Names of models and stages whose own definition has problems. A reference to one is not reported as a mistake,
+    /// since the definition is reported already.
     pub broken: &'a BTreeSet<String>,
 }
 
 /// An artifact that a node reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
-    /// What it is to the node.
+    /// The part that it plays in the node.
     pub part: Part,
     pub stage: String,
     pub model: Option<String>,
@@ -104,20 +107,20 @@ pub struct Input {
 pub struct Upstream<'a> {
     pub name: &'a str,
     pub stage: &'a dyn Stage,
-    /// The models of its nodes, in order; empty where it has one node without a model.
+    /// The models of its nodes, in order; empty for a stage with a single node without a model.
     pub models: Vec<String>,
-    /// The dataset at its root.
+    /// The name of the dataset stage at the start of its chain of inputs.
     pub root: String,
 }
 
 /// The stages that a stage reads.
 pub struct Reads<'a> {
     pub input: Upstream<'a>,
-    /// In the order of [`Stage::also_reads`]; those that are not there are left out.
+    /// In the order of [`Stage::also_reads`]; stages that do not exist are left out.
     pub others: Vec<Upstream<'a>>,
 }
 
-/// What other tools call a kind.
+/// Names that other tools have for our kinds, for suggestions.
 pub const KIND_ALIASES: &[(&str, &str)] = &[
     ("data", "dataset"),
     ("rows", "dataset"),
@@ -144,7 +147,7 @@ pub const KIND_ALIASES: &[(&str, &str)] = &[
     ("pairwise", "judge"),
 ];
 
-/// What a key is made of, beside the settings.
+/// What a node's key is made from, beside the stage's settings.
 pub struct Facts<'a> {
     pub model: Option<&'a str>,
     pub params: &'a IndexMap<String, Value>,
@@ -156,16 +159,18 @@ pub struct Facts<'a> {
     pub identities: &'a BTreeMap<String, Map<String, Value>>,
     /// The stage that `input` names.
     pub upstream: Option<&'a dyn Stage>,
+    /// At most so many rows of each dataset (`--limit`).
     pub limit: Option<u64>,
     pub workspace: &'a Workspace,
     pub digest_file: &'a (dyn Fn(&Path) -> std::io::Result<Digest> + Sync),
 }
 
-/// Everything that making a node's rows takes.
+/// Everything that is needed to make a node's rows.
 pub struct Job {
     pub node: String,
     pub model: Option<String>,
     pub params: IndexMap<String, Value>,
+    /// At most so many rows of each dataset (`--limit`).
     pub limit: Option<u64>,
     pub workspace: Workspace,
     pub store: Arc<Store>,
@@ -175,16 +180,16 @@ pub struct Job {
     pub input_models: BTreeMap<Part, String>,
     /// The stage that `input` names.
     pub upstream: Option<Arc<dyn Stage>>,
-    /// By model name.
+    /// The accounts of the models that the node calls, by model name.
     pub accounts: BTreeMap<String, Arc<Account>>,
     pub progress: Arc<Progress>,
     /// Set when the user wants to stop: nothing new is sent.
     pub stop: Arc<AtomicBool>,
-    /// An earlier result of the node, made in the same way of other inputs.
+    /// An earlier result of the node, made in the same way from other inputs.
     pub earlier: Option<Earlier>,
 }
 
-/// How far a node is; read by whoever shows it.
+/// How far a node is. The stage writes it, the progress display reads it.
 #[derive(Default)]
 pub struct Progress {
     pub done: AtomicU64,
@@ -195,7 +200,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Says whose calls are counted.
+    /// Sets the accounts whose calls are counted.
     pub fn follow(&self, accounts: Vec<Arc<Account>>) {
         let _ = self.accounts.set(accounts);
     }
@@ -205,7 +210,7 @@ impl Progress {
         self.accounts.get().into_iter().flatten().map(|account| account.calls()).sum()
     }
 
-    /// Returns the completions that were there.
+    /// Returns how many completions came from the log.
     pub fn reused(&self) -> u64 {
         self.accounts.get().into_iter().flatten().map(|account| account.reused()).sum()
     }
@@ -242,6 +247,7 @@ pub enum StageError {
 }
 
 impl StageError {
+    /// Returns the error of a node whose own input or endpoint is at fault.
     pub fn failed(message: impl Into<String>) -> StageError {
         StageError::Failed(message.into())
     }
@@ -251,13 +257,13 @@ impl StageError {
 pub trait Stage: Send + Sync {
     fn kind(&self) -> &'static str;
 
-    /// Returns what its nodes make.
+    /// Returns what the nodes of the stage make.
     fn makes(&self) -> Makes;
 
     /// Returns the stage that `input` names, with its place.
     fn input(&self) -> Option<(&str, &Place)>;
 
-    /// Returns the models of its nodes, given those of its input; none: one node without a model.
+    /// Returns the models of its nodes, given the models of its input; none for a single node without a model.
     fn models(&self, of_input: &[String]) -> Option<Vec<String>>;
 
     /// Returns the stages that it reads beside its input, with their places.
@@ -265,93 +271,95 @@ pub trait Stage: Send + Sync {
         Vec::new()
     }
 
-    /// Finds what is wrong with what it reads, and with the models that it meets there.
+    /// Finds what is wrong between this stage and the stages and models that it reads.
     fn check_input(&self, _reads: &Reads<'_>, _problems: &mut Vec<Problem>) {}
 
-    /// Finds what is allowed and hardly meant.
+    /// Finds what is allowed but hardly what the user meant.
     fn warnings(&self) -> Vec<Problem> {
         Vec::new()
     }
 
-    /// Returns what a node reads, but for the rows at the root and what the prompts of its input read, which the
-    /// plan adds.
+    /// Returns what a node reads. The rows of the dataset at the root, and what the prompts of its input read, are left
+    /// out; the plan adds them.
     fn inputs(&self, model: Option<&str>, reads: &Reads<'_>) -> Vec<Input>;
 
-    /// Returns true if it shows what the judged model was asked.
+    /// Returns true if its prompts show what the judged model was asked.
     fn shows_prompt(&self) -> bool {
         false
     }
 
-    /// Returns the models that a node calls, by their part in the fingerprint.
+    /// Returns the models that a node calls, each with the part it plays in the node.
     fn callees(&self, model: Option<&str>) -> Vec<(Callee, String)>;
 
-    /// Returns the columns of the root dataset that it reads by name, and where.
+    /// Returns the columns of the root dataset that its templates read by name, with the places where they do.
     fn columns(&self) -> Vec<(String, Place)>;
 
-    /// A dataset removes from `wanted` the columns that some row has, and returns those that it saw;
-    /// it reads no further than it must.
+    /// Finds out which columns a dataset has. It removes from `wanted` the columns that some row has, and returns all
+    /// columns that it met; it reads no more rows than it must. Other kinds want nothing.
     fn scan(&self, _workspace: &Workspace, wanted: &mut BTreeSet<String>) -> Result<BTreeSet<String>, StageError> {
         wanted.clear();
         Ok(BTreeSet::new())
     }
 
-    /// Fetches what it takes from elsewhere, where it is not on this machine yet.
+    /// Fetches remote data that this machine does not have yet.
     fn prepare<'a>(&'a self, _workspace: &'a Workspace, _is_offline: bool) -> BoxFuture<'a, Result<(), StageError>> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Returns what a node depends on.
+    /// Returns everything that a node's output depends on.
     fn fingerprint(&self, facts: &Facts<'_>) -> Result<Fingerprint, StageError>;
 
     /// Makes a node's rows.
     fn run(self: Arc<Self>, job: Job) -> BoxFuture<'static, Result<Produced, StageError>>;
 
-    /// Returns what people are asked where they label its rows; none where there is nothing to label.
+    /// Returns what people are asked when they label the rows; none for a kind whose rows nobody labels.
     fn sheet(&self) -> Option<Sheet> {
         None
     }
 
-    /// Returns true if its nodes can be held against each other.
+    /// Returns true if its nodes can be compared with each other.
     fn has_contrasts(&self) -> bool {
         false
     }
 
-    /// Returns what decides what two nodes say of each other, beside their rows.
+    /// Returns the settings that decide how two nodes compare, beside their rows; part of the key under which the
+    /// comparison is kept.
     fn contrast_facts(&self, _contrast: &Contrast<'_>) -> Value {
         Value::Null
     }
 
-    /// Returns what a node says beside another, by flat name: `overall.of_ceiling`.
+    /// Returns the values that a node has only in comparison with another one, such as `overall.of_ceiling`, by flat
+    /// name.
     fn contrast(&self, _store: &Store, _contrast: &Contrast<'_>) -> Result<IndexMap<String, Estimate>, StageError> {
         Ok(IndexMap::new())
     }
 
-    /// Returns how a node measures otherwise than before, where the instrument has changed.
+    /// Returns how a node's verdicts shifted because its instrument changed; none if it did not, or where the kind has
+    /// no instrument.
     fn drift(&self, _store: &Store, _before: &Manifest, _now: &Manifest) -> Result<Option<Drift>, StageError> {
         Ok(None)
     }
 
-    /// Returns how a value of its summary reads; none if there is no such value.
+    /// Returns the unit of a value of its summary; none if there is no such value.
     fn unit(&self, value: &str) -> Option<Unit>;
 
-    /// Returns how a value of its summary reads in a run; none if there is no such value. What cannot be named ahead
-    /// is part of what can.
+    /// Returns how a value of its summary is to be read; none if there is no such value. A value whose name only a run
+    /// can tell ranks as a part of a value that [`Stage::values`] names.
     fn reading(&self, value: &str) -> Option<Reading> {
         let reading = Reading::by_name(value, self.unit(value)?);
         let is_named = self.values().iter().any(|name| name == value);
         Some(if is_named { reading } else { Reading { rank: Rank::Part, ..reading } })
     }
 
-    /// Returns the values of its summary that can be named ahead, for suggestions.
+    /// Returns the names of summary values that are known before a run, for suggestions.
     fn values(&self) -> Vec<String>;
 
-    /// Returns the path behind a file of the fingerprint.
+    /// Returns the path of a file that the fingerprint names by a label.
     fn file(&self, _label: &str) -> Option<String> {
         None
     }
 
-    /// Returns the texts of its templates with everything that they reach, by the names that they have
-    /// in the fingerprint.
+    /// Returns the texts of its templates and of everything that they include, by their names in the fingerprint.
     fn sources(&self) -> Vec<(String, String)> {
         Vec::new()
     }
@@ -366,7 +374,7 @@ pub trait Stage: Send + Sync {
         None
     }
 
-    /// Adds to the key of a stage behind it what its prompts depend on.
+    /// Adds to the key of a stage that shows this stage's prompts what those prompts depend on.
     fn add_prompt(&self, _fingerprint: &mut Fingerprint, _facts: &Facts<'_>) {}
 }
 
@@ -383,7 +391,7 @@ pub enum Makes {
     Judgements,
 }
 
-/// Two nodes of a stage, held against each other.
+/// Two nodes of a stage that are compared with each other.
 pub struct Contrast<'a> {
     pub model: &'a str,
     pub own: &'a Manifest,
@@ -392,17 +400,19 @@ pub struct Contrast<'a> {
     pub is_ceiling: bool,
 }
 
-/// A row to be shown with what was asked for it.
+/// A row for which the prompt is rendered again, to be shown.
 pub struct Shown<'a> {
     pub model: Option<&'a str>,
     pub params: &'a IndexMap<String, Value>,
     pub row: &'a crate::row::Row,
+    /// Which sample of the row it is, from 0.
     pub sample: u32,
-    /// The completion that its prompt reads, where it reads one.
+    /// The completion of an earlier inference stage that its prompt reads, if it reads one.
     pub draft: Option<&'a Completion>,
 }
 
-/// Returns the `coverage` of a stage: valid of all, a fact rather than an estimate.
+/// Returns the `coverage` of a stage: valid rows as a share of all, 0 to 1. It is a fact, not an estimate, so it has no
+/// interval.
 fn coverage(valid: u64, all: u64) -> Estimate {
     Estimate {
         value: (all > 0).then(|| valid as f64 / all as f64),
@@ -413,7 +423,8 @@ fn coverage(valid: u64, all: u64) -> Estimate {
     }
 }
 
-/// Returns a seed that depends on what is summed up and nothing else.
+/// Returns the seed of a summary's bootstrap. It depends only on what is summed up and how, so unchanged data keep
+/// their interval.
 fn seed_of(name: &str, settings: &Value) -> u64 {
     Digest::of_json("etalon.seed", &Value::Array(vec![name.into(), settings.clone()])).seed()
 }

@@ -1,29 +1,30 @@
-//! Parts: what an input is to a node, and what a model is to it.
+//! Parts: the part that an input plays in a node, and the part that a called model plays in it.
 //!
-//! A part has a name of its own in keys. **Invariant:** names never change: a renamed part would make every
-//! stored result of its kind a miss.
+//! A key names inputs and models by their parts, not by the names in the spec.
+//!
+//! **Invariant:** the names of parts never change; a renamed part would make every stored result of its kind a miss.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::store::Manifest;
 
-/// Models that can be compared with each other in one node.
+/// At most so many models can be compared with each other in one node.
 pub const MAX_CONTESTANTS: u8 = 12;
-/// Judges that a panel can have.
+/// At most so many judges can sit in a panel.
 pub const MAX_JUDGES: u8 = 9;
 
-/// What an input is to a node.
+/// The part that an input plays in a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// The rows of the dataset at the root.
     Rows,
-    /// The completions that are judged or measured: the node's own at 0, behind them those of the other
-    /// models where each is compared with each.
+    /// Completions that are judged or measured. Number 0 are those of the node's own model; where all models are
+    /// compared with each other, the others follow.
     Completions(u8),
-    /// The completions that a comparison is held against.
+    /// The completions with which a comparison compares the node's own.
     Baseline,
-    /// The completions that a prompt reads: of an inference stage that reads another.
+    /// The completions that a prompt reads, in an inference stage that reads another inference stage.
     Draft,
 }
 
@@ -42,7 +43,7 @@ impl Part {
         }
     }
 
-    /// Returns the part of a name; none where no part is called so.
+    /// Returns the part that has a name in keys; none if no part has it.
     pub fn of(name: &str) -> Option<Part> {
         [Part::Rows, Part::Baseline, Part::Draft]
             .into_iter()
@@ -55,18 +56,18 @@ impl Part {
         (0..MAX_CONTESTANTS).map(Part::Completions)
     }
 
-    /// Returns true for completions of whatever use.
+    /// Returns true for completions, whatever the node does with them.
     pub fn is_completions(self) -> bool {
         self != Part::Rows
     }
 }
 
-/// What a model is to a node that calls it.
+/// The part that a model plays in a node that calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Callee {
-    /// It completes.
+    /// It answers the rows.
     Model,
-    /// It judges; its place in the panel, from 0.
+    /// It judges; the number is its place in the panel, from 0.
     Judge(u8),
 }
 
@@ -81,7 +82,7 @@ impl Callee {
     }
 }
 
-/// Upstream results.
+/// Upstream results by the part that they play.
 pub type Inputs = BTreeMap<Part, Manifest>;
 
 #[cfg(test)]

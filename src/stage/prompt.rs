@@ -18,7 +18,8 @@ use crate::template::{Attrs, Template, TemplateError, from_json, row_value};
 
 /// A template with the place where it is named.
 pub(super) struct Prompt {
-    /// `prompt`, `system`, `prediction`, …: its name in the key where it is written inline.
+    /// The field that holds it (`prompt`, `system`, `prediction`, …): its name in the key if the text stands in the
+    /// spec itself.
     pub label: String,
     pub template: Template,
     pub place: Place,
@@ -33,7 +34,7 @@ impl Prompt {
         place: &Place,
         variables: &[&str],
     ) -> Result<Prompt, Vec<Problem>> {
-        // A misnamed file would be sent to the model as the prompt itself.
+        // A file name with another extension than .j2 would otherwise be sent to the model as the prompt itself.
         const FILES: &[&str] = &[".txt", ".md", ".jinja", ".jinja2", ".prompt", ".tmpl", ".html", ".yaml", ".json"];
         let lower = text.trim().to_lowercase();
         if FILES.iter().any(|extension| lower.ends_with(extension))
@@ -47,7 +48,7 @@ impl Prompt {
         Prompt::of(label, place, Template::load(&scope.workspace.library, text, place, variables))
     }
 
-    /// Loads a value: one expression keeps its type.
+    /// Loads a template that makes a value: if it is exactly one expression, the value keeps its type.
     pub fn load_value(
         scope: &Scope<'_>,
         label: &str,
@@ -73,7 +74,7 @@ impl Prompt {
         Ok(Prompt { label: label.to_owned(), template: template?, place: place.clone() })
     }
 
-    /// Warns of a value that is the same for every row: a column's name without its braces.
+    /// Warns about a template that gives the same value for every row: most likely a column's name without braces.
     pub fn constant_warning(&self) -> Option<Problem> {
         let mut texts = self.template.texts();
         let (_, text) = texts.next().filter(|_| texts.next().is_none())?;
@@ -116,8 +117,8 @@ impl Prompt {
         }
     }
 
-    /// Adds its closure, and the params, model name and columns that it reads, to a key. `prefix`
-    /// keeps inline templates of another stage apart from those of this one.
+    /// Adds its closure, and the params, the model name and the columns that it reads, to a key. `prefix` tells the
+    /// inline templates of another stage from those of this one.
     pub fn add_to(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>, prefix: &str) {
         self.add_closure(fingerprint, prefix);
         match self.template.reads.of("params") {
@@ -138,7 +139,7 @@ impl Prompt {
     }
 }
 
-/// Adds the digests of the dataset's columns that are read.
+/// Adds the digests of those columns of the dataset that are read.
 pub(super) fn add_columns(fingerprint: &mut Fingerprint, rows: Option<&Manifest>, attrs: &Attrs) {
     let Some(rows) = rows.filter(|_| !attrs.is_empty()) else {
         return;
@@ -157,7 +158,7 @@ pub(super) fn add_columns(fingerprint: &mut Fingerprint, rows: Option<&Manifest>
     }
 }
 
-/// Adds columns of a completions artifact.
+/// Adds the digests of columns of a completions artifact.
 pub(super) fn add_completions(
     fingerprint: &mut Fingerprint,
     part: Part,
@@ -182,7 +183,8 @@ pub(super) fn add_model(
 ) {
     let mut model = facts.identities.get(name).cloned().unwrap_or_default();
     model.insert("options".to_owned(), Value::Object(options.clone()));
-    // The properties of a schema are sent, and written by the model, in the order in which they stand.
+    // The order of a schema's properties is kept as written: it is sent so, and the model writes its answer in that
+    // order.
     for name in ["response_format", "output_config"] {
         if let Some(schema) = options.get(name).filter(|schema| schema.is_object()) {
             model.insert(format!("{name}_as_sent"), schema.to_string().into());
@@ -201,15 +203,18 @@ pub(super) fn params_value(params: &IndexMap<String, Value>) -> TemplateValue {
 pub(super) struct Variables(Vec<(&'static str, TemplateValue)>);
 
 impl Variables {
+    /// Returns variables that hold the params only.
     pub fn new(params: &TemplateValue) -> Variables {
         Variables(vec![("params", params.clone())])
     }
 
+    /// Adds a variable.
     pub fn with(mut self, name: &'static str, value: impl Into<TemplateValue>) -> Variables {
         self.0.push((name, value.into()));
         self
     }
 
+    /// Adds the row, with only those columns that are read.
     pub fn with_row(self, row: &crate::row::Row, attrs: &Attrs) -> Variables {
         if attrs.is_empty() {
             return self;
@@ -218,7 +223,7 @@ impl Variables {
         self.with("row", value)
     }
 
-    /// Adds `inputs`: what an inference stage said.
+    /// Adds `inputs`: the completion of an inference stage that the prompt reads.
     pub fn with_input(self, stage: &str, said: &Completion) -> Variables {
         let text = |text: &Option<String>| text.as_deref().map_or(TemplateValue::from(()), TemplateValue::from);
         let said = [("completion", text(&said.text)), ("finish_reason", text(&said.finish_reason))];
@@ -226,6 +231,7 @@ impl Variables {
         self.with("inputs", TemplateValue::from_pairs([stage]))
     }
 
+    /// Returns all variables as the context of a render.
     pub fn value(self) -> TemplateValue {
         TemplateValue::from_pairs(self.0)
     }
@@ -245,12 +251,12 @@ pub(super) struct MessageSetting {
 /// A conversation whose contents are templates: `system` and `prompt`, or `messages`.
 pub(super) struct Conversation {
     turns: Vec<(String, Prompt)>,
-    /// Union of what the turns read of the row.
+    /// Everything that the turns read of the row.
     pub row: Attrs,
 }
 
 impl Conversation {
-    /// Loads `system`, `prompt`, `messages` of a stage. `default` is the prompt where none is given.
+    /// Loads `system`, `prompt`, `messages` of a stage. `default` is the prompt if none is given.
     pub fn load(
         scope: &Scope<'_>,
         settings: &Node,
@@ -297,25 +303,28 @@ impl Conversation {
         Conversation { turns, row }
     }
 
+    /// Returns the templates of all turns.
     pub fn prompts(&self) -> impl Iterator<Item = &Prompt> {
         self.turns.iter().map(|(_, prompt)| prompt)
     }
 
+    /// Returns true if some turn reads the variable.
     pub fn reads(&self, variable: &str) -> bool {
         self.prompts().any(|prompt| prompt.template.reads.reads(variable))
     }
 
-    /// Adds everything about it to a key.
+    /// Adds everything about the conversation to a key.
     pub fn add_to(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>) {
         self.add_as(fingerprint, facts, "");
     }
 
-    /// Adds it to the key of another stage, which reads what was asked here.
+    /// Adds the conversation to the key of another stage, whose prompts show what was asked here.
     pub fn add_as(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>, prefix: &str) {
         for prompt in self.prompts() {
             prompt.add_to(fingerprint, facts, prefix);
         }
-        // Which template says what in which role, without the name of a file that merely moved.
+        // The key says which template stands in which role. It leaves out file names, since a file may merely have
+        // moved.
         let roles: Vec<Value> = self
             .turns
             .iter()
@@ -353,7 +362,7 @@ pub(super) enum CountOrShare {
     Share(String),
 }
 
-/// `max_failures`: a count, or a share of the rows.
+/// `max_failures`: a count of rows, or a share of them, 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum MaxFailures {
     Count(u64),
@@ -364,6 +373,7 @@ impl MaxFailures {
     /// 5 % of the rows.
     pub const DEFAULT: MaxFailures = MaxFailures::Share(0.05);
 
+    /// Reads a count (`3`) or a percentage (`5%`); none for anything else.
     pub fn parse(value: &Value) -> Option<MaxFailures> {
         match value {
             Value::Number(number) => number.as_u64().map(MaxFailures::Count),
@@ -400,7 +410,7 @@ pub(super) fn max_failures(settings: &Node, value: &Option<Value>, problems: &mu
     })
 }
 
-/// Counts why rows failed, so that a message can say it once.
+/// Counts the reasons why rows failed, so that a message can say each reason once.
 #[derive(Default)]
 pub(super) struct Failures {
     pub count: u64,
@@ -408,6 +418,7 @@ pub(super) struct Failures {
 }
 
 impl Failures {
+    /// Counts one failure. Only the first hundred different reasons are kept apart.
     pub fn add(&mut self, message: &str) {
         self.count += 1;
         if self.messages.len() < 100 || self.messages.contains_key(message) {

@@ -3,10 +3,10 @@
 use super::Z95;
 use super::interval::Interval;
 
-/// How disagreements between ordered categories count.
+/// How much disagreements between ordered categories count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weighting {
-    /// Every disagreement alike.
+    /// Every disagreement counts the same.
     None,
     /// By the distance of the categories.
     Linear,
@@ -14,16 +14,16 @@ pub enum Weighting {
     Quadratic,
 }
 
-/// Two raters over the same rows.
+/// How two raters agree over the same rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Agreement {
     /// Share of rows with the same label.
     pub agreement: f64,
-    /// Cohen's kappa (1960). None where both raters used one and the same category: 0/0.
+    /// Cohen's kappa (1960). None if both raters put every row into the same single category: 0/0.
     pub kappa: Option<f64>,
     /// Asymptotic standard error of kappa (Fleiss, Cohen & Everitt 1969).
     pub kappa_se: Option<f64>,
-    /// Standard error where the truth is no agreement beyond chance.
+    /// The standard error of kappa if the true agreement is no better than chance.
     pub kappa_se_null: Option<f64>,
     /// Normal 95 % interval of kappa.
     pub kappa_interval: Option<Interval>,
@@ -35,10 +35,10 @@ pub struct Agreement {
     pub gwet_ac1: Option<f64>,
 }
 
-/// Returns the agreement of two raters from their table: `counts[i][j]` rows that the first put into
-/// category i and the second into j (scikit-learn `cohen_kappa_score`, statsmodels `cohens_kappa`).
+/// Returns the agreement of two raters from their table: `counts[i][j]` rows were put into category i by the first
+/// rater and into category j by the second (scikit-learn `cohen_kappa_score`, statsmodels `cohens_kappa`).
 ///
-/// Categories stand in their order. None for an empty table.
+/// Ordered categories stand in their order. None for an empty table.
 pub fn agreement(counts: &[Vec<f64>]) -> Option<Agreement> {
     let q = counts.len();
     let n: f64 = counts.iter().flatten().sum();
@@ -65,7 +65,7 @@ pub fn agreement(counts: &[Vec<f64>]) -> Option<Agreement> {
                     };
             }
         }
-        // A variance of 0 comes out as a rounding error of either sign.
+        // A variance of exactly 0 may come out as a tiny number of either sign.
         let variance = if sum < 1e-14 { 0.0 } else { sum };
         (variance / n).sqrt() / beyond
     });
@@ -116,8 +116,8 @@ pub fn weighted_kappa(counts: &[Vec<f64>], weighting: Weighting) -> Option<f64> 
     (expected > 0.0).then(|| 1.0 - observed / expected)
 }
 
-/// Returns the table of two raters' labels over the categories, rows the first rater's; labels that
-/// are no category are left out.
+/// Returns the table of two raters' labels over the categories; its rows are the first rater's. Labels that are not
+/// among the categories are left out.
 pub fn cross_table<T: PartialEq>(categories: &[T], pairs: impl Iterator<Item = (T, T)>) -> Vec<Vec<f64>> {
     let mut counts = vec![vec![0.0; categories.len()]; categories.len()];
     let index = |label: &T| categories.iter().position(|category| category == label);
@@ -129,11 +129,11 @@ pub fn cross_table<T: PartialEq>(categories: &[T], pairs: impl Iterator<Item = (
     counts
 }
 
-/// Returns Fleiss' kappa (1971) and Randolph's free-marginal kappa (2005) of rows that equally many
-/// raters labelled: `counts[row][category]` raters (statsmodels `fleiss_kappa`).
+/// Returns Fleiss' kappa (1971) and Randolph's free-marginal kappa (2005) for rows that were all labelled by the same
+/// number of raters: `counts[row][category]` raters chose the category (statsmodels `fleiss_kappa`).
 ///
-/// None for no rows, fewer than two raters, or where the numbers of raters differ. The first is none
-/// where all labels are of one category.
+/// None if there are no rows, fewer than two raters, or a different number of raters for some row. The first of the two
+/// is none if all labels are of one category.
 pub fn fleiss(counts: &[Vec<f64>]) -> Option<(Option<f64>, f64)> {
     let n = counts.len() as f64;
     let raters: f64 = counts.first()?.iter().sum();
@@ -158,10 +158,10 @@ pub enum Level {
     Ratio,
 }
 
-/// Returns Krippendorff's alpha (2011; the Python package `krippendorff`): `ratings[rater][row]`, none
-/// where a rater gave no value; rows with fewer than two values are passed over.
+/// Returns Krippendorff's alpha (2011; the Python package `krippendorff`). `ratings[rater][row]` is none where a rater
+/// gave no value; rows with fewer than two values are left out.
 ///
-/// None where all values are equal, or nobody rated a row twice: there is nothing to disagree about.
+/// None if all values are equal, or if no row has two values: then there is nothing to disagree about.
 pub fn krippendorff(ratings: &[Vec<Option<f64>>], level: Level) -> Option<f64> {
     let mut domain: Vec<f64> = ratings.iter().flatten().flatten().copied().collect();
     domain.sort_by(f64::total_cmp);

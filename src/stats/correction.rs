@@ -1,37 +1,42 @@
-//! Estimates corrected for what is known of a judge's errors from rows that people labelled.
+//! Estimates that are corrected for a judge's errors, as far as rows labelled by people show those errors.
 
 use super::distribution::z_of;
 use super::interval::Interval;
 
-/// A judge's pass rate, and how it judged rows whose truth people told.
+/// A judge's pass rate, and how it judged the rows whose truth people know.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct JudgedPasses {
+    /// How many of the `n` rows the judge passed.
     pub passes: f64,
+    /// How many rows the judge judged.
     pub n: f64,
-    /// Rows that people failed, and how many of those the judge failed.
+    /// How many rows people failed.
     pub true_fails: f64,
+    /// How many of those rows the judge failed, too.
     pub true_fails_failed: f64,
-    /// Rows that people passed, and how many of those the judge passed.
+    /// How many rows people passed.
     pub true_passes: f64,
+    /// How many of those rows the judge passed, too.
     pub true_passes_passed: f64,
 }
 
 /// A corrected pass rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Corrected {
+    /// The judge's own pass rate.
     pub raw: f64,
-    /// Share of what people failed that the judge failed; none without such rows.
+    /// The share of the rows failed by people that the judge failed; none without such rows.
     pub specificity: Option<f64>,
-    /// Share of what people passed that the judge passed.
+    /// The share of the rows passed by people that the judge passed; none without such rows.
     pub sensitivity: Option<f64>,
-    /// Rogan & Gladen's (1978) estimate, cut to 0..=1. None where the judge is no better than a coin
-    /// (specificity + sensitivity ≤ 1): such a judge says nothing of the truth.
+    /// Rogan & Gladen's (1978) estimate, cut to 0..=1. None if the judge is no better than a coin (specificity +
+    /// sensitivity ≤ 1): such a judge says nothing about the truth.
     pub corrected: Option<f64>,
     pub interval: Option<Interval>,
 }
 
-/// Returns a pass rate corrected for the judge's errors, with the interval of Lee et al.
-/// (arXiv 2511.21140), which counts the doubt in rate, specificity and sensitivity.
+/// Returns a pass rate corrected for the judge's errors, with the interval of Lee et al. (arXiv 2511.21140), which
+/// includes the uncertainty of the rate, the specificity and the sensitivity.
 ///
 /// None for n = 0.
 pub fn rogan_gladen(judged: &JudgedPasses, alpha: f64) -> Option<Corrected> {
@@ -55,26 +60,30 @@ pub fn rogan_gladen(judged: &JudgedPasses, alpha: f64) -> Option<Corrected> {
         let shift = 2.0 * z * z * (theta * v1 - (1.0 - theta) * v0);
         let se = (p * (1.0 - p) / n + (1.0 - theta).powi(2) * v0 + theta.powi(2) * v1).sqrt() / skill;
         let end = |value: f64| value.clamp(0.0, 1.0);
-        // With few rows the smoothed rates may have no skill though the raw ones do: then nothing is known.
+        // With few rows, the smoothed rates may show no skill although the raw rates do; then there is no interval.
         (skill > 0.0).then(|| Interval { low: end(theta + shift - z * se), high: end(theta + shift + z * se) })
     });
     Some(Corrected { raw, specificity, sensitivity, corrected, interval })
 }
 
-/// A row that people scored.
+/// A row with a score from people and one from the judge.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HumanScore {
+    /// The judge's score.
     pub judge: f64,
+    /// People's score, on the same scale.
     pub human: f64,
-    /// The row is among those of the judge's mean.
+    /// Whether the row is among those over which the judge's mean is taken.
     pub is_counted: bool,
 }
 
-/// Returns the judge's mean over `all` rows plus how far people stand from it on labelled ones: the difference
-/// estimator (Cochran 1977, 7.2). Where no labelled row is among all it is the prediction-powered mean (Angelopoulos et
-/// al. 2023); where some are, its error counts that they are: with every row labelled it is that of people's own mean.
+/// Returns the judge's mean over `all` rows plus the mean difference between people and judge on the labelled rows: the
+/// difference estimator (Cochran 1977, 7.2).
 ///
-/// None below two rows on either side.
+/// If no labelled row is among `all`, this is the prediction-powered mean (Angelopoulos et al. 2023). If some are, the
+/// standard error takes the overlap into account: if every row is labelled, it equals that of people's own mean.
+///
+/// None with fewer than two rows on either side.
 pub fn corrected_mean(all: &[f64], labelled: &[HumanScore], alpha: f64) -> Option<PredictionPowered> {
     if all.len() < 2 || labelled.len() < 2 {
         return None;
@@ -84,7 +93,7 @@ pub fn corrected_mean(all: &[f64], labelled: &[HumanScore], alpha: f64) -> Optio
     let gaps: Vec<f64> = labelled.iter().map(|row| row.human - row.judge).collect();
     let gap = mean_variance(&gaps).0;
     let human = labelled.iter().map(|row| row.human).sum::<f64>() / m;
-    // Every row's influence on the estimate, squared; n − 1 and m − 1 as in variances.
+    // The squared influence of each row on the estimate, with n − 1 and m − 1 as in variances.
     let (of_n, of_m) = (n / (n - 1.0), m / (m - 1.0));
     let of_judge: f64 = of_n * all.iter().map(|judge| ((judge - naive) / n).powi(2)).sum::<f64>();
     let of_people: f64 = of_m * gaps.iter().map(|own| ((own - gap) / m).powi(2)).sum::<f64>();
@@ -96,19 +105,20 @@ pub fn corrected_mean(all: &[f64], labelled: &[HumanScore], alpha: f64) -> Optio
     Some(PredictionPowered { naive, human, corrected, se, interval })
 }
 
-/// A mean score corrected by people's.
+/// A mean score, corrected by people's scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PredictionPowered {
-    /// What the judge alone says.
+    /// The mean of the judge alone.
     pub naive: f64,
-    /// What people alone say.
+    /// The mean of people alone.
     pub human: f64,
+    /// The corrected mean.
     pub corrected: f64,
     pub se: f64,
     pub interval: Interval,
 }
 
-/// Returns mean and variance (n − 1) of two or more values.
+/// Returns mean and variance (n − 1) of at least two values.
 pub(super) fn mean_variance(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;

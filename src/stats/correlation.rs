@@ -1,4 +1,4 @@
-//! Correlation and difference of two raters' numbers: a judge and people, a metric and a judge.
+//! How the numbers of two raters correlate and differ: a judge and people, or a metric and a judge.
 
 use super::distribution::{normal_quantile, student_p};
 use super::interval::Interval;
@@ -7,12 +7,12 @@ use statrs::function::beta::beta_reg;
 /// How two lists of numbers relate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Correlation {
-    /// Of ranks (Spearman 1904), ties at their mean rank; none where a side is constant.
+    /// Correlation of ranks (Spearman 1904), with ties at their mean rank; none if one side is constant.
     pub spearman: Option<f64>,
     pub spearman_p: Option<f64>,
     pub pearson: Option<f64>,
     pub pearson_p: Option<f64>,
-    /// Fisher's (1921) 95 % interval of Pearson's r; none below four rows and for |r| = 1.
+    /// Fisher's (1921) 95 % interval of Pearson's r; none with fewer than four rows, and for |r| = 1.
     pub pearson_interval: Option<Interval>,
     /// Kendall's tau-b (1945).
     pub kendall: Option<f64>,
@@ -20,7 +20,7 @@ pub struct Correlation {
     pub mae: f64,
     /// Root of the mean squared difference.
     pub rmse: f64,
-    /// Mean of second − first: what the second gives more.
+    /// The mean of second minus first: how much more the second rater gives.
     pub bias: f64,
     /// Standard deviation of the differences (n − 1).
     pub bias_sd: f64,
@@ -32,8 +32,8 @@ pub struct Correlation {
     pub within_one: f64,
 }
 
-/// Relates two lists of the same length (SciPy `spearmanr`, `pearsonr`, `kendalltau`). None below two
-/// rows and where the lengths differ.
+/// Compares two lists of the same length (SciPy `spearmanr`, `pearsonr`, `kendalltau`). None with fewer than two rows,
+/// or if the lengths differ.
 pub fn correlation(first: &[f64], second: &[f64]) -> Option<Correlation> {
     if first.len() != second.len() || first.len() < 2 {
         return None;
@@ -72,7 +72,7 @@ pub fn correlation(first: &[f64], second: &[f64]) -> Option<Correlation> {
     })
 }
 
-/// Returns Pearson's r; none where a side is constant.
+/// Returns Pearson's r; none if one side is constant.
 pub fn pearson(first: &[f64], second: &[f64]) -> Option<f64> {
     let unit = |values: &[f64]| {
         let mean = values.iter().sum::<f64>() / values.len() as f64;
@@ -85,7 +85,7 @@ pub fn pearson(first: &[f64], second: &[f64]) -> Option<f64> {
     Some(first.iter().zip(&second).map(|(a, b)| a * b).sum::<f64>().clamp(-1.0, 1.0))
 }
 
-/// Returns the two-sided p of r under independence: r is beta-distributed on −1..1.
+/// Returns the two-sided p of r if the two are independent: r then has a beta distribution on −1..1.
 fn pearson_p(r: f64, n: f64) -> f64 {
     if n <= 2.0 {
         return 1.0;
@@ -94,7 +94,7 @@ fn pearson_p(r: f64, n: f64) -> f64 {
     (2.0 * beta_reg(shape, shape, (1.0 - r.abs()) / 2.0)).min(1.0)
 }
 
-/// Returns ranks from 1, ties at their mean rank.
+/// Returns ranks from 1, with ties at their mean rank.
 pub fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
@@ -110,8 +110,8 @@ pub fn ranks(values: &[f64]) -> Vec<f64> {
     ranks
 }
 
-/// Returns Kendall's tau-b: concordant less discordant pairs, over the pairs that are not tied. None
-/// where a side is constant. Sorts and merges: n log n (Knight 1966).
+/// Returns Kendall's tau-b: concordant minus discordant pairs, divided by the pairs that are not tied. None if one side
+/// is constant. It sorts and merges, in time n log n (Knight 1966).
 fn kendall(first: &[f64], second: &[f64]) -> Option<f64> {
     let mut order: Vec<usize> = (0..first.len()).collect();
     order.sort_by(|a, b| first[*a].total_cmp(&first[*b]).then(second[*a].total_cmp(&second[*b])));
@@ -141,7 +141,7 @@ fn kendall(first: &[f64], second: &[f64]) -> Option<f64> {
     (left > 0.0 && right > 0.0).then(|| (difference / left.sqrt() / right.sqrt()).clamp(-1.0, 1.0))
 }
 
-/// Sorts and returns how many pairs stood in the wrong order.
+/// Sorts the values; returns how many pairs were in the wrong order.
 fn inversions(values: &mut [f64]) -> f64 {
     if values.len() < 2 {
         return 0.0;

@@ -1,11 +1,11 @@
-//! Training curves: what the losses of a training run say.
+//! Training curves: what the losses of a training run show.
 //!
-//! The rules are etalon's own. A window's training loss is the mean of the losses logged since the
-//! evaluation before.
+//! The rules are etalon's own. The training loss of a window is the mean of the losses logged since the previous
+//! evaluation.
 
 use serde_json::Value;
 
-/// A logged loss; one that is not finite is kept as it is.
+/// A logged loss; infinite ones and NaN are kept as they are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Logged {
     Training { step: f64, loss: f64 },
@@ -19,13 +19,14 @@ pub enum CurveStatus {
     Diverged,
     NoEvaluation,
     TooFewEvaluations,
-    /// The best evaluation is not the last, the loss has risen since, and the training loss fell.
+    /// The best evaluation is not the last one, the evaluation loss has risen since, and the training loss fell.
     Overfitting,
     StillImproving,
     Converged,
 }
 
 impl CurveStatus {
+    /// Returns the word that summaries use.
     pub fn name(self) -> &'static str {
         match self {
             CurveStatus::Diverged => "diverged",
@@ -38,40 +39,43 @@ impl CurveStatus {
     }
 }
 
-/// What a curve says.
+/// What a curve shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Curve {
     pub status: CurveStatus,
     pub training_logs: usize,
     pub evaluations: usize,
-    /// None where it diverged or nothing was evaluated.
+    /// None if the run diverged, or if nothing was evaluated.
     pub evaluation: Option<CurveEvaluation>,
 }
 
-/// What the evaluations of a curve say.
+/// What the evaluations of a curve show.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CurveEvaluation {
-    /// Step of the lowest loss, the first of equals.
+    /// The step of the lowest evaluation loss; of equal losses, the first.
     pub best_step: f64,
+    /// The lowest evaluation loss.
     pub best: f64,
+    /// The last evaluation loss.
     pub last: f64,
     pub evaluations_after_best: usize,
-    /// (last − best) / best.
+    /// How much the loss rose from the best to the last evaluation: (last − best) / best.
     pub rise: f64,
-    /// Training loss of the windows that end with the best and with the last evaluation.
+    /// The training loss of the window that ends with the best evaluation.
     pub training_at_best: Option<f64>,
+    /// The training loss of the window that ends with the last evaluation.
     pub training_at_last: Option<f64>,
-    /// Last evaluation loss less training loss of the last window.
+    /// The last evaluation loss minus the training loss of the last window.
     pub gap: Option<f64>,
 }
 
-/// A rise of the evaluation loss from here on is overfitting.
+/// From this rise of the evaluation loss on, the run overfits.
 const RISE: f64 = 0.02;
-/// A fall over the last three evaluations from here on is still improving.
+/// From this fall over the last three evaluations on, the run is still improving.
 const FALL: f64 = 0.01;
 
-/// Reads the `log_history` of a `trainer_state.json`, in which a loss that is not finite is the text
-/// `"NaN"` or `"Infinity"`. The summary at the end is no entry of the curve.
+/// Reads the `log_history` of a `trainer_state.json`, where a loss that is not finite is the text `"NaN"` or
+/// `"Infinity"`. The summary at its end is not part of the curve.
 pub fn logged(history: &[Value]) -> Vec<Logged> {
     let number = |value: &Value| match value {
         Value::String(text) => text.parse().ok(),
@@ -91,7 +95,7 @@ pub fn logged(history: &[Value]) -> Vec<Logged> {
     history.iter().filter_map(entry).collect()
 }
 
-/// Reads a curve; entries stand in the order in which they were logged.
+/// Returns what a curve shows; entries stand in the order in which they were logged.
 pub fn curve(logged: &[Logged]) -> Curve {
     let mut window: Vec<f64> = Vec::new();
     let mut evaluations: Vec<(f64, f64, Option<f64>)> = Vec::new();

@@ -1,5 +1,4 @@
-//! Distributions: tails and quantiles over `statrs`, where it is right to the last digit that the
-//! reference implementations show.
+//! Tails and quantiles of distributions, on top of `statrs`, as exact as the reference implementations print them.
 
 use statrs::distribution::{ChiSquared, ContinuousCDF, StudentsT};
 use statrs::function::beta::beta_reg;
@@ -42,7 +41,7 @@ pub(super) fn student_p(t: f64, freedom: f64) -> f64 {
 /// Returns the quantile of Student's t.
 pub(super) fn student_quantile(p: f64, freedom: f64) -> f64 {
     let Ok(student) = StudentsT::new(0.0, 1.0, freedom) else { return f64::NAN };
-    // Found by bisection on the exact tail: at most 200 halvings of a bracket that holds it.
+    // Bisection on the exact tail, with at most 200 halvings of a bracket around the quantile.
     let (mut low, mut high) = (0.0, 1.0);
     let upper = if p >= 0.5 { p } else { 1.0 - p };
     while student.cdf(high) < upper && high < 1e300 {

@@ -5,25 +5,26 @@
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Distance {
     Euclidean,
-    /// 1 − the cosine; 1 where a vector has no length.
+    /// 1 − the cosine; 1 for a vector of length 0.
     Cosine,
 }
 
 /// Points in the order in which they were chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Covering {
+    /// The chosen points, as indices, in the order in which they were chosen.
     pub order: Vec<usize>,
-    /// After each choice: how far the farthest point is from a chosen one.
+    /// After each choice: the distance of the farthest point from its nearest chosen point.
     pub radius: Vec<f64>,
 }
 
-/// Differences below this are ties; the earlier point wins.
+/// Distances that differ by less are equal; then the earlier point wins.
 const TIE: f64 = 1e-12;
 
-/// Points up to which the medoid is searched among all; beyond, it is the point nearest to the mean.
+/// Up to so many points the true medoid is searched; beyond that, the point nearest to the mean is taken.
 const MEDOID: usize = 5_000;
 
-/// Chooses `k` points: the medoid, then always the point that is farthest from those chosen.
+/// Chooses `k` points: first the medoid, then again and again the point that is farthest from those chosen.
 ///
 /// All vectors have the same length. Time is O(k · n · d), and O(n² · d) for the medoid up to 5,000
 /// points.
@@ -64,7 +65,7 @@ pub fn farthest_first(vectors: &[Vec<f64>], k: usize, distance: Distance) -> Cov
         nearest.par_iter_mut().enumerate().with_min_len(256).for_each(|(i, nearest)| {
             *nearest = if i == next { 0.0 } else { nearest.min(between(i, next)) };
         });
-        // A chosen point is never farthest while another is left that is not chosen.
+        // A point that is chosen already is never taken while another is left.
         let mut farthest = None;
         for (i, distance) in nearest.iter().enumerate() {
             let is_farther = farthest.is_none_or(|best: usize| *distance > nearest[best] + TIE);
@@ -89,6 +90,7 @@ pub fn least_distance(vectors: &[Vec<f64>], distance: Distance) -> f64 {
 }
 
 impl Distance {
+    /// Returns the distance of two vectors.
     pub fn between(self, a: &[f64], b: &[f64]) -> f64 {
         match self {
             Distance::Euclidean => a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt(),

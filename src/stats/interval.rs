@@ -1,4 +1,4 @@
-//! Intervals: what an estimate from n rows may differ from the truth by chance.
+//! Intervals: how far an estimate from n rows may lie from the truth by chance.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -6,7 +6,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use super::Z95;
 use crate::score::Estimate;
 
-/// Lower and upper end.
+/// A lower and an upper end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
     pub low: f64,
@@ -27,8 +27,8 @@ pub fn estimate(value: Option<f64>, interval: Option<Interval>, n: u64, missing:
 /// Returns the Wilson score interval of a proportion (Wilson 1927; statsmodels
 /// `proportion_confint(method="wilson")`).
 ///
-/// `successes` may be fractional (ties as halves); `z` is the normal quantile of the level. Never of
-/// zero width, also at 0 and at n. None for n = 0.
+/// `successes` may be fractional (ties count as halves); `z` is the normal quantile of the level. The interval has a
+/// width even at 0 and at n. None for n = 0.
 pub fn wilson(successes: f64, n: f64, z: f64) -> Option<Interval> {
     if n <= 0.0 {
         return None;
@@ -38,14 +38,13 @@ pub fn wilson(successes: f64, n: f64, z: f64) -> Option<Interval> {
     let denominator = 1.0 + z2 / n;
     let center = (p + z2 / (2.0 * n)) / denominator;
     let half = z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt() / denominator;
-    // The ends are exact where nothing or everything succeeded: rounding must not decide a gate.
+    // The ends are set exactly if nothing or everything succeeded, since a rounding error must not decide a gate.
     let low = if successes <= 0.0 { 0.0 } else { (center - half).max(0.0) };
     let high = if successes >= n { 1.0 } else { (center + half).min(1.0) };
     Some(Interval { low, high })
 }
 
-/// Returns the normal 95 % interval of a mean from the sums of n values and of their squares around
-/// `mean`.
+/// Returns the normal 95 % interval of a mean; `squares` is the sum of squared differences of n values from `mean`.
 pub fn normal_mean(mean: f64, squares: f64, n: u64) -> Option<Interval> {
     if n < 2 {
         return None;
@@ -60,7 +59,7 @@ pub const RESAMPLES: usize = 2_000;
 
 /// Returns the percentile bootstrap 95 % interval of a mean (Efron 1979), [`RESAMPLES`] resamples.
 ///
-/// None below two values: one value says nothing about its spread.
+/// None for fewer than two values, since one value says nothing about its spread.
 pub fn bootstrap_mean(values: &[f64], seed: u64) -> Option<Interval> {
     if values.len() < 2 {
         return None;
@@ -68,13 +67,13 @@ pub fn bootstrap_mean(values: &[f64], seed: u64) -> Option<Interval> {
     Some(percentile_interval(&mut resampled_means(values, RESAMPLES, seed)))
 }
 
-/// Resamples that share a stream of random numbers.
+/// How many resamples share a stream of random numbers.
 const BLOCK: usize = 32;
 
-/// Returns the means of resamples of values, at least one of them, on all cores; the same for the same
-/// seed on any number of cores.
+/// Returns the means of resamples of at least one value, computed on all cores. The result depends on the seed, but not
+/// on the number of cores.
 ///
-/// A value is drawn with 32 random bits, so one is likelier than another by at most n / 2³².
+/// A value is drawn with 32 random bits, so the probabilities of two values differ by at most n / 2³².
 pub fn resampled_means(values: &[f64], resamples: usize, seed: u64) -> Vec<f64> {
     use rayon::prelude::*;
 
@@ -134,21 +133,21 @@ pub fn resampled_sums(units: &[f64], width: usize, resamples: usize, seed: u64) 
     all
 }
 
-/// Returns the percentile 95 % interval of a number made of resampled sums. Resamples for which it is
-/// undefined are left out; none where that is more than half of them.
+/// Returns the percentile 95 % interval of a number that is computed from resampled sums. Resamples for which it is
+/// undefined are left out; none if they are more than half.
 pub fn sums_interval(sums: &[f64], width: usize, statistic: impl Fn(&[f64]) -> Option<f64>) -> Option<Interval> {
     let values = sums.chunks_exact(width).filter_map(statistic).filter(|value| value.is_finite());
     let mut found: Vec<f64> = values.collect();
     (found.len() > sums.len() / width / 2).then(|| percentile_interval(&mut found))
 }
 
-/// Returns the 95 % interval of a mean over rows in clusters, from the sum and the count of each
-/// cluster: bootstrap of the clusters below 1,000 of them, the normal interval with clustered errors
-/// (Miller 2024, arXiv 2411.00640) from there.
+/// Returns the 95 % interval of a mean over rows in clusters, from the sum and the count of each cluster. Below 1,000
+/// clusters it is a bootstrap of the clusters, from there on the normal interval with clustered errors (Miller 2024,
+/// arXiv 2411.00640).
 pub fn clustered_mean(sums: &[f64], seed: u64) -> Option<Interval> {
     let ratio = |sums: &[f64]| (sums[1] > 0.0).then(|| sums[0] / sums[1]);
     if sums.len() / 2 < NORMAL_FROM {
-        // One cluster says nothing about how clusters differ.
+        // A single cluster says nothing about how clusters differ.
         return (sums.len() > 2).then(|| sums_interval(&resampled_sums(sums, 2, RESAMPLES, seed), 2, ratio))?;
     }
     let total = sums.chunks_exact(2).fold([0.0, 0.0], |total, unit| [total[0] + unit[0], total[1] + unit[1]]);
@@ -158,7 +157,7 @@ pub fn clustered_mean(sums: &[f64], seed: u64) -> Option<Interval> {
     Some(Interval { low: mean - half, high: mean + half })
 }
 
-/// Rows from which a mean gets a normal interval instead of a bootstrap.
+/// From so many rows on, a mean gets a normal interval instead of a bootstrap.
 const NORMAL_FROM: usize = 1_000;
 
 /// Returns the 95 % interval of a mean: percentile bootstrap below 1,000 values, normal from there.
@@ -171,7 +170,7 @@ pub fn mean_interval(values: &[f64], seed: u64) -> Option<Interval> {
     normal_mean(mean, squares, values.len() as u64)
 }
 
-/// Returns the 2.5 % and 97.5 % percentiles of resampled estimates; sorts them.
+/// Sorts resampled estimates; returns their 2.5 % and 97.5 % percentiles.
 pub(crate) fn percentile_interval(estimates: &mut [f64]) -> Interval {
     estimates.sort_unstable_by(f64::total_cmp);
     Interval { low: quantile(estimates, 0.025), high: quantile(estimates, 0.975) }
@@ -190,8 +189,7 @@ pub fn quantile(sorted: &[f64], q: f64) -> f64 {
 /// Returns the distribution-free 95 % interval of a quantile from order statistics (normal
 /// approximation to the binomial ranks; Hahn & Meeker 1991).
 ///
-/// `n` is how many of the sorted values are independent: several samples of one row count once. None
-/// below ten.
+/// `n` is how many of the sorted values are independent: several samples of one row count once. None for n below ten.
 pub fn quantile_interval(sorted: &[f64], q: f64, n: u64) -> Option<Interval> {
     if n < 10 || sorted.is_empty() {
         return None;
@@ -204,7 +202,7 @@ pub fn quantile_interval(sorted: &[f64], q: f64, n: u64) -> Option<Interval> {
     Some(Interval { low: sorted[low.min(last)], high: sorted[high.min(last)] })
 }
 
-/// Returns a number in `0..n`, each as likely up to 2⁻³² (Lemire's multiplication without rejection).
+/// Returns a number in `0..n`; probabilities differ by at most 2⁻³² (Lemire's multiplication without rejection).
 pub(crate) fn below(random: &mut ChaCha8Rng, n: usize) -> usize {
     ((u128::from(random.next_u64()) * n as u128) >> 64) as usize
 }

@@ -1,4 +1,4 @@
-//! Length control: what a model's win rate would be if its answers were as long as the other's.
+//! Length control: what a model's win rate would be if its completions were as long as those of the other model.
 
 use super::Z95;
 use super::correction::mean_variance;
@@ -11,7 +11,7 @@ use rand_chacha::rand_core::SeedableRng;
 /// One comparison: its outcome and both lengths.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Comparison {
-    /// 1 the model won, 0 the baseline, 0.5 a tie.
+    /// 1 if the model won, 0 if the baseline won, 0.5 for a tie.
     pub outcome: f64,
     pub length: f64,
     pub baseline_length: f64,
@@ -21,8 +21,9 @@ pub struct Comparison {
 /// instruction): logit P(win) = θ + φ · tanh(Δ/sd).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LengthModel {
+    /// θ: above 0, the model wins more often than not at equal lengths.
     pub theta: f64,
-    /// Above 0: longer answers win.
+    /// If it is above 0, longer completions win more often.
     pub phi: f64,
     pub phi_se: Option<f64>,
     pub theta_se: Option<f64>,
@@ -31,30 +32,31 @@ pub struct LengthModel {
     pub win_rate: f64,
 }
 
-/// What length has to do with winning.
+/// How length and winning are related.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LengthControl {
+    /// The raw win rate, with ties as halves.
     pub win_rate: f64,
     pub standard_error: f64,
     pub mean_length: f64,
     pub mean_baseline_length: f64,
     /// Standard deviation (n − 1) of the differences in length.
     pub sd_delta: f64,
-    /// Among decisive comparisons of answers that differ in length: (longer won, all).
+    /// Comparisons with a winner and different lengths: how many the longer one won, and how many there are.
     pub longer_wins: (u64, u64),
-    /// The maximum-likelihood fit; none where outcomes are separated or lengths do not vary.
+    /// The maximum-likelihood fit; none if the outcomes are separated by length, or if lengths do not vary.
     pub fit: Option<LengthModel>,
 }
 
-/// Coefficients beyond which the likelihood is taken to have no maximum.
+/// If a coefficient grows beyond this, the likelihood is taken to have no maximum.
 const MOST: f64 = 15.0;
-/// Resamples of the interval.
+/// How many resamples the interval uses.
 const RESAMPLES: usize = 1_000;
-/// Penalty where a resample has no maximum.
+/// The penalty of the fit that is used where a resample has no maximum.
 const RIDGE: f64 = 1e-3;
 
 impl LengthModel {
-    /// Returns Wald's 95 % interval of the win rate at equal lengths, for many comparisons; none for a penalised
+    /// Returns Wald's 95 % interval of the win rate at equal lengths, meant for many comparisons; none for a penalised
     /// fit.
     pub fn interval(&self) -> Option<Interval> {
         let half = Z95 * self.theta_se?;
@@ -62,7 +64,7 @@ impl LengthModel {
     }
 }
 
-/// Fits the length model. None below two comparisons.
+/// Fits the length model. None for fewer than two comparisons.
 pub fn length_control(comparisons: &[Comparison]) -> Option<LengthControl> {
     if comparisons.len() < 2 {
         return None;
@@ -85,8 +87,8 @@ pub fn length_control(comparisons: &[Comparison]) -> Option<LengthControl> {
     })
 }
 
-/// Returns the penalised fit, −log likelihood + `penalty`/2 · (θ² + φ²): it exists for any outcomes.
-/// None below two comparisons.
+/// Returns the penalised fit, which minimises −log likelihood + `penalty`/2 · (θ² + φ²). It exists for any outcomes.
+/// None for fewer than two comparisons.
 pub fn length_ridge(comparisons: &[Comparison], penalty: f64) -> Option<LengthModel> {
     if comparisons.len() < 2 {
         return None;
@@ -116,7 +118,7 @@ pub fn length_interval(comparisons: &[Comparison], seed: u64) -> Option<Interval
     (!rates.is_empty()).then(|| percentile_interval(&mut rates))
 }
 
-/// Returns tanh(Δ/sd) of each comparison, and the sd; zeros where lengths do not vary.
+/// Returns tanh(Δ/sd) of each comparison, and the sd; all are 0 if lengths do not vary.
 fn predictors(comparisons: &[Comparison]) -> (Vec<f64>, f64) {
     let deltas: Vec<f64> = comparisons.iter().map(|c| c.length - c.baseline_length).collect();
     let sd = mean_variance(&deltas).1.sqrt();
@@ -124,7 +126,7 @@ fn predictors(comparisons: &[Comparison]) -> (Vec<f64>, f64) {
     (deltas.iter().map(scaled).collect(), sd)
 }
 
-/// Fits by Newton's method; none where it runs away.
+/// Fits by Newton's method; none if a coefficient runs away.
 fn fit(y: &[f64], x: &[f64], penalty: f64) -> Option<LengthModel> {
     let (mut theta, mut phi) = (0.0, 0.0);
     for _ in 0..200 {
@@ -156,7 +158,7 @@ fn fit(y: &[f64], x: &[f64], penalty: f64) -> Option<LengthModel> {
                 win_rate: sigmoid(theta),
             });
         }
-        // Steps of at most 2 keep it from overshooting where outcomes are nearly separated.
+        // Steps are limited to 2, so that they do not overshoot where outcomes are nearly separated.
         let (s0, s1) = ((h11 * g0 - h01 * g1) / determinant, (h00 * g1 - h01 * g0) / determinant);
         let scale = (2.0 / s0.abs().max(s1.abs())).min(1.0);
         theta -= scale * s0;

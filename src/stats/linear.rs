@@ -1,6 +1,6 @@
 //! Small systems of linear equations, dense, by Cholesky's decomposition.
 
-/// Solves `matrix · x = right` of a symmetric positive definite matrix. None where it is not.
+/// Solves `matrix · x = right` for a symmetric positive definite matrix. None if it is not positive definite.
 pub(super) fn solve(matrix: &[Vec<f64>], right: &[f64]) -> Option<Vec<f64>> {
     let lower = cholesky(matrix)?;
     let n = right.len();

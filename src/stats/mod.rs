@@ -1,8 +1,8 @@
 //! Statistics: pure functions on numbers. No I/O, no clock, no randomness without a seed.
 //!
-//! Each names its source. What is undefined is `None`, never NaN and never a number made up; values
-//! equal those of SciPy, statsmodels, scikit-learn, krippendorff and choix, which `tests/it/vectors.rs`
-//! holds.
+//! Each function names its source. An undefined result is `None`, never NaN and never an invented number. Values equal
+//! those of SciPy, statsmodels, scikit-learn, krippendorff and choix; the test vectors in `tests/it/vectors/` hold
+//! this.
 //!
 //! | file | holds |
 //! |---|---|
@@ -17,7 +17,7 @@
 //! | `multiplicity` | Bonferroni, Holm, Benjamini–Hochberg, Benjamini–Yekutieli |
 //! | `power` | rows needed, detectable effects |
 //! | `classification` | confusion table, precision, recall, F1 and their averages, bootstrap of the table |
-//! | `curve` | what the losses of a training run say |
+//! | `curve` | what the losses of a training run show |
 //! | `farthest` | points that cover a cloud |
 //! | `distribution` `linear` | tails and quantiles; small linear systems |
 
@@ -61,5 +61,5 @@ pub use proportion::{
 };
 pub use ranking::{RIDGE, Ranking, bradley_terry, is_strongly_connected, ridge};
 
-/// The 0.975 quantile of the standard normal: 95 % intervals everywhere.
+/// The 0.975 quantile of the standard normal; all intervals are 95 % intervals.
 pub const Z95: f64 = 1.959_963_984_540_054;

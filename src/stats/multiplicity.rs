@@ -1,11 +1,11 @@
-//! Many tests at once: p values adjusted so that chance alone does not find something.
+//! Many tests at once: p values are adjusted, so that chance alone does not make some of them significant.
 
 /// How p values are adjusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adjustment {
     /// Family-wise: p × m (Bonferroni 1936).
     Bonferroni,
-    /// Family-wise, stepwise, never less powerful (Holm 1979). For claims.
+    /// Family-wise, stepwise, never less powerful than Bonferroni (Holm 1979). For claims.
     Holm,
     /// False discovery rate (Benjamini & Hochberg 1995). For exploring.
     BenjaminiHochberg,

@@ -1,4 +1,4 @@
-//! Paired comparisons: the same rows, two models.
+//! Paired comparisons of two models on the same rows.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::distribution::{normal_p, student_p, student_quantile};
 use super::interval::{Interval, percentile_interval, resampled_means};
 use super::proportion::sign_test;
 
-/// Differences of two models on the same rows, second minus first.
+/// The differences of two models on the same rows, second minus first, summed up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Paired {
     pub mean_a: f64,
@@ -19,26 +19,25 @@ pub struct Paired {
     pub se: f64,
     /// What the standard error would be if the rows were not the same.
     pub se_unpaired: f64,
-    /// Student's t and its two-sided p; none where all differences are equal.
+    /// Student's t and its two-sided p; none if all differences are equal.
     pub t: Option<(f64, f64)>,
     pub t_interval: Interval,
     pub normal_interval: Interval,
-    /// The standard error that a bootstrap of rows converges to: divides by n, not n − 1.
+    /// The standard error to which a bootstrap of rows converges: it divides by n, not by n − 1.
     pub bootstrap_se: f64,
     /// Mean difference in standard deviations of the differences (Cohen 1988).
     pub cohens_dz: Option<f64>,
-    /// Wilcoxon's signed-rank statistic (1945) and its p; none where all differences are 0.
+    /// Wilcoxon's signed-rank statistic (1945) and its p; none if all differences are 0.
     pub wilcoxon: Option<(f64, f64)>,
     pub wins: u64,
     pub losses: u64,
     pub ties: u64,
-    /// Exact p of wins against losses.
+    /// The exact p of the sign test: wins against losses.
     pub sign_p: f64,
 }
 
-/// Compares two models on the same rows (SciPy `ttest_rel`, `wilcoxon(zero_method="wilcox",
-/// correction=False, method="approx")`, `binomtest`). None below two rows, or where the numbers of rows
-/// differ.
+/// Compares two models on the same rows (SciPy `ttest_rel`, `wilcoxon(zero_method="wilcox", correction=False,
+/// method="approx")`, `binomtest`). None with fewer than two rows, or if the numbers of rows differ.
 pub fn paired(a: &[f64], b: &[f64]) -> Option<Paired> {
     if a.len() != b.len() || a.len() < 2 {
         return None;
@@ -76,8 +75,8 @@ fn differences(a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().zip(b).map(|(a, b)| b - a).collect()
 }
 
-/// Returns the smaller sum of signed ranks and its normal two-sided p with ties corrected; zeros are
-/// dropped. None where nothing is left.
+/// Returns the smaller sum of signed ranks and its two-sided normal p, corrected for ties. Differences of 0 are
+/// dropped; none if nothing is left.
 fn wilcoxon(differences: &[f64]) -> Option<(f64, f64)> {
     let kept: Vec<f64> = differences.iter().copied().filter(|d| *d != 0.0).collect();
     if kept.is_empty() {
@@ -98,11 +97,11 @@ fn wilcoxon(differences: &[f64]) -> Option<(f64, f64)> {
     Some((statistic, normal_p(z)))
 }
 
-/// Most rows whose signs are flipped in all ways: 2²⁰ ways.
+/// The most rows for which all ways of flipping signs are counted: 2²⁰ ways.
 pub const MOST_FLIPPED: usize = 20;
 
-/// Returns the exact two-sided p of the mean difference under flips of signs (Fisher 1935): the share
-/// of the 2ⁿ ways that lie at least as far from 0. None for no rows and above [`MOST_FLIPPED`].
+/// Returns the exact two-sided p of the mean difference under flips of signs (Fisher 1935): the share of the 2ⁿ ways
+/// whose mean lies at least as far from 0. None for no rows, and for more than [`MOST_FLIPPED`].
 pub fn exact_sign_flip(a: &[f64], b: &[f64]) -> Option<f64> {
     let differences = differences(a, b);
     let n = differences.len();
@@ -119,26 +118,26 @@ pub fn exact_sign_flip(a: &[f64], b: &[f64]) -> Option<f64> {
     Some((0..ways).filter(is_as_far).count() as f64 / ways as f64)
 }
 
-/// What all nⁿ resamples of few rows say of the mean difference.
+/// The mean difference over all nⁿ resamples of a few rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExactBootstrap {
-    /// The smallest means with at least 2.5 % and 97.5 % of the resamples at or below them.
+    /// The smallest means for which at least 2.5 % and 97.5 % of the resamples lie at or below them.
     pub interval: Interval,
-    /// Share of resamples whose mean is 0 or less.
+    /// The share of resamples whose mean is 0 or less.
     pub at_most_zero: f64,
 }
 
-/// Most rows whose resamples are all counted.
+/// The most rows for which all resamples are counted.
 const MOST_COUNTED: usize = 8;
 
-/// Enumerates the bootstrap of the mean difference. None for no rows and above eight.
+/// Enumerates the bootstrap of the mean difference. None for no rows, and for more than eight.
 pub fn exact_bootstrap(a: &[f64], b: &[f64]) -> Option<ExactBootstrap> {
     let differences = differences(a, b);
     let n = differences.len();
     if n == 0 || n > MOST_COUNTED {
         return None;
     }
-    // Each way to draw rows so and so often, with the number of orders in which it can happen.
+    // Each way to draw the rows (how often each), with the number of orders in which it can happen.
     let mut means: Vec<(f64, f64)> = Vec::new();
     let factorial = |n: usize| (1..=n).map(|i| i as f64).product::<f64>();
     let mut open = vec![(0, n, 0.0, factorial(n))];
@@ -169,19 +168,19 @@ pub fn exact_bootstrap(a: &[f64], b: &[f64]) -> Option<ExactBootstrap> {
     Some(ExactBootstrap { interval, at_most_zero: zero / total })
 }
 
-/// Returns the percentile bootstrap interval (Efron 1979) of the mean difference: rows are drawn
-/// `resamples` times. None below two rows.
+/// Returns the percentile bootstrap interval (Efron 1979) of the mean difference; rows are drawn anew `resamples`
+/// times. None with fewer than two rows.
 pub fn paired_bootstrap(a: &[f64], b: &[f64], resamples: usize, seed: u64) -> Option<Interval> {
     let differences = differences(a, b);
     (differences.len() > 1).then(|| percentile_interval(&mut resampled_means(&differences, resamples, seed)))
 }
 
-/// Standard errors of a mean over rows that hang together: turns of one conversation, paraphrases of
-/// one question.
+/// Standard errors of a mean over rows that are not independent: turns of one conversation, paraphrases of one
+/// question.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clustered {
     pub mean: f64,
-    /// As if rows were independent.
+    /// The standard error if all rows were independent.
     pub naive: f64,
     /// √(Σ over clusters (Σ within (d − mean))²) / n (Miller 2024, arXiv 2411.00640, equation 4).
     pub se: f64,
@@ -190,7 +189,8 @@ pub struct Clustered {
     pub clusters: usize,
 }
 
-/// Returns standard errors of the mean of `values` by `clusters`. None below two clusters.
+/// Returns standard errors of the mean of `values`; `clusters` names the cluster of each. None with fewer than two
+/// clusters.
 pub fn clustered<K: Ord>(values: &[f64], clusters: &[K]) -> Option<Clustered> {
     if values.len() != clusters.len() || values.len() < 2 {
         return None;

@@ -1,10 +1,10 @@
-//! Proportions: intervals, tests against a fixed share, and differences of two independent ones.
+//! Proportions: intervals, tests against a fixed share, and the difference of two independent proportions.
 
 use super::distribution::{beta_quantile, binomial_lower, binomial_mass, binomial_upper, ln_choose, normal_p, z_of};
 use super::interval::{Interval, wilson};
 
-/// Returns the exact interval of Clopper and Pearson (1934; statsmodels `method="beta"`): at least
-/// 1 − `alpha` of such intervals hold the truth, whatever it is. None for n = 0.
+/// Returns the exact interval of Clopper and Pearson (1934; statsmodels `method="beta"`). At least a share of 1 −
+/// `alpha` of such intervals holds the truth, whatever it is. None for n = 0.
 pub fn clopper_pearson(successes: u64, n: u64, alpha: f64) -> Option<Interval> {
     let (k, size) = (successes as f64, n as f64);
     (n > 0 && successes <= n).then(|| Interval {
@@ -34,8 +34,8 @@ pub fn jeffreys(successes: f64, n: f64, alpha: f64) -> Option<Interval> {
     })
 }
 
-/// Returns Wald's interval, cut to 0..=1: of zero width at 0 and at n, so nothing here reports it; it
-/// stands for comparisons with those who do. None for n = 0.
+/// Returns Wald's interval, cut to 0..=1. It has no width at 0 and at n, so etalon never reports it; it is here for
+/// comparisons with tools that do. None for n = 0.
 pub fn wald(successes: f64, n: f64, alpha: f64) -> Option<Interval> {
     if n <= 0.0 {
         return None;
@@ -55,18 +55,18 @@ pub fn sign_test(k: u64, n: u64) -> f64 {
     if 2 * tail == n { 1.0 } else { (2.0 * binomial_lower(tail as i64, n, 0.5)).min(1.0) }
 }
 
-/// Returns the exact p of at least k successes of n where each has probability `p` (SciPy
+/// Returns the exact p of at least k successes among n, if each has the probability `p` (SciPy
 /// `binomtest(alternative="greater")`).
 pub fn binomial_greater(k: u64, n: u64, p: f64) -> f64 {
     binomial_upper(k, n, p)
 }
 
-/// Difference of two independent proportions, first minus second.
+/// The difference of two independent proportions, first minus second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TwoProportions {
-    /// Pooled z; none where all or none succeeded on both sides.
+    /// The pooled z; none if all or none succeeded on both sides.
     pub z: Option<f64>,
-    /// Its two-sided p.
+    /// The two-sided p of z.
     pub p: Option<f64>,
     /// Newcombe's hybrid score interval of the difference (1998, method 10).
     pub difference: Interval,
@@ -75,7 +75,7 @@ pub struct TwoProportions {
 }
 
 /// Compares two independent proportions (statsmodels `proportions_ztest`,
-/// `confint_proportions_2indep(method="newcomb")`; SciPy `fisher_exact`). None where a side is empty.
+/// `confint_proportions_2indep(method="newcomb")`; SciPy `fisher_exact`). None if one side is empty.
 pub fn two_proportions(k1: u64, n1: u64, k2: u64, n2: u64, alpha: f64) -> Option<TwoProportions> {
     let (x1, m1, x2, m2) = (k1 as f64, n1 as f64, k2 as f64, n2 as f64);
     let level = z_of(alpha);
@@ -91,7 +91,8 @@ pub fn two_proportions(k1: u64, n1: u64, k2: u64, n2: u64, alpha: f64) -> Option
     Some(TwoProportions { z, p: z.map(normal_p), difference, fisher: fisher(k1, n1, k2, n2) })
 }
 
-/// Returns Fisher's two-sided p: the tables with the same margins that are no likelier than this one.
+/// Returns Fisher's two-sided p: the probability of all tables with the same margins that are no likelier than this
+/// one.
 fn fisher(k1: u64, n1: u64, k2: u64, n2: u64) -> f64 {
     let successes = k1 + k2;
     let mass = |k: u64| (ln_choose(n1, k) + ln_choose(n2, successes - k) - ln_choose(n1 + n2, successes)).exp();
@@ -100,19 +101,19 @@ fn fisher(k1: u64, n1: u64, k2: u64, n2: u64) -> f64 {
     range.map(mass).filter(|p| *p <= observed).sum::<f64>().min(1.0)
 }
 
-/// How the two raters, models or judges of a paired yes-or-no comparison differ.
+/// How two raters, models or judges differ in a paired yes-or-no comparison.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct McNemar {
     /// Exact two-sided p (Dixon & Mood 1946).
     pub exact: f64,
-    /// Exact p less the mass of the observed table (Fagerland et al. 2013): less conservative.
+    /// The exact p minus the probability of the observed table (Fagerland et al. 2013); less conservative.
     pub mid_p: f64,
-    /// (b − c)² / (b + c) and its p; none without discordant pairs.
+    /// (b − c)² / (b + c) and its p; none without discordant pairs. b and c count the pairs that only one side has
+    /// right.
     pub chi_squared: Option<(f64, f64)>,
-    /// The same with Edwards' continuity correction; infinite without discordant pairs, as in
-    /// statsmodels.
+    /// The same with Edwards' continuity correction; infinite if there are no discordant pairs, as in statsmodels.
     pub corrected: (f64, f64),
-    /// Share that only the first has right minus share that only the second has right.
+    /// The share of pairs that only the first has right minus the share that only the second has right.
     pub difference: f64,
     pub difference_se: f64,
     /// Normal 95 % interval of the difference.
@@ -120,14 +121,15 @@ pub struct McNemar {
 }
 
 impl McNemar {
-    /// Returns the p to report: exact below 25 discordant pairs, corrected chi-squared from there.
+    /// Returns the p to report: the exact one below 25 discordant pairs, that of the corrected chi-squared from there
+    /// on.
     pub fn p(&self, discordant: u64) -> f64 {
         if discordant < 25 { self.exact } else { self.corrected.1 }
     }
 }
 
-/// Compares paired yes-or-no outcomes (McNemar 1947; statsmodels `mcnemar`): `only_first` and
-/// `only_second` of `n` pairs are right on one side alone. None for n = 0.
+/// Compares paired yes-or-no outcomes (McNemar 1947; statsmodels `mcnemar`): of `n` pairs, only the first side is right
+/// in `only_first`, and only the second in `only_second`. None for n = 0.
 pub fn mcnemar(only_first: u64, only_second: u64, n: u64) -> Option<McNemar> {
     if n == 0 || only_first + only_second > n {
         return None;

@@ -1,16 +1,16 @@
-//! Ranking three or more models by their games: Bradley–Terry strengths, as Elo points if wanted.
+//! Ranking of two or more models by their games: Bradley–Terry strengths, also as Elo points.
 
 use super::linear::{inverse_diagonal, solve};
 
-/// Strengths of models from games between them.
+/// The strengths of models, computed from games between them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ranking {
     /// Log-odds, centred at 0: P(i beats j) = 1 / (1 + exp(θⱼ − θᵢ)).
     pub strengths: Vec<f64>,
     /// Standard errors under the sum-to-zero constraint; none for a ridge estimate.
     pub errors: Option<Vec<f64>>,
-    /// True where the games do not bound the strengths (some group never lost to the rest), so that
-    /// only a penalised estimate exists.
+    /// True if the games do not bound the strengths (some group of models never lost to the rest), so that only a
+    /// penalised estimate exists.
     pub is_separated: bool,
 }
 
@@ -26,14 +26,14 @@ impl Ranking {
     }
 }
 
-/// Penalty of the estimate that stands in where the maximum does not exist.
+/// The penalty of the estimate that is used if the maximum does not exist.
 pub const RIDGE: f64 = 0.5;
 
-/// Returns Bradley–Terry strengths (1952) from `wins[i][j]`, how often i beat j, ties as half a win
-/// each: the maximum-likelihood estimate where the win graph is strongly connected (Ford 1957), else
-/// the ridge estimate with [`RIDGE`].
+/// Returns Bradley–Terry strengths (1952). `wins[i][j]` is how often i beat j; a tie is half a win for each. The result
+/// is the maximum-likelihood estimate if the win graph is strongly connected (Ford 1957), else the ridge estimate with
+/// [`RIDGE`].
 ///
-/// None for fewer than two models. A model that played nobody makes the graph unconnected.
+/// None for fewer than two models. A model that played no game makes the graph unconnected.
 pub fn bradley_terry(wins: &[Vec<f64>]) -> Option<Ranking> {
     let n = wins.len();
     if n < 2 {
@@ -43,21 +43,21 @@ pub fn bradley_terry(wins: &[Vec<f64>]) -> Option<Ranking> {
         return Some(Ranking { strengths: ridge(wins, RIDGE), errors: None, is_separated: true });
     }
     let strengths = newton(wins, 0.0);
-    // The pseudo-inverse under the sum-to-zero constraint is that of the Hessian with the constant
-    // direction filled in, less that direction.
+    // The pseudo-inverse under the sum-to-zero constraint: the constant direction is added to the Hessian, which is
+    // then inverted, and removed again.
     let mut hessian = hessian(wins, &strengths, 0.0);
     hessian.iter_mut().flatten().for_each(|cell| *cell += 1.0 / n as f64);
     let errors = inverse_diagonal(&hessian)?.into_iter().map(|v| (v - 1.0 / n as f64).max(0.0).sqrt()).collect();
     Some(Ranking { strengths, errors: Some(errors), is_separated: false })
 }
 
-/// Returns the strengths that minimise −log likelihood + `penalty` · Σ θ², centred (the convention of
-/// the Python package choix). They exist for any games.
+/// Returns the centred strengths that minimise −log likelihood + `penalty` · Σ θ² (the convention of the Python package
+/// choix). They exist for any games.
 pub fn ridge(wins: &[Vec<f64>], penalty: f64) -> Vec<f64> {
     newton(wins, penalty)
 }
 
-/// Returns whether every model can be reached from every other along wins.
+/// Returns true if every model can be reached from every other one along wins.
 pub fn is_strongly_connected(wins: &[Vec<f64>]) -> bool {
     let n = wins.len();
     let reaches_all = |beats: &dyn Fn(usize, usize) -> bool| {
@@ -101,7 +101,7 @@ fn newton(wins: &[Vec<f64>], penalty: f64) -> Vec<f64> {
             break;
         }
         let mut hessian = hessian(wins, &theta, penalty);
-        // Strengths are known up to a constant: hold their sum.
+        // Strengths are determined up to a constant, so their sum is fixed.
         hessian.iter_mut().flatten().for_each(|cell| *cell += 1.0 / n as f64);
         let Some(step) = solve(&hessian, &gradient) else { break };
         let before = loss(&theta);

@@ -20,28 +20,29 @@ const LEVEL: i32 = 1;
 /// A stored table of rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Artifact {
-    /// Of the uncompressed bytes; also the file's name.
+    /// The digest of the uncompressed bytes; the file is named by it.
     pub digest: Digest,
+    /// How many records it holds.
     pub rows: u64,
-    /// Compressed bytes: what planning checks without reading.
+    /// Size of the compressed file in bytes; planning checks it without reading the file.
     pub size: u64,
-    /// Of the ids alone.
+    /// The digest of the ids alone.
     pub ids: Digest,
-    /// Of the (id, value) pairs of each column that has any.
+    /// For each column that has any value: the digest of its (id, value) pairs.
     pub columns: BTreeMap<String, Digest>,
 }
 
-/// Writes an artifact. Dropped without [`ArtifactWriter::finish`], it leaves nothing.
+/// Writes an artifact. If it is dropped without [`ArtifactWriter::finish`], it leaves nothing behind.
 pub struct ArtifactWriter {
     lines: LineWriter,
     columns: ColumnDigests,
     line: Vec<u8>,
 }
 
-/// Writes an artifact's lines.
+/// Writes the lines of an artifact.
 pub struct LineWriter {
     store: Arc<Store>,
-    /// Where it stands until it is complete.
+    /// The path at which the file stands until it is complete.
     tmp: PathBuf,
     encoder: Encoder<'static, BufWriter<Draft>>,
     hasher: Hasher,
@@ -49,12 +50,12 @@ pub struct LineWriter {
     rows: u64,
 }
 
-/// Takes the digests of an artifact's columns.
+/// Computes the digests of an artifact's columns.
 #[derive(Default)]
 pub struct ColumnDigests(BTreeMap<String, Hasher>);
 
 impl ColumnDigests {
-    /// Adds a row's value of a column.
+    /// Adds a row's value in a column.
     pub fn add(&mut self, name: &str, id: &str, value: &[u8]) {
         if !self.0.contains_key(name) {
             self.0.insert(name.to_owned(), Hasher::new("etalon.column"));
@@ -67,6 +68,10 @@ impl ColumnDigests {
 
 impl Store {
     /// Starts an artifact.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be made.
     pub fn write_artifact(self: &Arc<Store>) -> Result<ArtifactWriter, StoreError> {
         let draft = self.draft()?;
         let tmp = draft.path().to_owned();
@@ -83,13 +88,20 @@ impl Store {
         Ok(ArtifactWriter { lines, columns: ColumnDigests::default(), line: Vec::new() })
     }
 
-    /// Reads an artifact's rows, in order. The last item is an error if the content is not what the
-    /// digest says.
+    /// Reads an artifact's rows, in order. The last item is an error if the content does not match the digest.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened.
     pub fn read_artifact<T: DeserializeOwned>(&self, artifact: &Artifact) -> Result<ArtifactReader<T>, StoreError> {
         Ok(ArtifactReader { lines: self.read_lines(artifact)?, line: Vec::new(), of: PhantomData })
     }
 
-    /// Reads an artifact's lines, for those who parse them elsewhere.
+    /// Reads an artifact's lines, for callers that parse them themselves.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened.
     pub fn read_lines(&self, artifact: &Artifact) -> Result<LineReader, StoreError> {
         let path = self.artifact_path(&artifact.digest);
         let file = File::open(&path).map_err(|_| corrupt(&artifact.digest, "missing"))?;
@@ -98,18 +110,19 @@ impl Store {
         Ok(LineReader { reader, hasher: Hasher::new(""), digest: artifact.digest })
     }
 
-    /// Returns where an artifact stands.
+    /// Returns the path of a stored artifact.
     pub fn artifact_path(&self, digest: &Digest) -> PathBuf {
         let scratch = self.scratch_path(digest).filter(|path| path.exists());
         scratch.unwrap_or_else(|| self.sharded("artifacts", digest, ".jsonl.zst"))
     }
 
-    /// Returns where an artifact goes that is made now.
+    /// Returns the path for an artifact that is being made; in a store opened by [`Store::open_scratch`] that is the
+    /// scratch directory.
     fn new_artifact_path(&self, digest: &Digest) -> PathBuf {
         self.scratch_path(digest).unwrap_or_else(|| self.sharded("artifacts", digest, ".jsonl.zst"))
     }
 
-    /// Returns why an artifact cannot be what it should, as far as its existence and size tell.
+    /// Returns what is wrong with an artifact, as far as its existence and size tell.
     pub(super) fn artifact_defect(&self, artifact: &Artifact) -> Option<String> {
         match fs::metadata(self.artifact_path(&artifact.digest)) {
             Ok(metadata) if metadata.len() == artifact.size => None,
@@ -124,7 +137,7 @@ fn corrupt(digest: &Digest, reason: &str) -> StoreError {
 }
 
 impl ArtifactWriter {
-    /// Appends a record. Records come sorted by id (and sample).
+    /// Appends a record. Records must come sorted by id (and sample).
     pub fn push<T: Serialize>(&mut self, id: &str, record: &T) -> Result<(), StoreError> {
         let mut line = std::mem::take(&mut self.line);
         line.clear();
@@ -140,17 +153,21 @@ impl ArtifactWriter {
         self.lines.push(id, line)
     }
 
-    /// Adds a row's value of a column to that column's digest.
+    /// Adds a row's value in a column to the digest of that column.
     pub fn column(&mut self, name: &str, id: &str, value: &[u8]) {
         self.columns.add(name, id, value);
     }
 
-    /// Returns the two parts, for those who fill them beside each other.
+    /// Returns the two halves, so that two threads can fill them at the same time.
     pub fn parts(&mut self) -> (&mut LineWriter, &mut ColumnDigests) {
         (&mut self.lines, &mut self.columns)
     }
 
     /// Completes the file and moves it to its place.
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses the bytes; then nothing is left behind.
     pub fn finish(self) -> Result<Artifact, StoreError> {
         let columns = self.columns.0.into_iter().map(|(name, hasher)| (name, hasher.finish())).collect();
         self.lines.finish(columns)
@@ -186,7 +203,7 @@ fn is_canonical(line: &[u8]) -> bool {
     serde_json::from_slice(line).is_ok_and(|value| crate::digest::canonical(&value) == line)
 }
 
-/// Reads an artifact line by line, and verifies it at its end.
+/// Reads an artifact line by line, and verifies its digest at the end.
 pub struct LineReader {
     /// None after the end or an error.
     reader: Option<BufReader<Decoder<'static, BufReader<File>>>>,

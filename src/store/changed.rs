@@ -1,7 +1,8 @@
-//! What changed between two artifacts: found by comparing their lines, which stand sorted by id.
+//! What changed between two artifacts. It is found by comparing their lines, which stand sorted by id.
 //!
-//! Lines that are the same byte for byte are passed over without being parsed, so that looking costs little more
-//! than decompressing. What changed is held in memory; where that is much, nobody gains by knowing it.
+//! Lines that are equal byte for byte are skipped without being parsed, so that a comparison costs little more than
+//! decompressing. Changed lines are held in memory; the comparison gives up when they become many, because then taking
+//! over the rest would save little.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -12,15 +13,15 @@ use serde::Deserialize;
 use super::{Artifact, LineReader, Store, StoreError};
 use crate::digest::Digest;
 
-/// Bytes of changed lines that are held.
+/// At most so many bytes of changed lines are held.
 const MOST_BYTES: usize = 128 * 1024 * 1024;
-/// Of so many rows one may have changed; of more, making all of them anew costs no more.
+/// At most one row in so many may have changed; beyond that, making all rows anew costs no more.
 const ONE_OF: u64 = 4;
 
 /// The rows that differ between two artifacts.
 #[derive(Debug, Default)]
 pub struct Changed {
-    /// By id: the lines that the later artifact has of it; none where it is gone.
+    /// For each id that differs: its lines in the later artifact; empty if the id is gone.
     lines: BTreeMap<String, Vec<Vec<u8>>>,
 }
 
@@ -31,7 +32,7 @@ pub(crate) fn id_of(line: &[u8]) -> Option<Cow<'_, str>> {
         #[serde(borrow)]
         id: Cow<'a, str>,
     }
-    // Of rows, whose id stands in front, no more than that is read.
+    // In a row's line the id stands first, so the rest is not parsed.
     if let Some(rest) = line.strip_prefix(b"{\"id\":") {
         return serde_json::Deserializer::from_slice(rest).into_iter::<Cow<'_, str>>().next()?.ok();
     }
@@ -49,7 +50,7 @@ impl Changed {
         self.lines.keys().map(String::as_str)
     }
 
-    /// Returns the ids that are there now, in order, with their lines.
+    /// Returns the changed ids that the later artifact still has, in order, with their lines.
     pub fn now(&self) -> impl Iterator<Item = (&str, &[Vec<u8>])> {
         let is_there = |(_, lines): &(&String, &Vec<Vec<u8>>)| !lines.is_empty();
         self.lines.iter().filter(is_there).map(|(id, lines)| (id.as_str(), lines.as_slice()))
@@ -96,7 +97,7 @@ impl Changed {
         Ok(Some(changed))
     }
 
-    /// Adds the lines of changed ids that are the same in both: of several samples one may have changed.
+    /// Adds the equal lines of changed ids: one of several samples may have changed, and the others are needed with it.
     fn complete(&mut self, store: &Store, now: &Artifact) -> Result<(), StoreError> {
         let mut found = lines_of(store, now, |id| self.lines.contains_key(id))?;
         for (id, lines) in &mut self.lines {
@@ -106,12 +107,16 @@ impl Changed {
     }
 }
 
-/// Returns true where a record says which sample it is of: its id may have others.
+/// Returns true if a record names its sample: then its id may have further records.
 fn is_sampled(line: &[u8]) -> bool {
     line.windows(9).any(|part| part == b"\"sample\":")
 }
 
-/// Returns the lines of the ids that are wanted.
+/// Returns the lines of the wanted ids, by id.
+///
+/// # Errors
+///
+/// The artifact is damaged or cannot be read.
 pub fn lines_of(
     store: &Store,
     artifact: &Artifact,
@@ -134,7 +139,7 @@ fn damaged(artifact: &Artifact) -> StoreError {
     StoreError::Corrupt { digest: artifact.digest, reason: "damaged".to_owned() }
 }
 
-/// An artifact being walked, with the line that it stands at.
+/// An artifact that is being walked, with its current line.
 struct Side {
     reader: LineReader,
     line: Vec<u8>,
@@ -161,11 +166,11 @@ impl Side {
     }
 }
 
-/// The lines of an earlier artifact, without those of ids that changed since.
+/// The lines of an earlier artifact whose ids did not change since.
 pub struct KeptLines {
     side: Side,
     artifact: Artifact,
-    /// The line has been handed out.
+    /// The current line has been handed out.
     is_used: bool,
 }
 
@@ -175,8 +180,12 @@ impl KeptLines {
         Ok(KeptLines { side: Side::open(store.read_lines(artifact)?)?, artifact: artifact.clone(), is_used: false })
     }
 
-    /// Returns the next line, without its newline, whose id stands before `end` and did not change; none where there
-    /// is none. Whoever asks without an end until there is none has verified the digest.
+    /// Returns the next line, without its newline, whose id is unchanged and below `end`; none if there is none. A
+    /// caller that passes no `end` and goes on until it gets none has verified the digest.
+    ///
+    /// # Errors
+    ///
+    /// The artifact is damaged or cannot be read.
     pub fn next_before(
         &mut self,
         end: Option<&str>,
@@ -202,15 +211,15 @@ impl KeptLines {
     }
 }
 
-/// Differences that were found, so that stages that read the same artifacts look once.
+/// Differences found so far, so that stages that read the same two artifacts compare them once.
 #[derive(Default)]
 pub struct Changes {
     found: Mutex<HashMap<(Digest, Digest), Arc<OnceLock<Option<Arc<Changed>>>>>>,
 }
 
 impl Changes {
-    /// Returns what changed between two artifacts; none where that is too much to be of use, or cannot be told
-    /// since one of them is damaged.
+    /// Returns what changed between two artifacts. None if too much did, or if one of them is damaged, so that it
+    /// cannot be told.
     pub fn between(&self, store: &Store, before: &Artifact, now: &Artifact) -> Option<Arc<Changed>> {
         let cell = {
             let mut found = self.found.lock().expect("no panic while locked");

@@ -1,16 +1,19 @@
 //! The completion log: every paid completion, on disk the moment it arrives.
 //!
-//! One directory per model identity, append-only JSON lines, one writer per file, one `write` per
-//! record; a process has as many files as threads, so that no thread waits for another's write. A line opens with a checksum of the rest, then its key and generation at fixed places, so
-//! that an index is built without parsing:
+//! There is one directory per model identity, with append-only files of JSON lines; each file has one writer, and each
+//! record is one `write`. A process has up to eight files, so that threads need not wait for each other's writes. A
+//! line begins with a checksum of the rest, then key and generation at fixed places, so that an index is built without
+//! parsing:
 //!
 //! ```text
 //! {"crc":"9a8b7c6d","key":"<64 hex>","generation":0,"sample":0,"attempt":1,"type":"chat","at":"…","latency":0.41,"request":{…},"response":{…}}
 //! ```
 //!
-//! **Invariant:** a record that [`CompletionLog::append`] returned from survives the process. A torn
-//! line is ignored on reading; nobody truncates. **Invariant:** of two records with one key the
-//! higher generation wins, of equal generations the first: a success is pinned.
+//! **Invariant:** a record for which [`CompletionLog::append`] has returned survives the process. A torn line is
+//! ignored on reading; nobody truncates.
+//!
+//! **Invariant:** of two records with one key the higher generation wins; of equal generations the first, so a success
+//! is pinned.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -29,7 +32,7 @@ use crate::digest::{self, Digest, OwnBits};
 const HEAD: &[u8] = b"{\"crc\":\"";
 const KEY: &[u8] = b"\",\"key\":\"";
 const GENERATION: &[u8] = b"\",\"generation\":";
-/// Files that one process appends to, at most.
+/// At most so many files does one process append to.
 const MAX_WRITERS: usize = 8;
 /// Where the checksummed part starts: behind `{"crc":"xxxxxxxx",`.
 const BODY: usize = 18;
@@ -48,9 +51,9 @@ pub struct NewRecord<'a> {
     pub key: &'a Digest,
     pub generation: u32,
     pub sample: u32,
-    /// Attempts that it took.
+    /// How many attempts the call took.
     pub attempt: u32,
-    /// Seconds.
+    /// Seconds from sending to the complete answer.
     pub latency: f64,
     /// When it arrived, as `2026-11-23T20:05:01Z`.
     pub at: &'a str,
@@ -63,6 +66,7 @@ pub struct NewRecord<'a> {
 /// A remembered completion.
 #[derive(Clone, Debug)]
 pub struct Record {
+    /// Seconds from sending to the complete answer.
     pub latency: f64,
     /// What the provider said, as JSON.
     pub response: String,
@@ -79,7 +83,7 @@ struct Entry {
 struct LogFile {
     path: PathBuf,
     file: Arc<File>,
-    /// Everything before is indexed.
+    /// Bytes of the file that are indexed.
     read_to: u64,
 }
 
@@ -94,13 +98,13 @@ struct Index {
 pub struct CompletionLog {
     directory: PathBuf,
     index: RwLock<Index>,
-    /// Whoever appends takes the first that is free.
+    /// The files that this process appends to; an append takes the first one that is free.
     writers: Vec<Mutex<Option<Writer>>>,
 }
 
 struct Writer {
     file: Arc<File>,
-    /// Index of its file.
+    /// The file's index in the list of files.
     number: u32,
     end: u64,
 }
@@ -113,6 +117,10 @@ fn short(key: &Digest) -> u128 {
 
 impl Store {
     /// Opens the completions of a model identity and indexes them.
+    ///
+    /// # Errors
+    ///
+    /// A file of the log cannot be read. Damaged lines are no error: they are ignored.
     pub fn completions(&self, identity: &Digest) -> Result<CompletionLog, StoreError> {
         let directory = self.root.join("completions").join(identity.to_string());
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WRITERS);
@@ -124,7 +132,11 @@ impl Store {
 }
 
 impl CompletionLog {
-    /// Takes in what other processes have appended since.
+    /// Indexes what other processes have appended since.
+    ///
+    /// # Errors
+    ///
+    /// A file of the log cannot be read.
     pub fn refresh(&self) -> Result<(), StoreError> {
         let listing = match fs::read_dir(&self.directory) {
             Ok(listing) => listing,
@@ -151,6 +163,10 @@ impl CompletionLog {
     }
 
     /// Returns a completion whose generation is at least the given one.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read. A record that is damaged is none, not an error.
     pub fn find(&self, key: &Digest, generation: u32) -> Result<Option<Record>, StoreError> {
         let (file, entry) = {
             let index = self.index.read().expect("no panic while locked");
@@ -178,12 +194,16 @@ impl CompletionLog {
         }
     }
 
-    /// Returns the highest generation there is.
+    /// Returns the highest generation in the log.
     pub fn highest_generation(&self) -> u32 {
         self.index.read().expect("no panic while locked").highest_generation
     }
 
-    /// Remembers a completion: one `write` to a file of this process's own.
+    /// Appends a completion: one `write` to a file that belongs to this process.
+    ///
+    /// # Errors
+    ///
+    /// The record could not be written whole; it does not count then.
     pub fn append(&self, record: &NewRecord<'_>) -> Result<(), StoreError> {
         let line = line(record);
         let mut writer = self.writer();
@@ -192,7 +212,7 @@ impl CompletionLog {
         }
         let open = writer.as_mut().expect("it was just made");
         if let Err(error) = (&*open.file).write_all(&line) {
-            // What was torn stays torn; the next record goes to a new file.
+            // The torn line stays in this file; the next record goes to a new file.
             *writer = None;
             return Err(StoreError::io("append to", &self.directory)(error));
         }
@@ -206,7 +226,7 @@ impl CompletionLog {
         Ok(())
     }
 
-    /// Returns a writer that nobody is using, or waits for one.
+    /// Returns a writer that is free, or waits for one.
     fn writer(&self) -> MutexGuard<'_, Option<Writer>> {
         let free = self.writers.iter().find_map(|writer| writer.try_lock().ok());
         free.unwrap_or_else(|| self.writers[0].lock().expect("no panic while locked"))
@@ -232,6 +252,10 @@ impl CompletionLog {
     }
 
     /// Forces what was appended onto the disk.
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses the bytes.
     pub fn sync(&self) -> Result<(), StoreError> {
         self.writers.par_iter().try_for_each(|writer| match &*writer.lock().expect("no panic while locked") {
             Some(writer) => writer.file.sync_data().map_err(StoreError::io("write", &self.directory)),
@@ -262,8 +286,8 @@ impl Index {
         self.read_lines(number, &path, start, length)
     }
 
-    /// Indexes the whole lines between two offsets. A line that is torn at the end of the file is
-    /// left for later: its writer may be alive.
+    /// Indexes the whole lines between two offsets. A torn line at the end of the file is left for a later reading: its
+    /// writer may still be alive.
     fn read_lines(&mut self, number: usize, path: &Path, start: u64, end: u64) -> Result<(), StoreError> {
         let mut file = File::open(path).map_err(StoreError::io("read", path))?;
         file.seek(SeekFrom::Start(start)).map_err(StoreError::io("read", path))?;
@@ -308,7 +332,7 @@ fn line(record: &NewRecord<'_>) -> Vec<u8> {
     .expect("writing to memory cannot fail");
     line.extend_from_slice(record.request);
     line.extend_from_slice(b",\"response\":");
-    // A pretty-printed answer would break the line.
+    // Newlines in a pretty-printed reply would break the record's line, so they are left out.
     for part in record.response.split(['\n', '\r']) {
         line.extend_from_slice(part.as_bytes());
     }
@@ -319,7 +343,7 @@ fn line(record: &NewRecord<'_>) -> Vec<u8> {
     line
 }
 
-/// Returns key and generation of a line that is whole.
+/// Returns key and generation of a line that is whole; none for a torn or damaged one.
 fn check_line(line: &[u8]) -> Option<(u128, u32)> {
     let rest = line.strip_prefix(HEAD)?;
     let crc = u32::from_str_radix(std::str::from_utf8(rest.get(..8)?).ok()?, 16).ok()?;

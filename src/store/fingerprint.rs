@@ -13,7 +13,7 @@
 //! Never in the key: stage names, paths of specs, times, hosts, thread counts, credentials, limits,
 //! columns nobody reads, the order of rows.
 //!
-//! History: version 1, the first.
+//! History of versions: 1, the first.
 
 use std::collections::BTreeMap;
 
@@ -36,13 +36,14 @@ pub struct Fingerprint {
     pub templates: BTreeMap<String, Option<Digest>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, Digest>,
-    /// By their part in the node: `model`, `judge`.
+    /// By the part that the model plays in the node: `model`, `judge`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub models: BTreeMap<String, Map<String, Value>>,
-    /// Judges: the digest of everything that decides how it measures, inputs left out. It follows from the rest.
+    /// For a judge: the digest of everything that decides how it measures, without the inputs. It follows from the
+    /// other fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instrument: Option<Digest>,
-    /// By their part in the node (`rows`, `completions`, `baseline`), then by column.
+    /// Digests of columns, by the input's part in the node (`rows`, `completions`, `baseline`), then by column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, BTreeMap<String, Option<Digest>>>,
 }
@@ -56,23 +57,24 @@ pub enum Change {
     Param(String),
     Template(String),
     File(String),
-    /// Part in the node, then the fact: `options`, `weights`, `base_url`, …
+    /// The model's part in the node, then the fact: `options`, `weights`, `base_url`, …
     Model(String, String),
-    /// Part in the node, then the column.
+    /// The input's part in the node, then the column.
     Input(String, String),
 }
 
 impl Fingerprint {
+    /// Returns a fingerprint that holds only the kind and its revision.
     pub fn new(kind: &str, revision: u32) -> Fingerprint {
         Fingerprint { version: 1, kind: kind.to_owned(), revision, ..Fingerprint::default() }
     }
 
-    /// Adds a setting that is not its default.
+    /// Adds a setting; callers leave out settings that have their default.
     pub fn setting(&mut self, name: &str, value: impl Into<Value>) {
         self.settings.insert(name.to_owned(), value.into());
     }
 
-    /// Returns true where an earlier result was made in the same way: only what it read may differ.
+    /// Returns true if an earlier result was made in the same way, so that at most the content of its inputs differs.
     pub fn is_made_alike(&self, earlier: &Fingerprint) -> bool {
         let Fingerprint { version, kind, revision, settings, params, templates, files, models, instrument, inputs } =
             self;

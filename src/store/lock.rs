@@ -1,5 +1,5 @@
-//! OS locks. A lock is held by an open file, never judged by the file's existence: a killed process
-//! holds nothing.
+//! OS locks. A lock is held by an open file, never judged by whether the file exists, so a killed process holds
+//! nothing.
 
 use std::fs::{File, TryLockError};
 use std::time::Duration;
@@ -13,7 +13,11 @@ pub struct Lock {
 }
 
 impl Store {
-    /// Takes the lock of a name; none if another holds it.
+    /// Takes the lock of a name; none if another process or task holds it.
+    ///
+    /// # Errors
+    ///
+    /// The file of the lock cannot be made or locked.
     pub fn try_lock(&self, name: &str) -> Result<Option<Lock>, StoreError> {
         let path = self.root.join("locks").join(name);
         let file = File::create(&path).map_err(StoreError::io("create", &path))?;
@@ -24,7 +28,11 @@ impl Store {
         }
     }
 
-    /// Waits for the lock of a name. `waiting` is called once if another holds it.
+    /// Waits for the lock of a name. `waiting` is called once if someone else holds it.
+    ///
+    /// # Errors
+    ///
+    /// The file of the lock cannot be made or locked.
     pub async fn lock(&self, name: &str, mut waiting: impl FnMut()) -> Result<Lock, StoreError> {
         let mut pause = Duration::from_millis(5);
         loop {

@@ -1,4 +1,4 @@
-//! Manifests: what a key led to.
+//! Manifests: what a key leads to.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,8 +10,8 @@ use super::{Artifact, Fingerprint, Store, StoreError};
 use crate::digest::{Digest, canonical};
 use crate::score::Summary;
 
-/// A node's stored description. With its own checksum on disk, so that a run with nothing to do can
-/// print its table without touching a row.
+/// The stored description of a node. On disk it has a checksum of its own, so that a run with nothing to do can print
+/// its table without touching a row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     pub key: Digest,
@@ -23,13 +23,13 @@ pub struct Manifest {
     pub meta: Option<Artifact>,
     pub counts: Counts,
     pub summary: Summary,
-    /// What a user should know of its making: rows that were skipped, calls that failed.
+    /// What a user should know about how it was made: rows that were skipped, calls that failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
 impl Manifest {
-    /// Returns true if an artifact of that digest is part of it.
+    /// Returns true if one of its artifacts has that digest.
     pub fn holds(&self, digest: &Digest) -> bool {
         self.artifact.digest == *digest || self.meta.as_ref().is_some_and(|meta| meta.digest == *digest)
     }
@@ -44,31 +44,33 @@ impl Manifest {
     }
 }
 
-/// What making it took.
+/// What it took to make a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Rows of the artifact.
+    /// Rows in the artifact.
     pub rows: u64,
-    /// Rows whose call failed for good, or that the dataset skipped: missing for everyone after.
+    /// Rows whose call failed for good, or that the dataset skipped; missing for every node behind.
     pub failed: u64,
     /// Rows without a valid result, the failed ones included.
     pub missing: u64,
-    /// Model calls that were made.
+    /// Model calls made.
     pub calls: u64,
-    /// Model calls that were not, because their completion was there.
+    /// Model calls saved, because the completion was in the log.
     pub reused: u64,
+    /// Dollars that the calls cost; none if the price is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
+    /// Seconds that it took.
     pub seconds: f64,
 }
 
-/// A store lookup.
+/// What a lookup found.
 #[derive(Clone, Debug)]
 pub enum Lookup {
     Hit(Box<Manifest>),
-    /// Nothing under this key.
+    /// Nothing stands under this key.
     Absent,
-    /// Something was there and cannot be used; its manifest is gone now.
+    /// Something stood there and cannot be used; its manifest has been removed. The text says what is wrong.
     Damaged(String),
 }
 
@@ -83,7 +85,7 @@ impl Store {
         self.sharded("manifests", key, ".json")
     }
 
-    /// Looks a key up: the manifest is whole and its artifacts exist in their sizes.
+    /// Looks a key up. It is a hit if the manifest is whole and its artifacts exist with the right sizes.
     pub fn lookup(&self, key: &Digest) -> Lookup {
         let Ok(bytes) = fs::read(self.manifest_path(key)) else {
             return Lookup::Absent;
@@ -103,12 +105,12 @@ impl Store {
         Lookup::Damaged(defect)
     }
 
-    /// Keeps what a server said of itself, for when it cannot be asked.
+    /// Keeps what a model's server said about itself, for a time when it cannot be asked.
     pub fn keep_probe(&self, model: &Digest, said: &Map<String, Value>) -> Result<(), StoreError> {
         self.publish_bytes(&self.sharded("probes", model, ".json"), &canonical(&Value::Object(said.clone())))
     }
 
-    /// Returns what a server said last.
+    /// Returns what the server said about itself the last time.
     pub fn probe(&self, model: &Digest) -> Option<Map<String, Value>> {
         serde_json::from_slice(&fs::read(self.sharded("probes", model, ".json")).ok()?).ok()
     }
@@ -119,12 +121,12 @@ impl Store {
         if path.exists() { Ok(()) } else { self.publish_bytes(&path, text.as_bytes()) }
     }
 
-    /// Returns the text of a template.
+    /// Returns the text of a template by its digest, if it was kept.
     pub fn source(&self, digest: &Digest) -> Option<String> {
         fs::read_to_string(self.sharded("sources", digest, ".txt")).ok()
     }
 
-    /// Keeps what two artifacts say of each other.
+    /// Keeps the values of a comparison of two nodes.
     pub fn keep_contrast(&self, key: &Digest, said: &Value) -> Result<(), StoreError> {
         let bytes = canonical(said);
         let mut out = format!("{{\"checksum\":\"{}\",\"contrast\":", Digest::of(&bytes)).into_bytes();
@@ -133,7 +135,7 @@ impl Store {
         self.publish_bytes(&self.sharded("contrasts", key, ".json"), &out)
     }
 
-    /// Returns what two artifacts say of each other, where it is whole.
+    /// Returns the kept values of a comparison, if they are whole.
     pub fn contrast(&self, key: &Digest) -> Option<Value> {
         #[derive(Deserialize)]
         struct Kept {
@@ -145,7 +147,7 @@ impl Store {
         (Digest::of(&canonical(&kept.contrast)) == kept.checksum).then_some(kept.contrast)
     }
 
-    /// Returns a manifest without looking at its artifacts: for what a node was, not for reuse.
+    /// Returns a manifest without checking its artifacts: to tell what a node was, not for reuse.
     pub fn recall(&self, key: &Digest) -> Option<Manifest> {
         read(&fs::read(self.manifest_path(key)).ok()?, key).ok()
     }
@@ -155,7 +157,11 @@ impl Store {
         let _ = fs::remove_file(self.manifest_path(key));
     }
 
-    /// Publishes a manifest. Its artifacts are in place already.
+    /// Publishes a manifest; its artifacts are in place already.
+    ///
+    /// # Errors
+    ///
+    /// The manifest cannot be written; then the key stays a miss.
     pub fn publish(&self, manifest: &Manifest) -> Result<(), StoreError> {
         let value = serde_json::to_value(manifest).expect("manifests serialise");
         let bytes = canonical(&value);

@@ -1,4 +1,4 @@
-//! Digests of files, remembered by what `stat` says of them.
+//! Digests of files, remembered together with what `stat` says about each file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use crate::digest::{Digest, Hasher};
 
-/// A file changed this recently may change again without its stat telling.
+/// A file that changed less than this many nanoseconds ago may change again without `stat` showing it.
 const SETTLED_NANOS: i128 = 2_000_000_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ struct Remembered {
     digest: Digest,
 }
 
-/// The digests of files, from memory where nothing about the file has changed.
+/// The digests of files. A digest is remembered as long as nothing about its file has changed.
 #[derive(Debug)]
 pub struct FileDigests {
     store: Arc<Store>,
@@ -40,7 +40,7 @@ pub struct FileDigests {
 }
 
 impl Store {
-    /// Opens the remembered digests; a missing or damaged memo is an empty one.
+    /// Opens the remembered digests; a missing or damaged memo counts as empty.
     pub fn file_digests(self: &Arc<Store>) -> FileDigests {
         let known = fs::read(self.root.join("memo.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         FileDigests {
@@ -53,6 +53,10 @@ impl Store {
 
 impl FileDigests {
     /// Returns the digest of a file's bytes.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
     pub fn of(&self, path: &Path) -> io::Result<Digest> {
         self.asked.lock().expect("no panic while locked").insert(path.to_owned());
         let stat = stat(&fs::metadata(path)?);
@@ -73,7 +77,7 @@ impl FileDigests {
         Ok(digest)
     }
 
-    /// Notes a file that was read by other means.
+    /// Notes that a file was read by other means, so that [`FileDigests::asked`] names it.
     pub fn note(&self, path: &Path) {
         self.asked.lock().expect("no panic while locked").insert(path.to_owned());
     }
@@ -83,7 +87,7 @@ impl FileDigests {
         self.asked.lock().expect("no panic while locked").clone()
     }
 
-    /// Keeps what was learnt. A failure costs time, never correctness.
+    /// Keeps the digests for the next process. If that fails, it costs time, never correctness.
     pub fn save(&self) {
         let mut known = self.known.lock().expect("no panic while locked");
         if std::mem::take(&mut known.1)

@@ -1,9 +1,9 @@
-//! Walking artifacts together: their records stand sorted by id, so that joining two of them is a merge which
-//! holds neither.
+//! Walking artifacts together. Their records stand sorted by id, so joining two of them is a merge that holds neither
+//! in memory.
 //!
-//! [`ByRow`] follows the ids of another artifact, [`outer`] goes through all ids that either of two has.
+//! [`ByRow`] is asked for one id after the other; [`outer`] goes through all ids that either of two artifacts has.
 //!
-//! **Invariant:** whoever walks to the end has verified the digests of everything walked.
+//! **Invariant:** a caller that walks to the end has verified the digests of everything it walked through.
 
 use std::cmp::Ordering;
 use std::iter::Peekable;
@@ -20,12 +20,20 @@ pub struct ByRow<T: DeserializeOwned> {
 
 impl<T: DeserializeOwned + OfRow> ByRow<T> {
     /// Opens an artifact.
+    ///
+    /// # Errors
+    ///
+    /// The artifact cannot be opened.
     pub fn open(store: &Store, artifact: &Artifact) -> Result<ByRow<T>, StoreError> {
         Ok(ByRow { records: store.read_artifact(artifact)?.peekable() })
     }
 
-    /// Takes the records of an id. Ids are asked for in ascending order; records in between belong to rows that
-    /// are not there, and are passed over.
+    /// Takes the records of an id. Ids must be asked for in ascending order. Records of ids in between are skipped:
+    /// their rows do not exist any more.
+    ///
+    /// # Errors
+    ///
+    /// The artifact is damaged or cannot be read.
     pub fn take(&mut self, id: &str) -> Result<Vec<T>, StoreError> {
         let mut taken = Vec::new();
         let is_due = |record: &Result<T, StoreError>| record.as_ref().map_or(true, |record| record.row_id() <= id);
@@ -39,6 +47,10 @@ impl<T: DeserializeOwned + OfRow> ByRow<T> {
     }
 
     /// Takes the next id with its records; none at the end.
+    ///
+    /// # Errors
+    ///
+    /// The artifact is damaged or cannot be read.
     pub fn next_row(&mut self) -> Result<Option<(String, Vec<T>)>, StoreError> {
         let Some(first) = self.records.next().transpose()? else { return Ok(None) };
         let id = first.row_id().to_owned();
@@ -47,14 +59,22 @@ impl<T: DeserializeOwned + OfRow> ByRow<T> {
         Ok(Some((id, row)))
     }
 
-    /// Reads what is left, so that the digest is verified.
+    /// Reads the rest, so that the digest is verified.
+    ///
+    /// # Errors
+    ///
+    /// The artifact is damaged or cannot be read.
     pub fn finish(&mut self) -> Result<(), StoreError> {
         self.records.by_ref().try_for_each(|record| record.map(drop))
     }
 }
 
-/// Goes through the ids of two artifacts in ascending order, with the records that each has of it: none where it
-/// has none. `each` returns false to stop early.
+/// Goes through the ids of two artifacts in ascending order, with the records that each artifact has for the id; the
+/// list is empty if it has none. `each` returns false to stop early.
+///
+/// # Errors
+///
+/// An artifact is damaged or cannot be read.
 pub fn outer<A, B>(
     mut first: ByRow<A>,
     mut second: ByRow<B>,

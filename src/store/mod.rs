@@ -3,11 +3,15 @@
 //! ```text
 //! cache/
 //!   artifacts/ab/<digest>.jsonl.zst   rows, addressed by the digest of their uncompressed bytes
-//!   manifests/ab/<key>.json           what a node's key led to: artifacts, counts, summary
-//!   contrasts/ab/<key>.json           what two nodes say of each other: shares of the ceiling
+//!   manifests/ab/<key>.json           what a node's key leads to: artifacts, counts, summary
+//!   contrasts/ab/<key>.json           values of a comparison of two nodes: shares of the ceiling
 //!   completions/<model>/*.jsonl       every paid completion, append-only, one writer per file
-//!   locks/  tmp/  memo.json           OS locks, unfinished files, digests of files by their stat
+//!   sources/ab/<digest>.txt           texts of templates, to show later what changed in them
+//!   probes/ab/<model>.json            what servers said about themselves, for runs offline
+//!   locks/  tmp/  memo.json  layout   OS locks, unfinished files, digests of files by their stat, the layout's version
 //! ```
+//!
+//! Other modules keep `embeddings/` (vectors of texts) and `hub/` (downloaded datasets) beside these.
 //!
 //! | file | holds |
 //! |---|---|
@@ -20,8 +24,9 @@
 //! | `sorter` | sorting rows by id beyond memory |
 //! | `lock` `memo` | OS locks; file digests |
 //!
-//! **Invariant:** a manifest is written only after its artifacts, and both by rename: what can be
-//! seen is whole. **Invariant:** readers never lock.
+//! **Invariant:** a manifest is written only after its artifacts, and both by rename: whatever can be seen is whole.
+//!
+//! **Invariant:** readers never lock.
 
 mod artifact;
 mod changed;
@@ -58,7 +63,7 @@ const LAYOUT: &str = "1";
 pub enum StoreError {
     #[error("failed to {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-    /// An artifact is not what its manifest says. Its manifest must go, and its node run again.
+    /// An artifact does not match its manifest. The manifest must be removed, and the node run again.
     #[error("artifact {} is {reason}", digest.short())]
     Corrupt { digest: Digest, reason: String },
     #[error("{} has cache layout {found}, this etalon knows {LAYOUT}: use another directory or a newer etalon", path.display())]
@@ -75,12 +80,17 @@ impl StoreError {
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
-    /// Where artifacts go that nobody is to find: of a plan.
+    /// Where artifacts go that no later run should find: those of a plan.
     scratch: Option<tempfile::TempDir>,
 }
 
 impl Store {
-    /// Opens a cache directory; makes its layout where it is new.
+    /// Opens a cache directory; a new one gets its layout.
+    ///
+    /// # Errors
+    ///
+    /// A directory or file cannot be made, or another version of etalon made the cache with a layout that this one does
+    /// not know.
     pub fn open(root: &Path) -> Result<Store, StoreError> {
         let store = Store { root: root.to_owned(), scratch: None };
         let layout = root.join("layout");
@@ -91,7 +101,7 @@ impl Store {
             }
             _ => false,
         };
-        // What someone has removed comes back.
+        // Directories that someone has removed are made again.
         for directory in ["artifacts", "manifests", "completions", "locks", "tmp"] {
             let path = root.join(directory);
             if !path.is_dir() {
@@ -112,8 +122,12 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens a cache directory for looking: artifacts that are made lie in a scratch directory, which goes with the
-    /// store.
+    /// Opens a cache directory for looking only. Artifacts that are made lie in a scratch directory, which is removed
+    /// with the store.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`]; or the scratch directory cannot be made.
     pub fn open_scratch(root: &Path) -> Result<Store, StoreError> {
         let mut store = Store::open(root)?;
         let tmp = store.tmp();
@@ -147,7 +161,7 @@ impl Store {
         self.root.join("tmp")
     }
 
-    /// Moves a complete file to its place, making the directory above where it is missing.
+    /// Moves a complete file to its place; a missing parent directory is made.
     fn place(draft: Draft, path: &Path) -> Result<(), StoreError> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;

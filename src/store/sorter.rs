@@ -1,4 +1,4 @@
-//! Sorting rows by id beyond memory: chunks are sorted, spilled, merged.
+//! Sorting more rows by id than memory holds: chunks are sorted, written to disk, and merged.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,21 +8,22 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use super::{Store, StoreError};
 use crate::files::Draft;
 
-/// Bytes held before a chunk is spilled.
+/// Bytes held before a chunk is written to disk.
 const CHUNK: usize = 64 * 1024 * 1024;
 
 /// Collects (id, line) pairs in any order.
 pub struct Sorter<'a> {
     store: &'a Store,
     bytes: Vec<u8>,
-    /// Start, end of the id, end of the line.
+    /// For each line: its start, the end of its id, its end.
     entries: Vec<(usize, usize, usize)>,
-    /// Sorted chunks on disk; they go with the sorter.
+    /// Sorted chunks on disk; they are removed with the sorter.
     spilled: Vec<Draft>,
     chunk: usize,
 }
 
 impl Store {
+    /// Returns an empty sorter that writes its chunks into this store.
     pub fn sorter(&self) -> Sorter<'_> {
         Sorter { store: self, bytes: Vec::new(), entries: Vec::new(), spilled: Vec::new(), chunk: CHUNK }
     }
@@ -30,6 +31,10 @@ impl Store {
 
 impl<'a> Sorter<'a> {
     /// Adds a line under an id.
+    ///
+    /// # Errors
+    ///
+    /// A chunk cannot be written to disk.
     pub fn push(&mut self, id: &str, line: &[u8]) -> Result<(), StoreError> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(id.as_bytes());
@@ -43,7 +48,7 @@ impl<'a> Sorter<'a> {
 
     fn sort(&mut self) {
         let bytes = &self.bytes;
-        // Stable, so that repeats of an id stay in the order in which they came.
+        // The sort is stable, so that repeats of an id keep the order in which they came.
         self.entries.sort_by(|a, b| bytes[a.0..a.1].cmp(&bytes[b.0..b.1]));
     }
 
@@ -67,6 +72,10 @@ impl<'a> Sorter<'a> {
     }
 
     /// Returns the lines sorted by id.
+    ///
+    /// # Errors
+    ///
+    /// A chunk cannot be written to disk or read again.
     pub fn finish(mut self) -> Result<SortedLines<'a>, StoreError> {
         if !self.spilled.is_empty() && !self.entries.is_empty() {
             self.spill()?;
@@ -101,7 +110,7 @@ fn read_entry(reader: &mut impl Read) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> 
     Ok(Some((id, line)))
 }
 
-/// The next line of a chunk: its id, the chunk, the line.
+/// The next line of a chunk: its id, the chunk's number, the line.
 type Next = (Vec<u8>, usize, Vec<u8>);
 
 /// Lines in the order of their ids.

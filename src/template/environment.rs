@@ -1,4 +1,4 @@
-//! The Jinja environment of every template: strict, without escaping, bounded.
+//! The Jinja environment of all templates: strict, without escaping, with limits.
 
 use minijinja::value::Kwargs;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
@@ -6,10 +6,10 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Va
 use super::value::from_json;
 use crate::problem::did_you_mean;
 
-/// Instructions that one render may take: enough for any prompt, far below a second.
+/// How many instructions one render may take: enough for any prompt, and far below a second.
 const FUEL: u64 = 5_000_000;
 
-/// Filters that minijinja brings, for suggestions. `json` and `tojson` are ours.
+/// The names of minijinja's own filters, for suggestions. `json` and `tojson` are defined here.
 const FILTERS: &[&str] = &[
     "abs",
     "attr",
@@ -110,8 +110,8 @@ pub(super) fn new() -> Environment<'static> {
     environment
 }
 
-/// Parses text as JSON. With a path (`json('a.b.0')`), returns what stands there, none if it is
-/// absent or if the text is not JSON. Without a path, text that is not JSON is none too.
+/// Parses text as JSON. With a path (`json('a.b.0')`), returns the value at that path. Returns none if the text is not
+/// JSON, or if nothing stands at the path.
 fn json(text: &Value, path: Option<&str>) -> Result<Value, Error> {
     let Some(text) = text.as_str() else {
         return match path {
@@ -145,7 +145,7 @@ fn dig(value: Value, path: &str) -> Value {
     value
 }
 
-/// Writes a value as JSON, unescaped (prompts are not web pages). `indent=2` spreads it.
+/// Returns a value as JSON without escaping, since prompts are not web pages. `indent=2` spreads it over lines.
 fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     options.assert_all_used()?;

@@ -27,7 +27,10 @@ impl Library {
 
     /// Returns a template's source; none if there is no such template.
     ///
-    /// A name stays inside the directory: `..`, an absolute path or a backslash is refused.
+    /// # Errors
+    ///
+    /// The name would lead out of the directory (`..`, an absolute path, a backslash), or the file cannot be used; the
+    /// text says why.
     pub fn find(&self, name: &str) -> Result<Option<Arc<Source>>, String> {
         let stays_inside = !name.is_empty()
             && !name.contains('\\')
@@ -49,12 +52,12 @@ impl Library {
         }
     }
 
-    /// Returns true where the workspace has a template of its own by this name.
+    /// Returns true if the workspace itself has a template of this name.
     pub fn is_own(&self, name: &str) -> bool {
         self.directory.join(name).is_file()
     }
 
-    /// Returns the names of all templates there are.
+    /// Returns the names of all templates, of the workspace and built in.
     pub fn names(&self) -> Vec<String> {
         let pattern = self.directory.join("**/*.j2");
         let mut names: Vec<String> = glob::glob(&pattern.to_string_lossy())

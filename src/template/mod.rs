@@ -1,16 +1,16 @@
 //! Templates: Jinja text that is rendered per row, and expressions that are evaluated per row.
 //!
-//! A [`Library`] finds sources by name (the workspace's `templates/`, then the ones built in). A
-//! [`Template`] is loaded once with its whole *closure* (everything a render can reach through
-//! include, import and extends) and knows which columns and variables it reads, so that a stage's
-//! key holds what can change its output and nothing else.
+//! A [`Library`] finds sources by name, first in the workspace's `templates/`, then among those built in. A
+//! [`Template`] is loaded once with its whole *closure*: everything that a render can reach through include, import and
+//! extends. It knows which columns and variables it reads, so that a stage's key holds what can change its output and
+//! nothing else.
 //!
 //! **Invariant:** a render reads nothing but its closure and its variables: no file, no clock, no
 //! randomness that is not seeded.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `library` | where sources come from |
+//! | `library` | where template sources are found |
 //! | `reads` | the walk over a parsed template: columns, variables, includes, names used |
 //! | `environment` | the Jinja environment: filters, limits |
 //! | `value` | JSON to template values and back |
@@ -37,21 +37,21 @@ use crate::problem::{Place, Problem, Source, suggest};
 /// The largest source of one template, in bytes.
 pub const MAX_TEMPLATE: usize = 64 * 1024;
 
-/// The name under which an expression's value is kept while it is evaluated.
+/// The variable to which the value of an expression is assigned while it is evaluated.
 const RESULT: &str = "_result";
 
-/// A template (or expression) with everything that it can reach.
+/// A template or an expression, with everything that it can reach.
 pub struct Template {
     environment: Environment<'static>,
     name: String,
     is_expression: bool,
     sources: BTreeMap<String, TemplateSource>,
-    /// What a render can read of its variables.
+    /// What a render can read from its variables.
     pub reads: Reads,
 }
 
 struct TemplateSource {
-    /// None: an `include … ignore missing` of what does not exist.
+    /// None: the source does not exist, and is named only by `include … ignore missing`.
     text: Option<String>,
     origin: Origin,
 }
@@ -63,7 +63,7 @@ enum Origin {
     Missing,
 }
 
-/// A template that failed to load or to render.
+/// Why a template failed to load or to render.
 #[derive(Clone, Debug)]
 pub struct TemplateError {
     pub message: String,
@@ -83,9 +83,13 @@ impl std::fmt::Display for TemplateError {
 impl std::error::Error for TemplateError {}
 
 impl Template {
-    /// Loads a template by name, or the text itself: a value that ends in `.j2` is a name.
+    /// Loads a template. A value that ends in `.j2` is the name of one; any other value is the text itself.
     ///
     /// `variables` are the names that a render will provide; any other name is a problem.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the template and what it includes, each problem with its place.
     pub fn load(library: &Library, text: &str, place: &Place, variables: &[&str]) -> Result<Template, Vec<Problem>> {
         let is_name = text.trim_end().ends_with(".j2") && !text.trim().contains('\n');
         if is_name {
@@ -95,8 +99,12 @@ impl Template {
         Template::build(library, "<inline>", Some(text.to_owned()), place, variables, false)
     }
 
-    /// Loads a value: text with `{{ … }}` in it. Where it is exactly one `{{ expr }}`, the value
+    /// Loads a template that makes a value: text with `{{ … }}` in it. If it is exactly one `{{ expr }}`, the value
     /// keeps its type.
+    ///
+    /// # Errors
+    ///
+    /// As [`Template::load`].
     pub fn load_value(
         library: &Library,
         text: &str,
@@ -113,6 +121,10 @@ impl Template {
     }
 
     /// Loads a bare expression, such as a `where`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Template::load`].
     pub fn load_expression(
         library: &Library,
         text: &str,
@@ -151,7 +163,7 @@ impl Template {
         if problems.is_empty() { Ok(template) } else { Err(problems) }
     }
 
-    /// Adds a source and everything it reaches; `place` is where it was named.
+    /// Adds a source and everything that it reaches; `place` is where it is named.
     fn add(
         &mut self,
         library: &Library,
@@ -224,7 +236,7 @@ impl Template {
         }
     }
 
-    /// Finds variables, filters and tests that do not exist, also in branches that are never taken.
+    /// Finds variables, filters and tests that do not exist, also in branches that no render may take.
     fn check_names(&self, variables: &[&str], problems: &mut Vec<Problem>) {
         for used in self.reads.names_used() {
             let exists = match used.kind {
@@ -276,7 +288,7 @@ impl Template {
             .collect()
     }
 
-    /// Returns the template's name, or `label` where it is written inline.
+    /// Returns the template's name, or `label` if its text stands in the spec.
     pub fn name_or<'a>(&'a self, label: &'a str) -> &'a str {
         if self.name == "<inline>" { label } else { &self.name }
     }
@@ -287,6 +299,10 @@ impl Template {
     }
 
     /// Renders to text.
+    ///
+    /// # Errors
+    ///
+    /// An undefined value is read, a filter fails, or the render takes too many instructions.
     pub fn render(&self, variables: &Value) -> Result<String, TemplateError> {
         if self.is_expression {
             let value = self.evaluate(variables)?;
@@ -298,7 +314,11 @@ impl Template {
             .map_err(|error| self.error(&error))
     }
 
-    /// Evaluates to a typed value where the source is one expression, else to its text.
+    /// Evaluates to a typed value if the source is one expression, else to text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Template::render`].
     pub fn evaluate(&self, variables: &Value) -> Result<Value, TemplateError> {
         if !self.is_expression {
             return self.render(variables).map(Value::from);
@@ -319,7 +339,8 @@ impl Template {
     }
 
     fn error(&self, error: &minijinja::Error) -> TemplateError {
-        // An error inside an include is the cause of the includer's: report the innermost place.
+        // An error in an include is the cause of the error in the including template, so the innermost place is
+        // reported.
         let mut innermost = error;
         let mut source = std::error::Error::source(error);
         while let Some(cause) = source {
@@ -338,7 +359,7 @@ impl Template {
             Some(place) if innermost.kind() == minijinja::ErrorKind::UndefinedError => {
                 let before = place.source.text.get(..place.range.start).unwrap_or_default();
                 match place.source.text.get(place.range.clone()) {
-                    // What a filter got, not the filter.
+                    // The place is that of the filter, but undefined is the value that the filter got.
                     Some(text) if before.trim_end().ends_with('|') => {
                         format!("what `| {}` gets is undefined", text.trim())
                     }
@@ -381,10 +402,10 @@ impl Template {
     }
 }
 
-/// Finds a range of an inline text inside the scalar that it was written as.
+/// Finds a range of an inline text inside the scalar in which it was written.
 ///
-/// Block scalars are indented and quoted ones escaped, so the offending line is looked up by its
-/// words; where it is not found the whole scalar is the place.
+/// Block scalars are indented and quoted ones are escaped, so offsets differ. The line is looked up by its words; if it
+/// is not found, the whole scalar is the place.
 fn place_in_scalar(place: &Place, text: &str, range: std::ops::Range<usize>) -> Place {
     let start = crate::problem::floor_char(text, range.start);
     let end = crate::problem::floor_char(text, range.end.max(start));
@@ -400,7 +421,7 @@ fn place_in_scalar(place: &Place, text: &str, range: std::ops::Range<usize>) -> 
     let needle = &text[start..end.min(line_end)];
     match yaml[line_at..line_at + line.len()].find(needle) {
         Some(at) if !needle.is_empty() => {
-            // The same words may stand earlier in the line: prefer the column that was meant.
+            // The same words may stand earlier in the line, so the occurrence at the wanted column is preferred.
             let wanted = start
                 - line_start
                 - (text[line_start..line_end].len() - text[line_start..line_end].trim_start().len())
@@ -415,7 +436,7 @@ fn place_in_scalar(place: &Place, text: &str, range: std::ops::Range<usize>) -> 
     }
 }
 
-/// Returns where a line of a scalar stands: a whole line of its own first, else within one.
+/// Returns the offset of a line within a scalar; a match that is a whole line wins over a part of one.
 fn find_line(yaml: &str, from: usize, line: &str) -> Option<usize> {
     if line.is_empty() {
         return None;
@@ -431,7 +452,7 @@ fn find_line(yaml: &str, from: usize, line: &str) -> Option<usize> {
     rest.find(line).map(|found| from + found)
 }
 
-/// Says what a syntax error mostly means.
+/// Returns what usually causes a syntax error of this sort.
 fn syntax_help(message: &str, place: &Place, is_expression: bool) -> Option<String> {
     let text = &place.source.text;
     let line_start = text[..crate::problem::floor_char(text, place.range.start)].rfind('\n').map_or(0, |at| at + 1);

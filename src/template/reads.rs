@@ -1,8 +1,8 @@
-//! What a template can read: a walk over its parsed form.
+//! What a template can read, found by a walk over its parsed form.
 //!
-//! The walk is deliberately coarse: a name counts as read wherever it stands, also where the
-//! template assigns it first. Reading too much costs a rerun; missing a read would serve a stale
-//! result. (minijinja's own `undeclared_variables` skips slices and `with` values.)
+//! The walk is coarse on purpose: a name counts as read wherever it stands, even if the template assigns it first.
+//! Reading too much costs a rerun; missing a read would serve a stale result. (minijinja's own `undeclared_variables`
+//! skips slices and `with` values.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -12,7 +12,7 @@ use minijinja::machinery::{Span, ast};
 /// Which attributes of a variable are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attrs {
-    /// All of it: `row|tojson`, `row[name]`, passed to a macro.
+    /// The whole variable: `row|tojson`, `row[name]`, passed to a macro.
     All,
     Some(BTreeSet<String>),
 }
@@ -24,7 +24,7 @@ impl Default for Attrs {
 }
 
 impl Attrs {
-    /// Returns the union.
+    /// Adds what `other` reads.
     pub fn merge(&mut self, other: &Attrs) {
         match (&mut *self, other) {
             (Attrs::Some(mine), Attrs::Some(theirs)) => mine.extend(theirs.iter().cloned()),
@@ -32,12 +32,13 @@ impl Attrs {
         }
     }
 
+    /// Returns true if nothing is read.
     pub fn is_empty(&self) -> bool {
         matches!(self, Attrs::Some(names) if names.is_empty())
     }
 }
 
-/// What a template, or several, can read.
+/// What one template, or several, can read.
 #[derive(Clone, Debug, Default)]
 pub struct Reads {
     variables: BTreeMap<String, Attrs>,
@@ -45,6 +46,7 @@ pub struct Reads {
     used: Vec<NameUsed>,
 }
 
+/// What sort of name a template uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum NameKind {
     Variable,
@@ -70,6 +72,7 @@ impl NameKind {
     }
 }
 
+/// A variable, function, filter or test that a template names, with the place where it does.
 #[derive(Clone, Debug)]
 pub(super) struct NameUsed {
     pub kind: NameKind,
@@ -79,7 +82,7 @@ pub(super) struct NameUsed {
 }
 
 impl Reads {
-    /// Returns what is read of a variable; empty if it is not read at all.
+    /// Returns which attributes of a variable are read; empty if it is not read at all.
     pub fn of(&self, variable: &str) -> Attrs {
         self.variables.get(variable).cloned().unwrap_or_default()
     }
@@ -89,7 +92,7 @@ impl Reads {
         self.variables.contains_key(variable)
     }
 
-    /// Returns the union.
+    /// Adds what `other` reads.
     pub fn merge(&mut self, other: Reads) {
         for (name, attrs) in &other.variables {
             self.variables.entry(name.clone()).or_default().merge(attrs);
@@ -129,12 +132,12 @@ pub(super) struct Include {
     pub span: Range<usize>,
 }
 
-/// What one source says.
+/// What a walk found in one source.
 #[derive(Default)]
 pub(super) struct Walked {
     pub reads: Reads,
     pub includes: Vec<Include>,
-    /// Includes whose name is computed.
+    /// Includes whose name is computed, so that the template cannot be known before a render.
     pub computed: Vec<Range<usize>>,
 }
 
@@ -176,7 +179,7 @@ impl Walker<'_> {
             }
             ast::Expr::List(list) => list.items.iter().for_each(|item| self.assign(item)),
             ast::Expr::Tuple(tuple) => tuple.items.iter().for_each(|item| self.assign(item)),
-            // `{% set ns.x = … %}` writes into a namespace: that reads it.
+            // `{% set ns.x = … %}` writes into a namespace, and so reads the namespace.
             other => self.expression(other),
         }
     }
@@ -195,7 +198,7 @@ impl Walker<'_> {
         match value.as_str() {
             Some(name) => self.out.includes.push(Include { name: name.to_owned(), may_miss, span }),
             None => {
-                // `{% include ["a.j2", "b.j2"] %}` takes the first there is.
+                // `{% include ["a.j2", "b.j2"] %}` takes the first one that exists.
                 for item in value.try_iter().into_iter().flatten() {
                     let name = item.to_string();
                     self.out.includes.push(Include { name, may_miss: true, span: span.clone() });
@@ -340,7 +343,7 @@ impl Walker<'_> {
                 self.expression(&get.subscript_expr);
             }
             Expr::Call(call) => match &call.expr {
-                // A method call reads the object: `row.items()` is the whole row.
+                // A method call reads the whole object: `row.items()` reads all of the row.
                 Expr::GetAttr(method) => {
                     self.expression(&method.expr);
                     self.arguments(&call.args);

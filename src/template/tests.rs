@@ -1,4 +1,4 @@
-//! Tests of templates: what is read, what is refused, where an error points.
+//! Tests of templates: what they read, what is refused, and where an error points.
 
 use std::collections::BTreeSet;
 

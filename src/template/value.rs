@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json};
 
 use super::reads::Attrs;
 
-/// Returns the template value of a JSON value. An integer beyond 128 bits becomes its digits.
+/// Returns the template value of a JSON value. An integer beyond 128 bits becomes a text of its digits.
 pub fn from_json(json: &Json) -> Value {
     match json {
         Json::Null => Value::from(()),
@@ -33,9 +33,9 @@ pub fn to_json(value: &Value) -> Json {
     serde_json::to_value(value).unwrap_or(Json::Null)
 }
 
-/// Returns a row as the variable `row`: only the columns that are read.
+/// Returns a row as the variable `row`, with only those columns that are read.
 ///
-/// The row's id stands under `id` where the data have no such column.
+/// If the data have no column `id`, the row's id stands under that name.
 pub fn row_value(id: &str, columns: &Map<String, Json>, attrs: &Attrs) -> Value {
     let with_id = |mut pairs: Vec<(String, Value)>| -> Value {
         if !columns.contains_key("id") {
@@ -51,7 +51,7 @@ pub fn row_value(id: &str, columns: &Map<String, Json>, attrs: &Attrs) -> Value 
     }
 }
 
-/// Returns the variables of a template that reads columns before a row has its id.
+/// Returns the variables of a template that reads columns while the row has no id yet.
 pub fn row_variables(columns: &Map<String, Json>, attrs: &Attrs) -> Value {
     let is_read = |name: &str| match attrs {
         Attrs::All => true,

@@ -1,13 +1,13 @@
 //! BLEU (Papineni et al. 2002), equal to sacreBLEU 2.6.0.
 //!
-//! Sentences become counts, counts add up over a corpus, and a score is made of the sums: a corpus
-//! score is no mean of sentence scores. `effective_order` leaves out orders that a text is too short
-//! for, as sentence scores should.
+//! Sentences become counts, counts add up over a corpus, and the score is computed from the sums: a corpus score is not
+//! the mean of sentence scores. `effective_order` leaves out orders of n-grams for which a text is too short, as
+//! sentence scores should.
 
 use super::characters::{is_number, is_punctuation, is_space, is_symbol, split};
 use super::{Interner, shared_with_best, sorted_ngrams};
 
-/// The longest n-grams that there are.
+/// The longest n-grams.
 const ORDER: usize = 4;
 
 /// How text is cut into tokens.
@@ -25,18 +25,19 @@ pub enum Tokenizer {
     Words,
 }
 
-/// What stands for the precision of an order without a match.
+/// What replaces the precision of an order without a match.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Smoothing {
     Nothing,
-    /// This many matches (0.1).
+    /// This many matches (usually 0.1).
     Floor(f64),
-    /// This many more matches and n-grams, from bigrams on (1).
+    /// This many more matches and n-grams, from bigrams on (usually 1).
     AddK(f64),
-    /// Half of a match, a quarter for the second such order, and so on.
+    /// Half a match for the first such order, a quarter for the second, and so on.
     Exponential,
 }
 
+/// How BLEU is computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bleu {
     pub tokenizer: Tokenizer,
@@ -47,30 +48,32 @@ pub struct Bleu {
     pub order: usize,
 }
 
-/// What a sentence, or a corpus, adds up to.
+/// The counts of a sentence, or their sums over a corpus.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BleuCounts {
     /// Matching n-grams by order.
     pub correct: [f64; ORDER],
     /// All n-grams by order.
     pub total: [f64; ORDER],
+    /// The length of the predictions in tokens.
     pub length: f64,
-    /// Of the references: for each sentence that which is nearest in length.
+    /// The length of the references in tokens: for each sentence, that of the reference nearest in length.
     pub reference_length: f64,
 }
 
-/// A score, 0..=100, and what it is made of.
+/// A score, 0..=100, and the numbers from which it is computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BleuScore {
     pub score: f64,
-    /// Percent, by order.
+    /// Precision of each order, in percent.
     pub precisions: [f64; ORDER],
     pub brevity_penalty: f64,
-    /// The counts, smoothed where smoothing adds to them.
+    /// The counts, including what smoothing added to them.
     pub counts: BleuCounts,
 }
 
 impl BleuCounts {
+    /// Adds the counts of another sentence or corpus.
     pub fn add(&mut self, other: &BleuCounts) {
         for order in 0..ORDER {
             self.correct[order] += other.correct[order];
@@ -103,7 +106,7 @@ impl Bleu {
         counts
     }
 
-    /// Makes a score of counts.
+    /// Computes the score from counts.
     pub fn score(&self, counts: &BleuCounts) -> BleuScore {
         let mut counts = *counts;
         let brevity_penalty = match (counts.length, counts.reference_length) {
@@ -178,13 +181,13 @@ pub(super) fn unescaped(text: &str) -> String {
     text.replace("&quot;", "\"").replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")
 }
 
-/// Spaces Western punctuation out; periods and commas only outside of numbers.
+/// Puts spaces around Western punctuation; around periods and commas only outside of numbers.
 fn western(text: &str) -> String {
     let text = spaced(text, is_western_punctuation);
     digits_and_dots(&text)
 }
 
-/// Spaces periods, commas and dashes out, but for those within numbers.
+/// Puts spaces around periods, commas and dashes, except within numbers.
 pub(super) fn digits_and_dots(text: &str) -> String {
     let is_other = |c: char| !c.is_ascii_digit();
     let is_dot = |c: char| matches!(c, '.' | ',');
@@ -193,7 +196,7 @@ pub(super) fn digits_and_dots(text: &str) -> String {
     pairs(&text, |c| c.is_ascii_digit(), |c| c == '-', ["", " ", " "])
 }
 
-/// ASCII punctuation but for the apostrophe, the comma, the dash and the period; the space counts too.
+/// Returns true for ASCII punctuation except apostrophe, comma, dash and period; and true for the space.
 pub(super) fn is_western_punctuation(c: char) -> bool {
     matches!(c, '{'..='~' | '['..='`' | ' '..='&' | '('..='+' | ':'..='@' | '/')
 }
@@ -211,8 +214,8 @@ pub(super) fn spaced(text: &str, is_wanted: impl Fn(char) -> bool) -> String {
     out
 }
 
-/// Finds pairs of characters from left to right, each character in one pair at most, and writes
-/// something before, between and behind them.
+/// Finds pairs of characters from left to right (a character belongs to one pair at most), and writes something before,
+/// between and behind the two.
 fn pairs(
     text: &str,
     is_first: impl Fn(char) -> bool,
@@ -237,8 +240,8 @@ fn pairs(
     out
 }
 
-/// Returns whether sacreBLEU takes it for Chinese: two of its ranges, meant for characters beyond
-/// U+FFFF, are written with four digits and so mean U+2001 to U+2A6D and U+2F81 to U+2FA1.
+/// Returns true if sacreBLEU takes the character for Chinese. Two of its ranges are meant for characters beyond U+FFFF
+/// but written with four digits, and so mean U+2001 to U+2A6D and U+2F81 to U+2FA1.
 fn is_chinese(c: char) -> bool {
     matches!(c,
         '\u{2001}'..='\u{2a6d}' | '\u{2e80}'..='\u{2eff}' | '\u{2f00}'..='\u{2fdf}' | '\u{2ff0}'..='\u{2fff}'

@@ -3,7 +3,7 @@
 use icu_properties::CodePointMapData;
 use icu_properties::props::{GeneralCategory, GeneralCategoryGroup};
 
-/// Returns whether `str.split()` splits at it: Unicode's white space and U+001C to U+001F.
+/// Returns true if `str.split()` splits at the character: Unicode's white space and U+001C to U+001F.
 pub fn is_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}')
 }
@@ -13,7 +13,7 @@ pub fn split(text: &str) -> impl Iterator<Item = &str> {
     text.split(is_space).filter(|token| !token.is_empty())
 }
 
-/// Returns whether `\w` matches it: letters, numbers and `_`, but no combining marks.
+/// Returns true if `\w` matches the character: letters, numbers and `_`, but no combining marks.
 pub fn is_word(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_alphanumeric() || c == '_';
@@ -21,18 +21,22 @@ pub fn is_word(c: char) -> bool {
     is_in(c, GeneralCategoryGroup::Letter) || is_in(c, GeneralCategoryGroup::Number)
 }
 
+/// Returns true for Unicode's punctuation.
 pub fn is_punctuation(c: char) -> bool {
     is_in(c, GeneralCategoryGroup::Punctuation)
 }
 
+/// Returns true for Unicode's symbols.
 pub fn is_symbol(c: char) -> bool {
     is_in(c, GeneralCategoryGroup::Symbol)
 }
 
+/// Returns true for Unicode's numbers.
 pub fn is_number(c: char) -> bool {
     is_in(c, GeneralCategoryGroup::Number)
 }
 
+/// Returns true for Unicode's combining marks.
 pub fn is_mark(c: char) -> bool {
     is_in(c, GeneralCategoryGroup::Mark)
 }
@@ -41,8 +45,8 @@ fn is_in(c: char, group: GeneralCategoryGroup) -> bool {
     group.contains(CodePointMapData::<GeneralCategory>::new().get(c))
 }
 
-/// Puts spaces around every Chinese and Japanese character: text that is written without spaces is then
-/// words of one character.
+/// Puts spaces around every Chinese and Japanese character, so that text written without spaces becomes words of one
+/// character.
 pub fn east_asian_apart(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

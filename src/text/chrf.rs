@@ -1,16 +1,17 @@
 //! chrF (Popović 2015) and chrF++ (Popović 2017), equal to sacreBLEU 2.6.0.
 //!
-//! As with BLEU, counts add up over a corpus. Of several references a sentence takes the counts of
-//! that which suits it best.
+//! As with BLEU, counts add up over a corpus. A sentence with several references takes the counts of the one that gives
+//! it the highest score.
 
 use super::characters::split;
 use super::{Interner, shared, sorted_ngrams};
 
-/// Orders of characters at most: six fit into 128 bits.
+/// The most orders of character n-grams: six characters fit into 128 bits.
 const CHARACTERS: usize = 6;
-/// Orders of words at most.
+/// The most orders of word n-grams.
 const WORDS: usize = 2;
 
+/// How chrF is computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Chrf {
     /// n-grams of words, 0 (chrF) to 2 (chrF++).
@@ -18,15 +19,16 @@ pub struct Chrf {
     /// Weight of recall against precision.
     pub beta: f64,
     pub lowercase: bool,
-    /// Orders that a text is too short for count as next to nothing instead of being left out.
+    /// Orders for which a text is too short count as nearly 0 instead of being left out.
     pub epsilon: bool,
 }
 
-/// By order: n-grams of the predictions, of the references, of both.
+/// For each order: how many n-grams the predictions have, the references have, and both share.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ChrfCounts([[f64; 3]; CHARACTERS + WORDS]);
 
 impl ChrfCounts {
+    /// Adds the counts of another sentence or corpus.
     pub fn add(&mut self, other: &ChrfCounts) {
         self.0.as_flattened_mut().iter_mut().zip(other.0.as_flattened()).for_each(|(sum, count)| *sum += count);
     }
@@ -36,7 +38,7 @@ impl ChrfCounts {
         self.0.as_flattened()
     }
 
-    /// Takes the flat list back; none if it is not one.
+    /// Returns the counts that a flat list holds; none if the list has the wrong length.
     pub fn from_values(values: &[f64]) -> Option<ChrfCounts> {
         let mut counts = ChrfCounts::default();
         let flat = counts.0.as_flattened_mut();
@@ -71,7 +73,7 @@ impl Chrf {
         best.map(|(_, counts)| counts).unwrap_or_default()
     }
 
-    /// Makes a score of counts, 0..=100.
+    /// Computes a score, 0..=100, from counts.
     pub fn score(&self, counts: &ChrfCounts) -> f64 {
         let epsilon = 1e-16;
         let factor = self.beta * self.beta;
@@ -118,7 +120,7 @@ impl Chrf {
     }
 }
 
-/// Splits one punctuation mark off a word: off its end, else off its start.
+/// Splits one punctuation mark off a word: from its end, else from its start.
 fn words(token: &str) -> impl Iterator<Item = &str> {
     let is_punctuation = |c: char| c.is_ascii_punctuation();
     let mut ends = token.chars();

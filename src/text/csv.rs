@@ -1,36 +1,36 @@
-//! Whether a text is CSV, as strictly as Python's `csv.reader(strict=True)`: a closing quote stands
-//! before a delimiter or a line's end, and every quote closes. Quotes inside of a field that does not
-//! begin with one are text. Blank records are dropped.
+//! Whether a text is CSV, as strictly as Python's `csv.reader(strict=True)`: a closing quote must stand before a
+//! delimiter or the end of a line, and every quote must be closed. Quotes inside a field that does not begin with one
+//! are text. Blank records are dropped.
 
 /// The shape of a text that is CSV.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CsvShape {
-    /// The first record; none without records. A byte order mark stays in its first field.
+    /// The first record; none if there are no records. A byte order mark stays in its first field.
     pub header: Option<Vec<String>>,
-    /// Records behind the header.
+    /// How many records follow the header.
     pub rows: usize,
-    /// How many fields records have: the different numbers, sorted.
+    /// The different numbers of fields that records have, sorted.
     pub widths: Vec<usize>,
 }
 
 impl CsvShape {
-    /// Returns whether all records have the same number of fields, and there are any.
+    /// Returns true if there are records, and all have the same number of fields.
     pub fn is_rectangular(&self) -> bool {
         self.widths.len() == 1
     }
 }
 
-/// Where in a record a reader is.
+/// Where in a record the reader is.
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     FieldStart,
     Field,
     Quoted,
-    /// Behind a quote within a quoted field: it was the end, or half of two.
+    /// Behind a quote in a quoted field: it closed the field, or is the first half of an escaped quote.
     QuoteInQuoted,
 }
 
-/// Reads a text; none where it is no CSV.
+/// Reads a text; none if it is not CSV.
 pub fn csv_shape(text: &str, delimiter: char) -> Option<CsvShape> {
     let mut shape = CsvShape { header: None, rows: 0, widths: Vec::new() };
     let (mut record, mut field): (Vec<String>, String) = (Vec::new(), String::new());

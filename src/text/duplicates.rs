@@ -1,27 +1,28 @@
-//! Near-duplicates among many texts: candidates by bands of MinHash signatures, then the exact Jaccard
-//! similarity of their shingles (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3).
+//! Near-duplicates among many texts: bands of MinHash signatures find candidates, which are then compared by the exact
+//! Jaccard similarity of their shingles (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3).
 
 use foldhash::{HashMap, HashMapExt};
 
 use super::shingles::{BANDS, comparison_digests};
 use super::{MinHash, Shingles, east_asian_apart, tokens};
 
-/// Tokens of a shingle.
+/// How many tokens a shingle has.
 pub const SHINGLE: usize = 5;
 
-/// Returns the tokens by which texts are compared: Chinese and Japanese characters one by one.
+/// Returns the tokens by which texts are compared. Each Chinese or Japanese character is a token.
 pub fn comparison_tokens(text: &str) -> Vec<String> {
     tokens(&east_asian_apart(text))
 }
 
-/// What texts are compared by.
+/// A text in the form in which it is compared.
 pub struct Fingerprinted {
     shingles: Shingles,
-    /// None where there are no tokens.
+    /// None for a text without tokens.
     bands: Option<[u64; BANDS]>,
 }
 
 impl Fingerprinted {
+    /// Prepares a text for comparison.
     pub fn new(text: &str) -> Fingerprinted {
         let shingles = Shingles::new(&comparison_digests(text), SHINGLE);
         let bands = (!shingles.is_empty()).then(|| {
@@ -33,26 +34,27 @@ impl Fingerprinted {
     }
 }
 
-/// Texts so far, none of which is a near-duplicate of another.
+/// The texts added so far, none of which is a near-duplicate of another.
 pub struct Distinct {
     threshold: f64,
     kept: Vec<Shingles>,
-    /// The last text of a band.
+    /// For each band key: the last text that has it.
     last: HashMap<u64, u32>,
-    /// By text, then by band: the text before it in the band; `NOBODY` where it is the first.
+    /// For each text and band: the previous text with the same band key; `NOBODY` if there is none.
     before: Vec<[u32; BANDS]>,
 }
 
 const NOBODY: u32 = u32::MAX;
 
 impl Distinct {
-    /// Texts with a Jaccard similarity of `threshold` and more (0..=1) are near-duplicates.
+    /// Returns an empty collection. Texts with a Jaccard similarity of at least `threshold` (0..=1) are
+    /// near-duplicates.
     pub fn new(threshold: f64) -> Distinct {
         Distinct { threshold, kept: Vec::new(), last: HashMap::new(), before: Vec::new() }
     }
 
-    /// Adds a text, unless it is a near-duplicate: then returns which of those added it is most similar
-    /// to, and how similar. A text without tokens is like no other.
+    /// Adds a text, unless it is a near-duplicate: then it returns the most similar of the added texts, and how similar
+    /// the two are. A text without tokens resembles no other.
     pub fn add(&mut self, text: Fingerprinted) -> Option<(usize, f64)> {
         let heads = text.bands.map(|bands| bands.map(|band| self.last.get(&band).copied().unwrap_or(NOBODY)));
         let mut candidates: Vec<u32> = Vec::new();

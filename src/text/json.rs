@@ -1,5 +1,5 @@
-//! Whether a text is JSON, by the grammar of RFC 8259: numbers beyond the range of a double, lone
-//! surrogates and nesting of any depth are JSON, NaN is not.
+//! Whether a text is JSON, by the grammar of RFC 8259: numbers beyond the range of a double, lone surrogates and any
+//! depth of nesting are JSON; NaN is not.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -10,16 +10,16 @@ use regex::{Captures, Regex};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-/// What a text is.
+/// Which forms of JSON a text has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JsonForm {
-    /// It is JSON as it stands.
+    /// The text is JSON as it stands.
     pub is_strict: bool,
-    /// It is one Markdown fence.
+    /// The text is one Markdown fence.
     pub is_fenced: bool,
-    /// It is JSON once the fence is removed.
+    /// The text is JSON after its fence, if it has one, is removed.
     pub is_valid: bool,
-    /// An object in it has a key twice. None where it is no JSON, not even with bare NaN.
+    /// Some object in it has a key twice. None if it is not JSON, not even with bare NaN allowed.
     pub has_duplicate_keys: Option<bool>,
 }
 
@@ -45,7 +45,7 @@ pub fn unfenced(text: &str) -> Option<&str> {
     is_language.then(|| body.strip_suffix('\n').map_or(body, |body| body.strip_suffix('\r').unwrap_or(body)))
 }
 
-/// Puts bare NaN and infinities, which Python writes, into quotes where they stand outside of texts.
+/// Puts quotes around bare NaN and infinities, which Python writes, except inside strings.
 pub fn quoted_nan(text: &str) -> Cow<'_, str> {
     const BARE: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
     let mut out = String::new();
@@ -78,7 +78,7 @@ pub fn quoted_nan(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Reads JSON; lone surrogates, which no text can hold, become U+FFFD.
+/// Parses JSON; lone surrogates, which no text can hold, become U+FFFD.
 pub fn read_json(text: &str) -> Option<Value> {
     serde_json::from_str(text).ok().or_else(|| is_json(text).then(|| serde_json::from_str(&whole(text)).ok())?)
 }
@@ -98,7 +98,7 @@ fn whole(text: &str) -> String {
     SURROGATES.replace_all(text, replace).into_owned()
 }
 
-/// Returns whether a key stands twice; none where the text is no JSON.
+/// Returns whether some key stands twice; none if the text is not JSON.
 fn duplicates(text: &str) -> Option<bool> {
     serde_json::from_str::<Keys>(&whole(&quoted_nan(text))).ok().map(|keys| keys.0)
 }

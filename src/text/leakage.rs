@@ -1,25 +1,26 @@
-//! Texts of a held-out set that stand in training data: which of them, where, and how much.
+//! Which texts of a held-out dataset also stand in training data: which, where, and how much of them.
 //!
-//! An index over the few held-out texts is held against the many of training, one after the other.
+//! The few held-out texts are indexed; the many training texts are compared with the index, one after the other.
 
 use std::collections::{HashMap, HashSet};
 
 use super::{SHINGLE, Shingles, comparison_tokens, longest_common_run};
 
-/// How a text is known from training, the surest first.
+/// How a text was recognised in training data, the surest way first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LeakLevel {
-    /// Equal but for case, punctuation and white space.
+    /// Equal except for case, punctuation and white space.
     Exact,
     /// Similar as sets of shingles.
     Near,
-    /// Most of it stands in one text of training.
+    /// Most of the text stands in one training text.
     Contained,
-    /// A long run of its words does.
+    /// A long run of its words stands in one training text.
     Run,
 }
 
 impl LeakLevel {
+    /// Returns the word that stands for it in rows and summaries.
     pub fn name(self) -> &'static str {
         match self {
             LeakLevel::Exact => "exact",
@@ -30,14 +31,14 @@ impl LeakLevel {
     }
 }
 
-/// From when on a text is known from training.
+/// From which similarity on a text counts as leaked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LeakLimits {
-    /// Jaccard similarity of the sets of shingles of five tokens.
+    /// Jaccard similarity of the sets of shingles of five tokens, 0 to 1.
     pub jaccard: f64,
-    /// Share of the held-out text's shingles that stand in one text of training.
+    /// The share of the held-out text's shingles that stand in one training text, 0 to 1.
     pub containment: f64,
-    /// Tokens of the longest common run; of held-out texts with fewer than 16 tokens, 8.
+    /// How many tokens the longest common run has; for held-out texts with fewer than 16 tokens, 8.
     pub run: usize,
 }
 
@@ -47,17 +48,18 @@ impl Default for LeakLimits {
     }
 }
 
-/// Texts with fewer tokens are short, and a run of these many is long for them.
+/// Texts with fewer tokens are short.
 const SHORT: usize = 16;
+/// The tokens of a common run that is enough for a short text.
 const SHORT_RUN: usize = 8;
 
-/// What is known of one held-out text.
+/// How one held-out text leaked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Leak {
     pub level: LeakLevel,
-    /// Similarity, share, or tokens of the run.
+    /// The similarity, the share, or the tokens of the run, as the level says.
     pub score: f64,
-    /// Number of the training text, as it was given.
+    /// The number of the training text, as the caller gave it.
     pub place: u64,
 }
 
@@ -67,16 +69,18 @@ struct Text {
     leak: Option<Leak>,
 }
 
-/// The held-out texts.
+/// An index over the held-out texts.
 pub struct LeakIndex {
     limits: LeakLimits,
     texts: Vec<Text>,
-    /// Texts by the digests of their shingles, and of their runs of 8 tokens.
+    /// The held-out texts that have a shingle, by the digest of the shingle.
     shingles: HashMap<u64, Vec<u32>>,
+    /// The held-out texts that have a run of 8 tokens, by the digest of the run.
     runs: HashMap<u64, Vec<u32>>,
 }
 
 impl LeakIndex {
+    /// Indexes the held-out texts.
     pub fn new(texts: &[String], limits: LeakLimits) -> LeakIndex {
         let mut index = LeakIndex { limits, texts: Vec::new(), shingles: HashMap::new(), runs: HashMap::new() };
         for (number, text) in texts.iter().enumerate() {
@@ -95,7 +99,7 @@ impl LeakIndex {
         index
     }
 
-    /// Holds a text of training against all of them; returns those that are equal to it.
+    /// Compares a training text with all held-out texts; returns those that are equal to it.
     pub fn compare(&mut self, training: &str, place: u64) -> Vec<usize> {
         let tokens = comparison_tokens(training);
         let shingles = Shingles::of_tokens(&tokens, SHINGLE);
@@ -146,14 +150,14 @@ impl LeakIndex {
         equal
     }
 
-    /// Returns what is known of each text, in their order.
+    /// Returns for each held-out text how it leaked, if it did; in the order of the texts.
     pub fn finish(self) -> Vec<Option<Leak>> {
         self.texts.into_iter().map(|text| text.leak).collect()
     }
 }
 
 impl Text {
-    /// Keeps the surest leak, of equals that with the higher score, then the earlier.
+    /// Keeps the surest leak; of equally sure ones that with the higher score, then the earlier.
     fn note(&mut self, leak: Leak) {
         let rank = |leak: &Leak| (leak.level, -leak.score, leak.place as f64);
         if self.leak.as_ref().is_none_or(|known| rank(&leak) < rank(known)) {

@@ -1,18 +1,18 @@
-//! Text against text: overlap, edit distance, answers' forms. Pure functions.
+//! Comparisons of texts: overlap, edit distance, normal forms of answers; and what a single text is. Pure functions.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `rouge` `bleu` `chrf` `ter` `squad` | overlap with references |
 //! | `porter` | stems |
 //! | `shingles` | sets of shingles, MinHash, longest common runs |
-//! | `duplicates` `leakage` | near-duplicates among many texts; texts of training in a held-out set |
-//! | `refusal` `truncation` `repetition` | what is wrong with an answer |
+//! | `duplicates` `leakage` | near-duplicates among many texts; training texts in a held-out dataset |
+//! | `refusal` `truncation` `repetition` | what can be wrong with a completion |
 //! | `json` `csv` | whether a text is JSON, or CSV |
 //! | `characters` | characters as Python sees them |
 //!
-//! Each equals the field's reference implementation to the last digit, which its header names; the
-//! test vectors hold them to it. Where those are written in Python, Python's notions of white space
-//! and of a word's characters are part of the definition: [`characters`].
+//! Each function equals the field's reference implementation, which its header names, to the last digit; the test
+//! vectors hold this. Reference implementations in Python use Python's notions of white space and of word characters,
+//! so those are part of the definition: [`characters`].
 
 mod bleu;
 pub mod characters;
@@ -48,7 +48,7 @@ pub use truncation::is_truncated;
 
 use foldhash::{HashMap, HashMapExt};
 
-/// Numbers for tokens: equal tokens, equal numbers.
+/// Assigns numbers to tokens: equal tokens get equal numbers.
 struct Interner<'a> {
     numbers: HashMap<&'a str, u32>,
 }
@@ -66,7 +66,7 @@ impl<'a> Interner<'a> {
     }
 }
 
-/// Returns the n-grams of up to four tokens, packed and sorted.
+/// Returns the sorted n-grams of up to four tokens, each packed into one number.
 fn sorted_ngrams(tokens: &[u32], n: usize) -> Vec<u128> {
     let pack = |window: &[u32]| window.iter().fold(0u128, |packed, token| packed << 32 | u128::from(*token));
     let mut ngrams: Vec<u128> = tokens.windows(n).map(pack).collect();
@@ -74,8 +74,8 @@ fn sorted_ngrams(tokens: &[u32], n: usize) -> Vec<u128> {
     ngrams
 }
 
-/// Returns how many elements of a sorted list the others have, each counted as often as it has it and as
-/// that of the others which has it most often.
+/// Returns how many elements of a sorted list are matched in the others. An element is matched as often as the list has
+/// it, but at most as often as the one of the others that has it most often.
 fn shared_with_best(list: &[u128], others: &[Vec<u128>]) -> u64 {
     if let [only] = others {
         return shared(list, only);
@@ -92,7 +92,7 @@ fn shared_with_best(list: &[u128], others: &[Vec<u128>]) -> u64 {
     count
 }
 
-/// Returns how many elements two sorted lists share, each counted as often as both hold it.
+/// Returns how many elements two sorted lists share; a repeated element counts as often as both lists have it.
 fn shared(first: &[u128], second: &[u128]) -> u64 {
     let (mut i, mut j, mut count) = (0, 0, 0);
     while i < first.len() && j < second.len() {

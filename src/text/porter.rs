@@ -1,7 +1,7 @@
-//! Porter's stemmer (1980) with the extensions of NLTK's `PorterStemmer` in its default mode, which
-//! is what ROUGE's stemming means. It is neither Snowball's English stemmer nor the original.
+//! Porter's stemmer (1980) with the extensions of NLTK's `PorterStemmer` in its default mode, which is the stemmer of
+//! ROUGE. It is neither Snowball's English stemmer nor Porter's original.
 
-/// Words whose stems are no matter of rules.
+/// Words whose stems follow no rule.
 const IRREGULAR: &[(&str, &str)] = &[
     ("sky", "sky"),
     ("skies", "sky"),
@@ -21,7 +21,8 @@ const IRREGULAR: &[(&str, &str)] = &[
     ("succeed", "succeed"),
 ];
 
-/// Suffixes of step 2, replaced where something with a measure above 0 stands before them.
+/// Suffixes of step 2, each with its replacement; they are replaced if the measure of what stands before them is above
+/// 0.
 const STEP2: &[(&str, &str)] = &[
     ("ational", "ate"),
     ("tional", "tion"),
@@ -50,13 +51,13 @@ const STEP2: &[(&str, &str)] = &[
 const STEP3: &[(&str, &str)] =
     &[("icate", "ic"), ("ative", ""), ("alize", "al"), ("iciti", "ic"), ("ical", "ic"), ("ful", ""), ("ness", "")];
 
-/// Suffixes of step 4, dropped where the measure before them is above 1.
+/// Suffixes of step 4; they are dropped if the measure of what stands before them is above 1.
 const STEP4: &[&str] = &[
     "al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "ion", "ou", "ism", "ate", "iti",
     "ous", "ive", "ize",
 ];
 
-/// Returns the stem of a word, lower-cased.
+/// Returns the stem of a word, in lower case.
 pub fn stem(word: &str) -> String {
     let lower = word.to_lowercase();
     if let Some((_, stem)) = IRREGULAR.iter().find(|(form, _)| *form == lower) {
@@ -138,7 +139,7 @@ fn step2(stem: &mut Vec<char>) {
         return step2(stem);
     }
     if let Some((suffix, to)) = STEP2.iter().find(|(suffix, _)| ends(stem, suffix)) {
-        // `logi` asks for a measure of what `log` ends, not of what stands before it.
+        // For `logi`, the measure includes the `log` that stays, not only what stands before it.
         let head = if *suffix == "logi" { &stem[..stem.len() - 3] } else { before(stem, suffix) };
         if measure(head) > 0 {
             replace(stem, suffix.len(), to);
@@ -159,7 +160,7 @@ fn ends(word: &[char], suffix: &str) -> bool {
     word.len() >= suffix.len() && suffix.chars().rev().zip(word.iter().rev()).all(|(a, b)| a == *b)
 }
 
-/// Returns what stands before an ASCII suffix.
+/// Returns the part of a word before an ASCII suffix.
 fn before<'a>(word: &'a [char], suffix: &str) -> &'a [char] {
     &word[..word.len() - suffix.len()]
 }
@@ -169,14 +170,15 @@ fn replace(word: &mut Vec<char>, drop: usize, with: &str) {
     word.extend(with.chars());
 }
 
-/// Returns whether the i-th character is a consonant: a `y` is one unless a consonant precedes it.
+/// Returns true if the i-th character is a consonant; a `y` is one unless a consonant precedes it.
 fn is_consonant(word: &[char], i: usize) -> bool {
     match word[i] {
         'a' | 'e' | 'i' | 'o' | 'u' => false,
         'y' => {
             let run = word[..=i].iter().rev().take_while(|c| **c == 'y').count();
             let first = i + 1 - run;
-            // The first of a run of `y` is a consonant at the start and after a vowel.
+            // In a run of `y`, the first is a consonant at the start of the word and after a vowel; then they
+            // alternate.
             let is_first = first == 0 || matches!(word[first - 1], 'a' | 'e' | 'i' | 'o' | 'u');
             is_first == (run % 2 == 1)
         }
@@ -201,8 +203,8 @@ fn measure(word: &[char]) -> usize {
     count
 }
 
-/// Returns whether it ends in consonant, vowel, consonant, the last none of w, x, y; of two letters,
-/// vowel and consonant.
+/// Returns true if the word ends in consonant, vowel, consonant, and the last is not w, x or y; or if it has two
+/// letters, a vowel and a consonant.
 fn ends_cvc(word: &[char]) -> bool {
     let n = word.len();
     let consonant = |i: usize| is_consonant(word, i);

@@ -1,15 +1,14 @@
-//! Whether a text refuses what it was asked for.
+//! Whether a text refuses what was asked.
 //!
-//! A refusal says at its start, in one of its first two sentences, that it cannot or will not; an
-//! apology alone is none, nor is a refusal that is quoted or told of others. Against the 128
-//! labelled texts of `tests/vectors` its precision is 0.95, its recall 0.95; both flatter, since the
-//! patterns were made with these texts at hand.
+//! A refusal says in one of its first two sentences that it cannot or will not. An apology alone is not a refusal, nor
+//! is one that is quoted or told about others. On the 128 labelled texts of `tests/vectors`, precision is 0.95 and
+//! recall 0.95; both flatter, since the patterns were made while looking at these texts.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// What may stand before the inability: a speaker's name, marks of Markdown, an apology.
+/// What may stand before the refusal: a speaker's name, Markdown marks, an apology.
 const LEAD: &str = concat!(
     r#"^\s*(?:(?:assistant|ai|response)\s*:\s*)?[*_#>\s"]*"#,
     r"(?:(?:i(?: am|'m)\s+(?:very |really |truly |so )?(?:sorry|afraid)|sorry|apologies|my apologies|i apologi[sz]e",
@@ -18,7 +17,7 @@ const LEAD: &str = concat!(
     r"[,.!:;\s]*(?:but\s+|however,?\s+|that\s+|i'm just an ai and\s+)*)?",
 );
 
-/// That one cannot, will not or may not.
+/// Phrases that say that one cannot, will not or may not.
 const INABILITY: &str = concat!(
     r"(?:i(?:'m| am)?(?: just an ai and)?\s*(?:cannot|can't|can not|won't|will not|could not|couldn't",
     r"|am unable to|unable to|am not able to|not able to|am not allowed to|not allowed to|am not permitted to",
@@ -29,20 +28,20 @@ const INABILITY: &str = concat!(
     r"|this request (?:goes against|violates)|that is not something i can|request refused)",
 );
 
-/// What it is that one cannot do: a task, not a thing of the world ("I can't find a flaw").
+/// What is refused must be a task, not a finding about the world ("I can't find a flaw").
 const TASK: &str = concat!(
     r"\b(?:assist|help|comply|fulfil+|provide|answer|discuss|share|generate|produce|create|continue|respond|engage",
     r"|do (?:that|this)|write|give|classify|translate|process|proceed|comfortable|decline|refuse|inappropriate",
     r"|unethical|against|prevent|not something|request refused|summary|rather not|should)\b",
 );
 
-/// Turns of phrase that answer after all.
+/// Phrases that introduce an answer after all.
 const ANSWER: &str = concat!(
     r"\b(?:exactly|recommend .{0,40} enough|wait to|find a|sugarcoat|but here (?:are|is)",
     r"|here are (?:likely|the))\b",
 );
 
-/// Other languages, by their set phrases.
+/// Set phrases of refusal in other languages.
 const OTHERS: &str = concat!(
     r"^\s*(?:很抱歉|抱歉|对不起|不好意思|對不起)[，,、 ]*我?(?:无法|不能|没办法|無法|沒辦法)",
     r"|^\s*申し訳(?:ありません|ございません)が?[、,]?.{0,20}(?:できません|お応え|致しかね)",
@@ -72,7 +71,7 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
 
 /// Returns whether the text refuses.
 pub fn is_refusal(text: &str) -> bool {
-    // A refusal stands at the start: the first two sentences end in no more than this.
+    // A refusal stands in the first two sentences, so 2,000 characters are enough.
     let start: String =
         text.trim().chars().take(2_000).map(|c| if matches!(c, '’' | '‘') { '\'' } else { c }).collect();
     let sentences = sentences(&start);
@@ -85,7 +84,7 @@ pub fn is_refusal(text: &str) -> bool {
     })
 }
 
-/// Returns where the first two sentences stand: they end in a mark with white space behind it.
+/// Returns the ranges of the first two sentences; a sentence ends in a mark with white space behind it.
 fn sentences(text: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let mut from = 0;

@@ -1,5 +1,4 @@
-//! Whether a text repeats itself: loops, as of models that do not find their end, and how varied its
-//! words are.
+//! Whether a text repeats itself in a loop, as models do that find no end; and how varied its words are.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -7,23 +6,26 @@ use std::io::Write;
 /// How a text repeats itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Repetition {
-    /// Its end is a loop.
+    /// The text ends in a loop.
     pub is_loop: bool,
-    /// Different words over all words, and so for pairs (distinct-n, Li et al. 2016). None without any.
+    /// The number of different words divided by that of all words; and the same for pairs of words (distinct-n, Li et
+    /// al. 2016). None without any.
     pub distinct: [Option<f64>; 2],
 }
 
-/// Words at the end that are looked at.
+/// How many words at the end are examined.
 const TAIL: usize = 200;
-/// Words in a row that make a loop, and the share of the tail that their repeats cover.
+/// How many words in a row make a loop, if they are repeated.
 const RUN: usize = 6;
+/// The share of the tail that the repeats must cover.
 const COVERED: f64 = 0.3;
-/// Text of this many bytes and more that compresses to less than this share is a loop, too: of
-/// characters, and in scripts without spaces.
+/// A text of at least this many bytes is a loop, too, if it compresses well. That finds loops of characters, and loops
+/// in scripts without spaces.
 const COMPRESSED_FROM: usize = 400;
+/// The share of its size below which a text compresses well.
 const COMPRESSED: f64 = 0.125;
 
-/// Looks at a text.
+/// Returns how a text repeats itself.
 pub fn repetition(text: &str) -> Repetition {
     let words: Vec<&str> = text.split_whitespace().collect();
     let tail = &words[words.len().saturating_sub(TAIL)..];

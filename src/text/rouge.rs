@@ -1,15 +1,15 @@
 //! ROUGE (Lin 2004), equal to Google's `rouge-score` 0.1.2.
 //!
-//! Text is lower-cased and cut into runs of `[a-z0-9]`; nothing else counts, so that text in other
-//! scripts scores 0 even against itself: [`latin_share`] tells. With stems, tokens of more than three
-//! letters are stemmed by NLTK's Porter stemmer.
+//! Text is put into lower case and cut into runs of `[a-z0-9]`. Nothing else counts, so text in another script scores 0
+//! even against itself; [`latin_share`] shows how much counts. With stems, tokens of more than three letters are
+//! stemmed by NLTK's Porter stemmer.
 
 use std::borrow::Cow;
 
 use super::characters::{east_asian_apart, is_mark, is_word};
 use super::{Interner, shared, sorted_ngrams, stem};
 
-/// What is compared.
+/// What prediction and reference are compared by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RougeKind {
     /// n-grams: 1 to 3.
@@ -42,17 +42,17 @@ impl Overlap {
 pub struct Rouge {
     /// Compares stems.
     pub stems: bool,
-    /// Letters and digits of every script count; as in no other implementation.
+    /// Letters and digits of every script count; no other implementation has this.
     pub is_unicode: bool,
 }
 
 impl Rouge {
-    /// Returns the overlap of a prediction with a reference, by kind.
+    /// Returns the overlap of a prediction with a reference for each kind.
     pub fn overlaps(&self, prediction: &str, reference: &str, kinds: &[RougeKind]) -> Vec<Overlap> {
         self.best(prediction, &[reference], kinds)
     }
 
-    /// Returns, by kind, the overlap with the reference that has the highest F, the first of equals.
+    /// Returns for each kind the overlap with the best reference: the one with the highest F1, of equal ones the first.
     pub fn best(&self, prediction: &str, references: &[&str], kinds: &[RougeKind]) -> Vec<Overlap> {
         let prediction = self.lowered(prediction);
         let prediction = self.lines(&prediction);
@@ -76,7 +76,7 @@ impl Rouge {
         if self.is_unicode { east_asian_apart(&lower) } else { lower }
     }
 
-    /// Returns the tokens of each line that has any text.
+    /// Returns the tokens of each line that is not empty.
     fn lines<'a>(&self, lower: &'a str) -> Vec<Vec<Cow<'a, str>>> {
         let is_kept = |c: char| {
             if self.is_unicode { is_word(c) || is_mark(c) } else { c.is_ascii_lowercase() || c.is_ascii_digit() }
@@ -113,7 +113,7 @@ fn overlaps(prediction: &[Vec<Cow<'_, str>>], reference: &[Vec<Cow<'_, str>>], k
     by_kind.collect()
 }
 
-/// Returns how many tokens both have, each counted as often as both have it.
+/// Returns how many tokens both texts share; a repeated token counts as often as both have it.
 fn shared_tokens(first: &[u32], second: &[u32]) -> u64 {
     let most = first.iter().chain(second).max().map_or(0, |most| *most as usize + 1);
     let mut counts = vec![0u32; most];
@@ -127,7 +127,7 @@ fn shared_tokens(first: &[u32], second: &[u32]) -> u64 {
     both
 }
 
-/// Returns the share of a text's letters and digits that ROUGE sees; none for a text without any.
+/// Returns the share of a text's letters and digits that ROUGE sees, 0 to 1; none for a text without any.
 pub fn latin_share(text: &str) -> Option<f64> {
     let (mut seen, mut all) = (0u64, 0u64);
     for c in text.chars().filter(|c| c.is_alphanumeric()) {
@@ -137,8 +137,8 @@ pub fn latin_share(text: &str) -> Option<f64> {
     (all > 0).then(|| seen as f64 / all as f64)
 }
 
-/// Returns how many tokens of the reference's lines are in the union of their longest common
-/// subsequences with the prediction's lines, each token at most as often as either text has it.
+/// Returns how many tokens of the reference's lines stand in the union of their longest common subsequences with the
+/// prediction's lines. A token counts at most as often as either text has it.
 fn union_hits(reference: &[Vec<u32>], prediction: &[Vec<u32>]) -> u64 {
     let tokens = reference.iter().chain(prediction).flatten().max().map_or(0, |most| *most as usize + 1);
     let count = |lines: &[Vec<u32>]| {
@@ -165,14 +165,14 @@ fn union_hits(reference: &[Vec<u32>], prediction: &[Vec<u32>]) -> u64 {
     hits
 }
 
-/// Words of 64 columns kept at a time while a subsequence is read out: 64 MiB.
+/// How many words of 64 columns are kept at a time while a subsequence is read out; together 64 MiB.
 const KEPT_WORDS: usize = 8 << 20;
 
-/// Returns where in `rows` one of the longest common subsequences stands, in order: of several, that
-/// which `rouge-score` finds by going up unless the left is strictly longer.
+/// Returns which rows belong to one of the longest common subsequences, in order. Of several it is the one that
+/// `rouge-score` finds, which goes up unless the value to the left is strictly larger.
 ///
-/// Rows of the table are bit vectors of its steps to the right (Hyyrö 2004), 64 columns a word. Where
-/// all of them would be too much to keep, those of one block are, from the last block to the first.
+/// Each row of the table is a bit vector that marks where its value grows (Hyyrö 2004), 64 columns per word. If all
+/// rows would be too much to keep, only those of one block are kept, from the last block to the first.
 fn longest(rows: &[u32], columns: &[u32]) -> Vec<usize> {
     if rows.is_empty() || columns.is_empty() {
         return Vec::new();
@@ -194,7 +194,7 @@ fn longest(rows: &[u32], columns: &[u32]) -> Vec<usize> {
         above.push(current.clone());
     }
     let step = |row: &[u64], j: usize| usize::from(row[j / 64] >> (j % 64) & 1 == 0);
-    // The value of a row in its first j columns.
+    // Returns the value of a row at column j: its steps in the first j columns.
     let value = |row: &[u64], j: usize| {
         let whole: usize = row[..j / 64].iter().map(|word| word.count_zeros() as usize).sum();
         let rest = j % 64;
@@ -219,7 +219,7 @@ fn longest(rows: &[u32], columns: &[u32]) -> Vec<usize> {
             let (up, row) = table[(i - 1) * words..(i + 1) * words].split_at(words);
             let token = rows[start + i - 1];
             if token != columns[j - 1] {
-                // Leftwards as long as the left is strictly longer than what stands above.
+                // Goes left as long as the value to the left is strictly larger than the value above.
                 let (mut here, mut over) = (value(row, j), value(up, j));
                 while j > 0 && token != columns[j - 1] {
                     let left = here - step(row, j - 1);
@@ -241,18 +241,18 @@ fn longest(rows: &[u32], columns: &[u32]) -> Vec<usize> {
     found
 }
 
-/// Masks of the columns in which a token stands.
+/// For each token, a mask of the columns in which it stands.
 struct Masks {
     words: usize,
-    /// By token: the places of those that have no mask of their own.
+    /// For each token without a mask of its own: its columns.
     places: Vec<Vec<usize>>,
-    /// By token: where its mask starts, of those that have one.
+    /// For each token with a mask: where the mask starts.
     starts: Vec<Option<usize>>,
     made: Vec<u64>,
     scratch: Vec<u64>,
 }
 
-/// Words of masks that are made for all tokens.
+/// If the masks of all tokens take at most so many words, every token gets one.
 const ALL: usize = 1 << 14;
 
 impl Masks {
@@ -267,7 +267,8 @@ impl Masks {
         let mut places = vec![Vec::new(); tokens];
         columns.iter().enumerate().for_each(|(j, token)| places[*token as usize].push(j));
         let mut masks = Masks { words, places, starts: vec![None; tokens], made: Vec::new(), scratch: vec![0; words] };
-        // A token that stands in more places than a row has words, as at most 64 do, has its mask made once.
+        // A token that stands in more columns than a row has words gets its mask once; there are at most 64 such
+        // tokens.
         for token in 0..tokens {
             if masks.places[token].len() > words {
                 let start = masks.made.len();
@@ -279,7 +280,7 @@ impl Masks {
         masks
     }
 
-    /// Makes the next row of the table of a row.
+    /// Turns a row of the table into the next one.
     fn advance(&mut self, row: &mut [u64], token: u32) {
         let token = token as usize;
         if let Some(start) = self.starts[token] {
@@ -310,7 +311,7 @@ mod tests {
 
     #[test]
     fn blocks_of_the_table_agree_with_the_whole() {
-        // 40 rows of one block each must read out what one table does; here by the plain algorithm.
+        // With blocks of 40 rows the result must be the same as with one table; the plain algorithm computes it.
         let rows: Vec<u32> = (0..200).map(|i| i * i % 7).collect();
         let columns: Vec<u32> = (0..150).map(|i| i * 3 % 5).collect();
         let mut table = vec![vec![0; columns.len() + 1]; rows.len() + 1];

@@ -1,9 +1,9 @@
-//! How much two texts are the same: shingles of tokens (Broder 1997), runs in common, and MinHash
-//! signatures that find near-duplicates among many.
+//! How much two texts have in common: shingles of tokens (Broder 1997), common runs, and MinHash signatures that find
+//! near-duplicates among many texts.
 //!
-//! Tokens are the runs of letters, numbers and marks of the NFKC-normalised text in lower case. A
-//! shingle is n tokens in a row; a text with fewer has one shingle of all of them. Text that is
-//! written without spaces is one token: for it there are shingles of characters.
+//! Tokens are the runs of letters, numbers and marks in the NFKC-normalised text in lower case. A shingle is n tokens
+//! in a row; a text with fewer tokens has one shingle of all of them. Text that is written without spaces is a single
+//! token, so for it there are shingles of characters.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,7 +22,7 @@ pub fn tokens(text: &str) -> Vec<String> {
     normal.split(|c| !is_kept(c)).filter(|token| !token.is_empty()).map(str::to_owned).collect()
 }
 
-/// Returns the digests of the tokens of a text, those of Chinese and Japanese characters one by one.
+/// Returns the digests of a text's tokens; each Chinese or Japanese character is a token.
 pub(super) fn comparison_digests(text: &str) -> Vec<u64> {
     if !text.is_ascii() {
         return tokens(&east_asian_apart(text)).iter().map(|token| fnv(token.as_bytes())).collect();
@@ -43,7 +43,7 @@ impl Shingles {
         Shingles::new(&digests, n)
     }
 
-    /// Returns the shingles of `n` characters of the tokens put together.
+    /// Returns the shingles of `n` characters of the tokens joined together.
     pub fn of_characters(tokens: &[String], n: usize) -> Shingles {
         let characters: Vec<u64> = tokens.iter().flat_map(|token| token.chars()).map(u64::from).collect();
         Shingles::new(&characters, n)
@@ -60,22 +60,24 @@ impl Shingles {
         Shingles(digests)
     }
 
+    /// Returns true if there are no shingles.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// Returns the digests of the shingles, sorted.
     pub fn digests(&self) -> &[u64] {
         &self.0
     }
 
-    /// Returns the share of all shingles that both have, 0..=1; 1 for two texts without any.
+    /// Returns the share of all shingles that both texts have, 0..=1; 1 for two texts without shingles.
     pub fn jaccard(&self, other: &Shingles) -> f64 {
         let both = self.common(other);
         let all = self.0.len() + other.0.len() - both;
         if all == 0 { 1.0 } else { both as f64 / all as f64 }
     }
 
-    /// Returns the share of these shingles that the other has, 0..=1; 0 where there are none.
+    /// Returns the share of these shingles that the other text has, 0..=1; 0 if there are none.
     pub fn containment(&self, other: &Shingles) -> f64 {
         if self.0.is_empty() { 0.0 } else { self.common(other) as f64 / self.0.len() as f64 }
     }
@@ -95,7 +97,7 @@ impl Shingles {
 
 /// Returns how many tokens the longest run has that stands in both texts.
 ///
-/// By bisection: a run of n holds runs of n − 1.
+/// It is found by bisection, since a common run of n contains common runs of n − 1.
 pub fn longest_common_run(first: &[String], second: &[String]) -> usize {
     let mut numbers: HashMap<&str, u32> = HashMap::new();
     let mut first_numbers = Vec::with_capacity(first.len());
@@ -117,24 +119,25 @@ pub fn longest_common_run(first: &[String], second: &[String]) -> usize {
     low
 }
 
-/// Values of a signature.
+/// How many values a signature has.
 pub const PERMUTATIONS: usize = 128;
-/// Values of a band; texts that agree in one of the 32 bands are compared: at a Jaccard of 0.7 all but
-/// one in 6,500 pairs do (1 − (1 − 0.7⁴)³²).
+/// How many values a band has. Texts that agree in one of the 32 bands are compared; at a Jaccard similarity of 0.7,
+/// all pairs but one in 6,500 do (1 − (1 − 0.7⁴)³²).
 const ROWS: usize = 4;
 
-/// Bands of a signature.
+/// How many bands a signature has.
 pub(super) const BANDS: usize = PERMUTATIONS / ROWS;
 
-/// A MinHash signature (Broder 1997): two agree in a value with the probability of their Jaccard.
+/// A MinHash signature (Broder 1997): the probability that two agree in a value is their Jaccard similarity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MinHash([u32; PERMUTATIONS]);
 
 impl MinHash {
+    /// Computes the signature of a set of shingles.
     pub fn new(shingles: &Shingles) -> MinHash {
         let mut values = [u32::MAX; PERMUTATIONS];
         for digest in &shingles.0 {
-            // Double hashing: two independent halves make all the permutations.
+            // Double hashing: two independent halves of a digest give all permutations.
             let mixed = mix(*digest ^ 0x9e37_79b9_7f4a_7c15);
             let (a, b) = (mixed as u32, (mixed >> 32) as u32 | 1);
             for (smallest, i) in values.iter_mut().zip(0u32..) {
@@ -150,7 +153,7 @@ impl MinHash {
         equal as f64 / PERMUTATIONS as f64
     }
 
-    /// Returns the keys of its bands; texts that share one are candidates.
+    /// Returns the keys of the bands; texts that share a key are candidates.
     pub fn bands(&self) -> impl Iterator<Item = u64> {
         self.0.chunks_exact(ROWS).enumerate().map(|(band, values)| {
             values.iter().fold(mix(band as u64 + 1), |digest, value| mix(digest ^ u64::from(*value)))

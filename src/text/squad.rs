@@ -5,23 +5,22 @@ use std::collections::HashMap;
 
 use super::characters::{is_word, split};
 
-/// Which script is followed; they differ where a side has no token.
+/// Which script is followed; the two differ if a side has no token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Squad {
-    /// No common token is 0, also where both sides have none.
+    /// Without a common token the result is 0, even if both sides have no token.
     V1,
-    /// Two sides without a token are 1.
+    /// Two sides without a token give 1.
     V2,
 }
 
-/// Returns an answer in lower case, without ASCII punctuation and English articles, its words apart
-/// by one space.
+/// Returns an answer in lower case, without ASCII punctuation and English articles, with one space between words.
 pub fn squad_normal(text: &str) -> String {
     normal(text, true)
 }
 
-/// As [`squad_normal`], but an answer that is an article and nothing else stays what it is: "A" is
-/// not the same as "The", nor as nothing.
+/// Returns the same as [`squad_normal`], except that an answer which is nothing but an article is kept: "A" equals
+/// neither "The" nor the empty answer.
 pub fn answer_normal(text: &str) -> String {
     let bare = normal(text, true);
     if bare.is_empty() { normal(text, false) } else { bare }
@@ -44,7 +43,7 @@ fn normal(text: &str, drops_articles: bool) -> String {
     words.join(" ")
 }
 
-/// Returns the F1 over the tokens of two answers in their normal form, 0..=1.
+/// Returns the F1 over the tokens of two normalised answers, 0..=1.
 pub fn squad_f1(prediction: &str, reference: &str, version: Squad) -> f64 {
     let (prediction, reference): (Vec<&str>, Vec<&str>) = (split(prediction).collect(), split(reference).collect());
     if version == Squad::V2 && (prediction.is_empty() || reference.is_empty()) {

@@ -1,8 +1,8 @@
 //! Translation edit rate (Snover et al. 2006), equal to sacreBLEU 2.6.0, which follows Tercom.
 //!
-//! Edits are insertions, deletions, substitutions and shifts of runs of words. Shifts are found
-//! greedily: the one that helps most, until none helps. Distances are computed in a beam around the
-//! diagonal, as there.
+//! Edits are insertions, deletions, substitutions, and shifts of runs of words. Shifts are found greedily: again and
+//! again the one that helps most, until none helps. As in Tercom, distances are computed only in a beam around the
+//! diagonal.
 
 use super::Interner;
 use super::bleu::{digits_and_dots, is_western_punctuation, spaced, unescaped};
@@ -14,30 +14,32 @@ const BEAM: usize = 25;
 const MAX_CANDIDATES: usize = 1_000;
 const FAR: u32 = u32::MAX / 2;
 
-/// How text is read.
+/// How text is read before it is compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ter {
     pub case_sensitive: bool,
-    /// Western punctuation is spaced out.
+    /// Spaces are put around Western punctuation.
     pub normalized: bool,
     pub no_punctuation: bool,
 }
 
-/// Edits, and words of the references; over a corpus both add up. The rate is their ratio.
+/// The edits, and the words of the references. Both add up over a corpus; the rate is their ratio.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TerCounts {
+    /// Insertions, deletions, substitutions and shifts.
     pub edits: f64,
-    /// Mean over the references of a sentence.
+    /// For a sentence, the mean over its references.
     pub reference_words: f64,
 }
 
 impl TerCounts {
+    /// Adds the counts of another sentence or corpus.
     pub fn add(&mut self, other: &TerCounts) {
         self.edits += other.edits;
         self.reference_words += other.reference_words;
     }
 
-    /// Returns the rate in percent: 0 is equal, above 100 is possible.
+    /// Returns the rate in percent: 0 for equal texts; above 100 is possible.
     pub fn score(&self) -> f64 {
         match (self.edits, self.reference_words) {
             (edits, words) if words > 0.0 => 100.0 * (edits / words),
@@ -48,7 +50,7 @@ impl TerCounts {
 }
 
 impl Ter {
-    /// Counts one sentence against its references: the fewest edits to any of them.
+    /// Counts one sentence: the fewest edits to any of its references.
     pub fn counts(&self, prediction: &str, references: &[&str]) -> TerCounts {
         let texts: Vec<String> = std::iter::once(&prediction).chain(references).map(|text| self.tokens(text)).collect();
         let mut interner = Interner::default();
@@ -101,16 +103,16 @@ fn edits(prediction: &[u32], reference: &[u32]) -> u64 {
 enum Edit {
     Keep,
     Substitute,
-    /// A word of the prediction goes.
+    /// A word of the prediction is removed.
     Delete,
-    /// A word of the reference comes.
+    /// A word of the reference is added.
     Insert,
     Unreached,
 }
 
 type Row = Vec<(u32, Edit)>;
 
-/// The table of edit distances between words and a reference: a row per word, and one before.
+/// The table of edit distances between words and a reference: one row per word, and one before the first.
 struct Table {
     rows: Vec<Row>,
 }
@@ -127,7 +129,7 @@ impl Table {
         self.rows.last().and_then(|row| row.last()).map_or(0, |cell| cell.0)
     }
 
-    /// Computes the rows that are not there yet.
+    /// Computes the rows that are still missing.
     fn extend(&mut self, words: &[u32], reference: &[u32]) {
         for i in self.rows.len()..=words.len() {
             let mut row = vec![(FAR, Edit::Unreached); reference.len() + 1];
@@ -151,8 +153,8 @@ impl Table {
         }
     }
 
-    /// Returns the distance of other words that begin with the first `same` words of this table.
-    /// `scratch` is any table.
+    /// Returns the distance of other words, of which the first `same` equal those of this table, so that their rows are
+    /// reused. `scratch` is space for two rows.
     fn distance_of(&self, words: &[u32], same: usize, reference: &[u32], scratch: &mut [Row; 2]) -> u32 {
         let [above, row] = scratch;
         above.clone_from(&self.rows[same]);
@@ -172,8 +174,8 @@ impl Table {
         above.last().map_or(0, |cell| cell.0)
     }
 
-    /// Returns, by word of the reference, where in the prediction it stands (-1: before its start),
-    /// and which words of the reference and of the prediction are in an edit.
+    /// Returns for each word of the reference where in the prediction it stands (-1: before the start); and which words
+    /// of the reference and of the prediction belong to an edit.
     fn alignment(&self) -> (Vec<isize>, Vec<bool>, Vec<bool>) {
         let (mut i, mut j) = (self.rows.len() - 1, self.rows[0].len() - 1);
         let mut trace = Vec::new();
@@ -203,8 +205,7 @@ impl Table {
     }
 }
 
-/// Returns the columns of a row that are computed: those around the diagonal, and all to the end in the
-/// last row.
+/// Returns which columns of a row are computed: those around the diagonal; in the last row all up to the end.
 fn beam(row: usize, rows: usize, columns: usize) -> std::ops::Range<usize> {
     let ratio = columns as f64 / rows as f64;
     let width = if (BEAM as f64) < ratio / 2.0 { (ratio / 2.0 + BEAM as f64).ceil() as usize } else { BEAM };
@@ -213,11 +214,11 @@ fn beam(row: usize, rows: usize, columns: usize) -> std::ops::Range<usize> {
     diagonal.saturating_sub(width)..end
 }
 
-/// How much a shift helps, its length, where it comes from and where it goes: what is larger is better,
-/// so longer shifts win, then earlier ones.
+/// How much a shift helps, its length, where it comes from, where it goes. The largest wins: so a longer shift wins,
+/// then an earlier one.
 type Rank = (i64, usize, i64, i64);
 
-/// Returns the words after the shift that helps most; none where none helps.
+/// Returns the words after the shift that helps most; none if no shift helps.
 fn best_shift(words: &[u32], reference: &[u32], table: &Table, candidates: &mut usize) -> Option<Vec<u32>> {
     let (align, wrong_reference, wrong_words) = table.alignment();
     let before = i64::from(table.distance());
@@ -265,7 +266,7 @@ fn best_shift(words: &[u32], reference: &[u32], table: &Table, candidates: &mut 
     best.filter(|((gain, ..), _)| *gain > 0).map(|(_, shifted)| shifted)
 }
 
-/// Returns the words with a run of them moved before the word at `target`.
+/// Returns the words after a run of them was moved before the word at `target`.
 fn shifted(words: &[u32], start: usize, length: usize, target: usize) -> Vec<u32> {
     let run = &words[start..start + length];
     let behind = &words[start + length..];

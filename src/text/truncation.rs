@@ -1,23 +1,22 @@
 //! Whether a text was cut off before its end.
 //!
-//! What the server says decides: a finish reason of length, or of stop. Where it says nothing, the
-//! text itself: an open fence, JSON that does not close, a last word that calls for another, a last
-//! line of prose without an end. Against 93 labelled texts without a finish reason precision is 1.0,
-//! recall 0.94.
+//! What the server says decides: a finish reason that means length, or stop. Without one the text itself decides: an
+//! open fence, JSON that is not closed, a last word that needs another, a last line of prose without an end. On 93
+//! labelled texts without a finish reason, precision is 1.0 and recall 0.94.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// Finish reasons of servers that stopped at a limit.
+/// Finish reasons of replies that stopped at a limit.
 const LENGTH: &[&str] =
     &["length", "max_tokens", "max_output_tokens", "model_length", "token_limit", "model_context_window_exceeded"];
-/// Finish reasons of texts that came to their end.
+/// Finish reasons of replies that came to their own end.
 const STOP: &[&str] = &["stop", "end_turn", "eos", "eos_token", "stop_sequence", "complete"];
 
 /// Marks that a text may end with.
 const ENDS: &str = ".!?。！？…؟।*\"'”’»)]}`|";
-/// Marks that call for more.
+/// Marks behind which more must follow.
 const OPEN: &str = ",，、;；:：(-–—";
 
 static CONNECTIVE: LazyLock<Regex> = LazyLock::new(|| {
@@ -27,11 +26,11 @@ static CONNECTIVE: LazyLock<Regex> = LazyLock::new(|| {
     .expect("the pattern is tested")
 });
 
-/// Items of lists end as they please.
+/// Items of a list need no mark at their end.
 static ITEM: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^\s*(?:[-*+•]|\d+[.)])\s").expect("the pattern is tested"));
 
-/// Returns whether the text was cut off.
+/// Returns true if the text was cut off.
 pub fn is_truncated(text: &str, finish_reason: Option<&str>) -> bool {
     if let Some(reason) = finish_reason.map(str::to_lowercase) {
         if LENGTH.contains(&reason.as_str()) {
@@ -59,7 +58,7 @@ pub fn is_truncated(text: &str, finish_reason: Option<&str>) -> bool {
         return false;
     }
     let characters = last.chars().count();
-    // Short answers, labels, signatures, addresses, rows of tables.
+    // Short answers, labels, signatures, addresses and rows of tables need no mark at their end.
     let is_short = last.split_whitespace().count() <= 5 && characters < 60;
     let is_picture = matches!(end, '\u{1F300}'..='\u{1FAFF}' | '\u{2600}'..='\u{27BF}');
     if is_short || is_picture {

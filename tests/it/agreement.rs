@@ -1,9 +1,9 @@
-//! What `check` accepts the schema accepts, and the other way round: for every field, by values of every sort.
+//! Checks that `check` and the JSON Schema agree, for every field and for values of every sort.
 //!
-//! [`bases`] hold every field that the schema knows, in pipelines without a mistake. Each value of them is
-//! replaced by others in turn, removed, given an unknown neighbour and written as `${params.…}`; `check` and the
-//! schema must agree on each. What only the files, the rest of the pipeline or the data can refute is told from
-//! mistakes of shape by its code ([`CONTENT`]) or listed with its reason ([`JUSTIFIED`]).
+//! [`bases`] are pipelines without a mistake that together hold every field of the schema. In turn, each of their
+//! values is replaced by others, removed, given an unknown neighbour, and written as `${params.…}`; `check` and the
+//! schema must agree on the result. Some mistakes only the files, the rest of the pipeline or the data can show: they
+//! are known by their code ([`CONTENT`]), or listed with a reason ([`JUSTIFIED`]).
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::support::Workspace;
 
-/// Codes of problems that are no matter of shape.
+/// Codes of problems that are not about the shape of the spec.
 const CONTENT: &[(&str, &str)] = &[
     ("unknown-stage", "which stages there are, the whole pipeline says"),
     ("unknown-model", "which models there are, the whole pipeline and etalon.toml say"),
@@ -29,7 +29,7 @@ const CONTENT: &[(&str, &str)] = &[
     ("bad-model", "what a provider needs, the provider says, and files are in the workspace"),
 ];
 
-/// Problems of shape that the schema does not see: a part of the message, and why.
+/// Problems of shape that the schema cannot see: a part of the message, and why.
 const JUSTIFIED: &[(&str, &str)] = &[
     ("this etalon was built without", "the schema is that of an etalon built with all features"),
     ("needs one of", "of several fields one is needed: told by words"),
@@ -64,7 +64,7 @@ const JUSTIFIED: &[(&str, &str)] = &[
     ("is no setting of provider scripted", "which provider a model inherits, `extends` says"),
 ];
 
-/// Values that the schema refuses and `check` does not: the field, what is written there (`*` is anything), and why.
+/// Values that the schema refuses and `check` accepts: the field, the value (`*` is any), and why.
 const LENIENT: &[(&str, &str, &str)] = &[
     ("models.*.revision", "*", "a number stands for its own text"),
     ("models.*.provider", "null", "a model without provider names completions that a dataset has"),
@@ -74,7 +74,8 @@ const LENIENT: &[(&str, &str, &str)] = &[
 /// What a pipeline is called to which nothing was done.
 const AS_IT_IS: &str = "as it is";
 
-/// Pipelines without a mistake, each with the pointer of the part that is tried, and how its path begins.
+/// Returns pipelines without a mistake. Each comes with the pointer of the part that is tried, and the beginning of its
+/// path.
 fn bases() -> Vec<(&'static str, String, Value)> {
     let stages = |probe: Value, kind: &str| {
         let mut stages = json!({
@@ -87,7 +88,7 @@ fn bases() -> Vec<(&'static str, String, Value)> {
     };
     let mut bases = Vec::new();
     let mut probe = |kind: &str, probe: Value| {
-        // What metric stages share is tried in the one that has all of it.
+        // The settings that all metric stages share are tried in the one stage that has all of them.
         let is_of_metric = kind == "metric" && probe.get("cluster").is_none();
         let is_free = probe["metrics"].get("mine").is_some();
         let (pointer, below) = match (is_of_metric, is_free) {
@@ -129,7 +130,7 @@ fn bases() -> Vec<(&'static str, String, Value)> {
         Value::Null,
     ] {
         let mut pipeline = stages(json!({ "input": "rows", "model": "base", "prompt": "x" }), "inference");
-        // Nobody asks it: what it says is what is tried.
+        // The probed model is not asked; only its settings are tried.
         pipeline["stages"]["answers"]["models"] = json!(["base"]);
         pipeline["models"]["tuned"] = model;
         bases.push(("/models/tuned", "models.*".to_owned(), pipeline));
@@ -211,7 +212,7 @@ fn metrics() -> Vec<Value> {
     });
     let mut found: Vec<Value> = Vec::new();
     for (name, settings) in all.as_object().unwrap() {
-        // Each under its own name, and under a free one.
+        // Each metric is tried under its own name, and under a name of the user's.
         found.push(metric(json!({ name.as_str(): settings })));
         let mut settings = settings.as_object().cloned().unwrap_or_default();
         settings.insert("metric".to_owned(), name.as_str().into());
@@ -275,7 +276,7 @@ fn workspace() -> Workspace {
     workspace
 }
 
-/// Values of every sort.
+/// Returns values of every sort.
 fn palette() -> Vec<Value> {
     vec![
         json!(null),
@@ -295,7 +296,7 @@ fn palette() -> Vec<Value> {
     ]
 }
 
-/// The schema, and what is found in it.
+/// The schema, and the disagreements found so far.
 struct Tried {
     schema: Value,
     validator: jsonschema::Validator,
@@ -308,7 +309,7 @@ struct Tried {
 }
 
 impl Tried {
-    /// Returns the schemas that a value may be held to, as far as its place and the names in it decide.
+    /// Returns the schemas that apply to a value, as far as its place and the names in it decide.
     fn forms<'a>(&'a self, schema: &'a Value, value: &Value) -> Vec<&'a Value> {
         if let Some(reference) = schema["$ref"].as_str() {
             return self.forms(self.schema.pointer(reference.trim_start_matches('#')).unwrap(), value);
@@ -326,7 +327,7 @@ impl Tried {
         forms
     }
 
-    /// Returns the schemas of an entry or an item.
+    /// Returns the schemas of a map's entry or a list's item.
     fn parts<'a>(&'a self, forms: &[&'a Value], name: &str, is_item: bool) -> Vec<&'a Value> {
         let part = |form: &&'a Value| -> Option<&'a Value> {
             let form: &'a Value = form;
@@ -338,7 +339,7 @@ impl Tried {
         forms.iter().filter_map(part).collect()
     }
 
-    /// Tries other values for one and for all within it.
+    /// Tries other values in place of one value, and of all values within it.
     fn walk(&mut self, pipeline: &Value, pointer: &str, path: &str, schemas: &[Value]) {
         let value = pipeline.pointer(pointer).unwrap().clone();
         self.fields.insert(path.to_owned());
@@ -357,7 +358,8 @@ impl Tried {
             *tried.pointer_mut(pointer).unwrap() = other.clone();
             self.hold(&tried, path, &other.to_string());
         }
-        // A kind decides what may stand beside it; lists and maps are seldom params, and editors are told of none.
+        // The fields beside `kind` depend on its value, so it is no param here; lists and maps are seldom params, and
+        // editors are not told about them.
         let is_tried = !value.is_object() && !value.is_array() && !value.is_null();
         if is_tried
             && !pointer.ends_with("/kind")
@@ -383,7 +385,7 @@ impl Tried {
                     self.hold(&tried, &below, "nothing at all");
                     let forms: Vec<&Value> = owned.iter().collect();
                     let parts: Vec<Value> = self.parts(&forms, name, false).into_iter().cloned().collect();
-                    // Of free maps the schema says nothing.
+                    // The schema says nothing about the keys of free maps.
                     if !parts.is_empty() {
                         self.walk(pipeline, &format!("{pointer}/{}", name.replace('/', "~1")), &below, &parts);
                     }
@@ -400,7 +402,7 @@ impl Tried {
         }
     }
 
-    /// Holds what `check` says of a pipeline against what the schema says.
+    /// Compares what `check` says about a pipeline with what the schema says.
     fn hold(&mut self, pipeline: &Value, path: &str, what: &str) {
         self.cases += 1;
         let file = self.workspace.path("pipelines/p.yaml");
@@ -453,7 +455,7 @@ impl Tried {
     }
 }
 
-/// Collects the fields that a schema knows, by the paths that [`Tried::walk`] gives them.
+/// Collects the fields of a schema, by the paths that [`Tried::walk`] gives them.
 fn collect(schema: &Value, root: &Value, path: &str, found: &mut BTreeSet<String>) {
     if let Some(reference) = schema["$ref"].as_str() {
         return collect(root.pointer(reference.trim_start_matches('#')).unwrap(), root, path, found);
@@ -519,7 +521,7 @@ fn check_and_the_schema_agree_on_every_field() {
         }
         tried.walk(&pipeline, pointer, &path, &schemas);
     }
-    // What any metric may have is one type, tried in one of them.
+    // The settings that every metric may have are one type, which is tried in one metric only.
     let is_common = |field: &String| {
         let name = field.rsplit('.').next().unwrap_or_default();
         field.starts_with("stages.metric.metrics.") && ["metric", "prediction", "reference"].contains(&name)
@@ -542,7 +544,7 @@ fn check_and_the_schema_agree_on_every_field() {
     assert!(tried.cases > 3_000, "{}", tried.cases);
 }
 
-/// Fields whose names are keywords of JSON Schema are fields none the less.
+/// Fields whose names are keywords of JSON Schema are fields all the same.
 #[test]
 fn no_field_is_lost() {
     let schema = schema();

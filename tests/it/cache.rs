@@ -7,7 +7,8 @@ use super::support::{Reply, Server, Workspace, default_reply, finish, prompt, ro
 const ALL: &[&str] =
     &["answers.base", "answers.tuned", "exact.base", "exact.tuned", "quality.base", "quality.tuned", "duel.tuned"];
 
-/// Runs a standard workspace once; 10 rows make 2 × 10 completions, 2 × 10 grades, 20 comparisons.
+/// Returns a standard workspace that has run once. Its 10 rows make 2 × 10 completions, 2 × 10 grades and 20
+/// comparisons.
 fn ready(n: usize) -> (Server, Workspace) {
     let server = Server::plain();
     let workspace = standard(&server, n);
@@ -69,7 +70,7 @@ fn form_changes_nothing() {
         .edit("pipelines/p.yaml", "quality:", "grades:")
         .edit("pipelines/p.yaml", "{ temperature: 0 }", "{ temperature:   0 } # as before");
     assert_ran(&workspace, &[]);
-    // The template moves into an include that renders the same: the judge reads it anew, and buys nothing.
+    // The text moves into an include that renders the same: the judge's node is made again, but nothing is bought.
     let text = workspace.read("templates/grade.j2");
     workspace.write("templates/parts/body.j2", text).write("templates/grade.j2", "{% include 'parts/body.j2' %}");
     assert_ran(&workspace, &["grades.base", "grades.tuned"]);
@@ -113,7 +114,7 @@ fn options_of_one_model_touch_its_nodes_only() {
         plan["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "answers.tuned").unwrap()["reason"],
         "options of tuned changed"
     );
-    // The server answers the same: what follows stays a hit.
+    // The server answers the same, so the nodes behind stay hits.
     assert_ran(&workspace, &["answers.tuned"]);
     let calls = server.take();
     assert_eq!(calls.len(), 10);
@@ -190,7 +191,7 @@ fn a_rotated_key_buys_nothing() {
 fn two_runs_at_once_buy_everything_once() {
     let server = Server::start(|_, body, _| Reply::Slow(Duration::from_millis(20), default_reply(body)));
     let workspace = standard(&server, 40);
-    // A second pipeline shares the requests, but not the keys of nodes.
+    // A second pipeline has the same requests, but other keys of nodes.
     workspace.write(
         "pipelines/q.yaml",
         standard_spec(&server.url)
@@ -224,7 +225,7 @@ fn killed_in_the_middle_it_loses_and_repeats_nothing() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        // What the server still works on, and what may sit in a socket.
+        // Added: the calls that the server still works on, and those that may sit in a socket.
         in_flight += server.in_flight() + 16;
         bought = server.seen();
     }
@@ -281,7 +282,7 @@ fn damaged_artifacts_are_made_again_without_a_call() {
         std::fs::remove_file(artifact).unwrap();
     }
     workspace.run(&[]).code(0);
-    // Bytes change and the size does not: only reading can tell.
+    // The bytes change and the size does not, so only reading can show it.
     for artifact in super::support::files(&workspace.path("cache/artifacts")) {
         let mut bytes = std::fs::read(&artifact).unwrap();
         let middle = bytes.len() / 2;
@@ -352,13 +353,13 @@ fn a_probed_server_is_known_by_what_it_serves() {
     assert_eq!(plan["nodes"][1]["reason"], "probe of base changed");
     workspace.run(&["--only", "answers.base"]).code(0);
     assert_eq!(server.count(), 3);
-    // A server that knows a digest of its weights says it.
+    // A server that knows a digest of its weights is asked for it.
     let tags = serde_json::json!({"models": [{"name": "m-base:latest", "digest": "d1", "modified_at": "today"}]});
     server.page("/api/tags", &tags);
     workspace.run(&["--only", "answers.base"]).code(0);
     assert_eq!(workspace.show("answers.base").len(), 3);
     assert_eq!(server.count(), 3);
-    // Once the server is off, what it made can be looked at, and cached results hold offline.
+    // Without the server, its completions can still be shown, and cached results hold offline.
     drop(server);
     assert_eq!(workspace.show("answers.base").len(), 3);
     assert!(workspace.run(&["--only", "answers.base", "--offline"]).code(0).ran().is_empty());

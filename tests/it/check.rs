@@ -1,7 +1,7 @@
-//! `check`: every problem, with its place and a help that solves it. A fixture per message.
+//! `check`: every problem, with its place and a help that solves it; one fixture per message.
 //!
-//! A fixture `tests/check/NAME.yaml` is a pipeline; what `check` says of it is its snapshot. Fixtures
-//! share the data and templates of `tests/check/`.
+//! A fixture `tests/check/NAME.yaml` is a pipeline; its snapshot is what `check` says about it. The fixtures share the
+//! data and templates of `tests/check/`.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ fn every_message_has_its_fixture() {
     assert!(seen >= 20, "{seen}");
 }
 
-/// Mistakes that stand in no pipeline: on the command line, in etalon.toml.
+/// Mistakes outside of pipelines: on the command line, and in etalon.toml.
 #[test]
 fn the_other_messages_have_their_snapshot() {
     let workspace = workspace();
@@ -90,7 +90,7 @@ fn the_other_messages_have_their_snapshot() {
     settings.set_snapshot_path(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check/snapshots"));
     settings.set_prepend_module_to_snapshot(false);
     settings.bind(|| insta::assert_snapshot!("the_other_messages", said));
-    // For programs: one document, also where the command line cannot be read.
+    // With `--format json` there is one document, even if the command line cannot be read.
     for arguments in
         [&["run", "--format", "json"][..], &["check", "q", "--format=json"], &["no-such-command", "--format", "json"]]
     {
@@ -99,7 +99,7 @@ fn the_other_messages_have_their_snapshot() {
     }
 }
 
-/// Every code that the source can say stands in a snapshot, so that somebody has read it.
+/// Every code that the source contains stands in a snapshot, so that somebody has read its message.
 #[test]
 fn every_code_has_its_snapshot() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -112,7 +112,7 @@ fn every_code_has_its_snapshot() {
         for piece in code.split("Problem::error(").chain(code.split("Problem::warning(")).skip(1) {
             let word = piece.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next()).unwrap_or_default();
             let is_code = !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
-            // Those of programs alone have no text.
+            // Codes that only programs see have no text.
             if is_code && !["usage", "failed"].contains(&word) && !snapshots.contains(&format!("[{word}]")) {
                 missing.push(word.to_owned());
             }

@@ -1,8 +1,8 @@
-//! Data as people have it: many files, programs, logs, columns to rename, derive and require.
+//! Data as people have them: many files, programs, logs, columns to rename, derive and require.
 
 use super::support::{Ran, Server, Workspace};
 
-/// A workspace whose dataset has the given settings.
+/// Returns a workspace whose dataset has the given settings.
 fn dataset(settings: &str) -> Workspace {
     let workspace = Workspace::new();
     let indented: String = settings.trim().lines().map(|line| format!("    {line}\n")).collect();
@@ -34,7 +34,7 @@ fn a_glob_takes_several_files_of_several_formats() {
         .write("data/b/part-2.csv", "a\n2\n")
         .write("data/part-3.json", "[{\"a\": \"3\"},\n{\"a\":\n\"4\"}]");
     assert_eq!(rows(&workspace), [r#"{"a":"1"}"#, r#"{"a":"2"}"#, r#"{"a":"3"}"#, r#"{"a":"4"}"#]);
-    // A file under another name is the same file; a new one counts.
+    // A file under another name is the same file; a new file counts.
     std::fs::rename(workspace.path("data/part-3.json"), workspace.path("data/part-4.json")).unwrap();
     assert!(workspace.run(&[]).code(0).ran().is_empty());
     workspace.write("data/part-5.jsonl", "{\"a\": \"5\"}\n");
@@ -118,7 +118,7 @@ fn bad_rows_fail_or_are_skipped_and_counted() {
     assert_eq!((coverage["n"].as_u64(), coverage["missing"].as_u64()), (Some(6), Some(4)));
     assert_eq!(note(&workspace.run(&[])), note(&run), "a hit says it too");
     workspace.etalon(&["check", "p"]).code(0);
-    // What follows a broken archive is unknown: that is no row to skip.
+    // What follows a broken place of an archive is unknown, so it cannot be skipped as a bad row.
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut gzip, b"{\"key\": 1, \"n\": 1}\n").unwrap();
     let bytes = gzip.finish().unwrap();
@@ -165,7 +165,7 @@ fn a_program_prints_rows() {
     assert_eq!(workspace.run(&[]).code(0).ran(), ["rows"]);
     assert_eq!(workspace.read("ran.log").lines().count(), 2);
     assert_eq!(workspace.run(&["--refresh", "rows"]).code(0).ran(), ["rows"]);
-    // One that fails is no end of data.
+    // A program that fails does not just end the data.
     workspace.write("export.sh", "echo '{\"key\": 1}'; echo 'no such table' >&2; exit 3");
     let stderr = workspace.run(&[]).code(3).stderr;
     assert!(stderr.contains("exit status: 3") && stderr.contains("no such table"), "{stderr}");
@@ -203,7 +203,7 @@ fn rows_are_exported_and_read_again() {
     workspace.etalon(&["export", "p", "rows", "--to", "csv", "--output", "rows.csv"]).code(0);
     assert_eq!(workspace.read("rows.csv"), csv);
     assert!(workspace.etalon(&["export", "p", "rwos", "--to", "csv"]).code(2).stderr.contains("did you mean `rows`?"));
-    // A device is written to and stays one.
+    // A device is written to, and stays a device.
     let ran = workspace.etalon(&["export", "p", "rows", "--to", "csv", "--output", "/dev/full"]).code(4);
     assert!(ran.stderr.contains("failed to write"), "{}", ran.stderr);
     assert!(!std::fs::metadata("/dev/full").unwrap().is_file());
@@ -271,8 +271,8 @@ fn a_dataset_of_the_hub_is_fetched_once_and_pinned() {
     assert!(
         workspace.read("etalon.lock").contains(&format!("[datasets.\"team/questions@main\"]\ncommit = \"{commit}\""))
     );
-    // What was downloaded says nothing about what there is: another config is fetched, and one that
-    // breaks off is no whole dataset.
+    // The files downloaded so far do not tell what the repository holds: another config is fetched, and an incomplete
+    // one does not count as a dataset.
     let listing = serde_json::json!({ "sha": commit, "siblings": [{"rfilename": "a/test.jsonl"}, {"rfilename": "b/test.jsonl"}] });
     server.page("/api/datasets/team/parts/revision/main", &listing);
     server.text_page(&format!("/datasets/team/parts/resolve/{commit}/a/test.jsonl"), "{\"key\": 1}\n");
@@ -283,7 +283,7 @@ fn a_dataset_of_the_hub_is_fetched_once_and_pinned() {
     hub(&parts, &[]).code(3);
     server.text_page(&format!("/datasets/team/parts/resolve/{commit}/b/test.jsonl"), "{\"key\": 2}\n");
     assert_eq!(hub(&parts, &[]).code(0).json()["nodes"][0]["rows"], 2);
-    // From now on nobody is asked.
+    // From now on no server is asked.
     let endpoint = "http://127.0.0.1:9".to_owned();
     let offline = |workspace: &Workspace| {
         let mut command = workspace.command(&["run", "p", "--format", "json"]);
@@ -291,7 +291,7 @@ fn a_dataset_of_the_hub_is_fetched_once_and_pinned() {
         Ran::of(command.output().unwrap())
     };
     assert!(offline(&workspace).code(0).ran().is_empty());
-    // What the Python libraries have downloaded is used as it is.
+    // Files that the Python libraries have downloaded are used as they are.
     let other = dataset("hf: team/questions\nid: key");
     let folder = "hf/hub/datasets--team--questions";
     other.write(&format!("{folder}/refs/main"), commit);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::support::{Server, Workspace, standard};
 
-/// Answers are `good`, `fair` or `poor` as the model is, and the judge sees which.
+/// Completions are `good`, `fair` or `poor`, depending on the model, and the judge can see which.
 const HEAD: &str = r#"
 etalon: 1
 name: p
@@ -44,7 +44,7 @@ fn all_pairs_are_judged_by_one_node_and_ranked() {
     let run = workspace.run(&[]).code(0);
     let document = run.json();
     let node = document["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "duel").unwrap();
-    // Three pairs in two orders; answers that are alike are one request.
+    // Three pairs in two orders; equal completions make equal requests.
     assert_eq!(node["rows"], 120);
     assert_eq!(node["calls"].as_u64().unwrap() + node["reused"].as_u64().unwrap(), 240);
     assert!(
@@ -52,7 +52,7 @@ fn all_pairs_are_judged_by_one_node_and_ranked() {
         "an upper bound while answers are unknown"
     );
     let of = |name: &str| value(&document, ("duel", "_"), name);
-    // tuned is good on 30 of 40; best on 32, fair on 8.
+    // tuned is good on 30 of 40 rows; best is good on 32 and fair on 8.
     assert_eq!(of("tuned.beats.base"), (30.0 + 5.0) / 40.0);
     assert_eq!(of("best.beats.base"), 1.0);
     assert_eq!(of("base.beats.best"), 0.0);
@@ -63,7 +63,7 @@ fn all_pairs_are_judged_by_one_node_and_ranked() {
     let order: Vec<&str> =
         ranking["models"].as_array().unwrap().iter().map(|row| row["model"].as_str().unwrap()).collect();
     assert_eq!(order, ["best", "tuned", "base"]);
-    // base never beats best, but ties with tuned and tuned beats best: the games are connected all the same.
+    // base never beats best, but it ties with tuned, and tuned beats best; so the games are connected.
     assert!(
         document["gates"].as_array().unwrap().iter().all(|gate| gate["verdict"] != "FAIL"),
         "{}",
@@ -99,7 +99,7 @@ gates: [quality.tuned.canaries >= 0.9, duel.tuned.identity_ties >= 0.8]
 #[test]
 fn canaries_tell_a_sound_judge_from_one_that_is_fooled() {
     let workspace = workspace(20, WATCHED);
-    // The answers are there: the plan then says exactly what a run sends.
+    // Once the completions are in the log, the plan says exactly what a run sends.
     workspace.run(&["--only", "answers"]).code(0);
     let plan = workspace.etalon(&["plan", "p", "--format", "json"]).code(0).json();
     let run = workspace.run(&[]);
@@ -124,7 +124,7 @@ fn canaries_tell_a_sound_judge_from_one_that_is_fooled() {
         .map(|row| row["canary"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(kinds, ["empty", "colon", "thought", "refusal", "order", "other_prompt", "reference", "padded"]);
-    // A judge that does as it is told, and takes the first of two for the better one.
+    // A judge that obeys orders in a text, and prefers the first of two texts.
     workspace.edit("pipelines/p.yaml", "5 if 'good' in prompt", "5 if 'highest' in prompt or 'good' in prompt");
     workspace.edit("pipelines/p.yaml", "[[{{ 'A' if a > b else 'B' if b > a else 'TIE' }}]]", "[[A]]");
     let run = workspace.run(&[]);
@@ -138,7 +138,7 @@ fn canaries_tell_a_sound_judge_from_one_that_is_fooled() {
         0.0,
         "the first of two that are the same is no tie"
     );
-    // Rows and canaries that were bought are not bought again.
+    // Verdicts on rows and canaries are not bought again.
     assert!(workspace.run(&[]).ran().is_empty());
 }
 
@@ -154,7 +154,7 @@ fn shares_of_the_ceiling_start_at_0_and_have_an_interval() {
     assert!(stderr.contains("quality has no value `of_ceiling`"), "{stderr}");
     workspace.edit("pipelines/p.yaml", "quality.tuned.of_ceiling > 0.5, ", "");
     let document = workspace.run(&[]).json();
-    // tuned: 30 of 40 at 5, 10 at 2; best: 32 at 5, 8 at 3; on a scale from 0.
+    // tuned has 30 of 40 rows at 5 and 10 at 2; best has 32 at 5 and 8 at 3; all on a scale from 0.
     let (tuned, best) = ((30.0 + 10.0 * 0.25) / 40.0, (32.0 + 8.0 * 0.5) / 40.0);
     let share = &document["summary"]["quality"]["tuned"]["overall.of_ceiling"];
     assert!((share["value"].as_f64().unwrap() - tuned / best).abs() < 1e-9, "{share}");
@@ -162,7 +162,7 @@ fn shares_of_the_ceiling_start_at_0_and_have_an_interval() {
     assert!(low < tuned / best && tuned / best < high && high - low < 0.5, "{share}");
     assert_eq!(document["summary"]["quality"]["best"].get("overall.of_ceiling"), None);
     assert_eq!(document["gates"][0]["verdict"], "UNPROVEN");
-    // A damaged artifact and a lost contrast: the run after the next has it again, without a call.
+    // An artifact is damaged and a contrast is lost: the run after the next has the contrast again, without a call.
     let artifact = document["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "quality.best").unwrap();
     let name = artifact["artifact"].as_str().unwrap();
     let path = format!("cache/artifacts/{}/{name}.jsonl.zst", &name[..2]);
@@ -185,7 +185,7 @@ const LABELLED: &str = r#"
   duel: { kind: judge, input: answers, model: duelist, prompt: "{{ a }}|{{ b }}", human: labels/duel.jsonl, compare: { baseline: base } }
 "#;
 
-/// Fills a sheet in: people prefer good to fair to poor.
+/// Fills in a sheet: people prefer good to fair, and fair to poor.
 fn fill(
     workspace: &Workspace,
     sheet: &str,
@@ -230,7 +230,7 @@ fn a_blind_sheet_goes_to_people_and_comes_back_as_labels() {
         "the sheet is blind:\n{sheet}"
     );
     assert_eq!(sheet.lines().next().unwrap(), "item,prompt,a,b,label,reason,rater");
-    // Again: nothing is overwritten, and what is in the key is not drawn twice.
+    // A second export overwrites nothing, and does not draw rows that are in the key.
     workspace.etalon(&["labels", "export", "p", "duel"]).code(2);
     fill(
         &workspace,
@@ -256,7 +256,7 @@ fn a_blind_sheet_goes_to_people_and_comes_back_as_labels() {
     assert_eq!(both, 24);
     assert_eq!(value(&document, ("duel", "tuned"), "agreement"), 1.0);
     assert!(document["nodes"].as_array().unwrap().iter().all(|node| node["calls"] == 0), "labels buy nothing");
-    // Another answer, another round: the labels keep their texts, and the judge is asked about those.
+    // The completions change: the labels keep the texts that people saw, and the judge is asked about those.
     workspace.edit(
         "pipelines/p.yaml",
         "answer to {{ prompt }}\", role: candidate",
@@ -264,7 +264,7 @@ fn a_blind_sheet_goes_to_people_and_comes_back_as_labels() {
     );
     let later = workspace.run(&[]).code(0).json();
     assert_eq!(later["summary"]["duel"]["tuned"]["agreement"], document["summary"]["duel"]["tuned"]["agreement"]);
-    // A line that is wrong, and one that contradicts.
+    // One line is wrong, and one contradicts a label.
     fill(
         &workspace,
         "labels/duel.sheet.csv",
@@ -285,7 +285,7 @@ fn a_blind_sheet_goes_to_people_and_comes_back_as_labels() {
 #[test]
 fn scores_are_labelled_and_estimates_corrected() {
     let workspace = workspace(60, LABELLED);
-    // The judge finds half of the poor answers good.
+    // The judge finds half of the poor completions good.
     workspace.edit(
         "pipelines/p.yaml",
         "2 if 'poor' in prompt",
@@ -322,7 +322,7 @@ fn scores_are_labelled_and_estimates_corrected() {
     let run = workspace.run(&[]).code(0);
     let document = run.json();
     let of = |name: &str| value(&document, ("quality", "tuned"), name);
-    // Truth: 45 of 60 are good; the judge passes rows 4, 12, … no more than it should.
+    // 45 of 60 completions are really good; the judge passes the rows 4, 12, … although it should not.
     let truth = (45.0 * 5.0 + 15.0 * 2.0) / 60.0;
     assert!(
         (of("help.corrected") - truth).abs() <= (of("help") - truth).abs() + 1e-9,
@@ -332,7 +332,7 @@ fn scores_are_labelled_and_estimates_corrected() {
     );
     assert!((of("help.pass_rate.corrected") - 0.75).abs() < 0.06, "{}", of("help.pass_rate.corrected"));
     assert!(run.stderr.contains("corrected by people's labels: help"), "{}", run.stderr);
-    // With few labels it says why there is none.
+    // With few labels there is no corrected estimate, and a note says why.
     let few: String = workspace.read("labels/quality.jsonl").lines().take(5).map(|line| format!("{line}\n")).collect();
     workspace.write("labels/quality.jsonl", few);
     assert!(workspace.run(&[]).code(0).stderr.contains("no corrected estimate: 5 labels are fewer than 20"));
@@ -347,17 +347,17 @@ fn another_judge_is_held_against_the_one_before() {
         nodes.iter().find(|node| node["node"] == "quality.tuned").unwrap()["instrument"].clone()
     };
     assert!(instrument(&first).is_string() && first.get("drift").is_none());
-    // Other labels and other rows are no other instrument.
+    // Other labels and other rows do not change the instrument.
     workspace.edit("pipelines/p.yaml", "{ q: 39 }", "{ q: 41 }");
     let run = workspace.run(&[]).code(0).json();
     assert_eq!(instrument(&run), instrument(&first));
     assert!(run.get("drift").is_none(), "{run}");
-    // A milder judge over the same answers.
+    // A milder judge over the same completions.
     workspace.edit("pipelines/p.yaml", "2 if 'poor' in prompt", "4 if 'poor' in prompt");
     let text = workspace.etalon(&["run", "p"]).code(0).stdout;
     assert!(text.contains("quality.tuned: another instrument than in"), "{text}");
     assert!(text.contains("On 40 of the same completions") && text.contains("do not compare its numbers"), "{text}");
-    // Another judge and other answers: nothing is left to compare, until there are labels with their texts.
+    // Judge and completions both change, so there is nothing to compare, until there are labels with their texts.
     workspace.edit("pipelines/p.yaml", "4 if 'poor' in prompt", "3 if 'poor' in prompt");
     workspace.edit(
         "pipelines/p.yaml",
@@ -432,7 +432,7 @@ fn panels_say_who_prefers_their_own_and_how_steady_they_are() {
 gates: [quality.tuned.self_preference <= 0.1, quality.tuned.stability >= 0.9]
 "#;
     let workspace = workspace(40, panel);
-    // The kin gives its own model a point more; a mild judge gives everybody one.
+    // The kin judge gives its own model one point more; a mild judge gives one more to every model.
     let judge = |more: &str| {
         format!(
             "{{ provider: scripted, family: FAMILY, reply: \"{{\\\"help\\\": {{{{ (4 if 'good' in prompt else 3 if 'fair' in prompt else 2) + ({more}) }}}}}}\" }}"
@@ -455,7 +455,7 @@ gates: [quality.tuned.self_preference <= 0.1, quality.tuned.stability >= 0.9]
     assert_eq!(value(&document, ("quality", "tuned"), "stability"), 1.0);
     let panel = &document["tables"]["quality"]["tuned"]["panel"];
     assert_eq!(panel["without"].as_array().unwrap().len(), 3);
-    // Without the kin and its gift, the value falls.
+    // Without the kin judge and its extra point, the value falls.
     let without = |judge: usize| panel["without"][judge]["value"].as_f64().unwrap();
     assert!(without(0) < without(1) && without(2) < without(1), "{panel}");
     assert_eq!(panel["kappa"].as_array().unwrap().len(), 3);
@@ -470,7 +470,7 @@ fn labels_of_one_row_go_together() {
         "criteria: { help: { ask: Does it help?, pass_at: 4 } }",
         "criteria: { help: Does it help?, tone: Is it kind? }",
     );
-    // On each row both labels agree, or neither does: twenty rows, forty labels.
+    // On each row both labels agree with the judge, or neither does: twenty rows, forty labels.
     let lines: String = (0..20)
         .flat_map(|row| {
             let help = if row % 4 == 0 { 2 } else { 5 };
@@ -502,7 +502,8 @@ fn labels_that_agree_correct_nothing_and_count_for_either_order_of_a_pair() {
             "{LABELLED}  ranked: {{ kind: judge, input: answers, model: duelist, prompt: \"{{{{ a }}}}|{{{{ b }}}}\", human: labels/ranked.jsonl, compare: {{ pairs: all }} }}\n"
         ),
     );
-    // tuned is good but for every fourth row, base always poor; half of the labels are told the other way round.
+    // tuned is good except on every fourth row, base is always poor; half of the labels name the two the other way
+    // round.
     let label = |row: usize| {
         let is_win = !row.is_multiple_of(4);
         match (is_win, row.is_multiple_of(2)) {
@@ -526,7 +527,7 @@ fn labels_that_agree_correct_nothing_and_count_for_either_order_of_a_pair() {
     assert_eq!(corrected["n"], 40);
     let ranked = &document["summary"]["ranked"]["_"]["agreement"];
     assert_eq!((&ranked["value"], &ranked["n"]), (&json!(1.0), &json!(38)));
-    // Labels of other models rerun nothing.
+    // Labels about other models do not rerun anything.
     workspace.write("labels/duel.jsonl", lines + "{\"row\": 1, \"pair\": \"best/tuned\", \"label\": \"win\"}\n");
     assert!(workspace.run(&[]).code(0).ran().is_empty());
 }
@@ -553,7 +554,7 @@ fn two_who_import_at_once_lose_nothing() {
         super::support::finish(child).code(0);
     }
     assert_eq!(workspace.read("labels/duel.jsonl").lines().count(), rows.len());
-    // A sheet without its column of labels, and one without rows.
+    // One sheet lacks the column for labels, and one has no rows.
     workspace.write("labels/empty.csv", format!("{head}\n"));
     workspace.write("labels/bare.csv", "item,prompt\nx,y\n");
     assert!(
@@ -589,7 +590,8 @@ fn anchors_reach_the_judge_in_one_order_and_repeats_count_as_they_are() {
     assert!(super::support::prompt(&grade).contains("1=wrong 3=partly 5=right"), "{grade}");
     workspace.edit("pipelines/p.yaml", "5: right, 1: wrong, 3: partly", "1: wrong, 3: partly, 5: right");
     assert!(workspace.run(&["--only", "quality"]).code(0).ran().is_empty());
-    // A judge that says win two times of three counts two thirds, not three quarters; in a panel it votes for its side.
+    // A judge that says win two times out of three counts two thirds, not three quarters; in a panel it votes for the
+    // side it prefers.
     let stages = r#"
   repeated: { kind: judge, input: answers, model: wavering, samples: 3, prompt: "{{ a }}|{{ b }}", compare: { baseline: base, order: random } }
   voted: { kind: judge, input: answers, panel: [wavering, second, third], samples: 3, prompt: "{{ a }}|{{ b }}", compare: { baseline: base, order: random } }

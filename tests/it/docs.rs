@@ -1,5 +1,5 @@
-//! What is generated and committed: the JSON Schema, and the reference made from it, from the table of
-//! metrics and from the help of the commands. `UPDATE_DOCS=1 cargo test docs` writes them anew.
+//! Files that are generated and committed: the JSON Schema, and the references made from the schema, from the table of
+//! metrics and from the help of the commands. `UPDATE_DOCS=1 cargo test docs` writes them again.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ fn is_committed(path: &str, text: &str) {
 }
 
 fn yaml(text: &str) -> Value {
-    // As YAML 1.2, and editors, have it: `y` is text.
+    // As in YAML 1.2, and in editors, `y` is text.
     let mut options = serde_yaml::Options::default();
     options.strict_booleans = true;
     serde_yaml::from_str_with_options(text, options).unwrap()
@@ -86,7 +86,7 @@ fn the_schema_knows_the_settings_of_each_provider() {
         (json!({"provider": "scripted", "reply": "x", "seed": "${params.seed}"}), true),
         (json!({"provider": "scripted", "reply": "x", "base_url": "http://a/v1"}), false),
         (json!({"provider": "openai", "model": "m", "tmeout": 3}), false),
-        // Its provider is another model's.
+        // The provider is inherited, so the schema allows the settings of any provider.
         (json!({"extends": "base", "timeout": 3, "reply": "x"}), true),
         (json!({"extends": "base", "tmeout": 3}), false),
         (Value::Null, true),
@@ -96,12 +96,12 @@ fn the_schema_knows_the_settings_of_each_provider() {
     }
 }
 
-/// An editor shows the description of whatever the cursor is on.
+/// An editor shows the description of whatever stands at the cursor.
 #[test]
 fn everything_in_the_schema_is_described() {
     fn walk(path: &str, schema: &Value, missing: &mut Vec<String>) {
         if let Some(properties) = schema["properties"].as_object() {
-            // What is only allowed is described elsewhere.
+            // A property that is only allowed here is described elsewhere.
             for (name, property) in properties.iter().filter(|(_, property)| !property.is_boolean()) {
                 let path = format!("{path}.{name}");
                 if property.get("const").is_none()
@@ -130,7 +130,7 @@ fn everything_in_the_schema_is_described() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-/// Returns what a schema takes, in a word or two.
+/// Returns which values a schema takes, in a word or two.
 fn takes(schema: &Value, root: &Value) -> String {
     if let Some(reference) = schema["$ref"].as_str() {
         return takes(root.pointer(reference.trim_start_matches('#')).unwrap(), root);
@@ -159,7 +159,7 @@ fn takes(schema: &Value, root: &Value) -> String {
         Value::Array(several) => several.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect(),
         _ => vec!["any"],
     };
-    // A number, true or false stands for its own text.
+    // A number, true or false may be written for text, so this is simply text.
     let types = if types == ["string", "number", "boolean"] { vec!["string"] } else { types };
     let word = |name: &str| match name {
         "string" if schema.get("contentMediaType").is_some() => "template".to_owned(),
@@ -178,7 +178,7 @@ fn takes(schema: &Value, root: &Value) -> String {
     types.into_iter().map(word).collect::<Vec<_>>().join(" or ")
 }
 
-/// Returns the bounds of a number, in words.
+/// Returns the bounds of a number in words.
 fn bounds(schema: &Value) -> String {
     let bound = |name: &str| schema[name].as_f64();
     match (bound("minimum"), bound("exclusiveMinimum"), bound("maximum")) {
@@ -244,7 +244,7 @@ fn the_reference_of_the_spec_is_what_the_types_say() {
         table(&mut out, settings, &schema);
     }
     out.push_str("## Parts of them\n\n");
-    // Those of metrics have a page of their own.
+    // The settings of metrics have a page of their own.
     let definitions =
         schema["definitions"].as_object().unwrap().iter().filter(|(name, _)| !name.starts_with("metric_"));
     for (name, definition) in definitions {
@@ -332,8 +332,8 @@ fn the_reference_of_the_commands_is_their_help() {
     is_committed("docs/commands.md", &out);
 }
 
-/// Runs the commands of a guide in a copy of this repository's workspace, in order; every line of output that it
-/// shows must come. `…` stands for anything.
+/// Runs the commands of a guide, in order, in a copy of this repository's workspace. Every line of output that the
+/// guide shows must appear; `…` stands for any text.
 fn follow(guide: &str) {
     let root = root();
     let workspace = Workspace::new();
@@ -358,12 +358,12 @@ fn follow(guide: &str) {
         } else if line.starts_with("```") {
             is_console = line == "```console";
         } else if let Some(command) = line.strip_prefix("$ etalon ").filter(|_| is_console) {
-            // What stands in quotes is one word.
+            // Text in quotes is one argument.
             let quoted = command.split('\'').enumerate();
             let arguments: Vec<&str> = quoted
                 .flat_map(|(at, part)| if at % 2 == 1 { vec![part] } else { part.split_whitespace().collect() })
                 .collect();
-            // People fill the sheet in.
+            // In the guide, people fill in the sheet at this point.
             if arguments.starts_with(&["labels", "import"]) {
                 let sheet = workspace.read(arguments[4]);
                 let filled: String = sheet.lines().map(|line| line.replace(",,,", ",A,,") + "\n").collect();

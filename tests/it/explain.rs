@@ -1,4 +1,4 @@
-//! `why`, `plan --diff` and `graph`: what will run, and the difference that makes it.
+//! `why`, `plan --diff` and `graph`: what will run, and which difference causes it.
 
 use super::support::{Server, standard};
 
@@ -12,7 +12,7 @@ fn why_shows_lines_rows_and_values() {
     let hit = workspace.etalon(&["why", "p", "quality.tuned"]).code(0).stdout;
     assert!(hit.starts_with("quality.tuned is cached: nothing that it depends on has changed"), "{hit}");
 
-    // A line of a template.
+    // A line of a template changes.
     workspace.edit("templates/grade.j2", "{{ completion }}", "{{ completion }}\nBe strict.");
     let text = workspace.etalon(&["why", "p", "quality.tuned"]).code(0).stdout;
     for line in [
@@ -24,7 +24,7 @@ fn why_shows_lines_rows_and_values() {
     }
     workspace.edit("templates/grade.j2", "\nBe strict.", "");
 
-    // Rows, and only those whose columns are read.
+    // Rows change; only those count whose changed column is read.
     workspace.edit("data/rows.jsonl", "question 7\"", "another question\"").edit("data/rows.jsonl", "note 9\"", "x\"");
     workspace.write(
         "data/rows.jsonl",
@@ -34,13 +34,13 @@ fn why_shows_lines_rows_and_values() {
     for line in ["rows of rows (columns read: question)", "1 changed: r0007\n", "1 added: new\n"] {
         assert!(text.contains(line), "{line:?}\n{text}");
     }
-    // What hangs on it may run; its own difference is shown all the same.
+    // The nodes behind are `maybe`; a difference of their own is shown all the same.
     workspace.edit("pipelines/p.yaml", "tone: Is it kind?", "tone: Is it very kind?");
     let text = workspace.etalon(&["why", "p", "quality.base"]).code(0).stdout;
     assert!(text.contains("quality.base may run: it depends on answers.base"), "{text}");
     assert!(text.contains("Is it very kind?"), "{text}");
 
-    // Values, with what they were.
+    // Values are shown with what they were.
     workspace.edit("pipelines/p.yaml", "temperature: 0", "temperature: 1");
     let json = workspace.etalon(&["why", "p", "answers", "--format", "json"]).code(0).json();
     assert_eq!(json["nodes"].as_array().unwrap().len(), 2);

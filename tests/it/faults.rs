@@ -30,7 +30,7 @@ fn every_tenth_call_a_500_and_the_run_completes() {
 fn a_dead_endpoint_is_named_once_and_soon() {
     let server = Server::plain();
     let workspace = standard(&server, 50);
-    // A port that was free a moment ago: nobody listens.
+    // A port that was free a moment ago, so nobody listens there.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let dead = format!("http://127.0.0.1:{port}/v1");
     workspace.edit("pipelines/p.yaml", &server.url, &dead);
@@ -69,7 +69,7 @@ fn concurrency_is_bounded_and_requests_overlap() {
 
 #[test]
 fn a_few_failures_are_missing_many_fail_the_node() {
-    // One row's calls are refused for good; the others work.
+    // The calls of one row are refused for good; the others work.
     let refuse = |needle: &'static str| {
         move |_: usize, body: &serde_json::Value, _: &axum::http::HeaderMap| {
             let is_bad = body["model"] == "m-tuned" && super::support::prompt(body).contains(needle);
@@ -103,7 +103,7 @@ fn a_few_failures_are_missing_many_fail_the_node() {
         (node["state"].as_str(), node["reason"].as_str(), node["calls"].as_u64()),
         (Some("run"), Some("1 row failed before"), Some(1))
     );
-    // It is tried again, fails again, and everything after it stays cached.
+    // The row is tried again and fails again, and everything behind it stays cached.
     assert_eq!(workspace.run(&[]).code(0).ran(), ["answers.tuned"]);
     assert_eq!(server.count(), 1);
 
@@ -131,7 +131,7 @@ fn a_missing_key_is_named_before_the_first_row() {
     assert_eq!(server.count(), 0, "nothing is bought for a judge that cannot judge");
     workspace.run(&["--only", "exact"]).code(0);
     assert_eq!(server.count(), 40, "what needs no judge runs");
-    // A judge that nobody can reach is found as soon.
+    // A judge that cannot be reached is found just as early.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let workspace = standard(&server, 20);
     workspace.edit(
@@ -178,7 +178,7 @@ fn broken_answers_are_retried_and_named() {
 #[test]
 fn a_key_appears_nowhere() {
     let canary = "sk-canary-4f1d8a";
-    // The server repeats the key in answers and in errors.
+    // The server repeats the API key in answers and in errors.
     let server = Server::start(move |number, body, headers| {
         let key = headers["authorization"].to_str().unwrap().to_owned();
         assert!(key.ends_with(canary));
@@ -239,7 +239,7 @@ fn an_interrupt_keeps_what_arrived() {
     assert_eq!(before + server.count(), 400, "nothing that arrived is bought again");
 }
 
-/// Waits for a program to write its id; then interrupts etalon, which must be gone with the program soon.
+/// Waits until a program has written its id, and interrupts etalon; both must end soon.
 fn interrupted_with_its_program(workspace: &Workspace, arguments: &[&str]) -> Ran {
     let child = workspace.spawn(arguments);
     let pid = loop {
@@ -340,7 +340,7 @@ fn a_result_that_cannot_be_written_is_no_success() {
     let (code, stderr) = shell("etalon run p --format json > /dev/full");
     assert_eq!(code, Some(4), "{stderr}");
     assert!(stderr.contains("standard output"), "{stderr}");
-    // A reader that goes away changes nothing, least of all a failed gate.
+    // If the reader of the output goes away, the exit code stays the same, also that of a failed gate.
     let spec = workspace.read("pipelines/p.yaml");
     workspace.write("pipelines/p.yaml", format!("{spec}gates: [quality.tuned.accuracy >= 5]\n"));
     assert_eq!(shell("set -o pipefail; etalon run p | true").0, Some(1));

@@ -1,8 +1,8 @@
-//! Each fact of the key has two tests: changing it reruns, its look-alike does not.
+//! Each fact of the key has two tests: changing it causes a rerun, and a change that only looks like it does not.
 
 use super::support::{Server, Workspace, standard};
 
-/// Runs, makes a change, and returns what runs then.
+/// Runs, makes a change, runs again, and compares what ran with `expected`.
 #[track_caller]
 fn check(change: impl Fn(&Workspace), expected: &[&str]) {
     let server = Server::plain();

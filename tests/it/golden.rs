@@ -1,12 +1,12 @@
-//! What each kind makes of a fixture, by revision. If a digest changes, the meaning of the kind has
-//! changed: bump its revision in `src/stage` and the line here, so that old results are not reused.
+//! The results of each kind on a fixture, by revision. If a digest changes, the meaning of the kind has changed: then
+//! its revision in `src/stage` and the line here must be bumped, so that old results are not reused.
 
 use etalon::digest::Digest;
 use serde_json::{Value, json};
 
 use super::support::Workspace;
 
-/// Kind and revision, a node of the fixture, the digest of its rows and its summary.
+/// Kind and revision, a node of the fixture, and the digest of its rows and its summary.
 const GOLDEN: &[(&str, u64, &str, &str)] = &[
     ("dataset", 1, "rows", "73f963f9fb26dc415b0dfb114fac9769dc465ca5ad9a66e977e0ceb52f050ee4"),
     ("inference", 1, "answers.tuned", "58db932c8f404639658ef2ba489c85f65cc1b02d66184a5769887e7e19bb07df"),
@@ -45,7 +45,7 @@ stages:
   ranked: { kind: judge, input: answers, model: grader, prompt: "PAIR {{ a }} {{ b }}", compare: { pairs: all } }
 "#;
 
-/// Nine digits, so that the last bits of a logarithm do not count.
+/// Rounds to nine digits, so that the last bits of a logarithm do not matter.
 fn round(value: &mut Value) {
     match value {
         Value::Number(number) if number.is_f64() => *value = format!("{:.9e}", number.as_f64().unwrap()).into(),

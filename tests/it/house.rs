@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::support::{Ran, Workspace, files};
 
-/// From the bottom up; siblings that must not know each other share a line.
+/// The layers from the bottom up. A module uses lower lines only; modules of one line do not know each other.
 const LAYERS: &[&[&str]] = &[
     &["digest", "outcome", "row", "score", "problem"],
     &["files", "process", "net"],
@@ -44,7 +44,7 @@ fn modules_use_only_what_stands_below_them() {
                     continue;
                 }
                 let (mine, theirs) = (layer(module), layer(&used));
-                // The words at the bottom know each other.
+                // The modules of the lowest line may use each other.
                 assert!(
                     theirs < mine || mine == 0 && theirs == 0,
                     "{}:{}: {module} uses {used}",
@@ -209,7 +209,7 @@ fn one_module_knows_the_yaml_crate() {
     }
 }
 
-/// Every file of a directory with a table is a member of it.
+/// Every file of a directory with a table is in the table.
 #[test]
 fn tables_are_complete() {
     for (directory, others) in [
@@ -251,7 +251,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A copy of the repository's own workspace.
+/// Returns a copy of the workspace in this repository.
 fn shipped() -> Workspace {
     let workspace = Workspace::new();
     for directory in ["pipelines", "templates", "data", "labels"] {

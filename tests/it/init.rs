@@ -1,4 +1,4 @@
-//! `init`: a workspace that runs offline at once, and never overwrites.
+//! `init`: a workspace that runs offline at once; nothing is ever overwritten.
 
 use super::support::Workspace;
 
@@ -30,7 +30,7 @@ fn what_is_there_is_kept() {
     assert!(said.contains("kept   pipelines/ab.yaml") && said.contains("wrote  data/ab/rows.jsonl"), "{said}");
     assert_eq!(workspace.read("pipelines/ab.yaml"), "mine");
     assert_eq!(workspace.read("etalon.toml"), "cache = \"elsewhere\"\n");
-    // A second template stands beside the first.
+    // A second template can be added beside the first.
     workspace.etalon(&["init", "--template", "classify"]).code(0);
     workspace.etalon(&["run", "classify"]).code(0);
     let named = Workspace::new();

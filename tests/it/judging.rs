@@ -1,4 +1,4 @@
-//! Judges: what is asked, what counts, what never does.
+//! Judges: what is asked, which replies count, and which never do.
 
 use super::support::{Reply, Server, prompt, standard};
 
@@ -26,9 +26,9 @@ fn an_unparsable_verdict_is_retried_once_and_then_missing() {
     let retry = calls.iter().find(|call| call["messages"].as_array().unwrap().len() == 3).unwrap();
     assert_eq!(retry["messages"][1]["role"], "assistant");
     assert!(retry["messages"][2]["content"].as_str().unwrap().contains("Reply with only one JSON object"));
-    // Both models answer the same, so that their grades are one request.
+    // Both models answer the same, so their grades are the same requests.
     assert_eq!(calls.len(), 20 + 10 + 10);
-    // Replies are remembered: nothing is asked again.
+    // Replies are in the log, so nothing is asked again.
     assert!(workspace.run(&["--only", "quality"]).code(0).ran().is_empty());
     assert_eq!(server.count(), 0);
     let failed = workspace.etalon(&["show", "p", "quality.tuned", "--failed", "--format", "json"]).code(0).stdout;
@@ -37,7 +37,7 @@ fn an_unparsable_verdict_is_retried_once_and_then_missing() {
 
 #[test]
 fn swapped_orders_that_disagree_are_a_tie() {
-    // The judge likes whatever stands first when it compares question 0, else the tuned model.
+    // Comparing question 0, the judge prefers whatever stands first; otherwise it prefers the tuned model.
     let server = Server::start(|_, body, _| {
         let text = prompt(body);
         Reply::Text(if !text.contains("COMPARE") {
@@ -93,7 +93,7 @@ fn weights_and_pass_marks_buy_nothing() {
 
 #[test]
 fn the_shipped_templates_fence_candidates_with_a_tag_that_binds() {
-    // A candidate that quotes a verdict and gives orders; a judge that first repeats it.
+    // The candidate quotes a verdict and gives orders; the judge first repeats them.
     let server = Server::start(|_, body, _| {
         let text = prompt(body);
         let Some(tag) = text.split("<response ").nth(1).and_then(|rest| rest.split('>').next()) else {
@@ -122,7 +122,7 @@ fn the_shipped_templates_fence_candidates_with_a_tag_that_binds() {
     let grade = server.take().into_iter().find(|call| prompt(call).contains("<request")).unwrap();
     assert!(prompt(&grade).contains("Q: question"), "the judge sees what was asked:\n{}", prompt(&grade));
     assert!(!prompt(&grade).contains("m-tuned"), "and no model's name");
-    // The same tag on every run: nothing is bought again.
+    // The tag is the same in every run, so nothing is bought again.
     std::fs::remove_dir_all(workspace.path("cache/manifests")).unwrap();
     workspace.run(&[]).code(0);
     assert_eq!(server.count(), 0);
@@ -142,7 +142,7 @@ fn a_judge_does_not_judge_itself_unasked() {
     workspace.run(&[]).code(0);
 }
 
-/// Pieces of which hostile replies are made.
+/// Pieces from which hostile replies are made.
 const PIECES: &[&str] = &[
     "[[A]]",
     "[[B]]",
@@ -222,7 +222,7 @@ fn hostile_replies_never_panic_and_never_score_outside_the_scale() {
             reply += PIECES[below(PIECES.len())];
             reply += ["", " ", "\n"][below(3)];
         }
-        // Some are cut anywhere, some are very long.
+        // Some replies are cut at any place, some are very long.
         if number % 5 == 0 {
             reply = reply.chars().take(below(40)).collect();
         }
@@ -242,7 +242,7 @@ fn hostile_replies_never_panic_and_never_score_outside_the_scale() {
             assert_eq!(pair.verdict.is_some(), pair.status.is_valid(), "{:?}: {reply}", pair.status);
             let label = read_label(&reply, &labels, finish, tag);
             assert_eq!(label.label.is_some(), label.status.is_valid(), "{:?}: {reply}", label.status);
-            // Where a tag binds, nothing counts without it.
+            // Where the tag is required, no verdict counts without it.
             if let Some(tag) = tag.filter(|tag| !reply.contains(*tag)) {
                 assert!(pair.verdict.is_none() && label.label.is_none() && !is_whole, "{tag}: {reply}");
             }
@@ -251,7 +251,7 @@ fn hostile_replies_never_panic_and_never_score_outside_the_scale() {
             valid[2] += usize::from(label.status.is_valid());
         }
     }
-    // The replies are hostile, not hopeless: each reader finds something in some of them.
+    // The replies are hostile but not hopeless: each reader finds a verdict in some of them.
     assert!(valid.iter().all(|valid| *valid > 50), "{valid:?}");
 }
 
@@ -266,10 +266,10 @@ fn the_tie_rule_and_the_reading_of_replies_buy_nothing() {
     workspace.edit("pipelines/p.yaml", "baseline: base }", "baseline: base, tie_rule: drop }");
     let run = workspace.run(&[]).code(0);
     assert_eq!(run.ran(), ["duel.tuned"]);
-    // The judge says B in both orders: every row disagrees with itself, and leaves.
+    // The judge says B in both orders: every row contradicts itself, and is dropped.
     assert_eq!(run.json()["summary"]["duel"]["tuned"]["win_rate"]["missing"], 6);
     assert_eq!(server.count(), 0);
-    // Another way of reading is another key: all replies are read anew, none is bought.
+    // With another tie rule the key is another: all replies are read again, and none is bought.
     for directory in ["manifests", "artifacts"] {
         std::fs::remove_dir_all(workspace.path("cache").join(directory)).unwrap();
     }

@@ -1,5 +1,5 @@
-//! Both providers against a real server that others wrote: LiteLLM's proxy, installed by `.ci/setup`
-//! and started here.
+//! Both chat providers against a real server by others: LiteLLM's proxy, which `.ci/setup` installs and this test
+//! starts.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -36,7 +36,7 @@ impl Proxy {
             .env("LITELLM_RATE_LIMIT_WINDOW_SIZE", "1")
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        // It asks nobody for anything.
+        // The proxy must not contact any other server.
         for (name, value) in [
             ("LITELLM_LOCAL_MODEL_COST_MAP", "True"),
             ("LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS", "True"),
@@ -130,7 +130,7 @@ fn both_providers_work_with_a_real_proxy() {
     }
     assert!(run(&workspace, "sk-etalon", &["--only", "echoed"]).code(0).ran().is_empty());
 
-    // What the server says about its refusals reaches the user.
+    // The server's reason for refusing a call reaches the user.
     for (node, message) in [
         ("bad.too_long", "answered 400"),
         ("bad.broken", "answered 500 Internal Server Error: litellm.InternalServerError"),
@@ -142,7 +142,7 @@ fn both_providers_work_with_a_real_proxy() {
     let ran = run(&workspace, "sk-wrong", &["--only", "answers", "--refresh", "answers"]).code(3);
     assert!(ran.stderr.contains("401") && !ran.stderr.contains("sk-wrong"), "{}", ran.stderr);
 
-    // Three calls a second are allowed: the others wait as long as the server asks.
+    // Three calls per second are allowed; the others wait as long as the server asks.
     let limited = proxy.workspace(9);
     let ran = run(&limited, "sk-limited", &["--only", "answers.chat"]).code(0).json();
     let node = ran["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "answers.chat").unwrap();

@@ -1,4 +1,4 @@
-//! All integration tests in one binary: it compiles once.
+//! All integration tests, in one binary, so that only one has to be compiled.
 //!
 //! The tests run the built `etalon` in temporary workspaces against a counting server on loopback.
 

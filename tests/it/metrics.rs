@@ -82,7 +82,7 @@ fn a_schema_counts_by_its_content() {
     let plan = workspace.plan(&[]).code(0).json();
     assert_eq!(plan["nodes"][2]["reason"], "data/n.json changed");
     assert_eq!(workspace.run(&[]).code(0).ran(), ["found.tuned"]);
-    // A schema that stands in the pipeline counts, also where it refers to a file.
+    // A schema written in the pipeline enters the key, also if it refers to a file.
     let inline = "{ properties: { n: { $ref: data/n.json } } }";
     workspace.edit("pipelines/p.yaml", "data/other.json", inline);
     workspace.run(&[]).code(0);
@@ -126,7 +126,7 @@ fn a_file_is_scored_without_a_pipeline() {
         .code(0)
         .json();
     assert_eq!((json["rows"].as_u64(), json["summary"]["numeric"]["value"].as_f64()), (Some(3), Some(1.0)));
-    // Rows that cannot be read stop it, or are counted.
+    // Rows that cannot be read end the command, or are counted.
     let arguments = ["score", "p.jsonl", "--metric", "json_valid", "--metric", "numeric:extract=last"];
     let ran = workspace.etalon(&arguments).code(3);
     assert!(ran.stderr.contains("p.jsonl:2: not JSON"), "{}", ran.stderr);
@@ -142,7 +142,7 @@ fn a_file_is_scored_without_a_pipeline() {
             r#"{"line":4,"scores":{"json_valid":{"duplicate_keys":null,"fenced":0,"strict":0},"numeric":{"equal":1,"error":0.0}}}"#
         )
     );
-    // Settings with commas, and mistakes.
+    // Settings with commas; and mistakes in settings.
     let json = workspace
         .etalon(&["score", "p.csv", "--metric", "regex:pattern=^(yes|n{1,2}o)$,ignore_case=true", "--format", "json"])
         .code(0)
@@ -189,7 +189,7 @@ stages:
     metrics: { own: { metric: command, command: python3 metrics/own.py, batch: 2 } }
 "#;
 
-/// Six rows; the first is right, of the others every second.
+/// Returns a workspace with six rows; the first is right, and every second one of the others.
 fn pairs() -> Workspace {
     let workspace = Workspace::new();
     let row = |i: usize| {
@@ -319,7 +319,7 @@ fn encoders_run_in_process_and_their_weights_count() {
     let vectors = std::fs::read_dir(workspace.path("cache/embeddings")).unwrap().count();
     assert_eq!(vectors, 1);
     assert!(workspace.run(&[]).code(0).ran().is_empty());
-    // A tokenizer that does otherwise makes other vectors.
+    // A tokenizer that works otherwise gives other vectors.
     let tokenizer = workspace.read("models/minilm/tokenizer.json").replace("\"lowercase\":true", "\"lowercase\":false");
     workspace.write("models/minilm/tokenizer.json", tokenizer);
     assert_eq!(workspace.run(&[]).code(0).ran(), ["found.m"]);

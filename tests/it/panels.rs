@@ -1,11 +1,11 @@
-//! Panels, repeated verdicts, one call per criterion, labels, five-way verdicts, what sways judges, and how
-//! far they agree with people.
+//! Panels, repeated verdicts, one call per criterion, labels, five-way verdicts, what sways judges, and how far they
+//! agree with people.
 
 use serde_json::{Value, json};
 
 use super::support::Workspace;
 
-/// Twelve rows; `good` completions say so, and every third does not.
+/// Twelve rows; the completions of `tuned` are good except on every third row, those of `base` are plain.
 const HEAD: &str = r#"
 etalon: 1
 name: p
@@ -42,7 +42,7 @@ const RUBRIC: &str = r#"
     rubric: { criteria: { help: Does it help? } }
 "#;
 
-/// Scores of one number, which the judges say bare, become JSON.
+/// Returns a workspace with a rubric; the bare scores in the scripts of its judges are rewritten as JSON.
 fn rubric(judge: &str) -> Workspace {
     let workspace = workspace(&RUBRIC.replace("JUDGE", judge));
     for score in ["4", "2", "5", "3"] {
@@ -59,7 +59,7 @@ fn a_panel_counts_what_its_judges_say_together() {
     let plan = workspace.etalon(&["plan", "p", "--format", "json"]).code(0).json();
     let run = workspace.run(&[]).code(0);
     let document = run.json();
-    // 8 good rows at (4 + 5) / 2, 4 plain ones at (2 + 3) / 2.
+    // 8 good rows at (4 + 5) / 2, and 4 plain rows at (2 + 3) / 2.
     let mean = document["summary"]["quality"]["tuned"]["mean"]["value"].as_f64().unwrap();
     assert!((mean - (8.0 * 4.5 + 4.0 * 2.5) / 12.0).abs() < 1e-12, "{mean}");
     assert_eq!(calls(&document, "quality.tuned"), 24);
@@ -81,7 +81,7 @@ fn a_panel_does_not_shrink_unseen() {
     assert!(run.stderr.contains("valid votes: strict 12/12, mild 12/12, broken 0/12"), "{}", run.stderr);
     assert_eq!(run.json()["tables"]["quality"]["tuned"]["votes"][2], json!({"judge": 3, "valid": 0, "votes": 12}));
     assert_eq!(run.json()["summary"]["quality"]["tuned"]["coverage"]["value"], 1.0);
-    // One of three is not enough.
+    // One judge of three is not enough.
     let spec = workspace
         .read("pipelines/p.yaml")
         .replace("mild: { provider: scripted, reply: \"{% if", "mild: { provider: scripted, reply: \"no {% if");
@@ -109,7 +109,7 @@ fn criteria_asked_one_by_one_are_bought_one_by_one() {
     workspace.edit("pipelines/p.yaml", "{ help: Does it help? }", "{ help: Does it help?, tone: Is it polite? }");
     let document = workspace.run(&[]).code(0).json();
     let node = document["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "quality.tuned").unwrap();
-    // The answers of both models are alike on four rows, which are bought once.
+    // Both models give the same completion on four rows, whose verdicts are bought once.
     assert_eq!(
         (node["calls"].as_u64().unwrap() + node["reused"].as_u64().unwrap(), calls(&document, "quality.base")),
         (24, 24)
@@ -119,7 +119,7 @@ fn criteria_asked_one_by_one_are_bought_one_by_one() {
     let found = &document["summary"]["quality"]["tuned"];
     assert_eq!((&found["help"]["n"], &found["tone"]["n"]), (&json!(12), &json!(12)));
     assert_eq!(found["halo"]["value"], 1.0);
-    // Weights and pass marks buy nothing.
+    // Changed weights and pass marks buy nothing.
     workspace.edit("pipelines/p.yaml", "tone: Is it polite?", "tone: { ask: Is it polite?, weight: 3, pass_at: 4 }");
     let run = workspace.run(&[]).code(0);
     assert_eq!(run.ran(), ["quality.base", "quality.tuned"]);
@@ -154,7 +154,7 @@ fn a_judge_picks_labels_that_carry_scores() {
     workspace.write("pipelines/p.yaml", spec);
     let document = workspace.run(&[]).code(0).json();
     let found = &document["summary"]["topic"]["tuned"];
-    // Where both agree it is right; where they do not, nobody has most votes and the row is missing.
+    // Where both judges agree, they are right; where they do not, there is no majority and the row is missing.
     assert_eq!(
         (&found["share.right"]["value"], &found["share.right"]["n"], &found["share.right"]["missing"]),
         (&json!(1.0), &json!(8), &json!(4))
@@ -180,7 +180,7 @@ fn a_judge_picks_labels_that_carry_scores() {
 
 #[test]
 fn five_verdicts_and_what_sways_a_judge_are_reported() {
-    // A judge that takes whatever stands first, and one that takes whatever is longer.
+    // One judge prefers whatever stands first, the other whatever is longer.
     let judge = |name: &str| {
         format!(
             "  {name}: {{ kind: judge, input: answers, model: {name}, prompt: \"{{{{ a }}}}|{{{{ b }}}}\", compare: {{ baseline: base, verdicts: 5 }} }}\n"
@@ -201,7 +201,7 @@ fn five_verdicts_and_what_sways_a_judge_are_reported() {
     for note in ["the two orders agree on 0 % of 12 rows", "the first place wins 12 of 12"] {
         assert!(run.stderr.contains(note), "{note}\n{}", run.stderr);
     }
-    // "good" is shorter than "plain" by a letter: where they differ the baseline wins, and is longer.
+    // "good" is one letter shorter than "plain": where the two differ, the baseline wins, and is longer.
     let longer = &document["summary"]["longer"]["tuned"];
     assert_eq!((&longer["longer_wins"]["value"], &longer["longer_wins"]["n"]), (&json!(1.0), &json!(8)));
     assert_eq!((&longer["ties"]["value"], &longer["losses"]["value"]), (&json!(4.0), &json!(8.0)));
@@ -209,7 +209,7 @@ fn five_verdicts_and_what_sways_a_judge_are_reported() {
     assert_eq!(longer["position_consistency"]["value"], 1.0);
 }
 
-/// A judge that finds every third completion worse, held against labels of people.
+/// Returns a workspace with a judge that finds every third completion worse, and labels of people.
 fn labelled(labels: &[Value]) -> Workspace {
     let judge = r#"
   duel: { kind: judge, input: answers, model: duelist, prompt: "{{ a }}|{{ b }}", human: labels/duel.jsonl, compare: { baseline: base } }
@@ -230,7 +230,7 @@ gates: [duel.tuned.agreement >= 0.8]
 
 #[test]
 fn a_judge_is_held_against_people() {
-    // The judge says win but for rows 0, 3, 6, …; people say win of all but those, and of rows 1, 2, 4, 5.
+    // The judge says win except on rows 0, 3, 6, …; people do not say win on those, nor on rows 1, 2, 4 and 5.
     let label = |row: usize, rater: &str| {
         let is_win = !row.is_multiple_of(3) && row > 5;
         json!({"row": row, "model": "tuned", "label": if is_win { "win" } else { "tie" }, "rater": rater})
@@ -254,7 +254,7 @@ fn a_judge_is_held_against_people() {
         found["kappa"]["value"].as_f64().unwrap() > 0.5 && found["kappa"]["low"].as_f64().unwrap() > 0.0,
         "{found}"
     );
-    // Other labels rerun the stage and buy nothing.
+    // Other labels rerun the stage, but buy nothing.
     let all: Vec<Value> =
         (0..30).map(|row| json!({"row": row, "label": if row % 3 == 0 { "tie" } else { "win" }})).collect();
     workspace.write("labels/duel.jsonl", all.iter().map(|label| format!("{label}\n")).collect::<String>());
@@ -280,7 +280,7 @@ fn a_judge_is_held_against_people() {
 #[test]
 fn scores_are_held_against_those_of_people() {
     let workspace = rubric("model: mild\n    human: labels/help.csv");
-    // The judge gives 5 and 3, people 4 and 3; row 99 there is not.
+    // The judge gives 5 and 3, people give 4 and 3; row 99 does not exist.
     let lines: String = (0..12).map(|row| format!("{row},help,{}\n", if row % 3 == 0 { 3 } else { 4 })).collect();
     workspace.write("labels/help.csv", format!("row,criterion,label\n{lines}99,help,1\n"));
     let run = workspace.run(&[]).code(0);

@@ -1,4 +1,4 @@
-//! What holds of every text: ranges, symmetry, order; and no text makes a metric panic.
+//! Properties that hold for every text: ranges, symmetry, order; and no text makes a metric panic.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -7,7 +7,7 @@ use etalon::metric::{METRICS, Metric, RowScores, Scored, TallySummary};
 use etalon::stats;
 use etalon::text::{self, Bleu, Chrf, Rouge, RougeKind, Shingles, Smoothing, Squad, Ter, Tokenizer};
 
-/// Texts of many scripts, marks, fences, half of JSON.
+/// Returns texts of many scripts, with marks, fences and broken JSON.
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         "\\PC{0,60}",
@@ -18,7 +18,7 @@ fn any_text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// The metrics that need nothing but texts, with settings that they need.
+/// Returns the metrics that work on texts alone, with the settings that they require.
 fn metrics() -> Vec<(&'static str, Box<dyn Metric>)> {
     let settings = |name: &str| match name {
         "regex" => json!({"pattern": "a+(?=b)"}),
@@ -35,7 +35,7 @@ fn metrics() -> Vec<(&'static str, Box<dyn Metric>)> {
         .collect()
 }
 
-/// Scores and sums up; every estimate lies within its interval, and none is NaN.
+/// Scores pairs and sums them up; every estimate must lie within its interval, and none may be NaN.
 fn sum_up(name: &str, metric: &dyn Metric, pairs: &[(Option<Value>, Value)]) -> Map<String, Value> {
     let mut tally = metric.tally(7);
     for (prediction, reference) in pairs {
@@ -54,7 +54,7 @@ fn sum_up(name: &str, metric: &dyn Metric, pairs: &[(Option<Value>, Value)]) -> 
             if let (Some(low), Some(high)) = (estimate.low, estimate.high) {
                 let slack = 1e-9 * value.abs().max(1.0);
                 assert!(low <= high && low.is_finite() && high.is_finite(), "{name}.{part}: {low} to {high}");
-                // The interval of a quantile, and of few corpus rows, may be to one side of the estimate.
+                // The interval of a quantile, or of a corpus of few rows, may lie to one side of the estimate.
                 let is_mean =
                     !part.contains('p') && part.is_empty() && !["bleu", "chrf", "chrf++", "ter"].contains(&name);
                 assert!(
@@ -109,7 +109,7 @@ proptest! {
             let (forth, back) = (rouge.overlaps(&a, &b, &kinds), rouge.overlaps(&b, &a, &kinds));
             for (kind, (forth, back)) in kinds.iter().zip(forth.iter().zip(&back)) {
                 prop_assert!((0.0..=1.0).contains(&forth.f) && (0.0..=1.0).contains(&forth.precision));
-                // What is precision one way is recall the other; unions of lines are no symmetric thing.
+                // Swapping the texts swaps precision and recall, except for unions of lines, which are not symmetric.
                 if *kind != RougeKind::Lines {
                     prop_assert!((forth.precision - back.recall).abs() < 1e-12 && (forth.f - back.f).abs() < 1e-12);
                 }

@@ -1,4 +1,4 @@
-//! What a held-out set should not hold, samples that cover it, and metrics with and without what leaked.
+//! What a held-out dataset should not contain, samples that cover it, and metrics with and without leaked rows.
 
 use serde_json::{Value, json};
 
@@ -64,7 +64,7 @@ fn metrics_stand_with_and_without_leaked_rows() {
         (&json!(1.0), &json!(0.5))
     );
     assert_eq!(document["tables"]["rows"]["_"]["leakage"][0]["training"], "data/train.jsonl:1");
-    // Other training data is another key; what is not leaked any more is sliced no more.
+    // Other training data change the key; without leaked rows there are no slices by leakage.
     workspace.write("data/train.jsonl", "{\"messages\": [{\"content\": \"nothing of it\"}]}\n");
     let run = workspace.run(&[]).code(0);
     assert_eq!(run.ran(), ["rows", "found.m"]);
@@ -112,7 +112,7 @@ stages:
     let shown = workspace.etalon(&["show", "p", "rows", "--format", "json"]).code(0).stdout;
     let chosen = topics.iter().filter(|topic| shown.contains(**topic)).count();
     assert_eq!(chosen, 4, "{shown}");
-    // The file's order decides nothing; another seed draws nothing else, since nothing is drawn.
+    // The order of the file does not matter; nor does the seed, since nothing is drawn at random.
     let turned: Vec<&str> = rows.lines().rev().collect();
     workspace.write("data/rows.jsonl", turned.join("\n"));
     assert_eq!(workspace.run(&[]).code(0).ran(), ["rows"]);

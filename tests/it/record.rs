@@ -1,11 +1,11 @@
-//! Runs as documents: they read without their spec; newer ones and files that are none are named.
+//! Runs as documents: they can be read without their spec; newer ones, and files that are not runs, are named.
 
 use etalon::record::{Records, read};
 use etalon::report::{View, closing};
 
 use super::support::{Server, Workspace, standard};
 
-/// A run of metrics with labels, a rubric and a comparison.
+/// Returns a workspace that has run metrics with labels, a rubric and a comparison.
 fn classified(server: &Server) -> Workspace {
     let workspace = standard(server, 30);
     workspace.edit(
@@ -21,7 +21,7 @@ fn a_run_is_tabled_from_its_file_alone() {
     let server = Server::plain();
     let workspace = classified(&server);
     let ran = workspace.etalon(&["run", "p", "--label", "first"]).code(0);
-    // Neither spec nor data nor cache are needed.
+    // Neither spec nor data nor cache is needed.
     for gone in ["pipelines", "data", "templates", "cache"] {
         std::fs::remove_dir_all(workspace.path(gone)).unwrap();
     }
@@ -101,9 +101,9 @@ fn newer_runs_and_files_that_are_none_are_named() {
     workspace.write("runs/20200101T000000Z-other-0003.json", "{");
     let newer = "runs/20990101T000000Z-p-0001.json was written by a newer etalon (format 2; this one reads up to 1): update etalon";
     let damaged = "runs/20200101T000000Z-p-0002.json is no run: it is no JSON: ";
-    // With nothing to do no run is read.
+    // With nothing to do, no run is read.
     assert!(!workspace.run(&[]).code(0).stderr.contains("runs/2"));
-    // Reasons need the last run, and take the last that can be read; each file is named once.
+    // Reasons compare with the last run that can be read; each file that cannot be read is named once.
     workspace.edit("templates/grade.j2", "GRADE", "GRADE IT");
     for arguments in [&["plan", "p"][..], &["why", "p", "quality"], &["run", "p"]] {
         let ran = workspace.etalon(arguments).code(0);
@@ -113,7 +113,7 @@ fn newer_runs_and_files_that_are_none_are_named() {
         let all = ran.stdout + &ran.stderr;
         assert!(all.contains("template grade.j2"), "{arguments:?}\n{all}");
     }
-    // Who means the newer one is told that it cannot be read.
+    // A user who asks for the newer run is told that it cannot be read.
     for name in ["theirs", "20990101", "last"] {
         for arguments in [&["plan", "p", "--diff", name][..], &["report", name]] {
             let ran = workspace.etalon(arguments).code(2);

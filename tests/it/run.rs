@@ -1,4 +1,4 @@
-//! The command line: exit codes, documents, the table, showing rows.
+//! The command line: exit codes, documents, the table, and showing rows.
 
 use super::support::{Reply, Server, Workspace, default_reply, standard};
 
@@ -54,7 +54,7 @@ fn documents_have_the_promised_fields() {
     let id = run["run"].as_str().unwrap();
     let kept: serde_json::Value = serde_json::from_str(&workspace.read(&format!("runs/{id}.json"))).unwrap();
     assert_eq!(kept["summary"], run["summary"]);
-    // A labelled run is kept although it changed nothing.
+    // A run with a label is kept although it changed nothing.
     workspace.run(&["--label", "iter-2"]).code(0);
     assert_eq!(std::fs::read_dir(workspace.path("runs")).unwrap().count(), 2);
 }
@@ -72,7 +72,7 @@ fn set_overrides_params_and_checks_them() {
     assert!(workspace.run(&["--set", "size=many"]).code(2).stdout.contains("a value of that type is expected"));
     assert!(workspace.run(&["--set", "sise=4"]).code(2).stdout.contains("did you mean `size`?"));
     server.count();
-    // A param that a template reads is in the key, others are not.
+    // A param that a template reads is in the key; other params are not.
     workspace.run(&["--set", "tail=!"]).code(0);
     assert!(server.take().iter().any(|call| super::support::prompt(call).ends_with('!')));
 }
@@ -148,12 +148,12 @@ fn big_ids_stay_apart_and_repeats_are_refused() {
 fn data_of_every_sort_work() {
     let server = Server::plain();
     let workspace = standard(&server, 1);
-    // No rows at all.
+    // The dataset has no rows at all.
     workspace.write("data/rows.jsonl", "");
     let run = workspace.run(&[]).code(0);
     assert!(run.stderr.contains("has no rows"), "{}", run.stderr);
     assert!(run.json()["summary"]["exact"]["base"]["exact_match"]["value"].is_null());
-    // CSV, unicode, completions that the data have, messages.
+    // CSV, Unicode, completions that the dataset has, and `messages`.
     workspace
         .write("data/rows.csv", "key,question,gold,base_out,tuned_out\n007,\"é \u{1F600}\nüber\",x,x,\n008,b,y,z,y\n");
     workspace.write(
@@ -180,7 +180,7 @@ fn data_of_every_sort_work() {
             |call| call["messages"][1]["content"] == "é \u{1F600}\nüber" && call["messages"][0]["role"] == "system"
         )
     );
-    // The same rows as compressed TSV: the dataset is read again, and nothing is bought.
+    // The same rows as compressed TSV: the dataset is read again, but nothing is bought.
     let mut tsv = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let text = "key\tquestion\tgold\tbase_out\ttuned_out\n007\t\"é \u{1F600}\nüber\"\tx\tx\t\n008\tb\ty\tz\ty\n";
     std::io::Write::write_all(&mut tsv, text.as_bytes()).unwrap();
@@ -312,7 +312,7 @@ fn watch_runs_again_what_a_change_touches() {
     assert_eq!(ran(&next()).len(), 8);
     workspace.edit("templates/grade.j2", "GRADE", "GRADE well");
     assert_eq!(ran(&next()), ["quality.base", "quality.tuned"]);
-    // A broken spec is told, and mended.
+    // A broken spec is reported, and then mended.
     workspace.edit("pipelines/p.yaml", "kind: metric", "kind: metrik");
     assert_eq!(next()["problems"][0]["code"], "unknown-kind");
     workspace.edit("pipelines/p.yaml", "kind: metrik", "kind: metric");

@@ -1,6 +1,6 @@
-//! Judges whose faults are known: each report must find what was planted, and nothing else.
+//! Judges with known faults: each report must find the fault that was planted, and no other.
 //!
-//! One pipeline holds a hundred trials: each draws its own rows, and each judge has its own seed.
+//! One pipeline holds a hundred trials: each draws rows of its own, and each judge has a seed of its own.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ const TRIALS: usize = 100;
 const POOL: usize = 3_000;
 const ROWS: usize = 150;
 
-/// What a judge says of `A` and `B`; `truth` is the better one.
+/// The judges: what each says about `A` and `B`, where `truth` is the better one.
 const JUDGES: &[(&str, &str)] = &[
     ("perfect", "truth"),
     ("always", "'A'"),
@@ -20,7 +20,7 @@ const JUDGES: &[(&str, &str)] = &[
     ("kin", "('A' if 'tuned' in t[0] else 'B') if random() < 0.3 else truth"),
 ];
 
-/// A small generator, so that rows are the same everywhere.
+/// A small random generator, so that rows are the same on every machine.
 struct Random(u64);
 
 impl Random {
@@ -30,7 +30,7 @@ impl Random {
     }
 }
 
-/// Rows with two answers of different worth; the tuned model's is longer on 7 of 10, whatever its worth.
+/// Writes rows with two completions of different worth; the tuned model's is longer in 7 of 10, whatever its worth.
 fn pool(workspace: &Workspace) {
     let mut random = Random(7);
     let (mut rows, mut labels) = (String::new(), String::new());
@@ -94,7 +94,7 @@ fn spec() -> String {
     format!("etalon: 1\nname: p\nmodels:\n{models}stages:\n{stages}")
 }
 
-/// The trials of a judge: its values and what is said of it.
+/// The trials of one judge: its values, and the notes about it.
 struct Trials<'a> {
     document: &'a Value,
     judge: &'static str,
@@ -133,7 +133,8 @@ fn reports_find_what_was_planted_and_nothing_else() {
     let of = |judge: &'static str| Trials { document: &document, judge };
     let enough = 90;
 
-    // Says A whenever it does not look: one of five pairs comes out differently, always for the first place.
+    // When it does not look, it says A: one pair in five comes out differently in the two orders, always for the first
+    // place.
     let position = of("position");
     assert!(position.covers("position_consistency", 0.8) >= enough, "{}", position.covers("position_consistency", 0.8));
     let said =
@@ -148,24 +149,24 @@ fn reports_find_what_was_planted_and_nothing_else() {
     });
     assert_eq!(said, TRIALS);
 
-    // The longer one wins 0.3 + 0.7 / 2 of the time.
+    // The longer completion wins with probability 0.3 + 0.7 / 2.
     let length = of("length");
     assert!(length.covers("longer_wins", 0.65) >= enough, "{}", length.covers("longer_wins", 0.65));
     let found = length.count(|values, _| values["longer_wins"]["low"].as_f64().unwrap() > 0.5);
     assert!(found >= enough, "length is found in {found} trials");
 
-    // Right on 0.7 + 0.3 / 2.
+    // It is right with probability 0.7 + 0.3 / 2.
     let noisy = of("noisy");
     assert!(noisy.covers("agreement", 0.85) >= enough, "{}", noisy.covers("agreement", 0.85));
 
-    // The kin gives the tuned model 0.3 · 1 + 0.7 · truth, the others on average 0.5 · (0.15 + 0.7 · truth) + 0.5 ·
-    // truth: with the truth at one half, 0.15 more.
+    // The kin judge gives the tuned model 0.3 · 1 + 0.7 · truth; the others give on average 0.5 · (0.15 + 0.7 · truth)
+    // + 0.5 · truth. With a truth of one half, that is a difference of 0.15.
     let kin = of("kin");
     assert!(kin.covers("self_preference", 0.15) >= enough, "{}", kin.covers("self_preference", 0.15));
     let said = kin.count(|_, notes| notes.contains("self-preference: judges give models of their own family"));
     assert!(said >= enough, "self-preference is said in {said} trials");
 
-    // Nothing is planted, and nothing is found.
+    // No fault is planted, and none is found.
     let perfect = of("perfect");
     for (name, truth) in [("longer_wins", 0.5), ("win_rate", 0.5)] {
         assert!(perfect.covers(name, truth) >= enough, "{name}: {}", perfect.covers(name, truth));

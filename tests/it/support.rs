@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-/// What the server does with a call.
+/// How the server answers a call.
 pub enum Reply {
     Text(String),
     Raw(u16, Vec<(&'static str, String)>, String),
@@ -23,7 +23,7 @@ pub enum Reply {
 
 type Handler = dyn Fn(usize, &Value, &HeaderMap) -> Reply + Send + Sync;
 
-/// A server on loopback.
+/// A server on a loopback address.
 pub struct Server {
     pub url: String,
     calls: Arc<Mutex<Vec<Value>>>,
@@ -33,7 +33,7 @@ pub struct Server {
     _stop: tokio::sync::oneshot::Sender<()>,
 }
 
-/// What a GET gets, by path.
+/// The texts that GET requests return, by path.
 type Pages = Arc<Mutex<HashMap<String, String>>>;
 
 #[derive(Clone)]
@@ -46,7 +46,7 @@ struct Shared {
 }
 
 impl Server {
-    /// Starts a server; the handler gets the number of the call, its body and headers.
+    /// Starts a server. The handler gets the number of the call, its body, and its headers.
     pub fn start(handler: impl Fn(usize, &Value, &HeaderMap) -> Reply + Send + Sync + 'static) -> Server {
         let shared = Shared {
             pages: Pages::default(),
@@ -77,32 +77,32 @@ impl Server {
         }
     }
 
-    /// Answers every call by [`default_reply`].
+    /// Starts a server that answers every call by [`default_reply`].
     pub fn plain() -> Server {
         Server::start(|_, body, _| Reply::Text(default_reply(body)))
     }
 
-    /// Returns the bodies of the calls since the last time, and forgets them.
+    /// Returns the bodies of the calls since the last `take` or `count`.
     pub fn take(&self) -> Vec<Value> {
         std::mem::take(&mut *self.calls.lock().unwrap())
     }
 
-    /// Returns how many calls came since the last time, and forgets them.
+    /// Returns the number of calls since the last `take` or `count`.
     pub fn count(&self) -> usize {
         self.take().len()
     }
 
-    /// Returns how many calls came, without forgetting them.
+    /// Returns the number of calls since the last `take` or `count`, and leaves them to be taken.
     pub fn seen(&self) -> usize {
         self.calls.lock().unwrap().len()
     }
 
-    /// Puts a document where a GET finds it; a GET is no call.
+    /// Makes a document available to GET requests; those are not counted as calls.
     pub fn page(&self, path: &str, document: &Value) {
         self.pages.lock().unwrap().insert(path.to_owned(), document.to_string());
     }
 
-    /// Puts a text where a GET finds it.
+    /// Makes a text available to GET requests.
     pub fn text_page(&self, path: &str, text: &str) {
         self.pages.lock().unwrap().insert(path.to_owned(), text.to_owned());
     }
@@ -165,7 +165,7 @@ pub fn prompt(body: &Value) -> String {
     messages.last().and_then(|message| message["content"].as_str()).unwrap_or_default().to_owned()
 }
 
-/// Grades where it is asked to, compares where it is asked to, else echoes.
+/// Returns a grade or a verdict if the prompt asks for one, else an echo of the prompt.
 pub fn default_reply(body: &Value) -> String {
     let prompt = prompt(body);
     if prompt.contains("GRADE") {
@@ -177,7 +177,7 @@ pub fn default_reply(body: &Value) -> String {
     }
 }
 
-/// What a run of the program said.
+/// The output and exit code of a run of the program.
 pub struct Ran {
     pub code: i32,
     pub stdout: String,
@@ -193,7 +193,7 @@ impl Ran {
         }
     }
 
-    /// Asserts the exit code.
+    /// Asserts the exit code, and returns the run.
     #[track_caller]
     pub fn code(self, code: i32) -> Ran {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
@@ -253,7 +253,7 @@ impl Workspace {
         std::fs::read_to_string(self.path(path)).unwrap()
     }
 
-    /// Replaces text in a file; it must be there.
+    /// Replaces text in a file; the text must be there.
     #[track_caller]
     pub fn edit(&self, path: &str, from: &str, to: &str) -> &Workspace {
         let text = self.read(path);
@@ -282,7 +282,7 @@ impl Workspace {
         Ran::of(self.command(arguments).envs(environment.iter().copied()).output().unwrap())
     }
 
-    /// Runs `pipelines/p.yaml` and returns its JSON document's run.
+    /// Runs `pipelines/p.yaml` with `--format json`.
     pub fn run(&self, arguments: &[&str]) -> Ran {
         let mut all = vec!["run", "pipelines/p.yaml", "--format", "json"];
         all.extend(arguments);
@@ -299,7 +299,7 @@ impl Workspace {
         self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// Returns the lines of `show`.
+    /// Returns the lines that `show` prints for a stage.
     pub fn show(&self, stage: &str) -> Vec<String> {
         self.etalon(&["show", "pipelines/p.yaml", stage, "--format", "json"])
             .code(0)
@@ -310,17 +310,17 @@ impl Workspace {
     }
 }
 
-/// Waits for the end of a child.
+/// Waits for a child process to end.
 pub fn finish(child: Child) -> Ran {
     Ran::of(child.wait_with_output().unwrap())
 }
 
-/// Writes `n` rows with an id, a question, a gold answer and a note that nobody reads.
+/// Returns `n` rows as JSON lines: each with an id, a question, a gold answer, and a note that nothing reads.
 pub fn rows(n: usize) -> String {
     (0..n).map(|i| format!("{{\"key\": \"r{i:04}\", \"question\": \"question {i}\", \"gold\": \"gold {i}\", \"note\": \"note {i}\"}}\n")).collect()
 }
 
-/// A workspace with two models, a metric, a rubric and a comparison against a server.
+/// Returns a workspace with two models, a metric, a rubric and a comparison, all against the server.
 pub fn standard(server: &Server, n: usize) -> Workspace {
     let workspace = Workspace::new();
     workspace
@@ -391,7 +391,7 @@ pub fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Installs a part of what tests need.
+/// Installs something that tests need, by `.ci/setup`.
 pub fn set_up(part: &str) {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let installed = Command::new("bash").args([".ci/setup", part]).current_dir(&root).status().unwrap();

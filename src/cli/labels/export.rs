@@ -72,12 +72,12 @@ pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
         })
         .collect();
     let key_path = key_path(&path);
-    // Two who export at once must not lose what the other adds to the key.
+    // The lock keeps two exports at the same time from losing what the other one adds to the key.
     let lock_name = format!("labels-{}", Digest::of(key_path.to_string_lossy().as_bytes()));
     let _lock = runtime()?.block_on(session.store.lock(&lock_name, || {}))?;
     let mut keys = read_keys(&key_path)?;
     let mut known: BTreeSet<String> = keys.keys().cloned().collect();
-    // What has a label needs no other.
+    // An item that has a label already is not exported again.
     if let Some(name) = named {
         let labels = read_labels(&plan.workspace.path(&name), &name)?;
         known.extend(labels.labels().filter_map(LabelLine::item));
@@ -100,7 +100,7 @@ pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
     let bytes = report::sheet(&items, &sheet, &arguments.columns, is_csv);
     keys.extend(items.iter().map(|item| (item.key.item.clone(), item.key.clone())));
     let lines: String = keys.values().map(|key| serde_json::to_string(key).expect("keys serialise") + "\n").collect();
-    // The key first: a sheet without one is of no use.
+    // The key is written first, since a sheet without its key is of no use.
     write_whole(&key_path, lines.as_bytes())?;
     write_whole(&path, &bytes)?;
     let root = &plan.workspace.root;

@@ -1,4 +1,4 @@
-//! Files of keys and labels on disk.
+//! The files of keys and labels on disk.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,12 +8,12 @@ use super::super::exit::Exit;
 use crate::files;
 use crate::label::{Key, LabelFile};
 
-/// Returns where the key of a sheet stands.
+/// Returns the path of a sheet's key.
 pub(super) fn key_path(sheet: &Path) -> PathBuf {
     sheet.with_extension("key.jsonl")
 }
 
-/// Reads the keys of a folder: a sheet may have been renamed since.
+/// Reads all keys of a folder, not only that of the sheet's name, since people may have renamed the sheet.
 pub(super) fn read_all_keys(sheet: &Path, labels: &Path) -> Result<BTreeMap<String, Key>, Exit> {
     let mut keys = BTreeMap::new();
     let own = sheet.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -43,12 +43,12 @@ pub(super) fn read_keys(path: &Path) -> Result<BTreeMap<String, Key>, Exit> {
     Ok(keys)
 }
 
-/// Writes a file whole: what was there stays until the new one is complete.
+/// Writes a file whole: the old content stays until the new one is complete.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Exit> {
     files::write(path, bytes).map_err(|error| Exit::internal(&format!("failed to write {}: {error}", path.display())))
 }
 
-/// Reads the labels that there are; none where there is no file.
+/// Reads the labels of a file; there are none if the file does not exist.
 pub(super) fn read_labels(path: &Path, name: &str) -> Result<LabelFile, Exit> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,

@@ -56,7 +56,7 @@ pub(super) fn run(global: &Global, arguments: &ImportArgs) -> Result<u8, Exit> {
         ));
     }
     let (lines, blank) = read_sheet(&path, &keys, &sheet, arguments.rater.as_deref())?;
-    // Two who import at once must not lose what the other adds.
+    // The lock keeps two imports at the same time from losing what the other one adds.
     let store = open::store(&plan)?;
     let lock_name = format!("labels-{}", Digest::of(target_name.as_bytes()));
     let _lock = runtime()?.block_on(store.lock(&lock_name, || {}))?;
@@ -88,7 +88,7 @@ pub(super) fn run(global: &Global, arguments: &ImportArgs) -> Result<u8, Exit> {
     Ok(exit::OK)
 }
 
-/// What became of a sheet.
+/// How many labels of a sheet were added, replaced or left out.
 struct Counts {
     added: u64,
     replaced: u64,
@@ -96,7 +96,7 @@ struct Counts {
     blank: u64,
 }
 
-/// Says what was imported; `unnamed` is the stage where its labels are not named in the spec yet.
+/// Prints what was imported. `unnamed` is the stage, if its spec does not name the file of labels yet.
 fn tell(global: &Global, counts: &Counts, target: &str, unnamed: Option<&str>, pipeline: &str) {
     let Counts { added, replaced, same, blank } = counts;
     if global.format == Format::Json {
@@ -122,7 +122,8 @@ fn tell(global: &Global, counts: &Counts, target: &str, unnamed: Option<&str>, p
     talk(&said);
 }
 
-/// Reads a filled-in sheet: labels with their lines, and how many rows are blank. All mistakes come together.
+/// Reads a filled-in sheet: its labels with their lines, and how many rows are blank. All mistakes are reported
+/// together.
 fn read_sheet(
     path: &Path,
     keys: &BTreeMap<String, Key>,

@@ -1,4 +1,9 @@
-//! `etalon labels`: sheets for people to fill in, and back.
+//! `etalon labels`: sheets for people to fill in, and their labels read back.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `export` `import` | the two subcommands |
+//! | `files` | the files of keys and labels on disk |
 
 mod export;
 mod files;
@@ -33,7 +38,7 @@ pub(super) fn run(global: &Global, arguments: &LabelsArgs) -> Result<u8, Exit> {
     }
 }
 
-/// What people are asked about a stage.
+/// Returns the stage's name and what people are asked about its rows.
 fn sheet_of(plan: &Plan, stage: &str) -> Result<(String, Sheet), Exit> {
     let name = stage.split('.').next().unwrap_or(stage).to_owned();
     let node = selected(plan, stage, None)?.first().map(|index| &plan.nodes[*index]);

@@ -1,6 +1,6 @@
-//! A classification: the scores of every label, then what it takes for what.
+//! A classification as text: the scores of every label, then how often each label was predicted as another.
 //!
-//! Up to [`MAX_LABELS`] labels make a matrix, where the terminal is wide enough; of more, the most confused pairs are
+//! Up to [`MAX_LABELS`] labels make a matrix, if the terminal is wide enough; otherwise the most confused pairs are
 //! listed.
 
 use comfy_table::presets;
@@ -9,17 +9,17 @@ use super::table::{aligned, cut};
 use crate::report::printable;
 use crate::report::view::{Classes, Confusion, LabelScores};
 
-/// Labels of a matrix.
+/// The most labels that a matrix has.
 const MAX_LABELS: usize = 12;
 
-/// Pairs listed.
+/// How many confused pairs are listed.
 const MAX_PAIRS: usize = 10;
 
-/// Characters of a label, at most and at least.
+/// A label is cut to at most, and padded to at least, so many characters.
 const LONGEST: usize = 24;
 const SHORTEST: usize = 4;
 
-/// Renders a classification of a model.
+/// Renders one classification of one model.
 pub(super) fn classes(classes: &Classes, width: Option<usize>) -> String {
     let mut out = vec![format!("{}\n{}", printable(&classes.of), scores(classes))];
     if let Some(confusion) = &classes.confusion {
@@ -47,12 +47,12 @@ fn scores(classes: &Classes) -> String {
     aligned(&mut table) + &accuracy.unwrap_or_default()
 }
 
-/// Renders how often which label was predicted; none where that does not fit.
+/// Renders the confusion matrix; none if it does not fit.
 fn matrix(confusion: &Confusion, width: Option<usize>) -> Option<String> {
     if confusion.gold.len() > MAX_LABELS {
         return None;
     }
-    // The last column is for what is no label; often nothing is.
+    // The last column is for predictions that are no label; it is often empty, and then left out.
     let used: Vec<usize> = (0..confusion.predicted.len())
         .filter(|column| *column < confusion.gold.len() || confusion.counts.iter().any(|row| row[*column] > 0.0))
         .collect();
@@ -75,7 +75,7 @@ fn matrix(confusion: &Confusion, width: Option<usize>) -> Option<String> {
     (SHORTEST..=LONGEST).rev().map(render).find(fits)
 }
 
-/// Lists what was confused most often.
+/// Renders the pairs that were confused most often.
 fn pairs(confusion: &Confusion) -> String {
     let pairs = confusion.pairs();
     if pairs.is_empty() {
@@ -94,7 +94,7 @@ fn pairs(confusion: &Confusion) -> String {
     aligned(&mut table) + &more
 }
 
-/// Renders a count, which weights and samples may have made a fraction.
+/// Renders a count, which may be a fraction because of weights and samples.
 fn count(value: f64) -> String {
     if value.fract().abs() < 1e-9 { format!("{value:.0}") } else { format!("{value:.2}") }
 }

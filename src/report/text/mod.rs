@@ -1,10 +1,10 @@
 //! A run as text for a terminal.
 //!
-//! Renderers take a [`View`] and a width, and decide how it is written, never what is said.
+//! Renderers take a [`View`] and a width. They decide how something is written, never what is shown.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `table` | value × model, in the widest layout that fits |
+//! | `table` | values of models as a table, in the widest layout that fits |
 //! | `classes` | scores of labels, confusion matrices |
 //! | `numbers` | one number, with its interval |
 
@@ -22,8 +22,8 @@ use super::{Tone, counted, printable, toned};
 use crate::record::{GateResult, GateVerdict, NodeDrift, NodeOutcome};
 use crate::score::{DriftVerdict, Unit};
 
-/// Renders what a run says at its end, in lines of at most `width` characters where that is possible. Verbose text has
-/// the scores of every label, too.
+/// Renders what a run prints at its end, in lines of at most `width` characters where that is possible. With
+/// `is_verbose`, the scores of every label are added.
 pub fn closing(view: &View, width: Option<usize>, is_verbose: bool) -> String {
     let mut blocks = tables(view, width);
     if is_verbose {
@@ -53,7 +53,7 @@ pub fn closing(view: &View, width: Option<usize>, is_verbose: bool) -> String {
     out
 }
 
-/// Renders a run for someone who was not there: which it is, what its nodes said, and its end.
+/// Renders a run for someone who did not see it: which run it is, its nodes, and what it printed at its end.
 pub fn report(view: &View, width: Option<usize>, is_verbose: bool) -> String {
     let label = view.label.as_ref().map_or_else(String::new, |label| format!(" ({})", printable(label)));
     let mut head = format!("run {}{label} of {}", printable(&view.run), printable(&view.pipeline));
@@ -117,12 +117,12 @@ pub(super) fn failure_counts(counts: &[(String, u64)]) -> String {
     shown.join(", ")
 }
 
-/// Says where predictions fail a schema.
+/// Renders where predictions fail a schema.
 fn failures(failures: &Failures) -> String {
     format!("{} fails: {}", printable(&failures.of), failure_counts(&failures.counts))
 }
 
-/// Says how a judge is not that of the run before.
+/// Renders how a judge differs from that of the run before.
 fn drift(node: &str, found: &NodeDrift) -> String {
     let (node, since) = (printable(node), printable(&found.since));
     let Some(drift) = &found.drift else {

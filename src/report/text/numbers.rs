@@ -1,4 +1,4 @@
-//! One number as text: as many digits as its unit bears, its interval, what is missing.
+//! Numbers as text: as many digits as the unit deserves, the interval, and what is missing.
 
 use crate::score::{Estimate, Unit};
 
@@ -17,7 +17,7 @@ pub(super) fn number(value: f64, unit: Unit) -> String {
     }
 }
 
-/// Renders an estimate in parts: the value, its interval, what is missing.
+/// Renders an estimate in parts: the value, its interval, how many rows are missing.
 pub(super) fn parts(estimate: &Estimate, unit: Unit) -> Vec<String> {
     let mut parts = vec![match estimate.value {
         Some(value) => number(value, unit),
@@ -38,7 +38,7 @@ pub(in crate::report) fn cell(estimate: &Estimate, unit: Unit) -> String {
     parts(estimate, unit).join(" ")
 }
 
-/// Renders a share of the ceiling in parts: percent, and their interval.
+/// Renders a share of the ceiling in parts: the percentage and its interval.
 pub(super) fn share(share: &Estimate) -> Vec<String> {
     let Some(value) = share.value else { return Vec::new() };
     let mut parts = vec![format!("{:.0} %", 100.0 * value)];

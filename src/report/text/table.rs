@@ -1,4 +1,4 @@
-//! Value × model as a table, in the widest of three layouts that fits.
+//! The values of models as a table, in the widest of three layouts that fits.
 //!
 //! | layout | |
 //! |---|---|
@@ -6,7 +6,7 @@
 //! | folded | the interval below its estimate |
 //! | stacked | a block per value, a line per model |
 //!
-//! Roles stand below the names of models, or beside them where models have lines.
+//! Roles stand below the names of models; where each model has a line, beside its name.
 
 use comfy_table::{CellAlignment, presets};
 
@@ -14,7 +14,7 @@ use super::numbers::{parts, share};
 use crate::report::printable;
 use crate::report::view::{Column, Line, role_word};
 
-/// Renders lines under the names of the models; none where there are none.
+/// Renders lines as a table with a column per model; none if there are no lines.
 pub(super) fn table(columns: &[Column], title: &str, lines: &[Line], width: Option<usize>) -> Option<String> {
     if lines.is_empty() {
         return None;
@@ -66,12 +66,12 @@ pub(super) fn aligned(table: &mut comfy_table::Table) -> String {
     table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns a name for one cell: values of columns are anybody's text.
+/// Returns a name fit for one cell; slices are named by values of the data, which may be any text.
 fn label(name: &str) -> String {
     cut(name, 80)
 }
 
-/// Returns a text in one line of at most `most` characters.
+/// Returns a text as one line of at most `most` characters.
 pub(super) fn cut(text: &str, most: usize) -> String {
     let flat: String = printable(text).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if flat.chars().count() <= most {
@@ -105,7 +105,7 @@ fn stacked(columns: &[Column], title: &str, lines: &[Line]) -> String {
     out.join("\n")
 }
 
-/// Returns the rows that a line rests on: a number, or the least and the most of the models.
+/// Returns how many rows a line rests on: one number, or the least and the most over the models.
 fn n(line: &Line) -> String {
     let counts: Vec<u64> = line.estimates.iter().flatten().map(|estimate| estimate.n).collect();
     match (counts.iter().min(), counts.iter().max()) {

@@ -1,4 +1,4 @@
-//! What a classification says of each label, and which labels it takes for which.
+//! Classifications: the scores of each label, and which labels were predicted as which others.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,12 +9,12 @@ use crate::score::Estimate;
 /// One classification of one model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classes {
-    /// `stage.model.metric`.
+    /// Whose classification it is: `stage.model.metric`.
     pub of: String,
     pub labels: Vec<LabelScores>,
     pub averages: Vec<LabelScores>,
     pub accuracy: Option<f64>,
-    /// None: rows have sets of labels.
+    /// None where rows have sets of labels.
     pub confusion: Option<Confusion>,
 }
 
@@ -25,7 +25,7 @@ pub struct LabelScores {
     pub precision: Option<f64>,
     pub recall: Option<f64>,
     pub f1: Option<f64>,
-    /// Rows whose gold label it is; none where that is not known.
+    /// How many rows have this gold label; none if that is not known.
     pub support: Option<f64>,
 }
 
@@ -33,13 +33,14 @@ pub struct LabelScores {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Confusion {
     pub gold: Vec<String>,
-    /// The gold labels, then what is none of them.
+    /// The gold labels; the last column is for predictions that are none of them.
     pub predicted: Vec<String>,
+    /// One row per gold label, one cell per column of `predicted`; weights and samples may make fractions.
     pub counts: Vec<Vec<f64>>,
 }
 
 impl Confusion {
-    /// Returns what was confused most often: gold, predicted, how often, of how many.
+    /// Returns the most confused pairs first: the gold label, the predicted one, how often, and out of how many rows.
     pub fn pairs(&self) -> Vec<(&str, &str, f64, f64)> {
         let mut pairs = Vec::new();
         for (gold, counts) in self.gold.iter().zip(&self.counts) {
@@ -54,7 +55,7 @@ impl Confusion {
         pairs
     }
 
-    /// Returns true if each row has a cell per column, as it should.
+    /// Returns true if each row of the matrix has a cell per column.
     fn is_whole(&self) -> bool {
         self.counts.len() == self.gold.len() && self.counts.iter().all(|counts| counts.len() == self.predicted.len())
     }
@@ -66,7 +67,7 @@ pub(super) fn classes(run: &Run) -> Vec<Classes> {
     for (stage, models) in &run.tables {
         for (model, tables) in models {
             let Some(summary) = run.summary.get(stage).and_then(|summaries| summaries.get(model)) else { continue };
-            // Every classification has a report; only those with one label per row a matrix.
+            // Every classification has a report table; only one with a single label per row has a matrix.
             for metric in tables.keys().filter_map(|name| name.strip_suffix(".report")) {
                 let confusion = tables.get(&format!("{metric}.confusion"));
                 found.push(of_metric(&format!("{stage}.{model}.{metric}"), metric, summary, confusion));
@@ -97,7 +98,7 @@ fn of_metric(of: &str, metric: &str, summary: &NodeSummary, confusion: Option<&V
     let labels: Vec<LabelScores> = labels.collect();
     let all: Option<f64> = labels.iter().map(|label| label.support).sum();
     let averages = ["micro", "macro", "weighted", "samples"].into_iter().filter(|average| {
-        // Of single labels micro averages are the accuracy.
+        // With single labels, micro averages equal the accuracy, so they are left out.
         let is_shown = *average != "micro" || confusion.is_none();
         is_shown && value(&format!("f1_{average}")).is_some()
     });

@@ -1,4 +1,4 @@
-//! Columns and lines of a run: value × model.
+//! The columns and lines of a run: models across, values down.
 
 use indexmap::IndexMap;
 
@@ -6,34 +6,34 @@ use crate::record::{NodeSummary, Run, RunStage};
 use crate::score::{Direction, Estimate, Rank, Reading, Unit};
 use crate::spec::Role;
 
-/// A column: a model, or what is said of all models together.
+/// A column: one model, or all models together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
-    /// None: all of them.
+    /// None: the column of all models together.
     pub model: Option<String>,
     pub role: Option<Role>,
 }
 
 impl Column {
-    /// Returns the name in the head of a table. No model can be called as all are.
+    /// Returns the name in the head of a table. The column of all models has a name that no model can have.
     pub fn name(&self) -> &str {
         self.model.as_deref().unwrap_or("(all)")
     }
 
-    /// Returns the name in summaries.
+    /// Returns the column's name in summaries.
     fn key(&self) -> &str {
         self.model.as_deref().unwrap_or("_")
     }
 }
 
-/// A value, by column.
+/// One value of a stage, for every column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     /// `stage.value`.
     pub name: String,
     pub reading: Reading,
     pub estimates: Vec<Option<Estimate>>,
-    /// What share of the ceiling it is, with its interval where that is known; of candidates.
+    /// For candidates: the value as a share of the ceiling's, with an interval if one is known.
     pub shares: Vec<Option<Estimate>>,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn columns(run: &Run) -> Vec<Column> {
         Some(Role::Candidate) | None => 1,
         Some(Role::Ceiling) => 2,
     });
-    // What a judge of all pairs says of them together.
+    // A judge that compares all pairs may have values of all models together.
     let says_of_all = |stage: &RunStage| {
         let values = run.summary.get(&stage.name).and_then(|summaries| summaries.get("_"));
         let is_shown = |value: &String| value != "coverage" && reading(run, &stage.name, value).rank != Rank::Part;
@@ -62,7 +62,7 @@ pub(super) fn columns(run: &Run) -> Vec<Column> {
     columns
 }
 
-/// Returns the lines of a run, headlines first, and its diagnostics.
+/// Returns the lines of a run, headlines first, and apart from them its diagnostics.
 pub(super) fn lines(run: &Run, columns: &[Column]) -> (Vec<Line>, Vec<Line>) {
     let mut lines = Vec::new();
     for stage in stages(run).iter().filter(|stage| matches!(stage.kind.as_str(), "metric" | "judge")) {
@@ -72,14 +72,14 @@ pub(super) fn lines(run: &Run, columns: &[Column]) -> (Vec<Line>, Vec<Line>) {
             shown.into_iter().filter_map(|(value, reading)| line(&stage.name, value, reading, summaries, columns)),
         );
     }
-    // The order of the stages holds among those of one rank.
+    // The sort is stable: lines of one rank keep the order of the stages.
     lines.sort_by_key(|line: &Line| line.reading.rank);
     let first = lines.iter().position(|line| line.reading.rank == Rank::Diagnostic).unwrap_or(lines.len());
     let diagnostics = lines.split_off(first);
     (lines, diagnostics)
 }
 
-/// Returns the stages of a run in their order; those of old runs are read from its nodes.
+/// Returns the stages of a run, in order; for an old run, they are read from its nodes.
 pub(super) fn stages(run: &Run) -> Vec<RunStage> {
     if !run.stages.is_empty() {
         return run.stages.clone();
@@ -94,7 +94,7 @@ pub(super) fn stages(run: &Run) -> Vec<RunStage> {
     stages
 }
 
-/// Returns how a value reads; of old runs, what its name tells.
+/// Returns how a value is to be read; for an old run, as far as its name tells.
 pub(super) fn reading(run: &Run, stage: &str, value: &str) -> Reading {
     let told = || {
         let reading = Reading::by_name(value, Unit::Rate);
@@ -131,7 +131,7 @@ fn line(
     let of = |value: &str| -> Vec<Option<Estimate>> {
         let estimate = |column: &Column| {
             let own = summaries.get(column.key()).and_then(|summary| summary.values.get(value));
-            // A node over all models has their values under their names.
+            // A node over all models holds the values of each model under that model's name.
             let of_all = || summaries.get("_")?.values.get(&format!("{}.{value}", column.name()));
             own.or_else(of_all).copied()
         };
@@ -139,7 +139,8 @@ fn line(
     };
     let is_whole = |value: &str| of(value).iter().flatten().all(|estimate| estimate.missing == 0);
     let estimates = of(value);
-    // Coverage stands beside every number as what is missing; it has a line where it matters. So do bounds.
+    // Coverage is shown beside every number as what is missing, so it has a line of its own only where something is
+    // missing. The same holds for bounds.
     let bounded = value.strip_suffix(".worst").or(value.strip_suffix(".best"));
     let says_nothing = value == "coverage" && is_whole(value) || bounded.is_some_and(is_whole);
     if estimates.iter().all(Option::is_none) || says_nothing {
@@ -150,8 +151,8 @@ fn line(
     Some(Line { name: format!("{stage}.{value}"), reading, estimates, shares })
 }
 
-/// Returns what share of the ceiling candidates reach: what the run knows of it, else the plain ratio, where a scale
-/// starts at 0 and more is better.
+/// Returns the values of candidates as shares of the ceiling's: the share that the run holds; else the plain ratio, if
+/// the scale starts at 0 and more is better.
 fn shares(
     columns: &[Column],
     reading: Reading,

@@ -1,17 +1,17 @@
-//! The view: what a run says, arranged for reading and not yet written.
+//! The view: a run arranged for reading, but not written yet.
 //!
 //! ```text
 //! Run ── View::of ──► columns, lines, diagnostics, slices, gates, notes ──► text
 //! ```
 //!
-//! Everything comes from the run alone, so that a file under `runs/` reads as the run itself did. Renderers choose
-//! widths, colours and words for numbers, and decide nothing else.
+//! Everything comes from the run alone, so that a file under `runs/` can be shown just as the run itself was. Renderers
+//! decide about widths, colours and the form of numbers, and about nothing else.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `lines` | columns and lines: which values are shown, in what order, and as what share of the ceiling |
-//! | `slices` | the same over some of the rows |
-//! | `classes` | what a classification says of each label, and what it takes for what |
+//! | `lines` | columns and lines: which values are shown, in which order, and as which share of the ceiling |
+//! | `slices` | the same values over parts of the rows |
+//! | `classes` | classifications: scores of labels, confusion |
 
 mod classes;
 mod lines;
@@ -26,58 +26,60 @@ use serde_json::Value;
 use crate::record::{GateResult, NodeDrift, NodeOutcome, Run};
 use crate::spec::Role;
 
-/// What a run says.
+/// A run, arranged for reading.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
     pub run: String,
     pub label: Option<String>,
     pub pipeline: String,
     pub started: String,
-    /// The models: the baseline first, the ceiling last, then what is said of all together.
+    /// The models, the baseline first and the ceiling last; then the column of all models together, if it is needed.
     pub columns: Vec<Column>,
     /// Headlines first, then details; each in the order of the stages.
     pub lines: Vec<Line>,
-    /// What tells of judges rather than of the models.
+    /// Lines about judges rather than about the models.
     pub diagnostics: Vec<Line>,
     pub slices: Vec<Slice>,
     pub classes: Vec<Classes>,
-    /// What defines the values of metrics that have settings, each once.
+    /// The signatures of metrics that have settings, each once.
     pub signatures: Vec<String>,
-    /// Why predictions fail a schema.
+    /// Why predictions fail a schema, by metric and model.
     pub failures: Vec<Failures>,
-    /// Judges that are not those of the run before, by node.
+    /// Judges that differ from those of the run before, by node.
     pub drifts: Vec<(String, NodeDrift)>,
-    /// Nodes that have no result, and why.
+    /// Nodes without a result, with the reason.
     pub broken: Vec<Note>,
-    /// What a user should know, by node.
+    /// What a user should know about nodes.
     pub notes: Vec<Note>,
     pub gates: Vec<GateResult>,
     pub took: Took,
 }
 
-/// Something said of a node.
+/// A remark about a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     pub node: String,
     pub text: String,
 }
 
-/// Counts of what made predictions fail, the most frequent first.
+/// How often each reason made predictions fail, the most frequent first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failures {
-    /// `stage.model.metric`.
+    /// Whose predictions these are: `stage.model.metric`.
     pub of: String,
     pub counts: Vec<(String, u64)>,
 }
 
-/// What a run took.
+/// What a run took: calls, dollars, seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Took {
     pub nodes: u64,
-    /// Outcomes that occur, with how many nodes have them.
+    /// The outcomes that occur, each with the number of its nodes.
     pub outcomes: Vec<(NodeOutcome, u64)>,
     pub calls: u64,
+    /// Completions that came from the log.
     pub reused: u64,
+    /// Dollars, of the nodes whose cost is known.
     pub cost_usd: f64,
     pub seconds: f64,
     pub is_partial: bool,
@@ -85,7 +87,7 @@ pub struct Took {
 }
 
 impl View {
-    /// Arranges what a run says.
+    /// Arranges a run.
     pub fn of(run: &Run) -> View {
         let columns = lines::columns(run);
         let (lines, diagnostics) = lines::lines(run, &columns);
@@ -114,7 +116,7 @@ impl View {
         self.columns.iter().any(|column| column.role.is_some())
     }
 
-    /// Returns how many intervals the slices have.
+    /// Returns how many intervals all slices show together.
     pub fn slice_intervals(&self) -> usize {
         let estimates =
             self.slices.iter().flat_map(|slice| &slice.lines).flat_map(|line| line.estimates.iter().flatten());
@@ -142,7 +144,7 @@ pub(super) fn signatures<'a>(all: impl Iterator<Item = &'a String>) -> Vec<Strin
     shown
 }
 
-/// Reads a table of failures: the most frequent stand first in it.
+/// Reads a table of failures, in which the most frequent come first.
 pub(super) fn failure_counts(table: &Value) -> Option<Vec<(String, u64)>> {
     let counts = table.as_object()?.iter();
     Some(counts.map(|(failure, count)| (failure.clone(), count.as_u64().unwrap_or_default())).collect())

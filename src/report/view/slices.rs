@@ -1,4 +1,4 @@
-//! Slices: the values of a stage over some of its rows.
+//! Slices: the values of a stage over parts of its rows.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use super::lines::{Column, Line, shown};
 use crate::record::{NodeSummary, Run};
 use crate::score::Estimate;
 
-/// The values of one stage by the values of one column of the data.
+/// The values of one stage for each value of one column of the data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slice {
     pub column: String,
     pub lines: Vec<Line>,
-    /// Values of the column that are not shown: the smallest.
+    /// How many values of the column are not shown; they are those with the fewest rows.
     pub left_out: usize,
 }
 
-/// Values shown of a column, the largest first.
+/// How many values of a column are shown; those with the most rows come first.
 const MAX_VALUES: usize = 12;
 
 /// Returns the slices of every stage and column.
@@ -58,7 +58,7 @@ pub(super) fn slices(run: &Run, columns: &[Column]) -> Vec<Slice> {
     slices
 }
 
-/// Estimates by value of a column, by flat name.
+/// Estimates by value of the column, then by flat name.
 type ByValue = indexmap::IndexMap<String, indexmap::IndexMap<String, Estimate>>;
 
 /// Returns the values of a column, those with the most rows first.

@@ -1,9 +1,9 @@
-//! `strategy: diverse`: rows that cover the dataset, by farthest-first traversal of the vectors of a
-//! text column.
+//! `strategy: diverse`: rows that cover the dataset, chosen by farthest-first traversal over the vectors of a text
+//! column.
 //!
-//! Vectors count words and runs of three letters, or come from a sentence encoder (`model`). The
-//! farthest points are mostly odd ones, so the 2 % that are most alone are passed over. Of many rows
-//! some are drawn first: those whose seeded digests of their ids are smallest.
+//! Vectors count words and runs of three letters, or come from a sentence encoder (`model`). The farthest points are
+//! mostly outliers, so the 2 % of the rows that are farthest from all others are left out. Of a large dataset a pool is
+//! drawn first: the rows with the smallest seeded digests of their ids.
 
 use std::collections::BTreeMap;
 
@@ -17,18 +17,18 @@ use crate::stage::StageError;
 use crate::stats::{Distance, farthest_first};
 use crate::text::comparison_tokens;
 
-/// Rows among which is chosen, unless the sample wants more than a quarter of them.
+/// Size of the pool from which rows are chosen. It is larger if the sample wants more than a quarter of it.
 const POOL: usize = 4_000;
-/// Share of the rows that are passed over as too odd, from this many rows on.
+/// The share of the pool that is left out as outliers, in pools of at least this many rows.
 const ODD: f64 = 0.02;
 const ODD_FROM: usize = 50;
-/// Numbers of a vector of counts.
+/// How many numbers a vector of counts has.
 const WIDTH: usize = 512;
 
-/// Makes vectors of texts.
+/// Computes the vectors of texts, one per text.
 pub(super) type Vectors<'a> = &'a dyn Fn(&[String]) -> Result<Vec<Vec<f64>>, String>;
 
-/// Chooses rows; they come in the order of their ids.
+/// Chooses rows; returns them in the order of their ids.
 pub(super) fn choose(
     sample: &Sample,
     size: usize,
@@ -78,7 +78,7 @@ pub(super) fn choose(
     Ok(chosen)
 }
 
-/// Returns which points to take, and how far the farthest other is from one of them (1 − the cosine).
+/// Returns which points to take, and how far the farthest point is from the nearest one taken (as 1 − the cosine).
 fn cover(points: &[Vec<f64>], wanted: usize) -> (Vec<usize>, f64) {
     let odd = if points.len() < ODD_FROM { 0 } else { (ODD * points.len() as f64) as usize };
     let odd = odd.min(points.len().saturating_sub(wanted));
@@ -101,8 +101,8 @@ fn cover(points: &[Vec<f64>], wanted: usize) -> (Vec<usize>, f64) {
     (covering.order.iter().map(|index| kept[*index]).collect(), covering.radius.last().copied().unwrap_or(0.0))
 }
 
-/// Counts words and runs of three letters, each under one of 512 numbers; rare and frequent ones differ
-/// by logarithms.
+/// Counts words and runs of three letters, each hashed to one of 512 places. Counts enter by their logarithm, so that
+/// frequent ones do not drown rare ones.
 pub(super) fn counted(texts: &[String]) -> Vec<Vec<f64>> {
     let digest = |unit: &str| {
         unit.bytes()

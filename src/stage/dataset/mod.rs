@@ -6,6 +6,14 @@
 //! ```
 //!
 //! Records are parsed and shaped on all cores, a batch at a time, and stay in order.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `settings` | the settings of the stage, checked |
+//! | `source` | where records come from: files, the spec, a program, the hub |
+//! | `shape` | from a record to a row |
+//! | `quality` | duplicates, and rows of the training data |
+//! | `sample` `diverse` | which rows are used |
 
 mod diverse;
 mod node;

@@ -1,6 +1,7 @@
-//! What a held-out set should not hold: rows twice (`dedupe`), and rows of training (`leakage`).
+//! What a held-out dataset should not contain: the same row twice (`dedupe`), and rows of the training data
+//! (`leakage`).
 //!
-//! Rows are looked at in the order of their ids, so that the order of a file decides nothing.
+//! Rows are examined in the order of their ids, so that the order of a file decides nothing.
 
 use std::io;
 use std::path::Path;
@@ -24,11 +25,11 @@ use crate::store::Fingerprint;
 use crate::template::{row_variables, to_json};
 use crate::text::{Distinct, Fingerprinted, Leak, LeakIndex, LeakLevel, LeakLimits, comparison_tokens};
 
-/// The column that tells of a row how it is known from training; clean rows do not have it.
+/// The column that says of a leaked row how it was recognised; clean rows do not have it.
 pub(in crate::stage) const LEAKAGE: &str = "leakage";
-/// Rows named in notes.
+/// How many rows a note names.
 const SHOWN: usize = 5;
-/// Rows listed in tables.
+/// How many rows a table lists.
 const LISTED: usize = 100;
 
 /// Which rows count as the same.
@@ -88,26 +89,27 @@ pub(super) enum LeakAction {
     Drop,
 }
 
-/// Looks for what a dataset should not hold.
+/// Finds duplicates and leaked rows.
 pub(super) struct Quality {
     pub dedupe: Option<Dedupe>,
     pub leakage: Option<(Leakage, Option<Prompt>)>,
 }
 
-/// A row that is looked at.
+/// A row that is examined.
 pub(super) struct Candidate {
     pub id: String,
-    /// Its number, then its columns as canonical JSON.
+    /// The number of its record, then its columns as canonical JSON.
     pub line: Vec<u8>,
 }
 
 impl Candidate {
+    /// Parses the columns of the row.
     pub fn columns(&self) -> Map<String, Value> {
         serde_json::from_slice(&self.line[8..]).expect("a line is canonical JSON")
     }
 }
 
-/// Returns the texts of columns as one.
+/// Returns the texts of several columns joined to one.
 pub(super) fn text_of(columns: &Map<String, Value>, by: &[String]) -> String {
     let texts = by.iter().filter_map(|name| columns.get(name)).map(|value| match value {
         Value::String(text) => text.clone(),
@@ -118,7 +120,7 @@ pub(super) fn text_of(columns: &Map<String, Value>, by: &[String]) -> String {
 }
 
 impl Quality {
-    /// Reads the settings; none where there is nothing to look for.
+    /// Reads the settings; none if neither `dedupe` nor `leakage` is set.
     pub fn parse(
         scope: &Scope<'_>,
         (dedupe, leakage): (Option<Dedupe>, Option<Leakage>),
@@ -155,7 +157,7 @@ impl Quality {
         (dedupe.is_some() || leakage.is_some()).then_some(Quality { dedupe, leakage })
     }
 
-    /// Returns the columns that it reads, with their places.
+    /// Returns the columns that the settings read, with their places.
     pub fn columns(&self, settings: &Node) -> Vec<(String, Place)> {
         let place = |path: &[&str]| {
             let path: Vec<String> = path.iter().map(ToString::to_string).collect();
@@ -172,7 +174,7 @@ impl Quality {
         columns
     }
 
-    /// Adds what decides to a key.
+    /// Adds to a key everything that decides which rows stay.
     pub fn add_to(
         &self,
         fingerprint: &mut Fingerprint,
@@ -211,18 +213,19 @@ impl Quality {
         Ok(())
     }
 
-    /// Returns the path behind a file of the fingerprint.
+    /// Returns the path of a file that the fingerprint names by a label.
     pub fn file(&self, workspace_names: &str) -> Option<String> {
         let (leakage, _) = self.leakage.as_ref()?;
         workspace_names.strip_prefix("leakage.against.").map(|_| leakage.against.join(", "))
     }
 
+    /// Returns the texts of its templates, by their names in the fingerprint.
     pub fn sources(&self) -> Vec<(String, String)> {
         let template = self.leakage.as_ref().and_then(|(_, template)| template.as_ref());
         template.map(Prompt::sources).into_iter().flatten().collect()
     }
 
-    /// Returns the names of the values that a summary has of it.
+    /// Returns the names of the summary values that it adds.
     pub fn values(&self) -> Vec<String> {
         let dedupe = self.dedupe.as_ref().map(|_| "duplicates".to_owned());
         dedupe.into_iter().chain(self.leakage.as_ref().map(|_| "leaked".to_owned())).collect()
@@ -233,7 +236,7 @@ impl Quality {
         patterns.flat_map(|pattern| source::files(workspace, pattern)).collect()
     }
 
-    /// Looks at all rows, which come in the order of their ids; returns those that stay.
+    /// Examines all rows, which come in the order of their ids; returns those that stay.
     pub fn refine(
         &self,
         workspace: &Workspace,
@@ -359,7 +362,7 @@ fn share(part: usize, all: usize) -> Estimate {
     tally.estimate()
 }
 
-/// Says what leaked.
+/// Writes into the summary and the notes which rows leaked.
 fn describe(
     leakage: &Leakage,
     rows: &[Candidate],
@@ -410,13 +413,13 @@ fn describe(
     summary.tables.insert("leakage".to_owned(), Value::Array(listed));
 }
 
-/// Returns the rows that are the same as none before them.
+/// Returns the rows that equal no row before them.
 fn distinct(dedupe: &Dedupe, rows: Vec<Candidate>, summary: &mut Summary, notes: &mut Vec<String>) -> Vec<Candidate> {
     use rayon::prelude::*;
 
     let all = rows.len();
     let text = |row: &Candidate| text_of(&row.columns(), &dedupe.by);
-    // Which of those kept a row is the same as, and how similar; none: it is new.
+    // For each row: the kept row that it equals, and how similar the two are; none for a new row.
     let same: Vec<Option<(usize, f64)>> = match dedupe.near.map(|near| near.0) {
         Some(near) => {
             let mut distinct = Distinct::new(near);
@@ -435,7 +438,7 @@ fn distinct(dedupe: &Dedupe, rows: Vec<Candidate>, summary: &mut Summary, notes:
                 .map(|row| {
                     let columns = row.columns();
                     let tokens = comparison_tokens(&text_of(&columns, &dedupe.by)).join(" ");
-                    // Texts without a token differ by what they are.
+                    // Texts without any word are compared as they stand.
                     let plain = if tokens.is_empty() { group(&columns, &dedupe.by) } else { tokens };
                     Digest::of(plain.as_bytes())
                 })

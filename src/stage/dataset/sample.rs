@@ -1,5 +1,5 @@
-//! Splits and samples: which rows are used. Both go by digests of ids, so that neither the order of
-//! the file nor rows that are added move the others.
+//! Splits and samples: which rows are used. Both decide by digests of ids, so that neither the order of the file nor
+//! added rows change what becomes of the other rows.
 
 use std::collections::BTreeMap;
 
@@ -74,6 +74,7 @@ pub(super) struct Split {
 }
 
 impl Sample {
+    /// Adds a problem for each setting that does not fit the strategy.
     pub fn check(&self, node: &Node, problems: &mut Vec<Problem>) {
         let place = |field: &str| node.get(field).map_or(&node.place, |node| &node.place);
         match (self.strategy, self.by.is_empty()) {
@@ -104,10 +105,12 @@ impl Sample {
         }
     }
 
+    /// Returns true if rows are drawn by digest, so that not all of them are needed at once.
     pub fn is_drawn(&self) -> bool {
         matches!(self.strategy, Strategy::Random | Strategy::Stratified)
     }
 
+    /// Adds to a key everything that decides which rows are chosen.
     pub fn add_to(&self, fingerprint: &mut Fingerprint) {
         fingerprint.setting("sample.size", self.size.0);
         let name = match self.strategy {
@@ -128,6 +131,7 @@ impl Sample {
 }
 
 impl Split {
+    /// Adds a problem if the part to use is not among the parts.
     pub fn check(&self, node: &Node, problems: &mut Vec<Problem>) {
         let place = |field: &str| -> &Place { node.get(field).map_or(&node.place, |node| &node.place) };
         if !self.parts.contains_key(&self.part) {
@@ -140,7 +144,7 @@ impl Split {
         }
     }
 
-    /// Returns true where a row belongs to the wanted part. `key` is its id, or the value of `by`.
+    /// Returns true if a row belongs to the wanted part. `key` is the row's id, or its value of `by`.
     pub fn has(&self, key: &str) -> bool {
         let mut hasher = Hasher::new("etalon.split");
         hasher.update(&self.seed.to_be_bytes());
@@ -153,10 +157,11 @@ impl Split {
                 return *part == self.part;
             }
         }
-        // Rounding leaves the end to the last part.
+        // Rounding may leave a gap at the end; it belongs to the last part.
         self.parts.keys().last() == Some(&self.part)
     }
 
+    /// Adds to a key everything that decides which rows belong to the part.
     pub fn add_to(&self, fingerprint: &mut Fingerprint) {
         let parts: Vec<Value> = self
             .parts
@@ -172,7 +177,7 @@ impl Split {
     }
 }
 
-/// Returns the values of columns as one text without tabs; absent is null.
+/// Returns the values of columns as one text without tabs: each as canonical JSON, an absent value as null.
 pub(super) fn group(columns: &Map<String, Value>, by: &[String]) -> String {
     let mut text = Vec::new();
     for name in by {
@@ -182,19 +187,21 @@ pub(super) fn group(columns: &Map<String, Value>, by: &[String]) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Draws a sample from rows that come in any order, holding none of them in memory.
+/// Draws a sample from rows that come in any order, without holding them in memory.
 pub(super) struct Drawing<'a> {
     sample: Sample,
     sorter: Sorter<'a>,
-    /// Rows by stratum.
+    /// How many rows each stratum has.
     strata: BTreeMap<String, u64>,
 }
 
 impl<'a> Drawing<'a> {
+    /// Starts a drawing; the sorter holds the rows until it ends.
     pub fn new(sample: Sample, sorter: Sorter<'a>) -> Drawing<'a> {
         Drawing { sample, sorter, strata: BTreeMap::new() }
     }
 
+    /// Adds a row, by its stratum, id and line.
     pub fn push(&mut self, stratum: &str, id: &str, line: &[u8]) -> Result<(), StoreError> {
         match self.strata.get_mut(stratum) {
             Some(count) => *count += 1,
@@ -231,7 +238,7 @@ impl<'a> Drawing<'a> {
     }
 }
 
-/// Shares a size out in proportion, by largest remainders; of equal ones the first name wins.
+/// Divides a size among strata in proportion, by largest remainders; of equal remainders the first name wins.
 pub fn quotas(strata: &BTreeMap<String, u64>, size: u64) -> BTreeMap<&str, u64> {
     let total: u64 = strata.values().sum();
     let size = size.min(total);
@@ -250,7 +257,7 @@ pub fn quotas(strata: &BTreeMap<String, u64>, size: u64) -> BTreeMap<&str, u64> 
     quotas
 }
 
-/// Returns where an id stands in a seeded random order.
+/// Returns a text by which an id sorts in a seeded random order.
 pub(super) fn draw(seed: u64, id: &str) -> String {
     let mut hasher = Hasher::new("etalon.sample");
     hasher.update(&seed.to_be_bytes());

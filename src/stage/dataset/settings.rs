@@ -1,4 +1,4 @@
-//! A dataset stage as it is written, and what is wrong with it.
+//! The settings of a dataset stage, and what can be wrong with them.
 
 use std::sync::Arc;
 
@@ -158,7 +158,7 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
     }
 }
 
-/// Fields of which a dataset has one.
+/// Fields that name a source; a dataset has exactly one of them.
 const SOURCES: &[&str] = &["path", "rows", "command", "hf"];
 
 fn parse_source(
@@ -265,7 +265,7 @@ fn unknown_format(name: &str) -> Problem {
     Problem::error("unknown-format", format!("there is no format `{name}`")).maybe_help(help)
 }
 
-/// A format, and a feature.
+/// The name of a format, and of the cargo feature that builds it in.
 const PARQUET: &str = "parquet";
 const PARQUET_HELP: &str = "build it with `cargo install --path . --features parquet`";
 
@@ -274,7 +274,7 @@ pub(super) fn without_format(name: &str) -> Problem {
         let message = format!("`{name}` is Parquet, and this etalon was built without it");
         return Problem::error("unknown-format", message).help(PARQUET_HELP);
     }
-    // Parquet is told apart: it is compressed by itself, and a feature.
+    // Parquet is handled apart: its files are compressed inside, and a build may lack it.
     let extensions = FORMATS.iter().flat_map(|format: &Format| format.extensions).copied();
     let known: Vec<&str> = extensions.filter(|extension| *extension != PARQUET).collect();
     Problem::error("unknown-format", format!("`{name}` has no extension that etalon reads")).help(format!(

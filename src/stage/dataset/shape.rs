@@ -1,4 +1,4 @@
-//! From a record to a row: rename, derive, require, where, id, split; in this order.
+//! From a record to a row: rename, derive, require, where, id and split, in this order.
 
 use std::borrow::Cow;
 
@@ -32,7 +32,7 @@ pub(super) struct Shape {
     pub strata: Vec<String>,
 }
 
-/// A new column.
+/// A new column: its name, and the template of its values.
 pub(super) enum Derived {
     Constant(Value),
     Template(Box<Prompt>),
@@ -42,7 +42,7 @@ pub(super) enum Derived {
 pub(super) struct Required {
     pub column: String,
     pub wanted: ColumnType,
-    /// It may be null or absent.
+    /// The value may be null or absent.
     pub is_optional: bool,
     pub place: Place,
 }
@@ -59,7 +59,7 @@ pub(super) enum ColumnType {
     Map,
 }
 
-/// A column type as it is written: `text`, or `text?` where it may be absent.
+/// A column type as written in the spec: `text`, or `text?` for a column that may be absent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WantedType {
     sort: ColumnType,
@@ -104,7 +104,7 @@ pub(super) struct Taken {
 /// What became of a record.
 pub(super) enum Shaped {
     Row(Taken),
-    /// `where` does not hold.
+    /// The `where` of the dataset does not hold.
     Filtered,
     /// It belongs to another part of the split.
     Elsewhere,
@@ -173,7 +173,7 @@ impl Required {
                     ColumnType::Number => "float",
                     _ => "",
                 };
-                // CSV holds nothing but text.
+                // All values of a CSV file are text, so a comparison with a number may be the mistake.
                 let hint = if value.is_string() && !filter.is_empty() {
                     let column = &self.column;
                     format!("; `derive: {{ {column}: \"{{{{ row.{column} | {filter} }}}}\" }}` makes one of it")
@@ -187,7 +187,7 @@ impl Required {
 }
 
 impl Shape {
-    /// Loads `derive`, which stands at a node.
+    /// Loads the templates of `derive`, which stand below `node`.
     pub fn load_derive(
         scope: &Scope<'_>,
         columns: &IndexMap<String, Value>,
@@ -208,7 +208,7 @@ impl Shape {
         derive
     }
 
-    /// Returns the templates it renders.
+    /// Returns all templates that shaping renders.
     pub fn prompts(&self) -> impl Iterator<Item = &Prompt> {
         let derived = self.derive.iter().filter_map(|(_, derived)| match derived {
             Derived::Template(prompt) => Some(&**prompt),
@@ -217,7 +217,7 @@ impl Shape {
         derived.chain(self.filter.as_ref())
     }
 
-    /// Returns the columns that a record will have.
+    /// Returns the names of the columns that a record has after shaping.
     pub fn columns_of(&self, columns: &Map<String, Value>) -> Vec<String> {
         let renamed = |name: &String| {
             let new = self.rename.iter().find(|(old, _)| old == name);
@@ -226,7 +226,7 @@ impl Shape {
         columns.keys().map(renamed).chain(self.derive.iter().map(|(name, _)| name.clone())).collect()
     }
 
-    /// Adds what it does to a key.
+    /// Adds to a key everything that shaping does.
     pub fn add_to(&self, fingerprint: &mut Fingerprint) {
         if let Some(id) = &self.id {
             fingerprint.setting("id", id.as_str());
@@ -235,7 +235,7 @@ impl Shape {
             fingerprint.setting(&format!("rename.{old}"), new.as_str());
         }
         for (index, (name, derived)) in self.derive.iter().enumerate() {
-            // Later ones see earlier ones: their order counts.
+            // A later template sees the columns of earlier ones, so their order enters the key.
             let value = match derived {
                 Derived::Constant(value) => value.clone(),
                 Derived::Template(_) => Value::Null,
@@ -258,12 +258,12 @@ impl Shape {
         !self.rename.is_empty() || !self.derive.is_empty()
     }
 
-    /// Makes a row of a record.
+    /// Turns a record into a row.
     pub fn apply(&self, record: Record) -> Result<Shaped, BadRow> {
         let number = record.line;
         let mut columns = record.columns()?;
         let bad = |message: String| BadRow::new(number, message);
-        // Without `id` a row is known by what the file says, whatever is derived from it.
+        // Without `id:` the id is a digest of the record as the file has it, so that a changed `derive` keeps the ids.
         let own = (self.id.is_none() && self.changes_columns())
             .then(|| Digest::of(&canonical(&Value::Object(columns.clone()))).id());
         self.rename(&mut columns).map_err(bad)?;
@@ -301,7 +301,7 @@ impl Shape {
         if self.rename.is_empty() {
             return Ok(());
         }
-        // All at once, so that two columns can change places.
+        // All old columns are removed before the new ones are added, so that two columns can swap their names.
         let mut renamed = Vec::new();
         for (old, new) in &self.rename {
             renamed.extend(columns.shift_remove(old).map(|value| (old, new, value)));

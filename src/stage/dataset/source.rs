@@ -1,4 +1,4 @@
-//! Where a dataset's records come from: files, the spec itself, a program.
+//! Where the records of a dataset come from: files, the spec itself, a program, the hub.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::spec::{Pins, Workspace};
 use crate::stage::StageError;
 use crate::store::Fingerprint;
 
-/// Where records come from.
+/// Where the records come from.
 pub(super) enum Source {
     /// A file, or a glob of them in the order of their names.
     Files {
@@ -20,7 +20,7 @@ pub(super) enum Source {
         format: Option<&'static Format>,
     },
     Rows(Vec<Map<String, Value>>),
-    /// Files of the hub.
+    /// Files of a dataset on the Hugging Face hub.
     Hub {
         dataset: HubDataset,
         format: Option<&'static Format>,
@@ -33,18 +33,18 @@ pub(super) enum Source {
     },
 }
 
-/// Bits of a record's number that are its line; above them stands the ordinal of its file.
+/// How many low bits of a record's number hold its line; the bits above hold the index of its file.
 const LINE_BITS: u32 = 40;
 
 /// A source, opened.
 pub(super) struct Opened {
     pub names: Vec<String>,
-    /// Lines are numbers that [`place`] understands.
+    /// The records; [`place`] turns their numbers into file and line.
     pub records: Records,
 }
 
 impl Opened {
-    /// Returns what the source is called in messages.
+    /// Returns the name of the source in messages.
     pub fn name(&self) -> String {
         match self.names.as_slice() {
             [one] => one.clone(),
@@ -53,24 +53,28 @@ impl Opened {
     }
 }
 
-/// Returns the number that [`place`] understands.
+/// Returns a record's number, which [`place`] can turn back into file and line.
 pub(super) fn number_of(file: u64, line: u64) -> u64 {
     file << LINE_BITS | line
 }
 
-/// Returns `file:line`.
+/// Returns `file:line` of a record's number.
 pub(super) fn place(names: &[String], number: u64) -> String {
     let name = names.get((number >> LINE_BITS) as usize).map_or("rows", String::as_str);
     format!("{name}:{}", number & ((1 << LINE_BITS) - 1))
 }
 
-/// Returns the files that a path or a glob names, by their names within the workspace, sorted.
+/// Returns the files that a path or a glob names, as names within the workspace, sorted.
 pub(super) fn files(workspace: &Workspace, pattern: &str) -> Vec<String> {
     crate::files::files(&workspace.root, pattern)
 }
 
 impl Source {
-    /// Returns the files with their names, at least one.
+    /// Returns the names and paths of the files.
+    ///
+    /// # Errors
+    ///
+    /// No file has that name.
     fn paths(&self, workspace: &Workspace) -> Result<Vec<(String, PathBuf)>, StageError> {
         match self {
             Source::Files { pattern, .. } => {
@@ -95,7 +99,7 @@ impl Source {
         }
     }
 
-    /// Returns false where records can be had without fetching or running anything.
+    /// Returns true if records can only be had by fetching or running something.
     pub fn is_elsewhere(&self, workspace: &Workspace) -> bool {
         match self {
             Source::Command { .. } => true,
@@ -104,7 +108,7 @@ impl Source {
         }
     }
 
-    /// Fetches what is not on this machine.
+    /// Fetches files that this machine does not have yet.
     pub async fn prepare(&self, workspace: &Workspace, is_offline: bool) -> Result<(), StageError> {
         let Source::Hub { dataset, .. } = self else {
             return Ok(());
@@ -116,6 +120,7 @@ impl Source {
         Pins::add_dataset(&workspace.root, &name, &commit).map_err(StageError::Failed)
     }
 
+    /// Opens the source. A program is started by this.
     pub fn open(&self, workspace: &Workspace) -> Result<Opened, StageError> {
         match self {
             Source::Files { format, .. } | Source::Hub { format, .. } => {
@@ -126,7 +131,7 @@ impl Source {
                         .ok_or_else(|| StageError::failed(format!("{name}: unknown format")))?;
                     opened.push((name, format, path));
                 }
-                // The first file at once, so that a missing one is an error of its own.
+                // The first file is opened right away, so that a missing file is an error of its own and not a bad row.
                 let (name, format, path) = &opened[0];
                 let first =
                     format.open(path).map_err(|error| StageError::failed(format!("failed to read {name}: {error}")))?;
@@ -152,7 +157,7 @@ impl Source {
         }
     }
 
-    /// Adds what decides over the records to a key.
+    /// Adds to a key everything that decides which records there are.
     pub fn add_to(
         &self,
         fingerprint: &mut Fingerprint,
@@ -165,7 +170,7 @@ impl Source {
         match self {
             Source::Files { format, .. } | Source::Hub { format, .. } => {
                 for (index, (name, path)) in self.paths(workspace)?.into_iter().enumerate() {
-                    // Names of files are no content; their order is, where a sample is the first rows.
+                    // File names are not content and stay out. The order of files is: a sample may be the first rows.
                     let label = if index == 0 { "path".to_owned() } else { format!("path.{index}") };
                     fingerprint.files.insert(label, digest(&name, &path)?);
                     let format = format.or_else(|| format_of(&name)).map_or("", |format| format.name);
@@ -187,7 +192,7 @@ impl Source {
                 };
                 fingerprint.setting("command", command);
                 fingerprint.setting("format", format.name);
-                // A word that is a file of the workspace, such as a script, is read as well.
+                // A word of the command that is a file of the workspace, such as a script, counts as read.
                 for word in program.words().filter(|word| workspace.path(word).is_file()) {
                     let path = workspace.path(&word);
                     fingerprint.files.insert(format!("files.{word}"), digest(&word, &path)?);
@@ -203,7 +208,7 @@ impl Source {
         Ok(())
     }
 
-    /// Returns the path behind a file of the fingerprint.
+    /// Returns the path of a file that the fingerprint names by a label.
     pub fn file(&self, label: &str) -> Option<String> {
         match self {
             Source::Files { pattern, .. } => Some(pattern.clone()),
@@ -225,7 +230,7 @@ fn open_or_bad(format: &'static Format, path: &Path) -> Records {
     }
 }
 
-/// Puts the ordinal of a file above the lines of its records.
+/// Puts the index of a file into the numbers of its records.
 fn numbered(file: u64, records: Records) -> Records {
     if file == 0 {
         return records;

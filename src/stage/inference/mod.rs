@@ -1,14 +1,14 @@
 //! `inference`: a completion per row, model and sample.
 //!
-//! It reads a dataset, or another inference stage whose completions its prompts then show (a chain). Stores raw
-//! completions; parsing belongs to whoever reads them.
+//! It reads a dataset, or another inference stage whose completions its prompts then show (a chain). It stores raw
+//! completions; the stages that read them parse them.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `settings` | the stage as it is written |
-//! | `work` | rows through a model, in order |
-//! | `kept` | completions of rows that did not change |
-//! | `writer` | completions into artifacts |
+//! | `settings` | the settings of the stage, checked |
+//! | `work` | rows sent through a model, in order |
+//! | `kept` | completions of unchanged rows, copied from an earlier result |
+//! | `writer` | writes completions into artifacts |
 
 mod kept;
 mod settings;
@@ -32,11 +32,11 @@ use crate::store::Fingerprint;
 use crate::template::Attrs;
 
 const REVISION: u32 = 1;
-/// The variable that holds what the stage before said.
+/// The template variable that holds the completion of the inference stage that it reads.
 const INPUTS: &str = "inputs";
 
 impl Inference {
-    /// Returns what was asked, or is said to have been.
+    /// Returns the conversation that was asked; for completions that the dataset has, the one that is only shown.
     fn conversation(&self) -> Option<&Conversation> {
         match &self.source {
             Source::Ask(conversation) => Some(conversation),
@@ -44,7 +44,7 @@ impl Inference {
         }
     }
 
-    /// Returns the templates that completions come from.
+    /// Returns the templates on which completions depend.
     fn prompts(&self) -> Vec<&Prompt> {
         match &self.source {
             Source::Ask(conversation) => conversation.prompts().collect(),
@@ -52,7 +52,7 @@ impl Inference {
         }
     }
 
-    /// Returns those, and the ones that are only shown.
+    /// Returns the templates on which completions depend, and those that are only shown.
     fn all_prompts(&self) -> Vec<&Prompt> {
         self.shown.iter().flat_map(Conversation::prompts).chain(self.prompts()).collect()
     }
@@ -68,7 +68,8 @@ impl Inference {
         self.all_prompts().iter().any(|prompt| prompt.template.reads.reads(variable))
     }
 
-    /// Returns the model of the stage before whose completions a model reads: its own, or the only one.
+    /// Returns the upstream model whose completions a model reads in a chain: the model of the same name, or the only
+    /// one.
     fn draft_model<'a>(&self, model: &str, reads: &'a Reads<'_>) -> Option<&'a str> {
         match reads.input.models.as_slice() {
             [one] => Some(one),
@@ -80,7 +81,7 @@ impl Inference {
         reads.input.stage.makes() == Makes::Completions
     }
 
-    /// Finds names below `inputs` that are no stage it reads.
+    /// Finds names below `inputs` that are not the stage that it reads.
     fn check_names(&self, reads: &Reads<'_>, problems: &mut Vec<Problem>) {
         let input = reads.input.name;
         for prompt in self.all_prompts() {

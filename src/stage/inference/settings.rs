@@ -1,4 +1,4 @@
-//! An inference stage as it is written, and what is wrong with it.
+//! The settings of an inference stage, and what can be wrong with them.
 
 use std::sync::Arc;
 
@@ -64,9 +64,9 @@ pub(crate) struct Inference {
     pub input_place: Place,
     pub models: Vec<String>,
     pub source: Source,
-    /// What is said to have been asked for completions that the dataset has.
+    /// For completions that the dataset has: the conversation that is shown as if it had been asked.
     pub shown: Option<Conversation>,
-    /// Merged options by model.
+    /// The options that are sent, the stage's merged over the model's, by model.
     pub options: IndexMap<String, Map<String, Value>>,
     pub samples: u32,
     pub max_failures: MaxFailures,
@@ -198,7 +198,7 @@ pub(crate) fn check_model(scope: &Scope<'_>, name: &str, place: &Place, is_asked
     }
 }
 
-/// Finds options that would break how answers are read.
+/// Adds a problem for each option that would break how replies are read.
 pub(crate) fn check_options(settings: &crate::spec::Node, options: &Map<String, Value>, problems: &mut Vec<Problem>) {
     let place = |name: &str| settings.nearest(&["options".to_owned(), name.to_owned()]).place.clone();
     if options.get("stream").is_some_and(|stream| stream == &Value::Bool(true)) {

@@ -1,4 +1,4 @@
-//! Rows through a model: rendered, asked, written in order.
+//! Rows sent through a model: prompts are rendered, asked, and the completions written in order.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,18 +23,18 @@ use crate::stage::{Account, Job, Part, Produced, Progress, StageError, coverage}
 use crate::store::{ByRow, Counts, StoreError};
 use crate::template::{Attrs, to_json};
 
-/// One completion to be made.
+/// One completion that is to be made.
 struct Item {
     line: Arc<Vec<u8>>,
     sample: u32,
-    /// What the stage that it reads said, where it reads one.
+    /// In a chain: the completion that its prompt reads.
     draft: Option<Completion>,
 }
 
-/// The rows of the dataset, each as often as it is sampled, with what the stage before said of them.
+/// The rows of the dataset, each once per sample, with the upstream completions of a chain.
 struct Items {
     rows: Box<dyn Iterator<Item = Result<Vec<u8>, StoreError>> + Send>,
-    /// Of the dataset's artifact.
+    /// The digest of the dataset's artifact.
     digest: Digest,
     drafts: Option<ByRow<Completion>>,
     samples: u32,
@@ -43,7 +43,7 @@ struct Items {
 }
 
 impl Items {
-    /// Opens all rows; where some are kept, those that changed.
+    /// Opens all rows; if some completions are kept, only the rows that changed.
     fn open(job: &Job, samples: u32, kept: Option<&Kept>) -> Result<Items, StageError> {
         let store = &job.store;
         let rows = job.inputs.get(&Part::Rows).ok_or_else(|| StageError::failed("the dataset is missing"))?;
@@ -78,7 +78,7 @@ impl Items {
     }
 }
 
-/// Returns the id of a stored row.
+/// Returns the id of a row's stored line.
 fn id_of(line: &[u8], digest: Digest) -> Result<String, StoreError> {
     #[derive(Deserialize)]
     struct Id {
@@ -114,15 +114,15 @@ impl Iterator for Items {
     }
 }
 
-/// What came of one.
+/// What became of one item.
 struct Completed {
     completion: Completion,
     meta: Meta,
-    /// Nothing was asked, since the stage before has nothing for it.
+    /// Nothing was asked, because the upstream completion is missing.
     is_without_draft: bool,
 }
 
-/// Where completions go, in order.
+/// Writes completions, in order.
 struct CompletionSink {
     writer: CompletionWriter,
     kept: Option<Kept>,
@@ -150,7 +150,7 @@ impl Sink<Completed> for CompletionSink {
 }
 
 impl CompletionSink {
-    /// Copies the completions that are kept of the rows before an id, or of all that are left.
+    /// Copies the kept completions of the rows before an id; without an id, all that are left.
     fn copy_kept(&mut self, end: Option<&str>) -> Result<(), StageError> {
         let Some(kept) = &mut self.kept else { return Ok(()) };
         let before = kept.count;
@@ -160,7 +160,7 @@ impl CompletionSink {
     }
 }
 
-/// What every row's work shares.
+/// What the work on every row shares.
 struct Work {
     stage: Arc<Inference>,
     account: Option<Arc<Account>>,
@@ -168,9 +168,9 @@ struct Work {
     model: String,
     options: Arc<Map<String, Value>>,
     row_reads: Attrs,
-    /// Whether anything but the row is read.
+    /// Whether the prompt reads anything beside the row.
     reads_names: bool,
-    /// The dataset's artifact.
+    /// The digest of the dataset's artifact.
     rows: Digest,
 }
 
@@ -189,7 +189,7 @@ impl Work {
     }
 
     fn variables(&self, row: &Row, item: &Item) -> TemplateValue {
-        // Variables that nothing reads are left out: this runs for every row.
+        // Variables that no template reads are left out, since this runs for every row.
         let mut variables = Variables::default();
         if self.reads_names {
             variables = Variables::new(&self.params).with("model", self.model.as_str()).with("sample", item.sample);
@@ -234,7 +234,7 @@ impl Work {
             Bought::Failed(message) => meta.error = Some(message),
             Bought::Unknown => {
                 completion.status = Status::Unknown;
-                // No two plans write the same unfinished artifact, so each can remove its own.
+                // Makes the artifact of this plan unlike that of any other, so that each plan can remove its own.
                 completion.finish_reason = Some(format!("plan {}", std::process::id()));
             }
         }
@@ -258,7 +258,7 @@ impl Work {
     }
 }
 
-/// Takes a completion that the dataset has.
+/// Takes a completion that the dataset already has.
 fn given(prompt: &Prompt, variables: &TemplateValue) -> Bought {
     match prompt.template.evaluate(variables) {
         Ok(value) if value.is_none() => Bought::Failed("the dataset has no completion for this row".to_owned()),
@@ -284,7 +284,7 @@ impl Inference {
         let work = Arc::new(Work::new(&self, &job, &model));
         let kept = self.kept(&job)?;
         let items = Items::open(&job, self.samples, kept.as_ref())?;
-        // Rows that the dataset has no completion for are missing, however many.
+        // Rows for which the dataset has no completion are missing; there may be any number of them.
         let may_fail = matches!(self.source, Source::Given(_));
         let account = work.account.clone();
         let sink = CompletionSink {

@@ -1,4 +1,4 @@
-//! Completions into artifacts, with the digests of the columns that others read.
+//! Writes completions into artifacts, with the digests of the columns that other stages read.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::digest::Digest;
 use crate::row::{Completion, Meta, Status};
 use crate::store::{Artifact, ArtifactWriter, Store, StoreError};
 
-/// [`Status::Ok`] as it is stored.
+/// [`Status::Ok`] as JSON.
 const OK: &str = "\"ok\"";
 
-/// A stored completion whose parts are copied as they are.
+/// A stored completion whose fields are not parsed but copied as they are.
 #[derive(Deserialize)]
 struct RawCompletion<'a> {
     #[serde(borrow)]
@@ -27,7 +27,7 @@ struct RawCompletion<'a> {
     text: &'a RawValue,
 }
 
-/// Writes completions and what they cost, with the digests of the columns that others read.
+/// Writes completions, and what they cost beside them, with the digests of the columns that other stages read.
 pub(crate) struct CompletionWriter {
     value: ArtifactWriter,
     meta: ArtifactWriter,
@@ -35,10 +35,12 @@ pub(crate) struct CompletionWriter {
 }
 
 impl CompletionWriter {
+    /// Starts both artifacts.
     pub fn new(store: &Arc<Store>) -> Result<CompletionWriter, StoreError> {
         Ok(CompletionWriter { value: store.write_artifact()?, meta: store.write_artifact()?, valid: 0 })
     }
 
+    /// Appends a completion, and what it cost.
     pub fn push(&mut self, completion: &Completion, meta: &Meta) -> Result<(), StoreError> {
         let id = sample_id(&completion.id, completion.sample);
         self.value.push(&id, completion)?;
@@ -53,7 +55,7 @@ impl CompletionWriter {
         Ok(())
     }
 
-    /// Appends a completion that is a stored line already.
+    /// Appends a completion that is a canonical line already.
     pub fn push_line(&mut self, line: &[u8]) -> Result<(), StoreError> {
         let completion: RawCompletion<'_> = serde_json::from_slice(line)
             .map_err(|_| StoreError::Corrupt { digest: Digest::of(line), reason: "damaged".to_owned() })?;
@@ -66,7 +68,7 @@ impl CompletionWriter {
         Ok(())
     }
 
-    /// Appends what a completion cost, as a stored line.
+    /// Appends what a completion cost, as a canonical line.
     pub fn push_meta_line(&mut self, line: &[u8]) -> Result<(), StoreError> {
         #[derive(Deserialize)]
         struct RawMeta<'a> {
@@ -79,12 +81,13 @@ impl CompletionWriter {
         self.meta.push_line(&sample_id(&meta.id, meta.sample), line)
     }
 
+    /// Completes both artifacts; returns the completions and the meta artifact.
     pub fn finish(self) -> Result<(Artifact, Artifact), StoreError> {
         Ok((self.value.finish()?, self.meta.finish()?))
     }
 }
 
-/// Returns the id under which a sample enters digests.
+/// Returns the id under which a sample of a row enters column digests.
 pub(crate) fn sample_id(id: &str, sample: u32) -> String {
     if sample == 0 { id.to_owned() } else { format!("{id}\u{0}{sample}") }
 }

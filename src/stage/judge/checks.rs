@@ -1,4 +1,4 @@
-//! What is wrong with a judge stage and the models that it meets.
+//! What can be wrong between a judge stage and the stages and models that it reads.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::problem::{Problem, suggest};
 use crate::stage::{MAX_CONTESTANTS, Reads};
 
 impl Judge {
-    /// Finds what is wrong with what it reads.
+    /// Adds a problem for everything that is wrong with what it reads.
     pub fn check_reads(&self, reads: &Reads<'_>, problems: &mut Vec<Problem>) {
         if self.conversation.reads("prompt") && !reads.input.stage.has_prompt() {
             problems.push(self.without_prompt());
@@ -68,7 +68,7 @@ impl Judge {
             }
         }
         let (name, model) = self.foreign_baseline()?;
-        // A stage that is not there, or that makes no completions, has a complaint of its own.
+        // A baseline stage that does not exist, or makes no completions, is reported elsewhere.
         let other = reads.others.iter().find(|other| other.name == name)?;
         if !other.models.iter().any(|known| known == model) {
             let help = suggest(model, &format!("models of {name}"), other.models.iter().map(String::as_str));
@@ -82,7 +82,7 @@ impl Judge {
         None
     }
 
-    /// Finds what is allowed and hardly meant.
+    /// Returns warnings about what is allowed but hardly what the user meant.
     pub fn find_warnings(&self) -> Vec<Problem> {
         let is_cold = |grader: &&Grader| grader.options.get("temperature").and_then(Value::as_f64) == Some(0.0);
         let mut problems = Vec::new();

@@ -1,4 +1,4 @@
-//! What a judgement depends on.
+//! The fingerprint of a judge stage: everything that a judgement depends on.
 
 use super::evidence::lineage::Kin;
 use super::node::{Judge, pairs_of};
@@ -8,7 +8,7 @@ use crate::stage::prompt::{add_completions, add_model};
 use crate::stage::{Callee, Facts, Part};
 use crate::store::Fingerprint;
 
-/// Bumped with the rules of reading verdicts, too.
+/// Bumped when the meaning of judgements changes, also when the rules for reading verdicts change.
 const REVISION: u32 = 3;
 
 impl Judge {
@@ -34,7 +34,8 @@ impl Judge {
         for (judge, grader) in (0..).map(Callee::Judge).zip(&self.judges) {
             add_model(&mut fingerprint, judge, facts, &grader.model, &grader.options);
         }
-        // What was measured by another instrument is another number.
+        // The fingerprint without its inputs is the instrument: numbers of another instrument cannot be compared with
+        // these.
         let instrument = Fingerprint { inputs: Default::default(), ..fingerprint.clone() };
         fingerprint.instrument = Some(instrument.key());
         if self.canaries > 0 {
@@ -67,7 +68,7 @@ impl Judge {
         fingerprint
     }
 
-    /// Returns the digest of what people said of the models that a node judges; only that counts.
+    /// Returns the digest of the labels about the models that a node judges; other labels do not enter its key.
     fn labels_digest(&self, labels: &Labels, facts: &Facts<'_>) -> Digest {
         let models: Vec<&str> = match facts.model {
             Some(model) => vec![model],

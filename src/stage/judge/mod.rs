@@ -8,19 +8,21 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `settings` | the stage as it is written |
-//! | `node` `checks` `key` `values` | the stage: nodes, what is wrong with it, what it depends on, what it says |
+//! | `settings` | the settings of the stage |
+//! | `node` `checks` `key` `values` | the stage: its nodes, what can be wrong, what it depends on, the values of its summary |
 //! | `method/` | rubric, compare (pairs), classify: what is asked, what a reply means, how verdicts sum up |
-//! | `task` `tasks` `kept` | what is judged, in what order; judgements of rows that did not change |
+//! | `task` `tasks` `kept` | what is judged, in which order; judgements of unchanged rows |
 //! | `ask/` | prompts, retries, votes |
 //! | `read/` | what a reply says |
-//! | `produce` | tasks through the work, into rows and a summary |
-//! | `evidence/` | what is known to sway judges, measured; drift |
-//! | `people/` | people's labels, and the judge held against them |
+//! | `produce` | sends tasks through `ask/` and turns the judgements into rows and a summary |
+//! | `evidence/` | what is known to sway judges, measured; drift; kin |
+//! | `people/` | people's labels, and how far the judge agrees with them |
 //!
-//! The tag is the first eight hex digits of the digest of the request without it: the same on every
-//! run, unknown to a candidate. Raw replies are in the completion log, so that reading them anew
-//! costs nothing. **Invariant:** what cannot be read is missing, never a score.
+//! The tag is the first eight hex digits of the digest of the request without the tag. It is the same in every run, and
+//! a candidate cannot know it. Raw replies are in the completion log, so that reading them again by new rules costs
+//! nothing.
+//!
+//! **Invariant:** a reply that cannot be read is missing, never a score.
 //!
 //! **Adding a judge method:** see `method/`.
 

@@ -1,4 +1,4 @@
-//! The judge stage: what its nodes are, what they read, what they say of each other.
+//! The judge stage: which nodes it has, what they read, and how two of them compare.
 
 use std::sync::Arc;
 
@@ -28,24 +28,27 @@ pub(crate) struct Judge {
     pub samples_place: Place,
     pub human_place: Place,
     pub lineage: Lineage,
-    /// Names of the models that the spec has.
+    /// The names of all models in the spec.
     pub model_names: Vec<String>,
+    /// From how many rows canaries are made.
     pub canaries: u64,
     pub truncate: Option<Truncate>,
-    /// The judges, with their places and the options that are sent to them.
+    /// The judges, with their places in the spec and the options that are sent to them.
     pub judges: Vec<Grader>,
+    /// How often each judge is asked about each completion.
     pub samples: u32,
-    /// The file of people's labels, and what it says.
+    /// The name of the file of people's labels, and the labels in it.
     pub human: Option<(String, Labels)>,
     pub conversation: Conversation,
     pub reference: Option<Prompt>,
     pub method: Box<dyn Method>,
+    /// How often an unreadable verdict is asked for again.
     pub retries: u32,
     pub allow_self: bool,
     pub max_failures: MaxFailures,
 }
 
-/// Returns the pairs of so many models.
+/// Returns all pairs of `models` models, as places from 0.
 pub(crate) fn pairs_of(models: usize) -> impl Iterator<Item = [u32; 2]> {
     let n = models as u32;
     (0..n).flat_map(move |i| (i + 1..n).map(move |j| [i, j]))
@@ -174,24 +177,24 @@ impl Stage for Judge {
 }
 
 impl Judge {
-    /// Returns the model of its own input that others are compared with, if one is.
+    /// Returns the baseline if it is a model of the stage's own input.
     pub fn own_baseline(&self) -> Option<&str> {
         let baseline = self.method.baseline()?;
         baseline.stage.as_ref().is_none_or(|stage| *stage == self.input).then_some(baseline.model.as_str())
     }
 
-    /// Returns the stage and the model of a baseline that another stage made.
+    /// Returns the stage and the model of the baseline if another stage makes it.
     pub fn foreign_baseline(&self) -> Option<(&str, &str)> {
         let Opponent { stage, model, .. } = self.method.baseline()?;
         stage.as_deref().filter(|stage| *stage != self.input).map(|stage| (stage, model.as_str()))
     }
 
-    /// Returns the model that others are compared with, of whichever stage.
+    /// Returns the model of the baseline, whichever stage makes it.
     pub fn baseline_model(&self) -> Option<&str> {
         self.method.baseline().map(|baseline| baseline.model.as_str())
     }
 
-    /// Returns whose side each judge could be on: a model's, or that of the one that it is held against.
+    /// Returns for each judge whether it is kin of `model`, or of `other`, with which that model is compared.
     pub fn kin(&self, model: Option<&str>, other: Option<&str>) -> Vec<Kin> {
         let of = |judge: &Grader| {
             let is_kin = |other: Option<&str>| other.is_some_and(|other| self.lineage.is_kin(&judge.model, other));
@@ -204,7 +207,7 @@ impl Judge {
         self.judges.iter().map(of).collect()
     }
 
-    /// Returns true for a value that labels correct.
+    /// Returns true for a value that can be corrected by people's labels.
     pub fn is_correctable(&self, value: &str) -> bool {
         let is_there = match self.method.labels() {
             LabelKind::Scores { criteria, .. } => {
@@ -219,12 +222,12 @@ impl Judge {
         self.human.is_some() && is_there
     }
 
-    /// Returns true where what is said of one completion is a number.
+    /// Returns true if the method turns a verdict on a single completion into a number.
     pub fn has_worths(&self) -> bool {
         self.method.headline().is_some() && !self.method.is_pair()
     }
 
-    /// Returns the scale of a rubric.
+    /// Returns the scale of a rubric; none for other methods.
     pub fn scale(&self) -> Option<Scale> {
         match self.method.labels() {
             LabelKind::Scores { scale, .. } => Some(scale),

@@ -1,4 +1,4 @@
-//! A node's judgements: tasks through the work, then into rows and a summary.
+//! How a node's judgements are made: tasks are asked, and the judgements become rows and a summary.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,16 +27,16 @@ use crate::stage::prompt::{Failures, params_value};
 use crate::stage::{Account, Job, Part, Produced, Progress, StageError, coverage, seed_of};
 use crate::store::{ArtifactWriter, Counts};
 
-/// Where judgements go, in order.
+/// Takes judgements, in order.
 struct JudgementSink {
     work: Arc<Work>,
     writer: ArtifactWriter,
     failures: Failures,
-    /// Of canaries and labelled texts.
+    /// Failed calls about canaries and labelled texts, which are not rows of the node.
     failures_beside: Failures,
     allowed: u64,
     tally: Box<dyn Tally>,
-    /// The judgements of the row that is being gathered, one per sample and pair.
+    /// The judgements of the current row, one per sample and pair.
     of_row: Vec<Judged>,
     valid: u64,
     cut: u64,
@@ -85,7 +85,7 @@ impl Sink<Judged> for JudgementSink {
 }
 
 impl JudgementSink {
-    /// Sums up the row that has been gathered.
+    /// Adds the current row, which is complete, to the summary.
     fn end_row(&mut self) {
         let of_row = std::mem::take(&mut self.of_row);
         if of_row.is_empty() {
@@ -153,7 +153,7 @@ impl Judge {
             .map(|(_, labels)| Calibration::new(labels.clone(), self.method.labels(), &job.node, &all_sides));
         let kept = Kept::open(&job, &accounts)?;
         let items = Tasks::new(Join::open(&job.store, &job.inputs, false)?, kept, work.clone(), pairs);
-        // Of one completion a preference shows only beside another model's: see `contrast`.
+        // Of single completions a preference shows only beside another model's node: see `contrast`.
         let kin = match self.method.is_pair() {
             true => self.kin(job.model.as_deref(), self.baseline_model()),
             false => vec![Kin::None; self.judges.len()],
@@ -175,7 +175,8 @@ impl Judge {
             work: work.clone(),
         };
         let judge = move |task| -> BoxFuture<'static, _> { Box::pin(work.clone().judge(task)) };
-        // A row asks one judge after the other, so that the busiest of them decides how many go on at once.
+        // A row asks one judge after the other, so the judge that takes the most calls at once decides how many rows
+        // are worked on.
         let concurrency = accounts.iter().map(|account| account.desk().concurrency()).max().unwrap_or(1);
         let idle = || accounts.iter().map(|account| account.desk().idle()).max().unwrap_or(0);
         let (mut sink, result) = drive(items, judge, concurrency, idle, sink).await;

@@ -1,4 +1,4 @@
-//! A judge stage as it is written, and what is wrong with it.
+//! The settings of a judge stage, and what can be wrong with them.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::stage::prompt::{Conversation, CountOrShare, MessageSetting, Prompt, m
 use crate::stage::{MAX_JUDGES, Scope, Stage};
 
 const REFERENCE_VARIABLES: &[&str] = &["row", "params"];
-/// Rows that canaries are made of where nothing else is said.
+/// From how many rows `canaries: true` makes canaries.
 const CANARY_ROWS: u64 = 5;
 
 /// A model that grades completions.

@@ -1,4 +1,4 @@
-//! What is to be judged, and what came of it.
+//! Tasks: what is to be judged, and the judgement that came of it.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use crate::stage::judge::evidence::canary::Canary;
 /// Why something is judged.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Purpose {
-    /// It is a row of the node.
+    /// It belongs to a row of the node.
     Row,
-    /// People labelled these very texts, which are no longer what the models say.
+    /// People labelled these texts, and the models say something else now.
     Labelled,
     Canary(Canary),
 }
 
-/// A text to be judged.
+/// A text that is to be judged.
 #[derive(Clone, Debug)]
 pub(crate) enum Text {
-    /// What a model said: the node's own is 0, the baseline's 1.
+    /// What a model said; 0 is the node's own model, 1 the baseline.
     Of {
         contestant: usize,
         sample: usize,
@@ -28,32 +28,32 @@ pub(crate) enum Text {
     Own(String),
 }
 
-/// One judgement to be made.
+/// One judgement that is to be made.
 #[derive(Clone)]
 pub(crate) struct Task {
     pub joined: Arc<Joined>,
     pub first: Text,
-    /// For comparisons.
+    /// In a comparison: the second text.
     pub second: Option<Text>,
     pub sample: u32,
-    /// Of all pairs: which models.
+    /// Where all pairs are compared: which two models.
     pub pair: Option<[u32; 2]>,
     pub purpose: Purpose,
-    /// The judgement of an earlier result, where nothing that it depends on changed.
+    /// The judgement of an earlier result, if nothing that it depends on has changed.
     pub kept: Option<Arc<Judgement>>,
 }
 
-/// A judgement with what led to it.
+/// A judgement, with the task that led to it.
 pub(crate) struct Judged {
     pub judgement: Judgement,
     pub purpose: Purpose,
-    /// The message of a call that failed.
+    /// The error message, if a call failed.
     pub failure: Option<String>,
-    /// Characters of what was judged.
+    /// How many characters the judged text has.
     pub length: usize,
     pub baseline_length: usize,
-    /// Of the texts, where the row has labels.
+    /// The digest of the judged texts, if the row has labels.
     pub texts: Option<Digest>,
-    /// Characters were left out.
+    /// `truncate_candidates` left characters out.
     pub is_cut: bool,
 }

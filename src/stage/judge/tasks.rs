@@ -1,4 +1,4 @@
-//! What a node judges, in order: each row, behind it the texts of it that people labelled; at the end canaries.
+//! What a node judges, in order: each row, followed by the texts of that row that people labelled; canaries at the end.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::row::Status;
 use crate::stage::StageError;
 use crate::stage::join::{Join, Joined};
 
-/// What is to be judged.
+/// The tasks of a node, one after the other.
 pub(super) struct Tasks {
     join: Join,
     kept: Option<Kept>,
@@ -25,7 +25,8 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    /// `pairs` are the pairs of models that are compared of each row; one that is none: each model on its own.
+    /// Returns the tasks of a node. `pairs` are the pairs of models to compare for each row; the single entry none
+    /// stands for the node's own model, alone or against the baseline.
     pub fn new(join: Join, kept: Option<Kept>, work: Arc<Work>, pairs: Vec<Option<[u32; 2]>>) -> Tasks {
         let wanted = work.judge.canaries.max(work.judge.method.identity_pairs());
         Tasks { join, kept, work, pairs, chosen: Chosen::new(wanted), queue: VecDeque::new(), is_done: false }
@@ -111,7 +112,7 @@ impl Iterator for Tasks {
     }
 }
 
-/// The rows that canaries are made of: those whose digests are lowest, whatever the order of rows.
+/// The rows from which canaries are made: those with the lowest digests of their ids, whatever the order of rows.
 struct Chosen {
     wanted: usize,
     rows: BTreeMap<Digest, Arc<Joined>>,
@@ -136,7 +137,7 @@ impl Chosen {
         self.rows.values().take(n as usize).collect()
     }
 
-    /// Returns what is to be judged: every canary of the first `canaries` rows, and the same text twice of the first
+    /// Returns the tasks: every canary for the first `canaries` rows, and the same text on both sides for the first
     /// `identical` rows.
     fn tasks(&self, canaries: u64, identical: u64, is_pair: bool, has_reference: bool) -> Vec<Task> {
         let answer = Text::Of { contestant: 0, sample: 0 };
@@ -161,7 +162,7 @@ impl Chosen {
                 (Canary::Refusal, REFUSAL),
                 (Canary::Order, ORDER),
             ];
-            // Beside an answer that is empty itself nothing is worse.
+            // If the row's own completion is empty, no canary can be worse than it.
             let is_blank = said.is_none_or(|said| {
                 said.status == Status::Ok && said.text.as_deref().unwrap_or_default().trim().is_empty()
             });
@@ -179,7 +180,7 @@ impl Chosen {
                 }
             }
             if has_reference {
-                // The work fills the reference in.
+                // The text of the reference is filled in when the task is asked.
                 tasks.push(task(joined, Canary::Reference, own(""), own(REFUSAL)));
             }
             let text = said.and_then(|said| said.text.clone()).unwrap_or_default();

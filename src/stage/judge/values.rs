@@ -1,13 +1,13 @@
-//! The values that a judge stage says, with their units.
+//! The summary values of a judge stage, with their units.
 
 use super::node::Judge;
 use crate::score::Unit;
 
-/// Values that there are where people have labelled, too.
+/// Further values of a stage that has people's labels.
 const HUMAN_VALUES: &[&str] = &["agreement", "kappa"];
 
 impl Judge {
-    /// Returns how a value reads; none if there is no such value.
+    /// Returns the unit of a value; none if there is no such value.
     pub fn unit_of(&self, value: &str) -> Option<Unit> {
         let known =
             |value: &str| self.method.values().into_iter().find(|(name, _)| name == value).map(|(_, unit)| unit);
@@ -48,7 +48,7 @@ impl Judge {
         known(value)
     }
 
-    /// Returns the values that can be named ahead, for suggestions.
+    /// Returns the names of values that are known before a run, for suggestions.
     pub fn value_names(&self) -> Vec<String> {
         let mut values: Vec<String> = Vec::new();
         for (name, _) in self.method.values() {

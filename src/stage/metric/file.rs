@@ -1,4 +1,4 @@
-//! Scoring a file of predictions, without a pipeline: the same functions as in a stage.
+//! Scoring a file of predictions without a pipeline, with the same functions that a stage uses.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,31 +21,31 @@ use crate::stage::prompt::Prompt;
 use crate::stage::{Scope, Stage, StageError};
 use crate::template::{row_variables, to_json};
 
-/// Columns that are taken for predictions, in this order, where none is named.
+/// Column names that are taken for predictions if the user names none; the first that the file has.
 const PREDICTIONS: &[&str] = &["prediction", "predictions", "pred", "completion", "output", "response", "generated"];
-/// Columns that are taken for references.
+/// Column names that are taken for references if the user names none.
 const REFERENCES: &[&str] = &["reference", "references", "gold", "target", "label", "answer", "expected"];
-/// Bad rows shown.
+/// How many bad rows a message shows.
 const MAX_SHOWN: usize = 20;
 
-/// What is to be scored, and how.
+/// A file to be scored, and how.
 pub struct ScoreFile<'a> {
     pub path: &'a Path,
     pub format: Option<&'static Format>,
-    /// Names with their settings.
+    /// The metrics: their names and settings.
     pub metrics: Vec<(String, Map<String, Value>)>,
-    /// A column, or a template over `row`; none: the first of the usual names that the file has.
+    /// A column, or a template over `row`; none: the first column whose name is taken for predictions.
     pub prediction: Option<&'a str>,
     pub reference: Option<&'a str>,
     pub by: Vec<String>,
-    /// Column whose rows belong together.
+    /// The column whose rows belong together; intervals resample its values.
     pub cluster: Option<&'a str>,
     pub skips_bad_rows: bool,
-    /// Words of the command line, for messages.
+    /// The words of the command line, quoted in messages.
     pub words: &'a str,
 }
 
-/// What came of it.
+/// The scores of a file, summed up.
 pub struct FileScores {
     pub rows: u64,
     pub summary: Summary,
@@ -54,12 +54,13 @@ pub struct FileScores {
 }
 
 impl FileScores {
-    /// Returns how a value of the summary reads.
+    /// Returns the unit of a value of the summary.
     pub fn unit(&self, value: &str) -> Option<Unit> {
         self.stage.unit(value)
     }
 }
 
+/// Why a file could not be scored.
 #[derive(Debug, thiserror::Error)]
 pub enum ScoreError {
     #[error("the command line is wrong")]
@@ -68,7 +69,11 @@ pub enum ScoreError {
     Stage(#[from] StageError),
 }
 
-/// Scores a file. `each` gets the scores of every row.
+/// Scores a file. `each` is called with the scores of every row.
+///
+/// # Errors
+///
+/// The command line is wrong, the file cannot be read, or a metric fails.
 pub fn score_file(
     workspace: &Workspace,
     file: &ScoreFile<'_>,
@@ -81,7 +86,7 @@ pub fn score_file(
         .or_else(|| format_of(&name))
         .ok_or_else(|| failed(format!("{name} has no extension that tells what it is: name its --input-format")))?;
     let open = || format.open(file.path).map_err(|error| failed(format!("failed to read {name}: {error}")));
-    // The columns of the first rows say what a name means.
+    // Only the columns of the first rows tell whether a name means a column.
     let mut columns = BTreeSet::new();
     for record in open()?.take(100).flatten() {
         columns.extend(record.columns().unwrap_or_default().keys().cloned());
@@ -137,7 +142,7 @@ struct Loaded {
     prediction: Prompt,
 }
 
-/// Makes the stage that the command line describes.
+/// Makes the metric stage that the command line describes.
 fn load(workspace: &Workspace, file: &ScoreFile<'_>, columns: &BTreeSet<String>) -> Result<Loaded, ScoreError> {
     let source = Arc::new(Source { path: "command line".to_owned(), text: file.words.to_owned() });
     let place_of = |text: &str| {

@@ -1,4 +1,4 @@
-//! A metric stage as it is written, and what is wrong with it.
+//! The settings of a metric stage, and what can be wrong with them.
 
 use std::sync::{Arc, LazyLock};
 
@@ -71,7 +71,7 @@ fn metrics_schema(generator: &mut SchemaGenerator) -> Schema {
         }
         settings["properties"] = properties;
         settings["description"] = entry.about.into();
-        // Where nothing is needed, the name alone says all.
+        // A metric without required settings may be given by its name alone.
         if settings.get("required").is_none() {
             settings["type"] = json!(["object", "null"]);
         }
@@ -79,7 +79,7 @@ fn metrics_schema(generator: &mut SchemaGenerator) -> Schema {
         generator.definitions_mut().insert(name.clone(), settings);
         let settings = json!({ "$ref": format!("#/definitions/{name}") });
         by_name.insert(entry.name.to_owned(), json!({ "description": entry.about, "allOf": [settings] }));
-        // Below a free name `metric` says what it is.
+        // Under a name of the user's own, `metric` says which metric it is.
         by_metric.push(json!({ "if": { "properties": { "metric": { "const": entry.name } } }, "then": settings }));
     }
     let names: Vec<Value> =
@@ -102,7 +102,7 @@ fn metrics_schema(generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// What other tools call a metric, with what to write.
+/// Names that other tools have for metrics, each with what to write here.
 const ALIASES: &[(&str, &str)] = &[
     ("accuracy", "`classification` has `.accuracy`; `exact_match` is the share that equals the reference"),
     ("f1", "`classification` has `.f1_macro`, `.f1_micro`, `.f1_weighted` and `.f1.<label>`"),
@@ -163,7 +163,7 @@ pub(super) fn stage_of(spec: &StageSpec, scope: &Scope<'_>) -> Result<MetricStag
             continue;
         }
         seen.push(name.clone());
-        // One that could not be read has been complained about.
+        // A reference that could not be read has been reported; it is not reported as missing, too.
         let has_reference = spec.settings.get("reference").is_some();
         match measure(scope, &what, (&name, &place), node.as_ref(), (&prediction, &reference), has_reference) {
             Ok(measure) => measures.push(measure),
@@ -184,7 +184,7 @@ pub(super) fn stage_of(spec: &StageSpec, scope: &Scope<'_>) -> Result<MetricStag
     Ok(MetricStage { input: settings.input, input_place, measures, by, cluster })
 }
 
-/// Returns the metrics as written: name, place, settings.
+/// Returns the metrics as written: each with its name, place and settings.
 fn entries(
     metrics: &ShortOr<Vec<String>, IndexMap<String, Value>>,
     settings: &Node,
@@ -212,7 +212,7 @@ fn entries(
     entries
 }
 
-/// Takes what any metric may have out of the settings of one.
+/// Takes the settings that every metric may have out of one metric's settings.
 fn common(settings: &mut Node) -> Node {
     static NAMES: LazyLock<Vec<String>> =
         LazyLock::new(|| Described::of::<Common>().fields().map(|field| field.name.to_owned()).collect());

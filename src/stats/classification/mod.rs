@@ -1,8 +1,8 @@
-//! Classification: what a table of gold against predicted labels says of a classifier.
+//! Classification: what a table of gold and predicted labels says about a classifier.
 //!
 //! Values and text follow scikit-learn 1.9's `classification_report`, `balanced_accuracy_score` and
-//! `matthews_corrcoef`. A row has a set of gold labels and a set of predicted ones, mostly of one
-//! label each; a prediction outside of all labels is wrong and no class.
+//! `matthews_corrcoef`. A row has a set of gold labels and a set of predicted ones; mostly each has one label. A
+//! prediction that is none of the labels is wrong, and not a class of its own.
 
 mod multinomial;
 mod report;
@@ -18,13 +18,13 @@ pub use report::{LabelScores, Report};
 use self::multinomial::multinomial;
 use super::interval::{Interval, below, percentile_interval};
 
-/// Resamples of the table for the intervals.
+/// How many resamples of the table the intervals use.
 const RESAMPLES: usize = 1_000;
 
-/// What a prediction outside of all labels is numbered.
+/// The number that stands for a prediction that is none of the labels.
 const INVALID: u32 = u32::MAX;
 
-/// A cell of a table, and the weight that something adds to it.
+/// A cell of the table, and the weight that is added to it.
 pub type CellWeight = ((u32, u32), f64);
 
 /// Weights of (gold labels, predicted labels).
@@ -46,8 +46,8 @@ impl Confusion {
         self.count(cell, weight)
     }
 
-    /// Counts one row with a set of gold labels and a set of predicted ones, none where it is no set
-    /// of labels; returns its cell.
+    /// Counts one row with a set of gold labels and a set of predicted ones; none for a prediction that is not a set of
+    /// labels. Returns its cell.
     pub fn add_sets<'a>(
         &mut self,
         gold: impl IntoIterator<Item = &'a str>,
@@ -94,14 +94,13 @@ impl Confusion {
         self.sorted().iter().map(|(_, _, weight)| weight).sum()
     }
 
-    /// Returns the labels that occur, gold or predicted, in their order: numbers by value, else by
-    /// code points.
+    /// Returns the labels that occur, gold or predicted, sorted: by value if all are numbers, else by code points.
     pub fn labels(&self) -> Vec<String> {
         sorted_labels(self.names.iter().cloned())
     }
 
-    /// Returns how often a row of a gold label (rows) is predicted to be of a label (columns), over
-    /// `labels`, with the predictions outside of them in a last column. Of tables with one label a row.
+    /// Returns how often each gold label (rows) was predicted as each label (columns), over `labels`; a last column
+    /// counts the predictions that are none of them. For tables with one label per row.
     pub fn matrix(&self, labels: &[String]) -> Vec<Vec<f64>> {
         let places = Places::new(self, labels);
         let mut matrix = vec![vec![0.0; labels.len() + 1]; labels.len()];
@@ -131,18 +130,18 @@ impl Confusion {
         cells
     }
 
-    /// Returns the report over `labels`, in that order; `zero_division` (0, 1 or NaN) stands where
-    /// there is nothing to divide by. None for an empty table.
+    /// Returns the report over `labels`, in that order. `zero_division` (0, 1 or NaN) is the result of a division by
+    /// zero. None for an empty table.
     pub fn report(&self, labels: &[String], zero_division: f64) -> Option<Report> {
         let table = Table::new(self, labels);
         table.report(&table.weights, zero_division, &|_| true)
     }
 
-    /// Returns the report's 95 % intervals by a seeded multinomial bootstrap of the table: as many
-    /// rows drawn as there are, 1,000 times. `pick` reads the numbers of interest off a report.
+    /// Returns 95 % intervals of numbers of the report, by a seeded multinomial bootstrap of the table: as many rows
+    /// are drawn as there are, 1,000 times. `pick` takes the wanted numbers from a report.
     ///
-    /// A label that a resample happens not to hold, as gold or as prediction, is left out of it: small
-    /// classes would else pull the whole distribution below the estimate. `pick` gets NaN for it.
+    /// A label that is missing in a resample, both as gold and as prediction, does not count in that resample; `pick`
+    /// gets NaN for it. Otherwise small classes would pull the whole distribution below the estimate.
     pub fn intervals(
         &self,
         labels: &[String],
@@ -155,7 +154,8 @@ impl Confusion {
         table.bootstrap(zero_division, seed, pick, |random| multinomial(&table.weights, total, random))
     }
 
-    /// Returns the same by a bootstrap of clusters of rows, each given by the cells that it adds to.
+    /// Returns the same intervals by a bootstrap of clusters of rows; each cluster is given by the cells to which it
+    /// adds.
     pub fn cluster_intervals(
         &self,
         clusters: &[&[CellWeight]],
@@ -170,7 +170,7 @@ impl Confusion {
         let table = Table::new(self, labels);
         let places: HashMap<(u32, u32), usize> =
             self.keyed().into_iter().enumerate().map(|(place, (key, _))| (key, place)).collect();
-        // In an order that does not depend on that of the rows.
+        // Sorted, so that the order of the rows does not matter.
         let mut clusters: Vec<Vec<(usize, f64)>> =
             clusters.iter().map(|cells| cells.iter().map(|(key, weight)| (places[key], *weight)).collect()).collect();
         clusters.sort_by(|a, b| a.partial_cmp(b).expect("weights are finite"));
@@ -184,7 +184,7 @@ impl Confusion {
     }
 }
 
-/// Sorts labels: by value where all are whole numbers, else by code points.
+/// Sorts labels: by value if all are whole numbers, else by code points.
 pub fn sorted_labels(labels: impl Iterator<Item = String>) -> Vec<String> {
     let mut labels: Vec<String> = labels.collect();
     labels.sort();
@@ -198,7 +198,7 @@ pub fn sorted_labels(labels: impl Iterator<Item = String>) -> Vec<String> {
     labels
 }
 
-/// Where labels stand among those asked for, by their numbers in the table.
+/// For each label by its number in the table: its place among the labels asked for.
 struct Places(Vec<Option<usize>>);
 
 impl Places {
@@ -212,12 +212,12 @@ impl Places {
     }
 }
 
-/// The cells with labels as places, so that a bootstrap does not compare texts.
+/// The cells, with labels as places, so that a bootstrap need not compare texts.
 struct Table<'a> {
     labels: &'a [String],
     cells: Vec<Cell>,
     weights: Vec<f64>,
-    /// Labels in all.
+    /// How many labels there are in all.
     names: usize,
     is_multilabel: bool,
     is_complete: bool,
@@ -227,7 +227,7 @@ struct Table<'a> {
 struct Cell {
     gold: Vec<usize>,
     predicted: Vec<usize>,
-    /// The labels as numbered in the table, of a row with one of each.
+    /// For a row with one gold and one predicted label: both by their numbers in the table.
     single: Option<(u32, u32)>,
     is_hit: bool,
 }
@@ -300,7 +300,7 @@ impl<'a> Table<'a> {
         let n = self.labels.len();
         let (mut hits, mut golds, mut predictions) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
         let mut right = 0.0;
-        // Of sets of labels: sums and weights of each number over the rows that have it.
+        // For sets of labels: the sum and the weight of each number, over the rows that have it.
         let mut samples = [[0.0; 2]; 3];
         for (cell, weight) in self.cells.iter().zip(weights) {
             let mut both = 0.0;
@@ -353,8 +353,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Returns balanced accuracy and Matthews' coefficient over all labels there are. NaN for rows of
-    /// sets.
+    /// Returns balanced accuracy and Matthews' coefficient over all labels. NaN for rows with sets of labels.
     fn overall(&self, weights: &[f64], total: f64) -> (f64, f64) {
         let (mut hits, mut golds, mut predictions) =
             (vec![0.0; self.names], vec![0.0; self.names], vec![0.0; self.names]);
@@ -375,7 +374,7 @@ impl<'a> Table<'a> {
         let balanced = recalls.iter().sum::<f64>() / recalls.len() as f64;
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let covariance = hits.iter().sum::<f64>() * total - dot(&golds, &predictions);
-        // Predictions outside of all labels are a class of their own here.
+        // Here, predictions that are none of the labels are a class of their own.
         let invalid = total - predictions.iter().sum::<f64>();
         let spread_predicted = total * total - dot(&predictions, &predictions) - invalid * invalid;
         let spread_gold = total * total - dot(&golds, &golds);
@@ -394,7 +393,8 @@ fn scores(hits: f64, predicted: f64, gold: f64, zero_division: f64) -> LabelScor
     }
 }
 
-/// Averages over labels; each number over those that have it. Without any weight all weigh the same.
+/// Averages over labels; each number is averaged over the labels that have it. If all weights are 0, all labels weigh
+/// the same.
 fn average(scores: &[LabelScores], support: f64, weight: impl Fn(&LabelScores) -> f64) -> LabelScores {
     let mean = |value: fn(&LabelScores) -> f64| {
         let kept = || scores.iter().filter(|scores| !value(scores).is_nan());

@@ -1,4 +1,4 @@
-//! The functions of `etalon::encoder`, with real weights that `.ci/setup` installs.
+//! Vectors for `etalon::encoder`, with real weights that `.ci/setup` installs.
 
 use std::path::Path;
 use std::sync::LazyLock;

@@ -1,9 +1,9 @@
-//! Test vectors made with the field's reference implementations: every `*.json` directly in
-//! `tests/vectors/` (or in the directory that `ETALON_VECTORS` names), each case held to the
-//! tolerance written in its file, through the functions that stages call.
+//! Test vectors made with the field's reference implementations: every `*.json` directly in `tests/vectors/`, or in the
+//! directory that `ETALON_VECTORS` names. Each case must match within the tolerance that its file states, through the
+//! functions that stages call.
 //!
-//! A family is one function from a case's input to what etalon computes for it, shaped as the
-//! expectation; `differences` compares the two.
+//! A family is one function from the input of a case to what etalon computes for it, in the shape of the expectation;
+//! `differences` compares the two.
 
 #[cfg(feature = "local")]
 mod encoders;
@@ -24,12 +24,12 @@ struct Case<'a> {
     category: &'a str,
 }
 
-/// How a family is held to its expectations.
+/// How the cases of a family are judged.
 enum Family {
-    /// Computes what `expected` of a case holds; with the keys of expectations that only inform.
+    /// A function that computes what the case expects; and the keys of expectations that are only informative.
     Equal(fn(&Case) -> Value, &'static [&'static str]),
-    /// Decides over a case whose label stands under a key: a precision of 0.90 and a recall of 0.85 are
-    /// wanted, of cases of a category named here every one.
+    /// A function that decides yes or no, and the key of the label. Precision must reach 0.90 and recall 0.85; in the
+    /// category `exact`, every case must be right.
     Labelled { decide: fn(&Case) -> bool, key: &'static str, exact: &'static str },
 }
 
@@ -90,7 +90,7 @@ fn vectors() {
             continue;
         };
         let mut passed = 0;
-        // Of a labelled family: right yes, wrong yes, wrong no.
+        // For a labelled family: how many are rightly yes, wrongly yes, wrongly no.
         let mut counts = [0u32; 3];
         for case in cases {
             let (input, expected) = (&case["input"], &case["expected"]);
@@ -136,7 +136,7 @@ fn vectors() {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures[..failures.len().min(30)].join("\n"));
 }
 
-/// Notes where `found` is not `expected`. `"NaN"` stands for what is not defined: null here.
+/// Notes where `found` differs from `expected`. `"NaN"` stands for an undefined value, which is null here.
 fn differences(found: &Value, expected: &Value, tolerance: f64, ignored: &[&str], at: &str, wrong: &mut Vec<String>) {
     let same = match (found, expected) {
         (_, Value::Object(wanted)) => {
@@ -151,7 +151,7 @@ fn differences(found: &Value, expected: &Value, tolerance: f64, ignored: &[&str]
             }
             return;
         }
-        // One null for a pair of undefined bounds.
+        // One null stands for a pair of undefined bounds.
         (Value::Null, Value::Array(wanted)) => wanted.iter().all(|wanted| wanted == "NaN"),
         (Value::Null, Value::String(wanted)) => wanted == "NaN",
         (Value::Number(value), Value::Number(wanted)) => {

@@ -1,4 +1,4 @@
-//! The functions of `etalon::stats`.
+//! Vectors for `etalon::stats`.
 
 use serde_json::{Value, json};
 
@@ -63,8 +63,8 @@ pub fn kappa(case: &Case) -> Value {
     let counts = stats::cross_table(categories, rater("rater1").into_iter().zip(rater("rater2")));
     let found = stats::agreement(&counts).unwrap();
     assert_eq!(found.kappa_linear, stats::weighted_kappa(&counts, Weighting::Linear));
-    // Where the variance is 0, statsmodels takes the root of a rounding error: a tiny number, or NaN
-    // when the error is negative. etalon says 0.
+    // If the variance is 0, statsmodels takes the root of a rounding error: a tiny number, or NaN if the error is
+    // negative. etalon returns 0.
     let wanted = &case.expected["kappa_ase"];
     let is_rounding =
         case.expected["kappa"].is_f64() && (wanted == "NaN" || wanted.as_f64().is_some_and(|se| se < 1e-8));
@@ -176,7 +176,7 @@ pub fn multiplicity(case: &Case) -> Value {
 pub fn judge_correction(case: &Case) -> Value {
     let input = case.input;
     if case.category == "ppi_mean" {
-        // No labelled row is among those of the judge's mean.
+        // No labelled row is among the rows of the judge's mean.
         let labelled: Vec<HumanScore> = numbers(&input["judge_labelled"])
             .into_iter()
             .zip(numbers(&input["human_labelled"]))
@@ -251,7 +251,7 @@ pub fn power(case: &Case) -> Value {
     }
 }
 
-/// A label as scikit-learn writes it.
+/// Returns a label as scikit-learn writes it.
 fn label(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
@@ -265,7 +265,7 @@ pub fn classification_report(case: &Case) -> Value {
     let mut count = 0;
     for (i, (gold, predicted)) in rows("y_true").iter().zip(rows("y_pred")).enumerate() {
         if is_multilabel {
-            // Rows of indicators: the labels are their positions.
+            // The rows are indicators, and labels are the positions in them.
             let set = |row: &Value| -> Vec<String> {
                 count = row.as_array().unwrap().len();
                 let row = row.as_array().unwrap().iter().enumerate();
@@ -311,7 +311,7 @@ pub fn classification_report(case: &Case) -> Value {
         "report": dict, "text": report.text(names.as_deref(), digits),
         "micro": { "precision": micro.precision, "recall": micro.recall, "f1": micro.f1 },
         "accuracy": report.accuracy,
-        // The reference has none of weighted rows.
+        // The reference has no matrix for weighted rows.
         "confusion_matrix": input["sample_weight"].is_null().then_some(matrix),
         "label_order": labels.iter().map(|label| label.parse::<i64>().map_or_else(|_| json!(label), |n| json!(n))).collect::<Vec<_>>(),
         "balanced_accuracy": report.balanced_accuracy, "mcc": report.mcc,

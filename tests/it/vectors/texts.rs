@@ -1,4 +1,4 @@
-//! The functions of `etalon::text`, and what metrics make of formats.
+//! Vectors for `etalon::text`, and for the metrics of formats.
 
 use serde_json::{Value, json};
 

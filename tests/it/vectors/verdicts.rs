@@ -1,4 +1,4 @@
-//! What judges answered, read.
+//! Vectors for reading the replies of judges.
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ pub fn verdict_parse(case: &Case) -> Value {
     json!({ "status": reading.status, "scores": scores, "errors": reading.errors, "notes": reading.notes })
 }
 
-/// The words of the vectors.
+/// Returns a choice in the words of the vectors.
 fn label(choice: Choice) -> &'static str {
     match choice {
         Choice::A => "A",

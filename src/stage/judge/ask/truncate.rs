@@ -1,4 +1,4 @@
-//! `truncate_candidates`: long candidates cut, both alike, with a mark where something is left out.
+//! `truncate_candidates`: candidates that are too long are cut, both sides alike, with a mark where text is left out.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ enum Cut {
 }
 
 impl Truncate {
-    /// Cuts a text; returns whether anything was left out.
+    /// Cuts a text in place; returns true if anything was left out.
     pub fn cut(&self, text: &mut String) -> bool {
         let length = text.chars().count();
         let Some(left_out) = length.checked_sub(self.max_chars).filter(|left_out| *left_out > 0) else {

@@ -20,38 +20,38 @@ use crate::stage::prompt::Variables;
 use crate::stage::{Account, Shown, Stage, StageError};
 use crate::template::Attrs;
 
-/// The word of `response_format` that asks for the schema of the verdict.
+/// The value of `response_format` that stands for the JSON Schema of the verdict.
 pub(crate) const JSON_SCHEMA: &str = "json_schema";
 
-/// What every row's work shares.
+/// What the work on every task shares.
 pub(crate) struct Work {
     pub judge: Arc<Judge>,
-    /// By judge.
+    /// One account per judge, in the order of the panel.
     pub accounts: Vec<Arc<Account>>,
     pub params: TemplateValue,
-    /// The node's model, or all that are compared.
+    /// The node's own model; where all pairs are compared, all models.
     pub contestants: Vec<String>,
     pub row_reads: Attrs,
     pub reference_reads: Attrs,
-    /// The stage whose prompts the judge's template shows, and the params that they read.
+    /// The stage whose prompts the judge's template shows, with the params that those prompts read.
     pub upstream: Option<(Arc<dyn Stage>, indexmap::IndexMap<String, Value>)>,
 }
 
-/// Who is asked: which judge of the panel, which of the several times that it is asked, with which reference.
+/// Who is asked: which judge of the panel, for which of the times that it is asked, with which reference.
 struct Asking<'a> {
     judge: usize,
     ordinal: u32,
     reference: Option<&'a TemplateValue>,
 }
 
-/// What came of one question.
+/// What came of asking one question.
 enum Asked {
     Read(Reading),
     Failed(String),
     Unknown,
 }
 
-/// A text with where it stands.
+/// A text, with the side on which it stands.
 struct Side {
     status: Option<Status>,
     text: String,
@@ -63,7 +63,7 @@ impl Side {
         match text {
             Text::Own(text) => Side { status: Some(Status::Ok), text: text.clone(), finish_reason: None },
             Text::Of { contestant, sample } => {
-                // A model with fewer samples is compared by its first.
+                // A model with fewer samples takes part with its first one.
                 let found = joined.of(*contestant).and_then(|all| all.get(*sample).or(all.first()));
                 let text = |found: &Completion| found.text.clone().unwrap_or_default();
                 Side {
@@ -77,7 +77,7 @@ impl Side {
 }
 
 impl Work {
-    /// Returns the models that a task is about.
+    /// Returns the models that a task compares or judges.
     pub fn sides(&self, pair: Option<[u32; 2]>) -> Sides<'_> {
         let name = |index: usize| self.contestants.get(index).map_or("", String::as_str);
         match pair {
@@ -88,6 +88,7 @@ impl Work {
         }
     }
 
+    /// Carries out a task: asks every judge as often as needed, and combines what they say.
     pub async fn judge(self: Arc<Self>, task: Task) -> Result<Judged, StageError> {
         let mut first = Side::of(&task.first, &task.joined);
         let mut second = task.second.as_ref().map(|text| Side::of(text, &task.joined));
@@ -191,14 +192,14 @@ impl Work {
         Ok((judgement, failure))
     }
 
-    /// Returns what a good answer to a row says.
+    /// Returns the reference of a row: what a good answer says.
     pub fn reference(&self, joined: &Joined) -> Result<Option<TemplateValue>, String> {
         let Some(prompt) = &self.judge.reference else { return Ok(None) };
         let variables = Variables::new(&self.params).with_row(&joined.row, &self.reference_reads).value();
         prompt.template.evaluate(&variables).map(Some).map_err(|error| format!("`reference` failed: {error}"))
     }
 
-    /// Returns the reference as an answer: of several, the first.
+    /// Returns the reference as a text; of several references the first.
     fn reference_text(&self, joined: &Joined) -> Option<String> {
         let reference = self.reference(joined).ok()??;
         let first = match reference.kind() {
@@ -209,7 +210,7 @@ impl Work {
         (!text.trim().is_empty()).then_some(text)
     }
 
-    /// Asks one judge everything about a completion, once.
+    /// Asks one judge all questions about a completion, once.
     async fn vote(
         &self,
         task: &Task,
@@ -236,7 +237,7 @@ impl Work {
         Ok((self.judge.method.judgement(candidates, &readings), None))
     }
 
-    /// Asks one question, and once more where the reply cannot be read.
+    /// Asks one question. While the reply cannot be read, it is asked again, `retries` times at most.
     async fn ask(&self, task: &Task, question: &Question, asking: &Asking<'_>) -> Result<Asked, StageError> {
         let method = &*self.judge.method;
         let (mut messages, tag) = match self.render(task, question, asking.reference) {
@@ -273,12 +274,12 @@ impl Work {
             let contract = method.contract(question, tag.as_deref());
             for name in ["max_tokens", "max_completion_tokens"] {
                 let limit = options.get(name).and_then(Value::as_u64);
-                // Once: what is cut at twice the length will not end at four times.
+                // The limit is doubled only once: a reply cut at twice the length will not end at four times.
                 if let (Some(limit), true, 0) = (limit, reading.status == VerdictStatus::Truncated, attempt) {
                     Arc::make_mut(&mut options).insert(name.to_owned(), limit.saturating_mul(2).into());
                 }
             }
-            // Some servers refuse a turn that says nothing.
+            // An empty reply is not quoted, since some servers refuse an empty turn.
             if !reply.text.trim().is_empty() {
                 messages.push(Message::new("assistant", reply.text));
             }

@@ -1,7 +1,8 @@
-//! What two nodes of a judge stage say of each other.
+//! Values of a judge node that need another node: its share of the ceiling, and preferences of judges.
 //!
-//! A share of the ceiling is a ratio of means over the same rows, on a scale that starts at 0 (on 1 to 5 a score
-//! of 1 would count as 20 % otherwise); its interval is a percentile bootstrap over rows, of both together.
+//! A share of the ceiling is a ratio of means over the same rows, on a scale that starts at 0; otherwise a score of 1
+//! on a scale of 1 to 5 would count as 20 %. Its interval is a percentile bootstrap that resamples the rows of both
+//! nodes together.
 
 use std::collections::BTreeMap;
 
@@ -18,17 +19,17 @@ use crate::stage::judge::read::Scale;
 use crate::stats::{Interval, Z95, estimate, resampled_sums, sums_interval, wilson};
 use crate::store::{ByRow, Manifest, Store, outer};
 
-/// Resamples of a ratio.
+/// How many resamples a ratio gets.
 const RESAMPLES: usize = 2_000;
 
-/// Rows up to which a ratio is resampled; beyond, the delta method serves.
+/// Up to so many rows a ratio is resampled; beyond, the delta method is used.
 const RESAMPLED: usize = 5_000;
 
-/// What a node says of a row, by value: on 0 to 1.
+/// The values of one row in a node, by name, each on 0 to 1.
 type Values = BTreeMap<String, f64>;
 
-/// A node's judgements, row by row. Artifacts are sorted by id, so that two of them are merged without holding
-/// either.
+/// A node's judgements, row by row. Artifacts are sorted by id, so two nodes are merged without holding either in
+/// memory.
 pub(crate) struct JudgedRows<'a> {
     judgements: ByRow<Judgement>,
     reading: Reading<'a>,
@@ -42,6 +43,7 @@ struct Reading<'a> {
 }
 
 impl<'a> JudgedRows<'a> {
+    /// Opens the judgements of a node.
     pub fn open(
         store: &Store,
         manifest: &Manifest,
@@ -53,7 +55,7 @@ impl<'a> JudgedRows<'a> {
 }
 
 impl Reading<'_> {
-    /// Returns what is said of a row, averaged over samples; a pass is one of the mean score.
+    /// Returns the values of a row, averaged over its samples. A row passes a criterion if its mean score does.
     fn values(&self, row: &[Judgement]) -> Values {
         let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         let mut add = |name: &'static str, value: Option<f64>| {
@@ -86,14 +88,16 @@ impl Reading<'_> {
     }
 }
 
-/// Two nodes' values of the same rows, and how many rows only one of them has a value for.
+/// The values of two nodes for the same rows, and how many rows have a value in one node only.
 #[derive(Default)]
 pub(crate) struct Pairs {
+    /// The value of the own node and of the other, for each row that both have.
     pub both: Vec<[f64; 2]>,
+    /// How many rows only one of the nodes has a value for.
     pub alone: u64,
 }
 
-/// Returns what two nodes say of the same rows, by value.
+/// Returns the values of two nodes for the same rows, by name.
 pub(crate) fn paired_values(own: JudgedRows<'_>, other: JudgedRows<'_>) -> Result<BTreeMap<String, Pairs>, StageError> {
     let mut found: BTreeMap<String, Pairs> = BTreeMap::new();
     let (of_own, of_other) = (own.reading, other.reading);
@@ -114,7 +118,7 @@ pub(crate) fn paired_values(own: JudgedRows<'_>, other: JudgedRows<'_>) -> Resul
     Ok(found)
 }
 
-/// Returns what share of the ceiling each value reaches: `overall.of_ceiling`, `accuracy.of_ceiling`.
+/// Returns each value as a share of the ceiling's: `overall.of_ceiling`, `accuracy.of_ceiling`.
 pub(crate) fn of_ceiling(
     store: &Store,
     own: &Manifest,
@@ -133,8 +137,9 @@ pub(crate) fn of_ceiling(
     Ok(found)
 }
 
-/// Returns how much more judges give their own kin than the judges do that are kin of neither model: the difference
-/// of their differences, over the rows that both models have.
+/// Returns how much judges favour their own kin. Kin judges and judges that are kin of neither model each see a
+/// difference between the two models; the result is the difference of those differences, over the rows that both models
+/// have.
 pub(crate) fn self_preference(
     store: &Store,
     own: &Manifest,
@@ -151,7 +156,7 @@ pub(crate) fn self_preference(
     let open = |manifest: &Manifest| ByRow::<Judgement>::open(store, &manifest.artifact);
     outer(open(own)?, open(other)?, |_, mine, theirs| {
         let (mine, theirs) = (by_judge(mine, method), by_judge(theirs, method));
-        // Own model less the other, by judges of a kind.
+        // The own model's value minus the other's, averaged over the judges that are this kin.
         let gap = |wanted: Kin| {
             let gaps: Vec<f64> = (0..kin.len())
                 .filter(|judge| kin[*judge] == wanted)
@@ -173,7 +178,7 @@ pub(crate) fn self_preference(
     Ok(found)
 }
 
-/// Returns what each judge says of a row, averaged over samples.
+/// Returns the worth of a row's verdicts by judge, averaged over samples.
 fn by_judge(row: &[Judgement], method: &dyn Method) -> BTreeMap<u32, f64> {
     let mut sums: BTreeMap<u32, (f64, f64)> = BTreeMap::new();
     for vote in row.iter().flat_map(|judgement| &judgement.votes) {
@@ -185,7 +190,7 @@ fn by_judge(row: &[Judgement], method: &dyn Method) -> BTreeMap<u32, f64> {
     sums.into_iter().map(|(judge, (sum, n))| (judge, sum / n)).collect()
 }
 
-/// Returns the ratio of two means with its interval; none where the second is 0.
+/// Returns the ratio of two means with its interval; none if the second mean is 0.
 fn ratio(pairs: &[[f64; 2]], seed: u64) -> Option<Estimate> {
     let n = pairs.len() as f64;
     let mean = |of: &dyn Fn(&[f64; 2]) -> f64| pairs.iter().map(of).sum::<f64>() / n;
@@ -198,14 +203,16 @@ fn ratio(pairs: &[[f64; 2]], seed: u64) -> Option<Estimate> {
         let units: Vec<f64> = pairs.iter().flatten().copied().collect();
         let sums = resampled_sums(&units, 2, RESAMPLES, seed);
         let resampled = sums_interval(&sums, 2, |sums| (sums[1] > 0.0).then(|| sums[0] / sums[1]));
-        // Where all rows are alike there is nothing to resample, and yet other rows could have come out otherwise.
+        // If all rows are alike, resampling gives an interval without width, although other rows could have come out
+        // otherwise.
         resampled.filter(|interval| interval.high > interval.low).or_else(|| {
             let (of_mine, of_top) = (wilson(mine * n, n, Z95)?, wilson(top * n, n, Z95)?);
             let high = if of_top.low > 0.0 { mine / of_top.low } else { value };
             Some(Interval { low: of_mine.low / top, high: high.max(of_mine.high / top) })
         })
     } else {
-        // Delta method: the ratio moves as mine − value · top does, over the mean of the top.
+        // Delta method: the variance of the ratio is that of `mine − value · top`, divided by the squared mean of
+        // `top`.
         let variance = mean(&|pair| (pair[0] - value * pair[1]).powi(2)) / (n - 1.0);
         let half = Z95 * variance.sqrt() / top;
         Some(Interval { low: value - half, high: value + half })

@@ -1,4 +1,4 @@
-//! Drift: what a judge says that it did not say before.
+//! Drift: how a judge's verdicts differ from those of an earlier instrument.
 
 use std::collections::BTreeMap;
 
@@ -13,19 +13,19 @@ use crate::stage::{Drift, DriftVerdict, Part, StageError};
 use crate::stats::{Adjustment, Interval, Z95, adjust, estimate, mcnemar, paired, wilson};
 use crate::store::{Manifest, Store};
 
-/// Flipped verdicts from which a judge is another one.
+/// From this share of flipped verdicts on, the judge has drifted.
 const FLIPPED: f64 = 0.10;
 
-/// Above this what is said is good, on 0 to 1.
+/// A verdict worth more than this is good, on 0 to 1.
 const GOOD: f64 = 0.5;
 
-/// Shifts within this are none.
+/// An interval that lies within this distance of zero shows that nothing shifted, on 0 to 1.
 const SAME: f64 = 0.05;
 
 const ALPHA: f64 = 0.05;
 
-/// Returns how another judge judges what was judged before: the same rows where nothing else changed, else the
-/// labelled texts and canaries of both. None where there is nothing to hold one against the other.
+/// Returns how the verdicts of two instruments differ: on the same completions if both judged the same ones, else on
+/// the golden set (labelled texts and canaries) of both. None if they have nothing in common.
 pub(crate) fn drift(
     store: &Store,
     before: &Manifest,
@@ -84,7 +84,7 @@ pub(crate) fn drift(
     Ok(Some(Drift { basis: basis.to_owned(), compared: n, flips, p, shifts, verdict }))
 }
 
-/// Returns the mean difference of pairs, second less first, with its p.
+/// Returns the mean of second minus first over pairs, with its p.
 fn shift(both: &[(f64, f64)]) -> (Estimate, f64) {
     let (a, b): (Vec<f64>, Vec<f64>) = both.iter().copied().unzip();
     let n = both.len() as f64;
@@ -93,7 +93,7 @@ fn shift(both: &[(f64, f64)]) -> (Estimate, f64) {
     let found = paired(&a, &b).filter(|_| !is_constant);
     let (interval, p) = match found {
         Some(found) => (Some(found.t_interval), found.t.map_or(1.0, |(_, p)| p)),
-        // All rows shift alike: other rows could have shifted otherwise.
+        // All rows shift alike, so there is no variance; yet other rows could have shifted otherwise.
         None => {
             let half = wilson(0.0, n, Z95).map_or(1.0, |interval| interval.high);
             let is_real = value.abs() > half;

@@ -1,14 +1,14 @@
-//! Halo: whether the score of one criterion colours those of others, told by how they correlate.
+//! Halo: whether the score of one criterion colours the scores of others, seen in how they correlate.
 
 use serde_json::{Value, json};
 
 use crate::score::{Estimate, Summary};
 use crate::stats::pearson;
 
-/// Mean correlation of criteria from which they hardly differ.
+/// From this mean correlation on, criteria hardly differ.
 const HALO: f64 = 0.9;
 
-/// Rows from which correlations of criteria are computed; and of which at most.
+/// How many rows correlations need at least, and how many they use at most.
 const HALO_ROWS: std::ops::RangeInclusive<usize> = 10..=100_000;
 
 /// Scores of rows, by criterion.
@@ -18,17 +18,19 @@ pub(crate) struct Halo {
 }
 
 impl Halo {
+    /// Returns an empty collection for the named criteria.
     pub fn new(names: Vec<String>) -> Halo {
         Halo { names, rows: Vec::new() }
     }
 
-    /// Adds a row that has a score for every criterion.
+    /// Adds the scores of a row that has one for every criterion.
     pub fn add(&mut self, scores: Vec<f64>) {
         if self.rows.len() < *HALO_ROWS.end() {
             self.rows.push(scores);
         }
     }
 
+    /// Writes the correlations, and a note if criteria hardly differ.
     pub fn finish(&self, summary: &mut Summary, notes: &mut Vec<String>) {
         if self.names.len() < 2 || !HALO_ROWS.contains(&self.rows.len()) {
             return;

@@ -1,5 +1,5 @@
-//! Length: how often the longer response wins, the win rate at equal length (Dubois et al. 2024, arXiv 2404.04475,
-//! in its minimal form), and how scores go with length.
+//! Length: how often the longer completion wins, the win rate at equal length (Dubois et al. 2024, arXiv 2404.04475, in
+//! its minimal form), and how scores correlate with length.
 
 use std::collections::BTreeMap;
 
@@ -9,33 +9,34 @@ use crate::row::Judgement;
 use crate::score::{Estimate, Summary};
 use crate::stats::{Comparison, Z95, correlation, estimate, length_control, length_interval, wilson};
 
-/// What the value of a whole judgement is called beside its criteria.
+/// The name under which the whole judgement stands beside its criteria.
 const WHOLE: &str = "overall";
 
-/// Below this p an effect of length is taken for real.
+/// Below this p an effect of length counts as real.
 const SIGNIFICANT: f64 = 0.01;
 
-/// Points between the raw and the length-controlled win rate from which a warning is given.
+/// From this difference between the raw and the length-controlled win rate on, a warning is given.
 const LENGTH_GAP: f64 = 0.10;
 
-/// Comparisons up to which the interval of the length-controlled win rate is a bootstrap.
+/// Up to so many comparisons the interval of the length-controlled win rate is a bootstrap.
 const FITTED: usize = 5_000;
 
-/// Rows from which correlations with length are computed; and of which at most.
+/// How many rows correlations with length need at least, and how many they use at most.
 const ROWS: std::ops::RangeInclusive<usize> = 10..=100_000;
 
-/// Outcomes with the lengths of what was compared.
+/// Outcomes of comparisons, with the lengths of the compared texts.
 #[derive(Default)]
 pub(crate) struct Lengths {
     comparisons: Vec<Comparison>,
 }
 
 impl Lengths {
-    /// Adds a comparison: points of the node's model, and characters of both.
+    /// Adds a comparison: the points of the node's model, 0 to 1, and both lengths in characters.
     pub fn add(&mut self, outcome: f64, length: f64, baseline_length: f64) {
         self.comparisons.push(Comparison { outcome, length, baseline_length });
     }
 
+    /// Writes the values and notes.
     pub fn finish(&self, seed: u64, summary: &mut Summary, notes: &mut Vec<String>) {
         let Some(found) = length_control(&self.comparisons) else {
             return;
@@ -44,7 +45,7 @@ impl Lengths {
         let (longer, decisive) = found.longer_wins;
         summary.values.insert("longer_wins".to_owned(), longer_wins(longer, decisive));
         let interval = found.fit.and_then(|fit| {
-            // Each resample is a fit: many comparisons do without.
+            // Each resample needs a fit of its own, which is too slow for many comparisons.
             if self.comparisons.len() <= FITTED { length_interval(&self.comparisons, seed) } else { fit.interval() }
         });
         let controlled = estimate(found.fit.map(|fit| fit.win_rate), interval, n, 0);
@@ -68,15 +69,16 @@ impl Lengths {
     }
 }
 
-/// What was said of single completions, with their lengths.
+/// Verdicts on single completions, with the lengths of those.
 #[derive(Default)]
 pub(crate) struct Verbosity {
-    /// By criterion, and the whole under `overall`: lengths and what was said.
+    /// By criterion, and `overall` for the whole: the lengths, and the scores.
     said: BTreeMap<String, (Vec<f64>, Vec<f64>)>,
 }
 
 impl Verbosity {
-    /// Adds the judgements of a row, one per sample, with what each is worth and the characters of what was judged.
+    /// Adds the judgements of a row, one per sample: each with its worth, and the length of the judged text in
+    /// characters.
     pub fn add_row<'a>(&mut self, row: impl Iterator<Item = (&'a Judgement, Option<f64>, usize)>) {
         let mut sums: BTreeMap<&str, [f64; 3]> = BTreeMap::new();
         for (judgement, worth, length) in row {
@@ -96,8 +98,8 @@ impl Verbosity {
         }
     }
 
-    /// Writes Spearman's correlation of what is said with length; the interval of the whole is that of Fieller et
-    /// al. (1957).
+    /// Writes Spearman's correlation of each score with length; the interval of the correlation of the whole is that of
+    /// Fieller et al. (1957).
     pub fn finish(&self, summary: &mut Summary) {
         let mut table = Map::new();
         for (name, (lengths, said)) in &self.said {

@@ -1,4 +1,4 @@
-//! Lineage: whether a judge is kin of what it judges.
+//! Lineage: whether a judge is kin of the models that it judges.
 //!
 //! | code | the judge |
 //! |---|---|
@@ -19,7 +19,7 @@ use regex::Regex;
 
 use crate::spec::{ModelSpec, Role};
 
-/// Vendors by what their model ids look like.
+/// Vendors, each with the pattern that its model ids match.
 static FAMILIES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
     [
         (r"(^|[^a-z])(gpt|chatgpt|o\d|text-davinci)", "openai"),
@@ -45,9 +45,9 @@ struct Origin {
     id: String,
     address: Option<String>,
     family: Option<String>,
-    /// Id of what it was tuned from, or its own.
+    /// The id of the model from which it was tuned, or its own id.
     base: String,
-    /// Ids and families of what it was trained on.
+    /// Ids and families of the models whose outputs it was trained on.
     trained_on: Vec<String>,
     is_ceiling: bool,
 }
@@ -58,12 +58,12 @@ pub(crate) struct Lineage {
     by: BTreeMap<String, Origin>,
 }
 
-/// Whose side a judge could be on.
+/// Which of two models a judge could favour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kin {
-    /// Of the judged model's family, and not of the other's.
+    /// It is of the judged model's family, and not of the other's.
     Own,
-    /// Of the family of the model compared with.
+    /// It is of the family of the model with which that one is compared, only.
     Other,
     None,
 }
@@ -79,7 +79,7 @@ impl Kin {
     }
 }
 
-/// What a judge is to a model that it judges.
+/// How a judge is related to a model that it judges.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Relation {
     pub code: &'static str,
@@ -87,20 +87,21 @@ pub(crate) struct Relation {
     pub help: &'static str,
 }
 
-/// Returns an id without whoever publishes it: `Qwen/Qwen2.5-7B` is `qwen2.5-7b`.
+/// Returns an id in lower case without its publisher: `Qwen/Qwen2.5-7B` becomes `qwen2.5-7b`.
 fn name_of(id: &str) -> String {
     id.rsplit('/').next().unwrap_or(id).to_lowercase()
 }
 
-/// Returns the vendor that an id names.
+/// Returns the vendor that an id tells.
 fn family_of(id: &str) -> Option<&'static str> {
     let name = name_of(id);
     FAMILIES.iter().find(|(pattern, _)| pattern.is_match(&name)).map(|(_, family)| *family)
 }
 
 impl Lineage {
+    /// Collects where the models of a pipeline come from.
     pub fn new(models: &IndexMap<String, ModelSpec>) -> Lineage {
-        // A name of the spec stands for the id behind it.
+        // A model name of the spec stands for the id that it calls.
         let id_of =
             |name: &str| models.get(name).and_then(|model| model.model.clone()).unwrap_or_else(|| name.to_owned());
         let family = |name: &str| -> Option<String> {
@@ -127,17 +128,18 @@ impl Lineage {
         Lineage { by: models.iter().map(origin).collect() }
     }
 
+    /// Returns true if some model is the ceiling.
     pub fn has_ceiling(&self) -> bool {
         self.by.values().any(|origin| origin.is_ceiling)
     }
 
-    /// Returns true if two models are known to be of one vendor.
+    /// Returns true if two models are known to come from the same vendor.
     pub fn is_kin(&self, a: &str, b: &str) -> bool {
         let family = |name: &str| self.by.get(name)?.family.as_ref();
         family(a).is_some() && family(a) == family(b)
     }
 
-    /// Returns what a judge is to a model, worst first.
+    /// Returns how a judge is related to a model, the worst relation first.
     pub fn relation(&self, judge: &str, model: &str) -> Vec<Relation> {
         let (Some(mine), Some(theirs)) = (self.by.get(judge), self.by.get(model)) else {
             return Vec::new();

@@ -2,11 +2,11 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `position` `length` `halo` | the place of a response, its length, one criterion colouring another |
-//! | `canary` | answers whose worth is known before a judge sees them |
-//! | `panel` | whether judges agree, and what the number is without each of them |
-//! | `lineage` | whether a judge is kin of what it judges |
-//! | `contrast` `drift` | shares of the ceiling and preferences for kin; what a judge says that it did not say before |
+//! | `position` `length` `halo` | effects of a completion's place, of its length, and of one criterion on another |
+//! | `canary` | texts whose right verdict is known before a judge sees them |
+//! | `panel` | whether judges agree, and what the number would be without each of them |
+//! | `lineage` | whether a judge is kin of the models that it judges |
+//! | `contrast` `drift` | shares of the ceiling and preferences for kin; verdicts that a changed instrument gives otherwise |
 
 pub(crate) mod canary;
 pub(crate) mod contrast;

@@ -1,5 +1,5 @@
-//! Panels: who voted how often, how far the judges agree, what the number is without each of them, and whether
-//! a judge prefers the models of its own family.
+//! Panels: how many valid votes each judge gave, how far the judges agree, what the number would be without each of
+//! them, and whether a judge prefers the models of its own family.
 
 use std::collections::BTreeMap;
 
@@ -12,32 +12,32 @@ use crate::score::Summary;
 use crate::stage::judge::method::{Method, Said, Votes, majority, missing_of};
 use crate::stats::agreement;
 
-/// From this range on, of 0 to 1, scores disagree: 2 of 1 to 5.
+/// Scores that lie this far apart, on 0 to 1, disagree: 2 points on a scale of 1 to 5.
 const FAR: f64 = 0.5;
-/// Rows that are listed for people to look at.
+/// How many rows are listed for people to look at.
 const LISTED: usize = 20;
-/// Kappa below which judges hardly measure the same.
+/// Below this kappa, judges hardly measure the same.
 const POOR: f64 = 0.2;
 
-/// How often each two things were said together.
+/// How often two judges said each pair of things about the same row.
 type Cells = BTreeMap<(String, String), f64>;
 
-/// What the judges of a panel said.
+/// What the judges of a panel said, summed up.
 pub(crate) struct Panel {
-    /// Valid votes and all votes, by judge.
+    /// For each judge: how many votes were valid, and how many there were.
     counts: Vec<[u64; 2]>,
-    /// By two judges and criterion: how often what they say falls together.
+    /// For each two judges and each criterion: how often they said what together.
     cells: BTreeMap<(usize, usize, String), Cells>,
-    /// Without each judge: sum and count of what rows are worth.
+    /// For the panel without each judge: the sum of what rows are worth, and how many rows.
     without: Vec<(f64, u64)>,
     kin: Vec<Kin>,
     preference: MeanTally,
-    /// Of judges that are asked several times: the share of what each says most often.
+    /// For judges that are asked several times: the share of the verdict that each gives most often.
     stability: MeanTally,
     rows: u64,
     split: u64,
     listed: Vec<(f64, Value)>,
-    /// From the lowest score to the highest.
+    /// The distance from the lowest score of the scale to the highest.
     span: f64,
 }
 
@@ -45,7 +45,7 @@ fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// Returns how often a judge says what it says most often; none for fewer than two readable votes.
+/// Returns the share of the votes that say what the judge says most often; none for fewer than two readable votes.
 fn modal_share(votes: &[&Vote]) -> Option<f64> {
     let said: Vec<String> = votes
         .iter()
@@ -56,13 +56,13 @@ fn modal_share(votes: &[&Vote]) -> Option<f64> {
     (said.len() > 1).then(|| most as f64 / said.len() as f64)
 }
 
-/// Returns how far what is there lies apart.
+/// Returns the distance between the lowest and the highest value.
 fn spread(values: &[Option<f64>]) -> f64 {
     let there = || values.iter().flatten().copied();
     (there().fold(f64::MIN, f64::max) - there().fold(f64::MAX, f64::min)).max(0.0)
 }
 
-/// Returns how many are in a table of two judges, and their kappa.
+/// Returns how many rows a table of two judges holds, and their kappa.
 fn kappa_of(cells: &Cells) -> (f64, Option<f64>) {
     let mut categories: Vec<&String> = cells.keys().flat_map(|(a, b)| [a, b]).collect();
     categories.sort();
@@ -110,7 +110,7 @@ impl<'a> ByJudge<'a> {
 }
 
 impl Panel {
-    /// Counts what each two judges say together.
+    /// Counts what each two judges said about the same row.
     fn cross(&mut self, criterion: &str, said: &[Option<String>]) {
         for a in 0..said.len() {
             for b in a + 1..said.len() {
@@ -122,6 +122,8 @@ impl Panel {
         }
     }
 
+    /// Starts an empty panel. `kin` tells for each judge which of two models it could favour; `span` is the length of
+    /// the scale.
     pub fn new(kin: Vec<Kin>, span: f64, seed: u64) -> Panel {
         let judges = kin.len();
         Panel {
@@ -223,7 +225,7 @@ impl Panel {
         }
     }
 
-    /// Says what each judge has, in the order of the panel.
+    /// Writes what was found about each judge, in the order of the panel.
     pub fn finish(&mut self, judges: &[&str], method: &dyn Method, summary: &mut Summary, notes: &mut Vec<String>) {
         if self.counts.iter().all(|[_, all]| *all == 0) {
             return;
@@ -234,7 +236,7 @@ impl Panel {
             .zip(1..)
             .map(|([valid, all], judge)| json!({ "judge": judge, "valid": valid, "votes": all }));
         summary.tables.insert("votes".to_owned(), rows.collect());
-        // Of a panel always, so that nobody leaves it unseen.
+        // A panel always gets this note, so that a judge without valid votes cannot go unnoticed.
         if judges.len() > 1 || self.counts.iter().any(|[valid, all]| valid < all) {
             let said = judges.iter().zip(&self.counts).map(|(judge, [valid, all])| format!("{judge} {valid}/{all}"));
             notes.push(format!("valid votes: {}", said.collect::<Vec<_>>().join(", ")));
@@ -258,7 +260,7 @@ impl Panel {
         let mut kappas = Vec::new();
         for a in 0..judges.len() {
             for b in a + 1..judges.len() {
-                // Pooled over criteria, that criteria differ would count as agreement.
+                // Kappa is computed per criterion: pooled, the differences between criteria would count as agreement.
                 let of_pair = self.cells.iter().filter(|((first, second, _), _)| (*first, *second) == (a, b));
                 let found: Vec<(f64, Option<f64>)> = of_pair.map(|(_, cells)| kappa_of(cells)).collect();
                 let n = found.iter().map(|(n, _)| *n).fold(0.0, f64::max) as usize;

@@ -1,5 +1,5 @@
-//! Position: how often two orders agree, and whether disagreements favour a place (Shi et al. 2024, arXiv
-//! 2406.07791).
+//! Position: how often the verdicts of two orders agree, and whether disagreements favour one place (Shi et al. 2024,
+//! arXiv 2406.07791).
 
 use serde_json::json;
 
@@ -8,25 +8,27 @@ use crate::row::Judgement;
 use crate::score::{Estimate, Summary};
 use crate::stats::{Z95, estimate, sign_test, wilson};
 
-/// Below this p a preference for a place is taken for real.
+/// Below this p a preference for a place counts as real.
 const SIGNIFICANT: f64 = 0.01;
 
-/// Below this consistency a judge says more about places than about responses.
+/// Below this consistency a verdict says more about the places than about the completions.
 const CONSISTENT: f64 = 0.6;
 
 /// Outcomes of pairs that were judged in both orders.
 #[derive(Default)]
 pub(crate) struct Positions {
-    /// Rows: with the node's model in the first place; columns: in the second.
+    /// The outcome with the node's model in the first place (rows of the table) and in the second (columns).
     table: [[u64; 3]; 3],
-    /// Rows whose orders agree (of several samples or votes, their share), and rows with both orders.
+    /// How many rows have orders that agree (with several samples or votes, their share counts), and how many have both
+    /// orders.
     consistent: f64,
     rows: u64,
-    /// Rows whose disagreements favour the first place, and the second: those of one row go together.
+    /// How many rows have disagreements that favour the first place, and the second. A row counts once, since its
+    /// disagreements are not independent.
     flips: (u64, u64),
 }
 
-/// Returns the outcomes by order of a judgement, or of each of its votes.
+/// Returns the outcomes by order: of the judgement, or of each of its votes.
 pub(crate) fn orders_of(judgement: &Judgement) -> Vec<&[Option<Outcome>]> {
     if judgement.votes.is_empty() {
         return vec![judgement.orders.as_slice()];
@@ -34,23 +36,23 @@ pub(crate) fn orders_of(judgement: &Judgement) -> Vec<&[Option<Outcome>]> {
     judgement.votes.iter().map(|vote| vote.orders.as_slice()).collect()
 }
 
-/// Returns where the side of an outcome stands in the table: win, tie, loss.
+/// Returns the index of an outcome's side in the table: win, tie, loss.
 fn place_of(outcome: Outcome) -> usize {
     Outcome::SIDES.iter().position(|side| *side == outcome.side()).unwrap_or(0)
 }
 
 impl Positions {
-    /// Adds the judgements of a row (of a pair), one per sample.
+    /// Adds the judgements of a row (or of one pair of models for it), one per sample.
     pub fn add_row<'a>(&mut self, judgements: impl Iterator<Item = &'a Judgement>) {
         let mut same = Vec::new();
         let mut lean = 0;
         for orders in judgements.flat_map(orders_of) {
-            // The node's model is asked about in the second place first.
+            // The first question shows the node's model in the second place.
             if let [Some(second), Some(first)] = orders {
                 let (first, second) = (first.side(), second.side());
                 self.table[place_of(first)][place_of(second)] += 1;
                 same.push(first == second);
-                // Better in the first place than in the second: the place won.
+                // If the model comes out better in the first place than in the second, the place has won.
                 lean += (first < second) as i64 - (first > second) as i64;
             }
         }
@@ -62,7 +64,7 @@ impl Positions {
         }
     }
 
-    /// Writes the report; `all` are the rows that there are.
+    /// Writes the values and notes; `all` is the number of all rows.
     pub fn finish(&self, all: u64, summary: &mut Summary, notes: &mut Vec<String>) {
         let pairs: u64 = self.table.iter().flatten().sum();
         if pairs == 0 {

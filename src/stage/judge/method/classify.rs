@@ -18,7 +18,7 @@ use crate::stage::judge::method::{
 use crate::stage::judge::people::labels::LabelKind;
 use crate::stage::judge::read::read_label;
 
-/// Characters of a judge's reply that are kept as its reason.
+/// How many characters of a judge's reply are kept as its reason.
 const MAX_REASON: usize = 2_000;
 
 /// Lets the judge pick a label.
@@ -43,7 +43,7 @@ enum LabelsShape {
 
 struct Classify {
     labels: Vec<String>,
-    /// By label; none: labels carry no scores.
+    /// The score of each label; none if labels carry no scores.
     scores: Option<Vec<f64>>,
 }
 
@@ -98,7 +98,7 @@ pub(crate) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opt
 }
 
 impl Classify {
-    /// Returns the lowest and the highest score; none where all are the same.
+    /// Returns the lowest and the highest score; none if all are the same.
     fn range(&self) -> Option<(f64, f64)> {
         let scores = self.scores.as_ref()?;
         let low = scores.iter().copied().fold(f64::INFINITY, f64::min);
@@ -144,7 +144,7 @@ impl Method for Classify {
     }
 
     fn without_asking(&self, _candidates: &Candidates<'_>) -> Option<Judgement> {
-        // What an empty answer is depends on the labels.
+        // Which label fits an empty completion depends on the labels, so the judge has to be asked.
         None
     }
 
@@ -204,7 +204,7 @@ impl Method for Classify {
     }
 
     fn combine(&self, votes: &Votes<'_>, into: &mut Judgement) {
-        // By judge what it says most often; where it is torn, it has no verdict.
+        // For each judge, what it says most often; a judge that says two labels equally often has no verdict.
         let said: Vec<String> =
             votes.by_judge(|own| majority(own.iter().filter_map(|vote| vote.verdict.as_deref())).map(str::to_owned));
         if !votes.is_enough(said.len()) {

@@ -1,13 +1,15 @@
 //! Judge methods: what is asked, what a reply means, how verdicts sum up.
 //!
-//! **Adding a judge method:** one file with a `parse` function, one line in [`METHODS`], its template, an example and
-//! its tests.
+//! **Adding a judge method:** one file with `Settings` and a `parse` function, one line in [`METHODS`], and in the
+//! stage's own `Settings` a field of that name, for the schema. Its built-in template stands in `templates/judge/` and
+//! in the list of `template::library`. If no reader in `read/` fits its replies, add one, and a variant of [`Told`].
+//! Then an example and its tests.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `rubric` `compare` `classify` | the methods; `pairs` sums up all pairs |
-//! | `votes` | what the judges of a panel said |
-//! | `tally` | what sums judgements up |
+//! | `rubric/` `compare/` `classify` | the methods; `pairs` sums up comparisons of all pairs |
+//! | `votes` | the votes of a panel, combined |
+//! | `tally` | the trait that sums judgements up |
 
 pub(crate) mod classify;
 pub(crate) mod compare;
@@ -30,33 +32,33 @@ use crate::spec::Node;
 use crate::stage::judge::people::labels::LabelKind;
 use crate::stage::judge::read::Choice;
 
-/// The methods there are, by the field that holds their settings.
+/// All methods, each with the field of the stage that holds its settings.
 pub(crate) const METHODS: &[(&str, Parse)] =
     &[("rubric", rubric::parse), ("compare", compare::parse), ("classify", classify::parse)];
 
 /// Parses a method's settings.
 pub(crate) type Parse = fn(&Node, &str, &mut Vec<Problem>) -> Option<Box<dyn Method>>;
 
-/// What the candidates are.
+/// The texts that are judged.
 pub(crate) struct Candidates<'a> {
     pub id: &'a str,
-    /// The node's model.
+    /// The completion of the node's model.
     pub completion: &'a str,
     pub finish_reason: Option<&'a str>,
-    /// The other completion, for comparisons.
+    /// In a comparison: the completion on the other side.
     pub baseline: Option<&'a str>,
-    /// Of all pairs: which.
+    /// Where all pairs are compared: which two models.
     pub pair: Option<[u32; 2]>,
 }
 
-/// One call: the variables that its prompt gets beside `row`, `params` and `reference`.
+/// One call: the variables of its prompt, beside `row`, `params` and `reference`.
 pub(crate) struct Question {
-    /// Ordinal among the questions of a row.
+    /// The question's place among the questions about a row, from 0.
     pub number: usize,
     pub variables: Vec<(&'static str, TemplateValue)>,
 }
 
-/// What a reply says.
+/// What a reply says, parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Told {
     Nothing,
@@ -67,29 +69,29 @@ pub(crate) enum Told {
     Label(String),
 }
 
-/// A reply, read.
+/// A reply that has been read.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
     pub status: VerdictStatus,
     pub told: Told,
     pub reason: Option<String>,
-    /// What to tell the judge about an unreadable reply.
+    /// What is wrong with an unreadable reply, in words for the judge.
     pub error: String,
 }
 
-/// The completions that others are compared with: of a model of the stage's own input, or of a node of another
+/// Whose completions others are compared with: those of a model of the stage's own input, or those of a node of another
 /// inference stage over the same dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Opponent {
-    /// None: the stage's own input.
+    /// None: the inference stage that is the stage's own input.
     pub stage: Option<String>,
     pub model: String,
-    /// As it is written: `base`, `answers_v1.tuned`.
+    /// The name as written: `base`, `answers_v1.tuned`.
     pub name: String,
 }
 
 impl Opponent {
-    /// Reads what is written: a model, or a node.
+    /// Reads a name: that of a model, or of a node.
     pub fn of(name: String) -> Opponent {
         let (stage, model) = match name.split_once('.') {
             Some((stage, model)) => (Some(stage.to_owned()), model.to_owned()),
@@ -101,88 +103,89 @@ impl Opponent {
 
 /// A judge method with its settings.
 pub(crate) trait Method: Send + Sync {
-    /// Returns the built-in template.
+    /// Returns the name of the built-in template.
     fn default_prompt(&self) -> &'static str;
 
     /// Returns the variables of its prompts.
     fn variables(&self) -> &'static [&'static str];
 
-    /// Returns what it compares with, if anything.
+    /// Returns the baseline; none for a method without one.
     fn baseline(&self) -> Option<&Opponent> {
         None
     }
 
-    /// Returns true where each model is compared with each.
+    /// Returns true if each model is compared with each other one.
     fn is_all_pairs(&self) -> bool {
         false
     }
 
-    /// Returns true where two completions are judged at once.
+    /// Returns true if one verdict is about two completions.
     fn is_pair(&self) -> bool {
         self.is_all_pairs() || self.baseline().is_some()
     }
 
-    /// Returns of how many rows the same text is shown twice.
+    /// Returns for how many rows the judge is shown the same text on both sides.
     fn identity_pairs(&self) -> u64 {
         0
     }
 
-    /// Returns whether a tag that the prompt shows binds the verdict.
+    /// Returns true if only verdicts with the tag count where the prompt shows one.
     fn binds_tag(&self) -> bool {
         true
     }
 
-    /// Returns the JSON Schema of the reply to a question; none where the reply is no JSON.
+    /// Returns the JSON Schema of the reply to a question; none for a method whose replies are not JSON.
     fn schema(&self, _question: &Question, _tag: Option<&str>) -> Option<Value> {
         None
     }
 
-    /// Returns what was said as a number from 0 (worst) to 1 (best); none where that is undefined.
+    /// Returns a verdict as a number from 0 (worst) to 1 (best); none where that is undefined.
     fn worth(&self, said: &Said<'_>) -> Option<f64>;
 
-    /// Returns the value that sums everything up, with what its 0 and 1 stand for.
+    /// Returns the name of the value that sums everything up, with what its 0 and 1 stand for in units of that value.
     fn headline(&self) -> Option<(&'static str, (f64, f64))>;
 
-    /// Returns the pass marks of criteria.
+    /// Returns the criteria that have a pass mark, with the mark.
     fn pass_marks(&self) -> Vec<(String, f64)> {
         Vec::new()
     }
 
-    /// Returns what people are asked.
+    /// Returns what people are asked when they label rows.
     fn sheet(&self) -> Sheet;
 
-    /// Returns what people's labels may be.
+    /// Returns which labels people may give.
     fn labels(&self) -> LabelKind;
 
     /// Returns the settings that enter the key, defaults omitted.
     fn settings(&self) -> Map<String, Value>;
 
-    /// Returns the judgement that needs no call: an empty candidate.
+    /// Returns the judgement of candidates for which no call is needed, such as an empty completion; none if a judge
+    /// must be asked.
     fn without_asking(&self, candidates: &Candidates<'_>) -> Option<Judgement>;
 
-    /// Returns the calls to make.
+    /// Returns the questions about the candidates; each is one call.
     fn questions(&self, candidates: &Candidates<'_>) -> Vec<Question>;
 
     /// Returns how many calls a row takes, for plans.
     fn calls_per_row(&self) -> u64;
 
-    /// Reads a reply to a question; `tag` binds where the prompt held it.
+    /// Reads a reply to a question. `tag` is the tag that the prompt showed; none if it showed none.
     fn read(&self, question: &Question, text: &str, finish_reason: Option<&str>, tag: Option<&str>) -> Reading;
 
-    /// Returns what a retry asks for ("reply with only …").
+    /// Returns what a retry demands of the reply ("reply with only …").
     fn contract(&self, question: &Question, tag: Option<&str>) -> String;
 
-    /// Combines the readings of a row's questions.
+    /// Combines the readings of all questions about a row into one judgement.
     fn judgement(&self, candidates: &Candidates<'_>, readings: &[Reading]) -> Judgement;
 
-    /// Combines the votes of a panel: what each judge says on average, then what they say together.
-    /// Fewer than half of them are not enough.
+    /// Combines the votes of a panel: first each judge's own votes to what it says on average, then the judges. If
+    /// fewer than half of the judges have a valid vote, there is no verdict.
     fn combine(&self, votes: &Votes<'_>, into: &mut Judgement);
 
-    /// Sums judgements up; `contestants` are the models that are compared with each other.
+    /// Returns what sums judgements up. `contestants` are the models that are compared with each other.
     fn tally(&self, seed: u64, contestants: &[String]) -> Box<dyn Tally>;
 
-    /// Returns the values of the summary and how they read.
+    /// Returns the names of the summary's values with their units.
     fn values(&self) -> Vec<(String, Unit)>;
 }
 
@@ -191,7 +194,7 @@ pub(crate) fn headline(method: &dyn Method) -> &'static str {
     method.headline().map_or("overall", |(name, _)| name)
 }
 
-/// Returns a judgement of a row without a verdict.
+/// Returns the judgement of a row that has no verdict.
 pub(crate) fn missing_of(id: &str) -> Judgement {
     missing(
         &Candidates { id, completion: "", finish_reason: None, baseline: None, pair: None },
@@ -200,7 +203,7 @@ pub(crate) fn missing_of(id: &str) -> Judgement {
     )
 }
 
-/// Returns a judgement without a verdict.
+/// Returns a judgement without a verdict, with the reason why.
 pub(crate) fn missing(candidates: &Candidates<'_>, status: VerdictStatus, reason: Option<String>) -> Judgement {
     Judgement {
         id: candidates.id.to_owned(),

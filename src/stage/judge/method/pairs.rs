@@ -1,7 +1,7 @@
-//! Each model against each: win rates, and a ranking by Bradley–Terry strengths.
+//! Comparisons of all pairs of models, summed up: win rates, and a ranking by Bradley–Terry strengths.
 //!
-//! Rows are what is resampled, never single verdicts: verdicts on one row go together. Ties count half a win
-//! for each (Bradley & Terry 1952; intervals by percentile bootstrap over rows).
+//! Intervals are percentile bootstraps that resample rows, never single verdicts, because the verdicts on one row are
+//! not independent. A tie counts half a win for each side (Bradley & Terry 1952).
 
 use serde_json::{Value, json};
 
@@ -11,31 +11,33 @@ use crate::stage::judge::evidence::length::longer_wins;
 use crate::stage::judge::evidence::position::Positions;
 use crate::stats::{Interval, Z95, bradley_terry, estimate, resampled_sums, sums_interval, wilson};
 
-/// Resamples of a ranking: each is a fit.
+/// How many resamples a ranking gets; each needs a fit.
 const RESAMPLES: usize = 1_000;
-/// Rows up to which a ranking is resampled; beyond, its errors are those of the fit.
+/// Up to so many rows a ranking is resampled; beyond, its errors are those of the fit.
 const RESAMPLED: usize = 5_000;
-/// Points of 400 for odds of ten to one.
+/// Elo points per unit of strength: odds of ten to one are 400 points.
 const ELO: f64 = 400.0 / std::f64::consts::LN_10;
 
-/// Sums up the games of all pairs.
+/// Sums up comparisons of all pairs. A game is one row in which two models are compared.
 pub(crate) struct PairsTally {
     models: Vec<String>,
     seed: u64,
     rows: u64,
-    /// How much `i` won of `j`, at `i * models + j`.
+    /// The points of model `i` against model `j`, at `i * models + j`.
     sums: Vec<f64>,
-    /// The same by row, of the first so many: what is resampled.
+    /// The same for each of the first rows, one after the other; resampling draws from these.
     games: Vec<f64>,
-    /// Rows in which the two played, at the same places, and in which each played anyone.
+    /// How many rows have a verdict on each pair, at the same places.
     played: Vec<u64>,
+    /// How many rows have a verdict on each model, against any other.
     played_any: Vec<u64>,
     positions: Positions,
-    /// Longer responses that won, of decided pairs of different length.
+    /// How often the longer completion won, and how often one of different length won or lost.
     longer: (u64, u64),
 }
 
 impl PairsTally {
+    /// Starts an empty tally; `seed` is the seed of its bootstrap.
     pub fn new(models: &[String], seed: u64) -> PairsTally {
         let n = models.len();
         PairsTally {
@@ -56,7 +58,7 @@ fn matrix(sums: &[f64], n: usize) -> Vec<Vec<f64>> {
     sums.chunks(n).map(<[f64]>::to_vec).collect()
 }
 
-/// Returns the share of its games that a model wins; none where it played none.
+/// Returns the share of a model's games that it wins, 0 to 1; none if it played none.
 fn win_rate(sums: &[f64], n: usize, model: usize) -> Option<f64> {
     let won: f64 = (0..n).map(|other| sums[model * n + other]).sum();
     let lost: f64 = (0..n).map(|other| sums[other * n + model]).sum();
@@ -128,7 +130,7 @@ impl Tally for PairsTally {
                 if said.is_empty() {
                     continue;
                 }
-                // Samples of a pair are averaged first.
+                // The samples of a pair are averaged first.
                 let mean = said.iter().sum::<f64>() / said.len() as f64;
                 games[i * n + j] = mean;
                 games[j * n + i] = 1.0 - mean;
@@ -165,11 +167,11 @@ impl Tally for PairsTally {
         } else {
             Vec::new()
         };
-        // `of` is a share of sums over `played` rows.
+        // `of` computes a share from sums over `played` rows.
         let share = |of: &dyn Fn(&[f64]) -> Option<f64>, played: u64| {
             let value = of(sums);
             let resampled = sums_interval(&resamples, width, of).filter(|interval| interval.high > interval.low);
-            // Where every row came out alike there is nothing to resample.
+            // If every row came out alike, resampling shows no spread, so Wilson's interval is used.
             let interval = resampled.or_else(|| wilson(value? * played as f64, played as f64, Z95));
             estimate(value, interval.filter(|_| value.is_some()), played, rows - played)
         };

@@ -1,13 +1,15 @@
-//! Tallies: judgements of rows, summed up.
+//! Tallies: what sums up the judgements of rows.
 
 use crate::row::Judgement;
 use crate::score::{Estimate, Summary};
 
-/// A judgement, with how long what was judged is, in characters.
+/// A judgement, with the lengths of the judged texts in characters.
 #[derive(Clone, Copy)]
 pub(crate) struct Gathered<'a> {
     pub judgement: &'a Judgement,
+    /// Characters of the completion of the node's model.
     pub length: usize,
+    /// Characters of the completion with which it is compared; 0 without one.
     pub baseline_length: usize,
 }
 
@@ -20,7 +22,7 @@ pub(crate) trait Tally: Send {
     fn finish(&mut self, summary: &mut Summary, notes: &mut Vec<String>);
 }
 
-/// Returns what an estimate would be if everything that is missing were worst, and if it were best.
+/// Returns what an estimate would be if every missing row were worst, and if every one were best.
 pub(crate) fn bounds(estimate: &Estimate, (low, high): (f64, f64)) -> Option<(Estimate, Estimate)> {
     let (n, missing) = (estimate.n as f64, estimate.missing as f64);
     let sum = estimate.value.map_or(0.0, |value| value * n);
@@ -36,7 +38,7 @@ pub(crate) fn bounds(estimate: &Estimate, (low, high): (f64, f64)) -> Option<(Es
     })
 }
 
-/// Adds the bounds of a value, and says them where something is missing.
+/// Adds the bounds of a value to the summary, and a note if rows are missing.
 pub(crate) fn add_bounds(name: &str, range: (f64, f64), summary: &mut Summary, notes: &mut Vec<String>) {
     let Some(estimate) = summary.values.get(name).copied() else { return };
     let Some((worst, best)) = bounds(&estimate, range) else { return };

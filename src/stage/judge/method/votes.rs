@@ -1,19 +1,19 @@
-//! Votes of a panel, and what was said by whom.
+//! The votes of a panel; and verdicts in one form, be they of the whole panel or of one vote.
 
 use serde_json::{Map, Value};
 
 use crate::outcome::Outcome;
 use crate::row::{Judgement, Vote};
 
-/// What the judges of a panel said of one completion, each once or several times.
+/// The votes of a panel on one completion; each judge was asked once or several times.
 pub(crate) struct Votes<'a> {
-    /// Judges that were asked.
+    /// How many judges were asked.
     pub judges: u32,
     pub votes: &'a [Vote],
 }
 
 impl Votes<'_> {
-    /// Returns what each judge says, by `of_judge` over its valid votes; none for a judge without any.
+    /// Returns what each judge says: `of_judge` gets its valid votes. A judge without any is left out.
     pub fn by_judge<T>(&self, of_judge: impl Fn(&[&Vote]) -> Option<T>) -> Vec<T> {
         let votes = |judge| {
             let own: Vec<&Vote> = self.votes.iter().filter(|vote| vote.judge == judge).collect();
@@ -22,13 +22,13 @@ impl Votes<'_> {
         (0..self.judges).filter_map(votes).collect()
     }
 
-    /// Returns whether so many judges are enough: half of them, rounded up.
+    /// Returns true if so many judges are enough: at least half of the panel, rounded up.
     pub fn is_enough(&self, judges: usize) -> bool {
         judges > 0 && judges >= (self.judges as usize).div_ceil(2)
     }
 }
 
-/// Returns what most say; none where nothing is said most often.
+/// Returns what is said most often; none if two are said equally often.
 pub(crate) fn majority<'a>(said: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for word in said {
@@ -43,7 +43,7 @@ pub(crate) fn majority<'a>(said: impl IntoIterator<Item = &'a str>) -> Option<&'
     first.next().is_none().then_some(word)
 }
 
-/// What was said of one completion or pair, by whoever said it.
+/// A verdict on one completion or pair, of the whole panel or of one vote.
 #[derive(Clone, Copy)]
 pub(crate) struct Said<'a> {
     pub scores: Option<&'a Map<String, Value>>,
@@ -51,22 +51,24 @@ pub(crate) struct Said<'a> {
 }
 
 impl Said<'_> {
-    /// Returns the outcome, where the verdict is that of a comparison.
+    /// Returns the outcome, if the verdict is that of a comparison.
     pub fn outcome(&self) -> Option<Outcome> {
         Outcome::of_word(self.verdict?)
     }
 
+    /// Returns what the whole judgement says.
     pub fn of(judgement: &Judgement) -> Said<'_> {
         Said { scores: judgement.scores.as_ref(), verdict: judgement.verdict.as_deref() }
     }
 
+    /// Returns what a single vote says.
     pub fn of_vote(vote: &Vote) -> Said<'_> {
         Said { scores: vote.scores.as_ref(), verdict: vote.verdict.as_deref() }
     }
 }
 
-/// Returns what a comparison counts, 0 to 1: of one judge that was asked several times the mean, not the nearest
-/// word.
+/// Returns the points of a comparison, 0 to 1. If one judge was asked several times, they are the mean of its votes,
+/// not the points of the nearest word.
 pub(crate) fn points_of(judgement: &Judgement) -> Option<f64> {
     let verdict = judgement.outcome()?;
     let is_one_judge = judgement.votes.iter().all(|vote| vote.judge == 0);

@@ -1,4 +1,4 @@
-//! How far the judge agrees with people, and what that is worth.
+//! How far the judge agrees with people, and what that allows to say.
 //!
 //! | agreement | verdict |
 //! |---|---|
@@ -18,23 +18,23 @@ use crate::stats::{
     sums_interval, weighted_kappa, wilson,
 };
 
-/// From which agreement on a judge may stand for people.
+/// From this agreement on, a judge may stand in for people.
 const WANTED: f64 = 0.80;
 
-/// Disagreements that are listed.
+/// How many disagreements are listed.
 const LISTED: usize = 20;
 
-/// Share of one label from which kappa says little.
+/// From this share of one label on, kappa says little.
 const SKEWED: f64 = 0.8;
 
-/// Resamples of kappa, and the cells up to which there are any: categories², for each criterion.
+/// How many resamples kappa gets, and how many cells (categories², for each criterion) its table may have for that.
 const RESAMPLES: usize = 2_000;
 
 const MOST_CELLS: usize = 2_000;
 
 const SEED: u64 = 0;
 
-/// Labels from which a point estimate counts for anything.
+/// With fewer labels a point estimate counts for nothing.
 const FEW: u64 = 20;
 
 impl Calibration {
@@ -152,12 +152,12 @@ impl Calibration {
             return of_rows;
         }
         let sums: Vec<f64> = self.agreed.values().flat_map(|(same, all)| [*same, *all]).collect();
-        // Where all rows are alike there is nothing to resample.
+        // If all rows are alike, the clustered interval has no width, so Wilson's is used.
         clustered_mean(&sums, SEED).filter(|interval| interval.high > interval.low).or(of_rows)
     }
 
-    /// Returns quadratic kappa, averaged over the criteria for which it is defined, with its interval by resampling
-    /// rows. Pooled over criteria it would count that criteria differ as agreement.
+    /// Returns quadratic kappa, averaged over the criteria for which it is defined, with an interval from resampled
+    /// rows. It is not pooled over criteria, since differences between criteria would count as agreement.
     fn mean_kappa(&self, categories: &[i64], criteria: usize) -> (Option<f64>, Option<Interval>) {
         let k = categories.len();
         let width = k * k * criteria;
@@ -191,7 +191,7 @@ impl Calibration {
         (mean(&whole), interval)
     }
 
-    /// Where nearly all labels are the same, kappa is low however good the judge.
+    /// Notes that kappa says little: if nearly all labels are the same, it is low however good the judge is.
     fn note_skew(&self, table: &Value, notes: &mut Vec<String>) {
         let counts: Vec<Vec<f64>> =
             serde_json::from_value(table.get("counts").cloned().unwrap_or_default()).unwrap_or_default();
@@ -214,8 +214,8 @@ impl Calibration {
     }
 }
 
-/// Returns how many labels at a rate of agreement show that it is 80 % or more; none where no number of
-/// them does.
+/// Returns how many labels it takes, at this rate of agreement, to show that the agreement is 80 % or more; none if no
+/// number of labels shows it.
 fn needed(rate: f64) -> Option<u64> {
     (rate > WANTED).then(|| {
         (1..=100_000)

@@ -1,7 +1,7 @@
-//! `human`: the judge's verdicts, held against what people said.
+//! `human`: the judge's verdicts compared with what people said.
 //!
-//! Of several raters the majority counts; of scores the mean. The judge's verdict on a row's first sample is
-//! held against it. What comes of it is in `agreement` and `correction`.
+//! Of several raters the majority counts; of several scores the mean. The judge's verdict on the first sample of the
+//! row is compared with that. `agreement` and `correction` compute what follows from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,47 +14,50 @@ use crate::row::Judgement;
 use crate::stage::judge::method::{Method, Said, majority};
 use crate::stats::HumanScore;
 
-/// Holds a judge's verdicts against labels.
+/// Compares a judge's verdicts with labels.
 pub(crate) struct Calibration {
     pub(super) labels: Labels,
     pub(super) kind: LabelKind,
-    /// Of the node, as people call it.
+    /// The name of the node, for messages.
     pub(super) name: String,
-    /// Judge's and people's words.
+    /// The judge's word and people's word, for each label.
     pub(super) words: Vec<(String, String)>,
-    /// What judge and people say is worth, 0 to 1, row by row.
+    /// The worth of what the judge and people say, 0 to 1, for each row.
     pub(super) worths: Vec<HumanScore>,
-    /// By criterion: people's and the judge's scores.
+    /// By criterion: people's score and the judge's, for each label.
     pub(super) scores: BTreeMap<String, Vec<(f64, f64)>>,
-    /// By criterion, whether each of these is of what a model says now.
+    /// By criterion, for each entry of `scores`: whether it is about what the model says now.
     pub(super) counted: BTreeMap<String, Vec<bool>>,
-    /// The same as whole numbers, by row, with the place of their criterion: labels of one row go together.
+    /// By row: the index of the criterion, and both scores as whole numbers. They are kept by row because labels of one
+    /// row are not independent.
     pub(super) rounded: BTreeMap<String, Vec<(usize, i64, i64)>>,
-    /// By row: labels that the judge agrees with, and all of them.
+    /// By row: how many labels the judge agrees with, and how many there are.
     pub(super) agreed: BTreeMap<String, (f64, f64)>,
-    /// What the judge says of rows now: by criterion, or under "".
+    /// What the judge says about all rows now: by criterion, or under "" for a method without criteria.
     pub(super) all: BTreeMap<String, Vec<f64>>,
-    /// Pairs of raters that agree, and all of them.
+    /// How many pairs of raters agree, and how many pairs there are.
     pub(super) raters: (u64, u64),
     pub(super) disagreements: Vec<(f64, Value)>,
+    /// Labels about texts without a readable verdict.
     pub(super) unjudged: u64,
     pub(super) seen: BTreeSet<String>,
     pub(super) expected: BTreeSet<String>,
-    /// What the judge said of labelled texts, by row and digest.
+    /// The worth of the judge's verdicts on labelled texts, by row and digest of the texts.
     pub(super) golden: Vec<(String, Option<f64>)>,
 }
 
-/// A judgement with what it is about.
+/// A judgement, with the models and texts that it is about.
 pub(crate) struct Labelled<'a> {
     pub judgement: &'a Judgement,
     pub sides: Sides<'a>,
-    /// Of the texts that were judged.
+    /// The digest of the judged texts.
     pub texts: Option<Digest>,
     /// The texts are what the models say now.
     pub is_current: bool,
 }
 
 impl Calibration {
+    /// Starts the comparison for a node. `sides` are the models whose labels should meet a judgement.
     pub fn new(labels: Labels, kind: LabelKind, name: &str, sides: &[Sides<'_>]) -> Calibration {
         let expected = sides.iter().flat_map(|sides| labels.rows(*sides)).map(str::to_owned).collect();
         Calibration {
@@ -77,6 +80,7 @@ impl Calibration {
         }
     }
 
+    /// Compares one judgement with the labels about it.
     pub fn add(&mut self, labelled: &Labelled<'_>, method: &dyn Method) {
         let judgement = labelled.judgement;
         if judgement.sample != 0 {
@@ -116,7 +120,7 @@ impl Calibration {
     }
 
     fn count_raters(&mut self, own: &[&Label], agree: impl Fn(&Label, &Label) -> bool) {
-        // Labels without a name may be of one person.
+        // Labels without a rater's name may come from one person, so they are not compared.
         let are_two = |a: &Label, b: &Label| a.rater != b.rater && !a.rater.is_empty() && !b.rater.is_empty();
         for (a, b) in pairs(own.len()).filter(|(a, b)| are_two(own[*a], own[*b])) {
             self.raters.1 += 1;
@@ -137,7 +141,7 @@ impl Calibration {
             return;
         }
         self.count_raters(&own.iter().collect::<Vec<_>>(), |a, b| a.word == b.word);
-        // Torn people say nothing of which is better.
+        // If people are split evenly, they do not say which is better: a tie.
         let torn = known.iter().map(String::as_str).find(|word| *word == Outcome::Tie.word());
         let Some(human) = majority(own.iter().map(|label| label.word.as_str())).or(torn) else {
             return;
@@ -146,7 +150,7 @@ impl Calibration {
             self.unjudged += 1;
             return;
         };
-        // People say which is better, not how nearly.
+        // People say which is better, but not by how little, so only the side of the judge's verdict counts.
         let said = Outcome::of_word(verdict).map_or(verdict, |outcome| outcome.side().word());
         let of_people = method.worth(&Said { scores: None, verdict: Some(human) });
         if let (Some(worth), Some(of_people)) = (worth, of_people) {
@@ -199,7 +203,7 @@ impl Calibration {
         *counts = (counts.0 + f64::from(u8::from(is_same)), counts.1 + 1.0);
     }
 
-    /// Returns what the judge said of labelled texts, for drift.
+    /// Returns the worth of the judge's verdicts on labelled texts, to measure drift.
     pub fn golden(&self) -> impl Iterator<Item = (String, Option<f64>)> {
         self.golden.iter().cloned()
     }

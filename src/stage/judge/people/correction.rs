@@ -1,8 +1,8 @@
-//! Corrected numbers: what a judge's numbers are once its errors are counted.
+//! Corrected numbers: a judge's numbers after its errors, as people's labels show them, are taken into account.
 //!
-//! From 20 labels on: means over all rows by what people say beyond the judge on labelled ones (prediction-powered,
-//! Angelopoulos et al. 2023), pass rates by the judge's hits and misses (Rogan & Gladen 1978, interval of Lee et al.
-//! 2025, arXiv 2511.21140).
+//! They are given from 20 labels on. A mean over all rows is corrected by the mean difference between people and judge
+//! on the labelled rows (prediction-powered inference, Angelopoulos et al. 2023); a pass rate by the judge's
+//! sensitivity and specificity (Rogan & Gladen 1978, interval of Lee et al. 2025, arXiv 2511.21140).
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use crate::score::{Estimate, Summary};
 use crate::stage::judge::method::Method;
 use crate::stats::{HumanScore, Interval, JudgedPasses, Z95, corrected_mean, estimate, rogan_gladen, wilson};
 
-/// Labels from which a point estimate counts for anything.
+/// With fewer labels there is no corrected estimate.
 const FEW: u64 = 20;
 
-/// Specificity and sensitivity below whose sum a correction is noise.
+/// If sensitivity plus specificity is below this, a correction would be noise.
 const SKILL: f64 = 1.1;
 
 const ALPHA: f64 = 0.05;
@@ -50,7 +50,7 @@ impl Corrected {
 }
 
 impl Calibration {
-    /// Adds estimates that count the judge's errors, beside the raw ones.
+    /// Adds corrected estimates beside the raw ones.
     pub(super) fn correct(&self, method: &dyn Method, summary: &mut Summary, notes: &mut Vec<String>) {
         let mut corrected = Corrected::default();
         self.correct_means(method, &mut corrected);
@@ -133,7 +133,7 @@ impl Calibration {
     }
 }
 
-/// Corrects a share by what people say of (judge, people) pairs.
+/// Corrects a share, given what (judge, people) said about labelled rows.
 fn corrected_share(
     name: &str,
     share: f64,

@@ -1,7 +1,7 @@
-//! People's labels of a judge stage, and what they are about.
+//! People's labels of a judge stage, and what each label is about.
 //!
-//! A label with its texts stays true when the models say something else: the judge is then asked about the
-//! texts that people saw. One without is about whatever the model says now.
+//! A label that carries its texts stays true when the models say something else: the judge is then asked about the
+//! texts that people saw. A label without texts is about whatever the model says now.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -15,10 +15,10 @@ use crate::problem::{Place, Problem, suggest};
 use crate::spec::Workspace;
 use crate::stage::judge::read::Scale;
 
-/// Bad lines that are told.
+/// How many bad lines are reported.
 const TOLD: usize = 10;
 
-/// What labels may be.
+/// Which labels a method takes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum LabelKind {
     /// One of several words.
@@ -27,14 +27,14 @@ pub(crate) enum LabelKind {
     Scores { scale: Scale, criteria: Vec<String> },
 }
 
-/// What labels of a stage are like.
+/// What a label of a stage must look like.
 pub(crate) struct Wanted {
     pub kind: LabelKind,
     pub is_pair: bool,
     pub is_all_pairs: bool,
 }
 
-/// What a judgement is about: a model, and the one that it is compared with.
+/// What a judgement is about: a model, and the one with which it is compared.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sides<'a> {
     pub model: &'a str,
@@ -49,21 +49,22 @@ pub(crate) struct Texts {
 }
 
 impl Texts {
+    /// Returns the digest that tells these texts from others.
     pub fn digest(&self) -> Digest {
         texts_digest(&self.completion, self.baseline.as_deref())
     }
 }
 
-/// Returns what tells one pair of texts from another.
+/// Returns the digest that tells a pair of texts from others.
 pub(crate) fn texts_digest(completion: &str, baseline: Option<&str>) -> Digest {
     Digest::of_json("etalon.texts", &json!([completion, baseline]))
 }
 
-/// What one rater said.
+/// What one rater said about one thing.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Label {
     pub criterion: String,
-    /// Empty: of any model.
+    /// Empty: the label holds for any model.
     model: String,
     pair: Option<(String, String)>,
     pub rater: String,
@@ -74,7 +75,8 @@ pub(crate) struct Label {
 }
 
 impl Label {
-    /// Returns the label as it is about one side; none where it is about other models.
+    /// Returns the label as one about the given sides (turned, if it names them the other way round); none if it is
+    /// about other models.
     fn about(&self, sides: Sides<'_>) -> Option<Label> {
         let Some((first, second)) = &self.pair else {
             return (self.model.is_empty() || self.model == sides.model).then(|| self.clone());
@@ -101,12 +103,12 @@ impl Label {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Labels {
     by: BTreeMap<String, Vec<Label>>,
-    /// There is no file.
+    /// The file does not exist.
     pub is_missing: bool,
 }
 
 impl Labels {
-    /// Reads a file of the workspace; every bad line is a problem.
+    /// Reads a file of the workspace; every bad line becomes a problem.
     pub fn read(
         workspace: &Workspace,
         name: &str,
@@ -122,7 +124,7 @@ impl Labels {
         };
         let lines = match read_labels(&workspace.path(name), name) {
             Ok(lines) => lines,
-            // Labels come after the first run: until then there are none.
+            // Labels are written after the first run; until then the file is missing, and there are no labels.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Some(Labels { by: BTreeMap::new(), is_missing: true });
             }
@@ -167,11 +169,12 @@ impl Labels {
         names
     }
 
+    /// Returns true if the row has any label.
     pub fn has(&self, row: &str) -> bool {
         self.by.contains_key(row)
     }
 
-    /// Returns the digest of the labels that are about models, in an order that is not the file's.
+    /// Returns the digest of the labels about some models; it does not depend on their order in the file.
     pub fn digest(&self, sides: &[Sides<'_>]) -> Digest {
         let mut said: Vec<String> = Vec::new();
         for (row, labels) in &self.by {
@@ -192,7 +195,7 @@ impl Labels {
         self.by.get(row).into_iter().flatten().filter_map(|label| label.about(sides)).collect()
     }
 
-    /// Returns the texts of a row that people saw of a model, each once.
+    /// Returns the texts of a row that people saw for a model, each once.
     pub fn texts(&self, row: &str, sides: Sides<'_>) -> Vec<Texts> {
         let mut texts: Vec<Texts> = self.about(row, sides).into_iter().filter_map(|label| label.texts).collect();
         texts.sort();
@@ -207,7 +210,7 @@ impl Labels {
     }
 }
 
-/// Checks one line; the error is a message with a hint.
+/// Checks one line. The error is a message, with a hint if there is one.
 fn label(line: &LabelLine, wanted: &Wanted) -> Result<Label, (String, Option<String>)> {
     let (word, criterion) = (line.word(), line.criterion.clone());
     let has_pair = !line.pair.is_empty();

@@ -1,10 +1,10 @@
-//! People: what they said of rows, the judge held against them, and numbers corrected by them.
+//! People: what they said about rows, how far the judge agrees with them, and numbers corrected by their labels.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `labels` | labels of a stage, and what they are about |
-//! | `calibration` `agreement` | the judge's verdicts beside people's; how far they agree |
-//! | `correction` | what its numbers are once its errors are counted |
+//! | `labels` | the labels of a stage, and what each is about |
+//! | `calibration` `agreement` | the judge's verdicts compared with people's; how far they agree |
+//! | `correction` | the judge's numbers, corrected for its errors |
 
 mod agreement;
 pub(crate) mod calibration;

@@ -1,4 +1,4 @@
-//! Which of two responses a reply calls better.
+//! Reads which of two completions a reply calls better.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -19,7 +19,7 @@ static LINE: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// What stands behind a tag: a verdict; one that ends its line.
+/// What may follow a tag: a verdict, which must end its line.
 const BEHIND: &str =
     r#"(?im)\A\s*[*_]*\s*[:：]\s*[*_\[("'`]*\s*(?:(?:assistant|response|answer|model|output)\s+)?(TOKEN)\b"#;
 
@@ -30,7 +30,7 @@ static TAGGED_STRICT: LazyLock<Regex> =
 
 static ALONE: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r#"(?i)^[\s*_`"'\[(]*({TOKEN})[\s*_`"'\]).!]*$"#)));
 
-/// Which of two responses is better; `+` means by far.
+/// Which of the two shown completions is better; `+` means by far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
     A,
@@ -41,7 +41,7 @@ pub enum Choice {
 }
 
 impl Choice {
-    /// Returns what it means for one of the two: the one that stood first, or the other.
+    /// Returns the outcome for one of the two: for the one that was shown first, or for the other.
     pub fn outcome(self, is_first: bool) -> Outcome {
         let of_first = match self {
             Choice::A => Outcome::Win,
@@ -64,7 +64,7 @@ impl Choice {
         }
     }
 
-    /// The side, without how strongly.
+    /// Returns the side alone, without how strong the choice is.
     fn side(self) -> u8 {
         match self {
             Choice::A | Choice::AStrong => 0,
@@ -74,17 +74,17 @@ impl Choice {
     }
 }
 
-/// A comparison, read.
+/// What was read from the reply to a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PairReading {
     pub status: VerdictStatus,
     pub verdict: Option<Choice>,
-    /// Earlier lines said something else.
+    /// An earlier line said something else.
     pub conflict: bool,
     pub notes: Vec<String>,
 }
 
-/// Reads a comparison.
+/// Reads the reply to a comparison.
 pub fn read_pair(text: &str, allow_tie: bool, finish_reason: Option<&str>, tag: Option<&str>) -> PairReading {
     let mut reading =
         PairReading { status: VerdictStatus::Unparsable, verdict: None, conflict: false, notes: Vec::new() };
@@ -125,13 +125,13 @@ fn tagged(body: &str, tag: &str, reading: &mut PairReading) -> Vec<Choice> {
             .filter_map(|(start, rest)| Some((start, Choice::of(&pattern.captures(rest)?[1]))))
             .collect()
     };
-    // Loose: every verdict that a line names. Strict: a verdict that ends its line, as asked for.
+    // Two searches: loose, for every verdict that a line names; strict, for a verdict that ends its line, as asked for.
     let hits = found(&TAGGED_STRICT, body);
     let Some((last, _)) = hits.last() else {
         return Vec::new();
     };
     reading.status = VerdictStatus::Ok;
-    // A later verdict that does not end its line ("… A, because") is not passed over for an earlier one.
+    // If a later line names a verdict without ending in it ("… A, because"), the earlier verdict does not count.
     let later = found(&TAGGED, body).into_iter().rfind(|(start, _)| start > last);
     if later.is_some_and(|(_, verdict)| hits.last().is_some_and(|(_, said)| said.side() != verdict.side())) {
         reading.status = VerdictStatus::Ambiguous;

@@ -1,6 +1,7 @@
-//! Objects in a reply: found by their braces, parsed strictly, mended where models commonly break them.
+//! Finds JSON objects in a reply by their braces, parses them strictly, and repairs what models commonly break.
 //!
-//! **Invariant:** a key that stands twice with different values, and an object that was never closed, say nothing.
+//! **Invariant:** no value is taken for a key that stands twice with different values, nor from an object that was
+//! never closed.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -14,13 +15,13 @@ use super::pattern;
 
 static LITERAL: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(True|False|None)\b"));
 
-/// Characters that the search for objects may look at: a reply of nothing but `{` stays cheap.
+/// How many characters the search for objects may examine, so that a reply of nothing but `{` stays cheap.
 const SEARCH_BUDGET: usize = 20_000_000;
 
-/// Levels that a verdict may nest: none needs more than a few.
+/// How deep a verdict may nest; real ones need only a few levels.
 const MAX_DEPTH: usize = 32;
 
-/// Returns the top-level balanced `{…}`, and whether one was left open.
+/// Returns the balanced `{…}` at top level, and whether one was left open.
 pub(super) fn objects(text: &str) -> (Vec<&str>, bool) {
     let bytes = text.as_bytes();
     let (mut found, mut is_open, mut at, mut looked_at) = (Vec::new(), false, 0, 0);
@@ -61,7 +62,7 @@ pub(super) fn objects(text: &str) -> (Vec<&str>, bool) {
     (found, is_open)
 }
 
-/// Why a text is no object.
+/// Why a text is not an acceptable object.
 #[derive(Debug, PartialEq)]
 pub(super) enum Defect {
     /// A key stands twice with different values.
@@ -69,7 +70,7 @@ pub(super) enum Defect {
     Syntax,
 }
 
-/// Parses strictly: RFC 8259, and no key twice with different values, at any depth.
+/// Parses strictly: by RFC 8259, and with no key that stands twice with different values, at any depth.
 pub(super) fn strict(text: &str) -> Result<Value, Defect> {
     strict_within(text, MAX_DEPTH)
 }
@@ -123,8 +124,8 @@ fn entries(text: &str) -> Result<Vec<(String, &RawValue)>, Defect> {
     Ok(entries)
 }
 
-/// Mends what models commonly break; every repair is named. Strings are not touched otherwise, and
-/// an object that was never closed stays open.
+/// Repairs what models commonly break; returns the name of every repair. Strings are otherwise left alone, and an
+/// object that was never closed stays open.
 pub(super) fn repair(text: &str) -> (String, BTreeSet<&'static str>) {
     let mut out = String::with_capacity(text.len());
     let mut notes = BTreeSet::new();

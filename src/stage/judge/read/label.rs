@@ -1,4 +1,4 @@
-//! Which of several labels a reply names.
+//! Reads which of several labels a reply names.
 
 use std::sync::LazyLock;
 
@@ -17,17 +17,17 @@ static LABELLED: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-/// A label, read.
+/// What was read from the reply to a classification.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelReading {
     pub status: VerdictStatus,
-    /// As the labels have it.
+    /// The label as the settings spell it.
     pub label: Option<String>,
 }
 
-/// Reads which of several labels a reply names: in the last line `VERDICT-<tag>: label` where there is a
-/// tag; else in the last double brackets, in a line that says it is the verdict, or alone in the last
-/// line. Case and marks around a label do not count.
+/// Reads which of several labels a reply names. With a tag, that is the label in the last line `VERDICT-<tag>: label`.
+/// Without one it is the label in the last double brackets, in a line that says it is the verdict, or alone in the last
+/// line. Case and marks around a label do not matter.
 pub fn read_label(text: &str, labels: &[String], finish_reason: Option<&str>, tag: Option<&str>) -> LabelReading {
     let of = |status, label| LabelReading { status, label };
     if text.trim().is_empty() {
@@ -46,7 +46,7 @@ pub fn read_label(text: &str, labels: &[String], finish_reason: Option<&str>, ta
     let judged = |said: Option<&String>, status: VerdictStatus| {
         said.map(|said| match known(said) {
             Some(label) => of(status, Some(label)),
-            // Two labels where one was asked for, or one that there is not.
+            // The reply names two labels where one was asked for, or a label that does not exist.
             None if labels.iter().filter(|label| said.to_lowercase().contains(&plain(label))).count() > 1 => {
                 of(VerdictStatus::Ambiguous, None)
             }
@@ -60,7 +60,7 @@ pub fn read_label(text: &str, labels: &[String], finish_reason: Option<&str>, ta
         let Some((last, label)) = said.last() else {
             return of(missing(), None);
         };
-        // Two of them on the last line say two things.
+        // Two different labels on the last line contradict each other.
         let line = body[..*last].rfind('\n').map_or(0, |at| at + 1);
         if said.iter().filter(|(start, _)| *start >= line).count() > 1 {
             return of(VerdictStatus::Ambiguous, None);

@@ -1,14 +1,14 @@
 //! Verdicts: what a judge's reply says, read tolerantly and never guessed.
 //!
-//! The last verdict counts; verdicts that contradict each other on one line are ambiguous, on
-//! different lines they set `conflict`. A score outside the scale is no score. Where the prompt
-//! carried a tag, only verdicts with that tag count: text quoted from a candidate cannot vote.
+//! The last verdict counts. Verdicts that contradict each other on one line are ambiguous; on different lines they set
+//! `conflict`. A score outside the scale is not a score. If the prompt carried a tag, only verdicts with that tag
+//! count, so that text quoted from a candidate cannot vote.
 //!
 //! The rules and their test vectors are those of `tests/vectors/verdict_parse.json`.
 //!
 //! | file | reads |
 //! |---|---|
-//! | `choice` | which of two is better |
+//! | `choice` | which of two completions is better |
 //! | `scores` | a score per criterion; `json`: the objects that hold them |
 //! | `label` | one of several labels |
 
@@ -33,7 +33,7 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("the pattern is constant")
 }
 
-/// Drops reasoning up to the last `</think>`; none where it never ended.
+/// Drops reasoning up to the last `</think>`; none if the reasoning never ended.
 fn without_reasoning(text: &str) -> Option<&str> {
     if let Some(end) = THINK_END.find_iter(text).last() {
         return Some(&text[end.end()..]);
@@ -41,10 +41,10 @@ fn without_reasoning(text: &str) -> Option<&str> {
     (!THINK_START.is_match(text)).then_some(text)
 }
 
-/// Returns what stands behind each `VERDICT-<tag>`, and where that begins. Case does not count.
+/// Returns what follows each `VERDICT-<tag>` in any case, and the offset where that begins.
 fn after_tag<'a>(text: &'a str, tag: &str) -> impl Iterator<Item = (usize, &'a str)> {
     let needle = format!("verdict-{tag}").to_ascii_lowercase();
-    // As long as the text itself: only ASCII letters change.
+    // Only ASCII letters change, so offsets are the same as in the text itself.
     let lower = text.to_ascii_lowercase();
     let starts: Vec<usize> = lower.match_indices(&needle).map(|(start, _)| start).collect();
     starts.into_iter().map(move |start| (start, &text[start + needle.len()..]))
@@ -57,12 +57,12 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Returns true where the model ran out of tokens.
+/// Returns true if the model ran out of tokens.
 pub fn is_length(finish_reason: Option<&str>) -> bool {
     matches!(finish_reason, Some("length" | "max_tokens" | "MAX_TOKENS" | "model_context_window_exceeded"))
 }
 
-/// Returns true where the provider or the model declined.
+/// Returns true if the provider or the model declined to answer.
 pub fn is_refusal(finish_reason: Option<&str>) -> bool {
     matches!(finish_reason, Some("refusal" | "content_filter" | "SAFETY"))
 }
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(pair("VERDICT-00000000: A"), None);
         assert_eq!(pair("**VERDICT-ab12cd34: tie**"), Some(Choice::Tie));
         assert_eq!(pair("VERDICT-ab12cd34: `Response B`."), Some(Choice::B));
-        // What says more than a verdict is asked again, never guessed.
+        // Replies that say more than one verdict are unreadable; the judge is asked again, and nothing is guessed.
         for text in [
             "A tie",
             "A and B are equally good",

@@ -1,4 +1,4 @@
-//! Scores of a rubric, read from the JSON object of a reply.
+//! Reads the scores of a rubric from the JSON object in a reply.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -13,16 +13,16 @@ use crate::row::VerdictStatus;
 static SCORE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)^([+-]?[0-9]+(?:\.[0-9]+)?)(?:\s*(?:/|out\s+of)\s*([0-9]+))?$"));
 
-/// Scores, read.
+/// What was read from the reply to a rubric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RubricReading {
     pub status: VerdictStatus,
-    /// By criterion; none where missing.
+    /// The score of each criterion; none if it is missing.
     pub scores: Vec<(String, Option<f64>)>,
-    /// Why a criterion has no score.
+    /// Why a criterion has no score, by criterion.
     pub errors: BTreeMap<String, String>,
     pub notes: Vec<String>,
-    /// The judge's own words, where the object has them.
+    /// The judge's reason in its own words, if the object has one.
     pub reason: Option<String>,
 }
 
@@ -35,7 +35,7 @@ pub struct Scale {
     pub fractional: bool,
 }
 
-/// The best object so far: criteria found, the object, what was repaired.
+/// The best object so far: how many criteria it has, the object, and the repairs that it took.
 type Best = (usize, Option<(Map<String, Value>, Map<String, Value>)>, BTreeSet<&'static str>);
 
 /// Reads the scores of a rubric.
@@ -110,7 +110,7 @@ pub fn read_rubric(
     reading
 }
 
-/// Returns the last object that holds the most criteria.
+/// Returns the object with the most criteria; of several, the last.
 fn best_object(found: &[&str], criteria: &[String], tag: Option<&str>) -> Option<Best> {
     let mut best: Option<Best> = None;
     for text in found {
@@ -181,7 +181,7 @@ fn coerce(value: &Value, scale: Scale) -> Coerced {
     (Ok(number), note)
 }
 
-/// Keys match without case, space, `_` and `-`.
+/// Returns a key in the form in which keys are compared: without case, spaces, `_` and `-`.
 fn normal_key(key: &str) -> String {
     key.chars().filter(|c| !c.is_whitespace() && *c != '_' && *c != '-').collect::<String>().to_lowercase()
 }

@@ -1,8 +1,13 @@
-//! `compare`: which of two responses is better, against a baseline or of all pairs of models.
+//! `compare`: which of two completions is better, against a baseline or for all pairs of models.
 //!
 //! `order: both` asks twice with the places swapped; `order: random` asks once, placed by a digest of
 //! the row, so that neither the clock nor the order of rows decides. The names of the models are
 //! never shown.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `settings` | the settings of a comparison |
+//! | `tally` | outcomes against a baseline, summed up; those of all pairs in `pairs`, beside this folder |
 
 mod settings;
 mod tally;
@@ -24,7 +29,7 @@ use crate::stage::judge::read::read_pair;
 use settings::{Compare, Order, TieRule, VerdictStyle};
 use tally::CompareTally;
 
-/// Characters of a judge's reply that are kept as its reason.
+/// How many characters of a judge's reply are kept as its reason.
 const MAX_REASON: usize = 2_000;
 
 impl Compare {
@@ -32,7 +37,7 @@ impl Compare {
         self.verdicts > 2
     }
 
-    /// Returns for each order whether the node's model stands first.
+    /// Returns for each question whether the node's model stands first.
     fn orders(&self, candidates: &Candidates<'_>) -> Vec<bool> {
         match self.order {
             Order::Both => vec![false, true],
@@ -225,7 +230,7 @@ impl Method for Compare {
     }
 
     fn combine(&self, votes: &Votes<'_>, into: &mut Judgement) {
-        // A judge that was asked several times says what it says on average; the panel, what most say.
+        // Votes of one judge are averaged; between judges, the majority decides.
         let said: Vec<Outcome> = votes.by_judge(|own| {
             let points: Vec<f64> = own.iter().filter_map(|vote| vote.outcome()).map(Outcome::points).collect();
             (!points.is_empty()).then(|| Outcome::nearest(points.iter().sum::<f64>() / points.len() as f64))
@@ -235,7 +240,7 @@ impl Method for Compare {
             return;
         }
         into.status = VerdictStatus::Ok;
-        // A judge that leans to a side votes for it.
+        // A half win votes for the win, a half loss for the loss.
         let outcome = match (votes.judges, majority(said.iter().map(|said| said.side().word()))) {
             (1, _) => said[0],
             (_, most) => most.and_then(Outcome::of_word).unwrap_or(Outcome::Tie),

@@ -1,4 +1,4 @@
-//! A comparison as it is written.
+//! The settings of a comparison.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -102,11 +102,11 @@ impl TieRule {
         }
     }
 
-    /// Returns what two outcomes of different sides come to; none: the row leaves.
+    /// Returns the outcome of two orders that lie on different sides; none if the row is dropped.
     pub fn of(self, first: Outcome, second: Outcome) -> Option<Outcome> {
         match self {
             TieRule::Mtbench => Some(Outcome::Tie),
-            // The mean of a win and a loss is a tie; half a tie away from it lies between.
+            // A win and a loss make a tie; a tie and a win make a half win.
             TieRule::Average => Some(Outcome::nearest((first.points() + second.points()) / 2.0)),
             TieRule::Drop => None,
         }

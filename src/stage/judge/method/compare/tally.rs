@@ -1,4 +1,4 @@
-//! Outcomes of comparisons, summed up.
+//! Sums up the outcomes of comparisons with a baseline.
 
 use crate::metric::MeanTally;
 use crate::outcome::Outcome;
@@ -9,12 +9,13 @@ use crate::stage::judge::evidence::position::{Positions, orders_of};
 use crate::stage::judge::method::{Gathered, Tally, add_bounds, points_of};
 use crate::stats::{Z95, estimate, sign_test, wilson};
 
-/// Rows from which the win rate's interval is a bootstrap; Wilson below, and at 0 and 1.
+/// From so many rows on, the win rate's interval is a bootstrap; with fewer rows, and at 0 and 1, it is Wilson's.
 const BOOTSTRAP_FROM: u64 = 30;
 
-/// Rows below which placing each once at random leaves too much to chance.
+/// With fewer rows than this, `order: random` leaves too much to chance.
 const FEW_RANDOM: u64 = 200;
 
+/// Sums up comparisons with a baseline.
 #[derive(Default)]
 pub(crate) struct CompareTally {
     seed: u64,
@@ -26,7 +27,7 @@ pub(crate) struct CompareTally {
     missing: u64,
     is_random: bool,
     counts_strong: bool,
-    /// Share of verdicts "by far", summed over rows, and the rows.
+    /// The share of verdicts "by far", summed over rows; and the number of those rows.
     strong: f64,
     asked: u64,
     positions: Positions,
@@ -34,7 +35,7 @@ pub(crate) struct CompareTally {
 }
 
 impl CompareTally {
-    /// `counts_strong`: verdicts also say "by far"; `is_random`: each row is placed once.
+    /// Starts a tally. `counts_strong`: verdicts also say "by far". `is_random`: each row is asked in one order only.
     pub fn new(seed: u64, counts_strong: bool, is_random: bool) -> CompareTally {
         CompareTally { seed, counts_strong, is_random, points: MeanTally::new(seed), ..CompareTally::default() }
     }
@@ -51,7 +52,7 @@ impl Tally for CompareTally {
             let strong = outcomes.iter().filter(|outcome| outcome.is_strong()).count();
             self.strong += strong as f64 / outcomes.len() as f64;
         }
-        // Samples of a row are averaged first: n counts rows.
+        // The samples of a row are averaged first, since n counts rows.
         let verdicts: Vec<f64> = judgements.iter().filter_map(|judgement| points_of(judgement)).collect();
         if verdicts.is_empty() {
             self.missing += 1;
@@ -93,7 +94,7 @@ impl Tally for CompareTally {
         let Estimate { value, low, high, .. } = summary.values["win_rate"];
         let net = Estimate { value: net(value), low: net(low), high: net(high), n, missing };
         summary.values.insert("net".to_owned(), net);
-        // Ties say nothing of the sign.
+        // The sign test leaves ties out: they say nothing about the sign.
         let (wins, losses) = (self.wins.round() as u64, self.losses.round() as u64);
         let sign_p = (n > 0).then(|| sign_test(wins, wins + losses));
         summary
@@ -126,7 +127,7 @@ mod tests {
     use crate::row::VerdictStatus;
     use crate::stage::judge::method::missing_of;
 
-    /// Sums up `n` rows, won with probability `win` and tied with `tie`; returns the win rate.
+    /// Sums up `n` random rows, each won with probability `win` and tied with `tie`; returns the win rate.
     fn trial(n: u64, win: f64, tie: f64, seed: u64) -> Estimate {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut tally = CompareTally::new(seed, false, false);

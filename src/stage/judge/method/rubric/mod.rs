@@ -1,4 +1,9 @@
 //! `rubric`: a score per criterion on a scale.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `settings` | the settings of a rubric |
+//! | `tally` | scores of criteria, summed up |
 
 mod settings;
 mod tally;
@@ -19,7 +24,7 @@ use crate::template::from_json;
 use settings::{Calls, Criterion, Rubric};
 use tally::RubricTally;
 
-/// A score as JSON: whole numbers without their `.0`.
+/// Returns a score as JSON; whole numbers have no `.0`.
 fn number_of(score: f64) -> Value {
     if score.fract() == 0.0 && score.abs() < 1e15 {
         Value::from(score as i64)
@@ -80,7 +85,7 @@ impl Method for Rubric {
     }
 
     fn worth(&self, said: &Said<'_>) -> Option<f64> {
-        // A missing criterion makes the whole missing: no re-weighting.
+        // If a criterion is missing, the whole is missing: the others are not re-weighted.
         let sum: Option<f64> = self
             .criteria
             .iter()
@@ -100,13 +105,13 @@ impl Method for Rubric {
 
     fn schema(&self, question: &Question, tag: Option<&str>) -> Option<Value> {
         let (low, high) = (number_of(self.scale.low), number_of(self.scale.high));
-        // A long scale is told by its ends.
+        // A long scale is described by its two ends, not by a list of its numbers.
         let score = if self.scale.fractional || self.scale.high - self.scale.low > 100.0 {
             json!({ "type": if self.scale.fractional { "number" } else { "integer" }, "minimum": low, "maximum": high })
         } else {
             json!({ "type": "integer", "enum": (self.scale.low.ceil() as i64..=self.scale.high.floor() as i64).collect::<Vec<_>>() })
         };
-        // Reason first, scores last: the order of the properties is that in which they are written.
+        // The reason comes first and the scores last, because the model writes the properties in this order.
         let mut properties = Map::new();
         if let Some(tag) = tag {
             properties.insert("tag".to_owned(), json!({ "type": "string", "enum": [tag] }));
@@ -158,7 +163,7 @@ impl Method for Rubric {
     }
 
     fn questions(&self, candidates: &Candidates<'_>) -> Vec<Question> {
-        // Weights and pass marks stay here: changing them must not change what is asked.
+        // Weights and pass marks are not shown: changing them must not change what is asked.
         let mut shown: Vec<&Criterion> = self.criteria.iter().collect();
         if self.shuffle_criteria && self.calls == Calls::Joint {
             shown.sort_by_cached_key(|criterion| {
@@ -234,7 +239,7 @@ impl Method for Rubric {
             readings.iter().filter(|reading| is_read(reading)).find_map(of_reading)
         };
         let scores = self.scores(score);
-        // The first that is not whole says what is wrong; with some scores the whole is partial.
+        // The first unreadable reading explains what is wrong. If there are some scores, the judgement is partial.
         let wrong = readings.iter().find(|reading| !reading.status.is_valid());
         let has_some = scores.values().any(|score| !score.is_null());
         let status = match wrong {

@@ -1,4 +1,4 @@
-//! A rubric as it is written.
+//! The settings of a rubric.
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -10,7 +10,7 @@ use crate::spec::{Key, Node, decode};
 use crate::stage::judge::method::Method;
 use crate::stage::judge::read::Scale;
 
-/// Values of the summary that are no criteria.
+/// Names of summary values that a criterion must not have.
 const OWN_VALUES: &[&str] = &[
     "mean",
     "overall",
@@ -80,6 +80,7 @@ pub(crate) struct Criterion {
     pub name: String,
     pub ask: String,
     pub weight: f64,
+    /// The score from which a completion passes, in units of the scale.
     pub pass_at: Option<f64>,
     pub anchors: Map<String, Value>,
 }

@@ -1,4 +1,4 @@
-//! Scores of criteria, summed up.
+//! Sums up the scores of criteria.
 
 use super::settings::Criterion;
 use crate::metric::MeanTally;
@@ -9,13 +9,14 @@ use crate::stage::judge::method::{Gathered, Tally, add_bounds};
 use crate::stage::judge::read::Scale;
 use crate::stats::{Z95, wilson};
 
+/// Sums up the scores of a rubric.
 pub(crate) struct RubricTally {
     scale: Scale,
-    /// By criterion, in order.
+    /// The scores of each criterion, in order.
     criteria: Vec<MeanTally>,
-    /// Passed and judged rows.
+    /// For each criterion: how many rows passed, and how many were judged.
     passes: Vec<(u64, u64)>,
-    /// Name, weight, pass mark.
+    /// For each criterion: its name, weight and pass mark.
     marks: Vec<(String, f64, Option<f64>)>,
     mean: MeanTally,
     overall: MeanTally,
@@ -23,6 +24,7 @@ pub(crate) struct RubricTally {
 }
 
 impl RubricTally {
+    /// Starts an empty tally; `seed` is the seed of its bootstrap.
     pub fn new(seed: u64, scale: Scale, criteria: &[Criterion]) -> RubricTally {
         let mean = |offset: u64| MeanTally::new(seed.wrapping_add(offset));
         let n = criteria.len() as u64;
@@ -54,7 +56,7 @@ impl Tally for RubricTally {
                 self.passes[index].0 += u64::from(value >= *pass_at);
             }
         }
-        // A missing criterion makes the whole missing: no re-weighting.
+        // If a criterion is missing, the whole is missing: the others are not re-weighted.
         let weights: f64 = self.marks.iter().map(|(_, weight, _)| weight).sum();
         let means: Vec<f64> = judgements
             .iter()
