@@ -107,10 +107,11 @@ pub struct Reading {
     pub rank: Rank,
 }
 
-/// Values that a stage exists for, by their whole names.
+/// In runs of older versions: values that a stage exists for, by their whole names.
 const HEADLINES: &[&str] = &["coverage", "mean", "overall", "score", "win_rate", "elo"];
 
-/// Values that tell about a judge rather than about the models, by the beginnings of their names.
+/// In runs of older versions: values that tell about a judge rather than about the models, by the beginnings of their
+/// names.
 const DIAGNOSTICS: &[&str] = &[
     "position_consistency",
     "primacy",
@@ -123,15 +124,40 @@ const DIAGNOSTICS: &[&str] = &[
     "identity_ties",
 ];
 
-/// Values that are neither better high nor better low by themselves, by the beginnings of their names.
+/// In runs of older versions: values that are neither better high nor better low, by the beginnings of their names.
 const NEITHER: &[&str] =
     &["primacy", "longer_wins", "length_correlation", "halo", "self_preference", "strong", "share."];
 
-/// Values that are better low, by the beginnings of their names.
+/// In runs of older versions: values that are better low, by the beginnings of their names.
 const LOWER: &[&str] = &["duplicates", "leaked", "covering_radius"];
 
 impl Reading {
-    /// Returns how a value is to be read, as far as its name and unit tell; for stages that do not say it themselves.
+    /// The share of rows that have a value, which every stage has.
+    pub const COVERAGE: Reading = Reading::of(Unit::Rate, Rank::Headline);
+
+    /// Returns the reading of a value whose direction follows from its unit: times and costs are better low,
+    /// quantities and counts neither, everything else better high.
+    pub const fn of(unit: Unit, rank: Rank) -> Reading {
+        let direction = match unit {
+            Unit::Seconds | Unit::Dollars => Direction::Lower,
+            Unit::PValue | Unit::Amount | Unit::Count => Direction::Neither,
+            Unit::Fraction | Unit::Rate | Unit::Points | Unit::Scale => Direction::Higher,
+        };
+        Reading { unit, direction, rank }
+    }
+
+    /// Returns the same reading with another direction.
+    pub const fn toward(self, direction: Direction) -> Reading {
+        Reading { direction, ..self }
+    }
+
+    /// Returns the same reading with another rank.
+    pub const fn ranked(self, rank: Rank) -> Reading {
+        Reading { rank, ..self }
+    }
+
+    /// Returns how a value is to be read, as far as its name and unit tell: for runs of older versions, which do not
+    /// say it.
     pub fn by_name(value: &str, unit: Unit) -> Reading {
         let raw = value.strip_suffix(".corrected").unwrap_or(value);
         let begins = |names: &[&str]| names.iter().any(|name| raw.starts_with(name));
@@ -142,14 +168,13 @@ impl Reading {
         } else {
             Rank::Detail
         };
-        let is_lower = matches!(unit, Unit::Seconds | Unit::Dollars) || begins(LOWER);
-        let is_quantity = matches!(unit, Unit::PValue | Unit::Amount | Unit::Count) && raw != "elo";
-        let direction = match () {
-            () if is_lower => Direction::Lower,
-            () if is_quantity || begins(NEITHER) => Direction::Neither,
-            () => Direction::Higher,
-        };
-        Reading { unit, direction, rank }
+        let reading = Reading::of(unit, rank);
+        match () {
+            () if begins(LOWER) => reading.toward(Direction::Lower),
+            () if begins(NEITHER) => reading.toward(Direction::Neither),
+            () if raw == "elo" => reading.toward(Direction::Higher),
+            () => reading,
+        }
     }
 }
 

@@ -81,16 +81,12 @@ fn readings(stage: &dyn Stage, summaries: &IndexMap<String, NodeSummary>) -> Ind
         let is_of_model = |value: &String| value.strip_suffix(name.as_str()).is_some_and(|head| head.ends_with('.'));
         values().any(|value| value == *name) || over_all().any(is_of_model)
     };
-    let named = stage.values();
-    let mut readings: IndexMap<String, Reading> = IndexMap::new();
-    for name in named.iter().filter(is_said) {
-        let reading = stage.reading(name).unwrap_or_else(|| Reading::by_name(name, Unit::Rate));
-        readings.insert(name.clone(), reading);
-    }
+    let mut readings: IndexMap<String, Reading> =
+        stage.values().into_iter().filter(|(name, _)| is_said(&name)).collect();
     for name in values() {
         if !readings.contains_key(name) {
-            let reading = stage.reading(name).unwrap_or_else(|| Reading::by_name(name, Unit::Rate));
-            readings.insert(name.clone(), Reading { rank: Rank::Part, ..reading });
+            let reading = stage.reading(name).unwrap_or(Reading::of(Unit::Rate, Rank::Part));
+            readings.insert(name.clone(), reading.ranked(Rank::Part));
         }
     }
     readings

@@ -94,6 +94,6 @@ pub fn find_term(plan: &Plan, term: &Term) -> Result<GateTerm, Problem> {
         }
     }
     let values = resolved.values();
-    let help = suggest(&whole, &format!("values of {stage}"), values.iter().map(String::as_str));
+    let help = suggest(&whole, &format!("values of {stage}"), values.iter().map(|(name, _)| name.as_str()));
     Err(problem(format!("`{path}`: {stage} has no value `{whole}`"), help))
 }

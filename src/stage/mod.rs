@@ -54,7 +54,7 @@ use crate::problem::{Place, Problem};
 use crate::provider::Message;
 use crate::row::Completion;
 pub use crate::score::{Drift, DriftVerdict};
-use crate::score::{Estimate, Rank, Reading, Summary, Unit};
+use crate::score::{Estimate, Reading, Summary, Unit};
 use crate::spec::{ModelSpec, StageSpec, Workspace};
 use crate::store::{Artifact, Counts, Fingerprint, Manifest, Store, StoreError};
 
@@ -340,19 +340,20 @@ pub trait Stage: Send + Sync {
         Ok(None)
     }
 
-    /// Returns the unit of a value of its summary; none if there is no such value.
-    fn unit(&self, value: &str) -> Option<Unit>;
+    /// Returns the summary values that can be named before a run, in the order of tables, each with how it is to be
+    /// read.
+    fn values(&self) -> Vec<(String, Reading)>;
 
-    /// Returns how a value of its summary is to be read; none if there is no such value. A value whose name only a run
-    /// can tell ranks as a part of a value that [`Stage::values`] names.
+    /// Returns how a value of its summary is to be read; none if there can be no such value. A stage overrides it that
+    /// has values which only a run can name.
     fn reading(&self, value: &str) -> Option<Reading> {
-        let reading = Reading::by_name(value, self.unit(value)?);
-        let is_named = self.values().iter().any(|name| name == value);
-        Some(if is_named { reading } else { Reading { rank: Rank::Part, ..reading } })
+        self.values().into_iter().find(|(name, _)| name == value).map(|(_, reading)| reading)
     }
 
-    /// Returns the names of summary values that are known before a run, for suggestions.
-    fn values(&self) -> Vec<String>;
+    /// Returns the unit of a value of its summary; none if there can be no such value.
+    fn unit(&self, value: &str) -> Option<Unit> {
+        self.reading(value).map(|reading| reading.unit)
+    }
 
     /// Returns the path of a file that the fingerprint names by a label.
     fn file(&self, _label: &str) -> Option<String> {

@@ -211,10 +211,13 @@ impl KeptLines {
     }
 }
 
-/// Differences found so far, so that stages that read the same two artifacts compare them once.
+/// A comparison that is made once; none inside: it cannot be told what changed.
+type Compared = Arc<OnceLock<Option<Arc<Changed>>>>;
+
+/// Differences found so far, by the digests of both artifacts, so that stages that read the same two compare them once.
 #[derive(Default)]
 pub struct Changes {
-    found: Mutex<HashMap<(Digest, Digest), Arc<OnceLock<Option<Arc<Changed>>>>>>,
+    found: Mutex<HashMap<(Digest, Digest), Compared>>,
 }
 
 impl Changes {

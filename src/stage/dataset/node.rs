@@ -2,13 +2,12 @@
 
 use super::quality::Quality;
 use super::sample::{Sample, Strategy};
-use super::settings::OnBadRow;
-use super::shape::Shape;
+use super::shape::{OnBadRow, Shape};
 use super::source::Source;
 use crate::dataset::BadRow;
 use crate::encoder::ModelFolder;
 use crate::problem::Place;
-use crate::score::Unit;
+use crate::score::{Direction, Rank, Reading, Unit};
 use crate::spec::Workspace;
 use crate::stage::prompt::Prompt;
 use crate::stage::{Callee, Facts, Input, Job, Makes, Produced, Reads, Stage, StageError};
@@ -131,16 +130,16 @@ impl Stage for Dataset {
         })
     }
 
-    fn unit(&self, value: &str) -> Option<Unit> {
-        self.values().iter().any(|known| known == value).then_some(Unit::Rate)
-    }
-
-    fn values(&self) -> Vec<String> {
-        let mut values = self.quality.as_ref().map(Quality::values).unwrap_or_default();
-        if self.sample.as_ref().is_some_and(|sample| sample.strategy == Strategy::Diverse) {
-            values.push("covering_radius".to_owned());
-        }
-        values.push("coverage".to_owned());
+    fn values(&self) -> Vec<(String, Reading)> {
+        let of_quality = self.quality.as_ref().map(Quality::values).unwrap_or_default();
+        let is_diverse = self.sample.as_ref().is_some_and(|sample| sample.strategy == Strategy::Diverse);
+        let few_is_better = Reading::of(Unit::Rate, Rank::Detail).toward(Direction::Lower);
+        let mut values: Vec<(String, Reading)> = of_quality
+            .into_iter()
+            .chain(is_diverse.then_some("covering_radius"))
+            .map(|name| (name.to_owned(), few_is_better))
+            .collect();
+        values.push(("coverage".to_owned(), Reading::COVERAGE));
         values
     }
 

@@ -225,10 +225,10 @@ impl Quality {
         template.map(Prompt::sources).into_iter().flatten().collect()
     }
 
-    /// Returns the names of the summary values that it adds.
-    pub fn values(&self) -> Vec<String> {
-        let dedupe = self.dedupe.as_ref().map(|_| "duplicates".to_owned());
-        dedupe.into_iter().chain(self.leakage.as_ref().map(|_| "leaked".to_owned())).collect()
+    /// Returns the names of the summary values that it adds: shares of the rows.
+    pub fn values(&self) -> Vec<&'static str> {
+        let dedupe = self.dedupe.as_ref().map(|_| "duplicates");
+        dedupe.into_iter().chain(self.leakage.as_ref().map(|_| "leaked")).collect()
     }
 
     fn training(&self, workspace: &Workspace) -> Vec<String> {

@@ -3,8 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::node::{BadRows, Dataset};
-use super::settings::OnBadRow;
-use super::shape::Shaped;
+use super::shape::{OnBadRow, Shaped};
 use super::source::{self, Opened};
 use crate::dataset::BadRow;
 use crate::digest::Digest;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::node::Dataset;
 use super::quality::{Dedupe, Leakage, Quality};
 use super::sample::{Sample, Split, Strategy};
-use super::shape::{Required, Shape, WantedType};
+use super::shape::{OnBadRow, Required, Shape, WantedType};
 use super::source::{self, Source};
 use crate::dataset::{self, FORMATS, Format, HubDataset, format_of};
 use crate::encoder::{self, ModelFolder};
@@ -77,14 +77,6 @@ pub(in crate::stage) struct Settings {
     /// For readers.
     #[serde(rename = "description")]
     _description: Option<String>,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum OnBadRow {
-    #[default]
-    Fail,
-    Skip,
 }
 
 /// Describes `format`: what there is, whether this etalon was built with it or not.

@@ -32,6 +32,15 @@ pub(super) struct Shape {
     pub strata: Vec<String>,
 }
 
+/// What a dataset does with a record that cannot be read or that lacks what is required.
+#[derive(Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OnBadRow {
+    #[default]
+    Fail,
+    Skip,
+}
+
 /// A new column: its name, and the template of its values.
 pub(super) enum Derived {
     Constant(Value),

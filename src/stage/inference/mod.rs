@@ -27,7 +27,7 @@ use super::prompt::{Conversation, Prompt, Variables, add_completions, add_model,
 use super::{Callee, Facts, Input, Job, Makes, Part, Produced, Reads, Shown, Stage, StageError};
 use crate::problem::{Place, Problem, suggest};
 use crate::provider::Message;
-use crate::score::Unit;
+use crate::score::Reading;
 use crate::store::Fingerprint;
 use crate::template::Attrs;
 
@@ -194,12 +194,8 @@ impl Stage for Inference {
         Box::pin(self.produce(job))
     }
 
-    fn unit(&self, value: &str) -> Option<Unit> {
-        (value == "coverage").then_some(Unit::Rate)
-    }
-
-    fn values(&self) -> Vec<String> {
-        vec!["coverage".to_owned()]
+    fn values(&self) -> Vec<(String, Reading)> {
+        vec![("coverage".to_owned(), Reading::COVERAGE)]
     }
 
     fn sources(&self) -> Vec<(String, String)> {

@@ -14,7 +14,7 @@ use super::people::labels::{LabelKind, Labels};
 use super::read::Scale;
 use crate::label::Sheet;
 use crate::problem::{Place, Problem};
-use crate::score::{Estimate, Unit};
+use crate::score::{Estimate, Reading};
 use crate::stage::prompt::{Conversation, MaxFailures, Prompt};
 use crate::stage::{Callee, Contrast, Drift, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError};
 use crate::store::{Fingerprint, Manifest, Store};
@@ -163,16 +163,16 @@ impl Stage for Judge {
         drift::drift(store, before, now, &*self.method, self.scale())
     }
 
-    fn unit(&self, value: &str) -> Option<Unit> {
-        self.unit_of(value)
+    fn reading(&self, value: &str) -> Option<Reading> {
+        self.reading_of(value)
     }
 
     fn file(&self, label: &str) -> Option<String> {
         self.human.as_ref().filter(|_| label == "human").map(|(name, _)| name.clone())
     }
 
-    fn values(&self) -> Vec<String> {
-        self.value_names()
+    fn values(&self) -> Vec<(String, Reading)> {
+        self.readings()
     }
 }
 

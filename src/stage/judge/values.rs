@@ -1,76 +1,55 @@
-//! The summary values of a judge stage, with their units.
+//! The summary values of a judge stage, each with how it is to be read.
 
 use super::node::Judge;
-use crate::score::Unit;
-
-/// Further values of a stage that has people's labels.
-const HUMAN_VALUES: &[&str] = &["agreement", "kappa"];
+use crate::score::{Direction, Rank, Reading, Unit};
 
 impl Judge {
-    /// Returns the unit of a value; none if there is no such value.
-    pub fn unit_of(&self, value: &str) -> Option<Unit> {
-        let known =
-            |value: &str| self.method.values().into_iter().find(|(name, _)| name == value).map(|(_, unit)| unit);
-        match value {
-            "coverage" => return Some(Unit::Rate),
-            "canaries" => return (self.canaries > 0).then_some(Unit::Rate),
-            "identity_ties" => return (self.method.identity_pairs() > 0).then_some(Unit::Rate),
-            "self_preference" => return (self.judges.len() > 1).then_some(Unit::Rate),
-            "stability" => return (self.samples > 1).then_some(Unit::Rate),
-            "length_correlation" => return self.has_worths().then_some(Unit::Rate),
-            _ => {}
+    /// Returns the values that can be named before a run, in the order of tables.
+    pub fn readings(&self) -> Vec<(String, Reading)> {
+        let mut values: Vec<(String, Reading)> = Vec::new();
+        for (name, reading) in self.method.values() {
+            let corrected = self.is_correctable(&name).then(|| (format!("{name}.corrected"), reading));
+            values.extend([(name, reading)].into_iter().chain(corrected));
         }
-        if self.human.is_some() {
-            if HUMAN_VALUES.contains(&value) {
-                return Some(Unit::Rate);
-            }
-            if let Some(raw) = value.strip_suffix(".corrected").filter(|raw| self.is_correctable(raw)) {
-                return known(raw);
-            }
+        let rate = |rank| Reading::of(Unit::Rate, rank);
+        if self.method.is_all_pairs() {
+            values.extend(self.model_names.iter().map(|name| (format!("beats.{name}"), rate(Rank::Detail))));
         }
+        let diagnostic = rate(Rank::Diagnostic);
+        let neither = diagnostic.toward(Direction::Neither);
+        let own = [
+            ("agreement", rate(Rank::Detail), self.human.is_some()),
+            ("kappa", rate(Rank::Detail), self.human.is_some()),
+            ("length_correlation", neither, self.has_worths()),
+            ("stability", diagnostic, self.samples > 1),
+            ("self_preference", neither, self.judges.len() > 1),
+            ("canaries", diagnostic, self.canaries > 0),
+            ("identity_ties", diagnostic, self.method.identity_pairs() > 0),
+            ("coverage", Reading::COVERAGE, true),
+        ];
+        values.extend(own.iter().filter(|(.., is_there)| *is_there).map(|(name, of, _)| ((*name).to_owned(), *of)));
+        values
+    }
+
+    /// Returns how a value is to be read; none if there can be no such value.
+    pub fn reading_of(&self, value: &str) -> Option<Reading> {
+        let values = self.readings();
+        let known = |value: &str| values.iter().find(|(name, _)| name == value).map(|(_, reading)| *reading);
+        let is_model = |name: &str| self.model_names.iter().any(|model| model == name);
         if let Some(raw) = value.strip_suffix(".of_ceiling").filter(|_| self.has_worths() && self.lineage.has_ceiling())
         {
-            return known(raw).map(|_| Unit::Rate);
+            return known(raw).map(|_| Reading::of(Unit::Rate, Rank::Part));
         }
+        // The node over all models has each model's values under that model's name.
         if self.method.is_all_pairs()
-            && let Some((model, own)) = value.split_once('.')
-            && self.model_names.iter().any(|name| name == model)
+            && let Some((_, own)) = value.split_once('.').filter(|(model, _)| is_model(model))
         {
-            let is_other = |own: &str| {
-                own.strip_prefix("beats.").is_some_and(|other| self.model_names.iter().any(|name| name == other))
-            };
             return match own {
                 "win_rate" | "elo" => known(own),
-                _ if is_other(own) => Some(Unit::Rate),
+                _ if own.strip_prefix("beats.").is_some_and(is_model) => known(own),
                 _ => None,
             };
         }
-        known(value)
-    }
-
-    /// Returns the names of values that are known before a run, for suggestions.
-    pub fn value_names(&self) -> Vec<String> {
-        let mut values: Vec<String> = Vec::new();
-        for (name, _) in self.method.values() {
-            values.push(name.clone());
-            if self.is_correctable(&name) {
-                values.push(format!("{name}.corrected"));
-            }
-        }
-        if self.method.is_all_pairs() {
-            values.extend(self.model_names.iter().map(|name| format!("beats.{name}")));
-        }
-        values.extend(HUMAN_VALUES.iter().filter(|_| self.human.is_some()).map(|name| (*name).to_owned()));
-        for (name, is_there) in [
-            ("length_correlation", self.has_worths()),
-            ("stability", self.samples > 1),
-            ("self_preference", self.judges.len() > 1),
-            ("canaries", self.canaries > 0),
-            ("identity_ties", self.method.identity_pairs() > 0),
-            ("coverage", true),
-        ] {
-            values.extend(is_there.then(|| name.to_owned()));
-        }
-        values
+        known(value).filter(|_| !value.starts_with("beats."))
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
-use super::node::MetricStage;
+use super::measure::MetricStage;
 use super::scoring::Scoring;
 use super::settings::stage_of;
 use crate::dataset::{BadRow, Format, Record, format_of};

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use serde::de::DeserializeOwned;
 
-use super::node::{MetricStage, has_leakage};
+use super::measure::{MetricStage, has_leakage};
 use super::scoring::{ScoredRow, Scoring};
 use crate::row::Scores;
 use crate::stage::inference::sample_id;

@@ -3,12 +3,15 @@
 //! | file | holds |
 //! |---|---|
 //! | `settings` | what is written, read |
+//! | `measure` | the metrics of a stage, with their settings and templates |
+//! | `node` | the stage in the graph: key, run, values |
 //! | `scoring` | from rows with completions to scores and their summary |
 //! | `kept` | scores of rows that did not change |
 //! | `file` | the same over a file of predictions, without a pipeline |
 
 mod file;
 mod kept;
+mod measure;
 mod node;
 mod scoring;
 mod settings;

@@ -1,93 +1,24 @@
 //! The metric stage: its nodes, what they read, what they say.
 
+use super::measure::{Measure, MetricStage, has_leakage};
 use super::scoring::Scoring;
-use crate::metric::{Entry, Metric};
 use crate::problem::{Place, Problem};
-use crate::score::{Direction, Rank, Reading, Unit};
+use crate::score::Reading;
 use crate::stage::dataset::LEAKAGE;
 use crate::stage::inference::sample_id;
 use crate::stage::join::{Join, Joined};
-use crate::stage::prompt::{Prompt, add_columns, add_completions};
+use crate::stage::prompt::{add_columns, add_completions};
 use crate::stage::{Callee, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError};
-use crate::store::{ArtifactWriter, Counts, Fingerprint, Manifest};
+use crate::store::{ArtifactWriter, Counts, Fingerprint};
 use crate::template::Attrs;
 use futures_util::future::BoxFuture;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 const REVISION: u32 = 2;
 
-/// Returns whether the dataset found rows of training among its own.
-pub(super) fn has_leakage(rows: Option<&Manifest>) -> bool {
-    let is_marked =
-        |rows: &Manifest| rows.artifact.columns.contains_key(LEAKAGE) && rows.summary.values.contains_key("leaked");
-    rows.is_some_and(is_marked)
-}
-
-pub(super) struct MetricStage {
-    pub input: String,
-    pub input_place: Place,
-    pub measures: Vec<Measure>,
-    pub by: Vec<(String, Place)>,
-    pub cluster: Option<(String, Place)>,
-}
-
-/// One metric of the stage.
-pub(super) struct Measure {
-    /// As the user calls it.
-    pub name: String,
-    pub entry: &'static Entry,
-    pub metric: Box<dyn Metric>,
-    pub settings: Map<String, Value>,
-    pub prediction: Option<Arc<Prompt>>,
-    pub reference: Option<Arc<Prompt>>,
-    /// What `sample_weight` says.
-    pub weight: Option<Arc<Prompt>>,
-}
-
-impl Measure {
-    fn prompts(&self) -> impl Iterator<Item = &Arc<Prompt>> {
-        let reference = self.reference.as_ref().filter(|_| self.metric.wants_reference());
-        [self.prediction.as_ref(), reference, self.weight.as_ref()].into_iter().flatten()
-    }
-
-    /// What identifies it in the key and seeds its bootstrap.
-    pub fn signature(&self) -> Value {
-        let templates: Vec<Value> = self
-            .prompts()
-            .map(|prompt| serde_json::to_value(prompt.template.closure()).expect("digests are JSON"))
-            .collect();
-        serde_json::json!({ "metric": self.entry.name, "settings": self.settings, "templates": templates })
-    }
-}
-
 impl MetricStage {
-    fn prompts(&self) -> impl Iterator<Item = &Arc<Prompt>> {
-        self.measures.iter().flat_map(Measure::prompts)
-    }
-
-    pub fn row_reads(&self) -> Attrs {
-        let mut reads = Attrs::Some(self.slicing().map(|(column, _)| column.clone()).collect());
-        for prompt in self.prompts() {
-            reads.merge(&prompt.template.reads.of("row"));
-        }
-        reads
-    }
-
-    /// Returns the columns by which rows are put together, with their places.
-    pub fn slicing(&self) -> impl Iterator<Item = &(String, Place)> {
-        self.by.iter().chain(&self.cluster)
-    }
-
-    pub fn needs_meta(&self) -> bool {
-        self.measures.iter().any(|measure| measure.metric.needs_meta())
-    }
-
-    fn reads(&self, variable: &str) -> bool {
-        self.prompts().any(|prompt| prompt.template.reads.reads(variable))
-    }
-
     fn produce(&self, job: &Job) -> Result<Produced, StageError> {
         let mut writer = job.store.write_artifact()?;
         let rows = job.inputs.get(&Part::Rows).map_or(0, |rows| rows.artifact.rows);
@@ -255,47 +186,25 @@ impl Stage for MetricStage {
         warnings
     }
 
-    fn unit(&self, value: &str) -> Option<Unit> {
+    fn reading(&self, value: &str) -> Option<Reading> {
         if value == "coverage" {
-            return Some(Unit::Rate);
+            return Some(Reading::COVERAGE);
         }
         self.measures.iter().find_map(|measure| {
             let part = value.strip_prefix(measure.name.as_str())?;
             if part.is_empty() {
-                return measure.entry.main.is_empty().then(|| (measure.entry.unit)(""));
+                return measure.entry.main.is_empty().then(|| measure.reading(""));
             }
             let has_part = |part: &&str| measure.entry.has_part(part) && measure.metric.has_part(part);
-            let part = part.strip_prefix('.').filter(has_part)?;
-            Some((measure.entry.unit)(part))
+            Some(measure.reading(part.strip_prefix('.').filter(has_part)?))
         })
     }
 
-    fn reading(&self, value: &str) -> Option<Reading> {
-        let unit = self.unit(value)?;
-        let (name, part) = value.split_once('.').unwrap_or((value, ""));
-        let Some(measure) = self.measures.iter().find(|measure| measure.name == name) else {
-            return Some(Reading::by_name(value, unit));
+    fn values(&self) -> Vec<(String, Reading)> {
+        let of = |measure: &Measure| match measure.entry.main {
+            "" => (measure.name.clone(), measure.reading("")),
+            main => (format!("{}.{main}", measure.name), measure.reading(main)),
         };
-        let direction = match part {
-            "error" => Direction::Lower,
-            _ if part.starts_with("distinct_") => Direction::Higher,
-            _ if matches!(unit, Unit::Fraction | Unit::Points) => Direction::Higher,
-            _ => measure.entry.direction,
-        };
-        let rank = if part == measure.entry.main { Rank::Headline } else { Rank::Part };
-        Some(Reading { unit, direction, rank })
-    }
-
-    fn values(&self) -> Vec<String> {
-        let mut values: Vec<String> = self
-            .measures
-            .iter()
-            .map(|measure| match measure.entry.main {
-                "" => measure.name.clone(),
-                main => format!("{}.{main}", measure.name),
-            })
-            .collect();
-        values.push("coverage".to_owned());
-        values
+        self.measures.iter().map(of).chain([("coverage".to_owned(), Reading::COVERAGE)]).collect()
     }
 }

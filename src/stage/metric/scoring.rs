@@ -12,7 +12,7 @@ use minijinja::Value as TemplateValue;
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
-use super::node::{Measure, MetricStage};
+use super::measure::{Measure, MetricStage};
 use crate::digest::{Digest, canonical};
 use crate::metric::{RowScores, Score, Scored, Tally, TallySummary};
 use crate::row::{Completion, Row, Scores, Status};

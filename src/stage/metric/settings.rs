@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::node::{Measure, MetricStage};
+use super::measure::{Measure, MetricStage};
 use crate::metric::{METRICS, MetricName};
 use crate::problem::{Place, Problem, suggest};
 use crate::score::SLICES;

@@ -11,7 +11,7 @@ use crate::row::{Completion, Judgement, Status, VerdictStatus, Vote};
 use crate::stage::desk::Bought;
 use crate::stage::join::{Joined, of_sample};
 use crate::stage::judge::evidence::canary::Canary;
-use crate::stage::judge::method::{Candidates, Question, Reading, Told, Votes, missing};
+use crate::stage::judge::method::{Candidates, Question, ReadReply, Told, Votes, missing};
 use crate::stage::judge::node::Judge;
 use crate::stage::judge::people::labels::{Sides, texts_digest};
 use crate::stage::judge::read::is_refusal;
@@ -46,7 +46,7 @@ struct Asking<'a> {
 
 /// What came of asking one question.
 enum Asked {
-    Read(Reading),
+    Read(ReadReply),
     Failed(String),
     Unknown,
 }
@@ -226,7 +226,7 @@ impl Work {
                     let judgement = missing(candidates, VerdictStatus::Error, Some(message.clone()));
                     return Ok((judgement, Some(message)));
                 }
-                Asked::Unknown => readings.push(Reading {
+                Asked::Unknown => readings.push(ReadReply {
                     status: VerdictStatus::Unknown,
                     told: Told::Nothing,
                     reason: None,

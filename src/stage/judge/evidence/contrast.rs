@@ -32,12 +32,12 @@ type Values = BTreeMap<String, f64>;
 /// memory.
 pub(crate) struct JudgedRows<'a> {
     judgements: ByRow<Judgement>,
-    reading: Reading<'a>,
+    reading: Numbers<'a>,
 }
 
 /// How judgements become numbers.
 #[derive(Clone, Copy)]
-struct Reading<'a> {
+struct Numbers<'a> {
     method: &'a dyn Method,
     scale: Option<Scale>,
 }
@@ -50,11 +50,11 @@ impl<'a> JudgedRows<'a> {
         method: &'a dyn Method,
         scale: Option<Scale>,
     ) -> Result<JudgedRows<'a>, StageError> {
-        Ok(JudgedRows { judgements: ByRow::open(store, &manifest.artifact)?, reading: Reading { method, scale } })
+        Ok(JudgedRows { judgements: ByRow::open(store, &manifest.artifact)?, reading: Numbers { method, scale } })
     }
 }
 
-impl Reading<'_> {
+impl Numbers<'_> {
     /// Returns the values of a row, averaged over its samples. A row passes a criterion if its mean score does.
     fn values(&self, row: &[Judgement]) -> Values {
         let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();

@@ -10,10 +10,10 @@ use crate::label::Sheet;
 use crate::metric::MeanTally;
 use crate::problem::Problem;
 use crate::row::{Judgement, VerdictStatus};
-use crate::score::{Summary, Unit};
+use crate::score::{Direction, Rank, Reading, Summary, Unit};
 use crate::spec::{Node, NodeValue, decode};
 use crate::stage::judge::method::{
-    Candidates, Gathered, Method, Question, Reading, Said, Tally, Told, Votes, add_bounds, majority, missing,
+    Candidates, Gathered, Method, Question, ReadReply, Said, Tally, Told, Votes, add_bounds, majority, missing,
 };
 use crate::stage::judge::people::labels::LabelKind;
 use crate::stage::judge::read::read_label;
@@ -164,7 +164,7 @@ impl Method for Classify {
         1
     }
 
-    fn read(&self, _question: &Question, text: &str, finish_reason: Option<&str>, tag: Option<&str>) -> Reading {
+    fn read(&self, _question: &Question, text: &str, finish_reason: Option<&str>, tag: Option<&str>) -> ReadReply {
         let reading = read_label(text, &self.labels, finish_reason, tag);
         let error = match reading.status {
             VerdictStatus::Ambiguous => "its last line names two classes",
@@ -173,7 +173,7 @@ impl Method for Classify {
             VerdictStatus::Empty => "it was empty",
             _ => "it names no class",
         };
-        Reading {
+        ReadReply {
             status: reading.status,
             told: reading.label.map_or(Told::Nothing, Told::Label),
             reason: Some(text.trim().chars().take(MAX_REASON).collect()),
@@ -189,7 +189,7 @@ impl Method for Classify {
         }
     }
 
-    fn judgement(&self, candidates: &Candidates<'_>, readings: &[Reading]) -> Judgement {
+    fn judgement(&self, candidates: &Candidates<'_>, readings: &[ReadReply]) -> Judgement {
         let Some(reading) = readings.first() else {
             return missing(candidates, VerdictStatus::Missing, None);
         };
@@ -233,15 +233,16 @@ impl Method for Classify {
         })
     }
 
-    fn values(&self) -> Vec<(String, Unit)> {
-        let range = self.scores.as_ref().map(|scores| {
+    fn values(&self) -> Vec<(String, Reading)> {
+        let unit = self.scores.as_ref().map(|scores| {
             let is_fraction = scores.iter().all(|score| (0.0..=1.0).contains(score));
             if is_fraction { Unit::Fraction } else { Unit::Scale }
         });
-        let score = range
-            .into_iter()
-            .flat_map(|unit| ["score", "score.worst", "score.best"].map(|name| (name.to_owned(), unit)));
-        score.chain(self.labels.iter().map(|label| (format!("share.{label}"), Unit::Rate))).collect()
+        let ranks = [("score", Rank::Headline), ("score.worst", Rank::Detail), ("score.best", Rank::Detail)];
+        let scores =
+            unit.into_iter().flat_map(|unit| ranks.map(|(name, rank)| (name.to_owned(), Reading::of(unit, rank))));
+        let share = Reading::of(Unit::Rate, Rank::Detail).toward(Direction::Neither);
+        scores.chain(self.labels.iter().map(|label| (format!("share.{label}"), share))).collect()
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) use votes::{Said, Votes, majority, points_of};
 use crate::label::Sheet;
 use crate::problem::Problem;
 use crate::row::{Judgement, VerdictStatus};
-use crate::score::Unit;
+use crate::score::Reading;
 use crate::spec::Node;
 use crate::stage::judge::people::labels::LabelKind;
 use crate::stage::judge::read::Choice;
@@ -71,7 +71,7 @@ pub(crate) enum Told {
 
 /// A reply that has been read.
 #[derive(Clone, Debug)]
-pub(crate) struct Reading {
+pub(crate) struct ReadReply {
     pub status: VerdictStatus,
     pub told: Told,
     pub reason: Option<String>,
@@ -170,13 +170,13 @@ pub(crate) trait Method: Send + Sync {
     fn calls_per_row(&self) -> u64;
 
     /// Reads a reply to a question. `tag` is the tag that the prompt showed; none if it showed none.
-    fn read(&self, question: &Question, text: &str, finish_reason: Option<&str>, tag: Option<&str>) -> Reading;
+    fn read(&self, question: &Question, text: &str, finish_reason: Option<&str>, tag: Option<&str>) -> ReadReply;
 
     /// Returns what a retry demands of the reply ("reply with only …").
     fn contract(&self, question: &Question, tag: Option<&str>) -> String;
 
     /// Combines the readings of all questions about a row into one judgement.
-    fn judgement(&self, candidates: &Candidates<'_>, readings: &[Reading]) -> Judgement;
+    fn judgement(&self, candidates: &Candidates<'_>, readings: &[ReadReply]) -> Judgement;
 
     /// Combines the votes of a panel: first each judge's own votes to what it says on average, then the judges. If
     /// fewer than half of the judges have a valid vote, there is no verdict.
@@ -185,8 +185,8 @@ pub(crate) trait Method: Send + Sync {
     /// Returns what sums judgements up. `contestants` are the models that are compared with each other.
     fn tally(&self, seed: u64, contestants: &[String]) -> Box<dyn Tally>;
 
-    /// Returns the names of the summary's values with their units.
-    fn values(&self) -> Vec<(String, Unit)>;
+    /// Returns the summary's values in the order of tables, each with how it is to be read.
+    fn values(&self) -> Vec<(String, Reading)>;
 }
 
 /// Returns the name of the value that sums everything up.

@@ -18,12 +18,12 @@ use serde_json::{Map, Value, json};
 pub(crate) use settings::{Settings, parse};
 
 use super::pairs::PairsTally;
-use super::{Candidates, Method, Opponent, Question, Reading, Said, Tally, Told, Votes, majority, missing};
+use super::{Candidates, Method, Opponent, Question, ReadReply, Said, Tally, Told, Votes, majority, missing};
 use crate::digest::Digest;
 use crate::label::Sheet;
 use crate::outcome::Outcome;
 use crate::row::{Judgement, VerdictStatus};
-use crate::score::Unit;
+use crate::score::{Direction, Rank, Reading, Unit};
 use crate::stage::judge::people::labels::LabelKind;
 use crate::stage::judge::read::read_pair;
 use settings::{Compare, Order, TieRule, VerdictStyle};
@@ -159,7 +159,7 @@ impl Method for Compare {
         if self.order == Order::Both { 2 } else { 1 }
     }
 
-    fn read(&self, _question: &Question, text: &str, finish_reason: Option<&str>, tag: Option<&str>) -> Reading {
+    fn read(&self, _question: &Question, text: &str, finish_reason: Option<&str>, tag: Option<&str>) -> ReadReply {
         let reading = read_pair(text, self.allow_tie(), finish_reason, tag);
         let error = match reading.status {
             VerdictStatus::Ambiguous => "its last line names two verdicts",
@@ -168,7 +168,7 @@ impl Method for Compare {
             VerdictStatus::Empty => "it was empty",
             _ => "it names no verdict",
         };
-        Reading {
+        ReadReply {
             status: reading.status,
             told: reading.verdict.map_or(Told::Nothing, Told::Choice),
             reason: Some(text.trim().chars().take(MAX_REASON).collect()),
@@ -195,7 +195,7 @@ impl Method for Compare {
         }
     }
 
-    fn judgement(&self, candidates: &Candidates<'_>, readings: &[Reading]) -> Judgement {
+    fn judgement(&self, candidates: &Candidates<'_>, readings: &[ReadReply]) -> Judgement {
         let said: Vec<Option<Outcome>> = readings
             .iter()
             .zip(self.orders(candidates))
@@ -255,26 +255,29 @@ impl Method for Compare {
         Box::new(CompareTally::new(seed, self.verdicts == 5, self.order == Order::Random))
     }
 
-    fn values(&self) -> Vec<(String, Unit)> {
-        let rates = |names: &[&str]| -> Vec<(String, Unit)> {
-            names.iter().map(|name| ((*name).to_owned(), Unit::Rate)).collect()
-        };
-        let positions = if self.order == Order::Both { &["position_consistency", "primacy"][..] } else { &[] };
-        if self.is_all_pairs() {
-            let mut values = rates(&["win_rate"]);
-            values.push(("elo".to_owned(), Unit::Amount));
-            values.extend(rates(positions));
-            values.extend(rates(&["longer_wins"]));
-            return values;
-        }
-        let mut values = rates(&["win_rate", "win_rate.worst", "win_rate.best", "decisive_win_rate", "net"]);
-        values.push(("sign_p".to_owned(), Unit::PValue));
-        values.extend(rates(positions));
-        if self.verdicts == 5 {
-            values.extend(rates(&["strong"]));
-        }
-        values.extend(rates(&["longer_wins", "length_controlled_win_rate"]));
-        values.extend(["wins", "losses", "ties"].map(|name| (name.to_owned(), Unit::Count)));
-        values
+    fn values(&self) -> Vec<(String, Reading)> {
+        let rate = |rank| Reading::of(Unit::Rate, rank);
+        let (headline, detail, diagnostic) = (rate(Rank::Headline), rate(Rank::Detail), rate(Rank::Diagnostic));
+        let neither = Direction::Neither;
+        let (elo, count) = (Reading::of(Unit::Amount, Rank::Headline), Reading::of(Unit::Count, Rank::Detail));
+        let (is_baseline, is_both) = (!self.is_all_pairs(), self.order == Order::Both);
+        let values = [
+            ("win_rate", headline, true),
+            ("win_rate.worst", detail, is_baseline),
+            ("win_rate.best", detail, is_baseline),
+            ("decisive_win_rate", detail, is_baseline),
+            ("net", detail, is_baseline),
+            ("sign_p", Reading::of(Unit::PValue, Rank::Detail), is_baseline),
+            ("elo", elo.toward(Direction::Higher), !is_baseline),
+            ("position_consistency", diagnostic, is_both),
+            ("primacy", diagnostic.toward(neither), is_both),
+            ("strong", detail.toward(neither), is_baseline && self.verdicts == 5),
+            ("longer_wins", diagnostic.toward(neither), true),
+            ("length_controlled_win_rate", diagnostic, is_baseline),
+            ("wins", count, is_baseline),
+            ("losses", count, is_baseline),
+            ("ties", count, is_baseline),
+        ];
+        values.iter().filter(|(.., is_there)| *is_there).map(|(name, of, _)| ((*name).to_owned(), *of)).collect()
     }
 }

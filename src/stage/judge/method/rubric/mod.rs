@@ -13,11 +13,11 @@ use serde_json::{Map, Number, Value, json};
 
 pub(crate) use settings::{Settings, parse};
 
-use super::{Candidates, Method, Question, Reading, Said, Tally, Told, Votes, missing};
+use super::{Candidates, Method, Question, ReadReply, Said, Tally, Told, Votes, missing};
 use crate::digest::Digest;
 use crate::label::Sheet;
 use crate::row::{Judgement, VerdictStatus, Vote};
-use crate::score::Unit;
+use crate::score::{Direction, Rank, Reading, Unit};
 use crate::stage::judge::people::labels::LabelKind;
 use crate::stage::judge::read::read_rubric;
 use crate::template::from_json;
@@ -199,7 +199,7 @@ impl Method for Rubric {
         }
     }
 
-    fn read(&self, question: &Question, text: &str, finish_reason: Option<&str>, tag: Option<&str>) -> Reading {
+    fn read(&self, question: &Question, text: &str, finish_reason: Option<&str>, tag: Option<&str>) -> ReadReply {
         let reading = read_rubric(text, self.asked(question), self.scale, finish_reason, tag);
         let error = match reading.status {
             VerdictStatus::Partial => {
@@ -214,7 +214,7 @@ impl Method for Rubric {
         };
         let scores =
             self.scores(|name| reading.scores.iter().find(|(known, _)| known == name).and_then(|(_, score)| *score));
-        Reading { status: reading.status, told: Told::Scores(scores), reason: reading.reason, error }
+        ReadReply { status: reading.status, told: Told::Scores(scores), reason: reading.reason, error }
     }
 
     fn contract(&self, question: &Question, tag: Option<&str>) -> String {
@@ -229,10 +229,10 @@ impl Method for Rubric {
         )
     }
 
-    fn judgement(&self, candidates: &Candidates<'_>, readings: &[Reading]) -> Judgement {
-        let is_read = |reading: &Reading| reading.status.is_valid() || reading.status == VerdictStatus::Partial;
+    fn judgement(&self, candidates: &Candidates<'_>, readings: &[ReadReply]) -> Judgement {
+        let is_read = |reading: &ReadReply| reading.status.is_valid() || reading.status == VerdictStatus::Partial;
         let score = |name: &str| {
-            let of_reading = |reading: &Reading| match &reading.told {
+            let of_reading = |reading: &ReadReply| match &reading.told {
                 Told::Scores(scores) => scores.get(name)?.as_f64(),
                 _ => None,
             };
@@ -280,17 +280,24 @@ impl Method for Rubric {
         Box::new(RubricTally::new(seed, self.scale, &self.criteria))
     }
 
-    fn values(&self) -> Vec<(String, Unit)> {
-        let mut values = vec![("mean".to_owned(), Unit::Scale)];
-        values.extend(["overall", "overall.worst", "overall.best"].map(|name| (name.to_owned(), Unit::Fraction)));
+    fn values(&self) -> Vec<(String, Reading)> {
+        let bound = Reading::of(Unit::Fraction, Rank::Detail);
+        let mut values = vec![
+            ("mean".to_owned(), Reading::of(Unit::Scale, Rank::Headline)),
+            ("overall".to_owned(), Reading::of(Unit::Fraction, Rank::Headline)),
+            ("overall.worst".to_owned(), bound),
+            ("overall.best".to_owned(), bound),
+        ];
         for criterion in &self.criteria {
-            values.push((criterion.name.clone(), Unit::Scale));
+            values.push((criterion.name.clone(), Reading::of(Unit::Scale, Rank::Detail)));
             if criterion.pass_at.is_some() {
-                values.push((format!("{}.pass_rate", criterion.name), Unit::Fraction));
+                let pass_rate = Reading::of(Unit::Fraction, Rank::Detail);
+                values.push((format!("{}.pass_rate", criterion.name), pass_rate));
             }
         }
         if self.criteria.len() > 1 {
-            values.push(("halo".to_owned(), Unit::Rate));
+            let halo = Reading::of(Unit::Rate, Rank::Diagnostic).toward(Direction::Neither);
+            values.push(("halo".to_owned(), halo));
         }
         values
     }
