@@ -26,11 +26,6 @@ impl From<[u8; 32]> for Digest {
 }
 
 impl Digest {
-    /// Returns the digest as its 32 bytes.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
     /// Returns the digest of the bytes as they are.
     pub fn of(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())
@@ -163,6 +158,11 @@ impl Hasher {
 }
 
 /// Returns the canonical JSON bytes of a value.
+///
+/// ```
+/// let value = serde_json::json!({ "b": 1, "a": [true, "x"] });
+/// assert_eq!(etalon::digest::canonical(&value), br#"{"a":[true,"x"],"b":1}"#);
+/// ```
 pub fn canonical(value: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     canonical_into(value, &mut out);

@@ -79,6 +79,15 @@ impl Outcome {
 
     /// Returns the outcome nearest to a mean of points, 0 to 1. Only a mean of exactly 0.5 is a tie; any other leans to
     /// a side.
+    ///
+    /// ```
+    /// use etalon::outcome::Outcome;
+    ///
+    /// // One order says win, the other one tie.
+    /// let points = (Outcome::Win.points() + Outcome::Tie.points()) / 2.0;
+    /// assert_eq!(Outcome::nearest(points), Outcome::HalfWin);
+    /// assert_eq!(Outcome::nearest(points).side().word(), "win");
+    /// ```
     pub fn nearest(points: f64) -> Outcome {
         match points {
             points if points >= 0.875 => Outcome::Win,

@@ -71,7 +71,7 @@ impl EmbeddingCache {
     /// Keeps the vector of a text. If that fails, the vector is computed again next time.
     pub fn put(&mut self, text: &str, vector: &[f32]) {
         let mut record = Vec::with_capacity(self.record());
-        record.extend_from_slice(Digest::of(text.as_bytes()).as_bytes());
+        record.extend_from_slice(Digest::of(text.as_bytes()).bytes());
         vector.iter().for_each(|number| record.extend_from_slice(&number.to_le_bytes()));
         record.extend_from_slice(&crc32fast::hash(&record).to_le_bytes());
         if self.writer.is_none() {

@@ -29,6 +29,13 @@ pub fn estimate(value: Option<f64>, interval: Option<Interval>, n: u64, missing:
 ///
 /// `successes` may be fractional (ties count as halves); `z` is the normal quantile of the level. The interval has a
 /// width even at 0 and at n. None for n = 0.
+///
+/// ```
+/// use etalon::stats::{wilson, z_of};
+///
+/// let interval = wilson(86.0, 120.0, z_of(0.05)).unwrap();
+/// assert_eq!(format!("{:.3} to {:.3}", interval.low, interval.high), "0.630 to 0.790");
+/// ```
 pub fn wilson(successes: f64, n: f64, z: f64) -> Option<Interval> {
     if n <= 0.0 {
         return None;
