@@ -79,24 +79,8 @@ mod tests {
             let values = [("exact_match".to_owned(), estimate)].into_iter().collect();
             let summary = NodeSummary { values, ..NodeSummary::default() };
             run.summary.entry("exact".to_owned()).or_default().insert(model.to_owned(), summary);
-            run.nodes.push(NodeRun {
-                node: format!("exact.{model}"),
-                kind: "metric".to_owned(),
-                outcome: NodeOutcome::Ran,
-                reason: String::new(),
-                rows: 10,
-                failed: 0,
-                missing,
-                calls: 0,
-                reused: 0,
-                cost_usd: None,
-                seconds: 0.0,
-                key: None,
-                artifact: None,
-                instrument: None,
-                error: None,
-                notes: Vec::new(),
-            });
+            let ran = NodeRun::new(&format!("exact.{model}"), "metric", NodeOutcome::Ran, String::new());
+            run.nodes.push(NodeRun { rows: 10, missing, ..ran });
         }
         run
     }

@@ -30,24 +30,7 @@ pub(super) enum Made {
 /// Returns the entry of a node in a run, with its outcome and reason only.
 pub(super) fn blank(session: &Session, index: usize, outcome: NodeOutcome, reason: String) -> NodeRun {
     let node = &session.plan.nodes[index];
-    NodeRun {
-        node: node.name.clone(),
-        kind: node.stage.kind().to_owned(),
-        outcome,
-        reason,
-        rows: 0,
-        failed: 0,
-        missing: 0,
-        calls: 0,
-        reused: 0,
-        cost_usd: None,
-        seconds: 0.0,
-        key: None,
-        artifact: None,
-        instrument: None,
-        error: None,
-        notes: Vec::new(),
-    }
+    NodeRun::new(&node.name, node.stage.kind(), outcome, reason)
 }
 
 /// A node that is being made.

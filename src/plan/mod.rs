@@ -6,7 +6,8 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `resolve` | from a spec to nodes, with all problems; columns that no row has |
+//! | `resolve` | from a spec to nodes, with all problems |
+//! | `checks` `warnings` `data` | models that cannot be called; what is hardly meant; columns that no row has |
 //! | `models` | from a model of the spec to its provider; weights |
 //! | `gates` | from the paths of gates to nodes and values |
 //! | `schema` | the JSON Schema of a pipeline |

@@ -7,7 +7,9 @@
 //! | file | holds |
 //! |---|---|
 //! | `openai` `anthropic` `replay` `scripted` | the providers |
+//! | `local` | what providers within this process share |
 //! | `remote` `http` | what all chat APIs behind an address share; addresses, keys, errors |
+//! | `network` | the settings of all chat APIs behind an address |
 //! | `probe` | asks a server what it serves |
 //! | `pool` `reach` | calls in flight, repeats, limits; what of that holds for which kind of provider |
 //!
@@ -17,6 +19,7 @@
 
 mod anthropic;
 mod http;
+mod local;
 mod network;
 mod openai;
 mod pool;
@@ -40,7 +43,7 @@ use serde_json::{Map, Value};
 pub use pool::{Answer, Limits, Pool};
 pub use reach::Reach;
 
-use crate::digest::{Digest, canonical_into, canonical_map_into, canonical_text};
+use crate::digest::{Digest, canonical_into, canonical_text};
 use crate::problem::Problem;
 use crate::spec::{ModelSpec, Node, decode};
 use crate::template::Library;
@@ -277,42 +280,6 @@ fn check<T: DeserializeOwned + JsonSchema>(settings: &Node, what: &str) -> Vec<P
     decode::<T>(settings, what).err().unwrap_or_default()
 }
 
-/// The answer of a provider within this process; all of them have this shape.
-#[derive(Serialize, Deserialize)]
-struct LocalAnswer {
-    text: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    finish_reason: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    prompt_tokens: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    completion_tokens: Option<u64>,
-}
-
-impl LocalAnswer {
-    fn read(raw: &str) -> Result<Reply, String> {
-        let answer: LocalAnswer = serde_json::from_str(raw).map_err(|error| error.to_string())?;
-        Ok(Reply {
-            text: answer.text,
-            finish_reason: answer.finish_reason,
-            prompt_tokens: answer.prompt_tokens,
-            completion_tokens: answer.completion_tokens,
-            served_model: None,
-        })
-    }
-}
-
-/// Appends the wire body of a provider within this process: the messages, with the options beside them.
-fn local_body(request: &Request, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"messages\":");
-    messages_into(&request.messages, out);
-    if !request.options.is_empty() {
-        out.extend_from_slice(b",\"options\":");
-        canonical_map_into(&request.options, out);
-    }
-    out.push(b'}');
-}
-
 /// Appends messages as canonical JSON.
 fn messages_into(messages: &[Message], out: &mut Vec<u8>) {
     out.push(b'[');
@@ -327,12 +294,4 @@ fn messages_into(messages: &[Message], out: &mut Vec<u8>) {
         out.push(b'}');
     }
     out.push(b']');
-}
-
-/// Reads an answer that was made within this process.
-fn local_sent(raw: String) -> Result<Sent, CallError> {
-    match LocalAnswer::read(&raw) {
-        Ok(reply) => Ok(Sent { raw, reply }),
-        Err(message) => Err(CallError::new(ErrorKind::Permanent, message)),
-    }
 }

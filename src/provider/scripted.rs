@@ -12,10 +12,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{
-    BuildError, Building, CallError, Entry, ErrorKind, LocalAnswer, Message, Provider, Reach, Reply, Request, Sent,
-    check, local_body, local_sent,
-};
+use super::local::{LocalAnswer, local_body, local_sent};
+use super::{BuildError, Building, CallError, Entry, ErrorKind, Message, Provider, Reach, Reply, Request, Sent, check};
 use crate::digest::Hasher;
 use crate::template::{Template, from_json};
 
@@ -131,38 +129,15 @@ impl Provider for Scripted {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::path::Path;
-    use std::sync::Arc;
 
-    use futures_util::FutureExt;
     use serde_json::json;
 
+    use super::super::local::testing::{self, ask};
     use super::*;
-    use crate::digest::Digest;
-    use crate::problem::Place;
-    use crate::spec::{ModelSpec, Node};
-    use crate::template::Library;
 
     fn build_at(root: &Path, settings: Value) -> Result<Box<dyn Provider>, BuildError> {
-        build(&Building {
-            name: "m",
-            spec: &ModelSpec::default(),
-            settings: &Node::from_json(&settings, &Place::default()),
-            weights: BTreeMap::new(),
-            probe: None,
-            root,
-            library: &Library::new("templates".into()),
-            digest_file: &|path| std::fs::read(path).map(|bytes| Digest::of(&bytes)),
-        })
-    }
-
-    fn ask(provider: &dyn Provider, prompt: &str, sample: u32) -> Result<String, CallError> {
-        let request = Request { messages: vec![Message::new("user", prompt)], options: Arc::default(), sample };
-        let mut body = Vec::new();
-        provider.body(&request, &mut body);
-        let sent = provider.send(&body.into(), &request).now_or_never().expect("it is instant");
-        sent.map(|sent| sent.reply.text)
+        testing::build_at(build, root, &settings)
     }
 
     #[test]

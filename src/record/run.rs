@@ -166,6 +166,30 @@ pub struct NodeRun {
     pub notes: Vec<String>,
 }
 
+impl NodeRun {
+    /// Returns the entry of a node of which no more is known than how it came out, and why.
+    pub fn new(node: &str, kind: &str, outcome: NodeOutcome, reason: String) -> NodeRun {
+        NodeRun {
+            node: node.to_owned(),
+            kind: kind.to_owned(),
+            outcome,
+            reason,
+            rows: 0,
+            failed: 0,
+            missing: 0,
+            calls: 0,
+            reused: 0,
+            cost_usd: None,
+            seconds: 0.0,
+            key: None,
+            artifact: None,
+            instrument: None,
+            error: None,
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// The numbers of nodes, by stage and model.
 pub type SummaryTable = IndexMap<String, IndexMap<String, NodeSummary>>;
 

@@ -52,83 +52,48 @@ impl<const MIN: u64, const MAX: u64> JsonSchema for Whole<MIN, MAX> {
     }
 }
 
-/// A number, 0 or more.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Amount(pub f64);
+/// Defines a number within bounds: how it is called in messages, which values it takes, and its schema.
+macro_rules! number_type {
+    ($name:ident, $words:literal, $holds:expr, $schema:tt) => {
+        #[doc = concat!("A setting that is ", $words, ".")]
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub struct $name(pub f64);
 
-/// A number above 0.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Positive(pub f64);
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
+                bounded(deserializer, $words, $holds).map($name)
+            }
+        }
 
-/// A number above 0, at most 1.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Share(pub f64);
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    };
+}
+
+number_type!(Amount, "a number, 0 or more", |number| number >= 0.0, { "type": "number", "minimum": 0 });
+number_type!(Positive, "a number above 0", |number| number > 0.0, { "type": "number", "exclusiveMinimum": 0 });
+number_type!(Share, "a number above 0, at most 1", |number| number > 0.0 && number <= 1.0, {
+    "type": "number",
+    "exclusiveMinimum": 0,
+    "maximum": 1
+});
 
 impl Serialize for Amount {
     /// Writes a whole number without `.0`.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let is_whole = self.0.fract() == 0.0 && self.0 < 1e15;
         if is_whole { serializer.serialize_u64(self.0 as u64) } else { serializer.serialize_f64(self.0) }
-    }
-}
-
-impl<'de> Deserialize<'de> for Amount {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Amount, D::Error> {
-        bounded(deserializer, "a number, 0 or more", |number| number >= 0.0).map(Amount)
-    }
-}
-
-impl<'de> Deserialize<'de> for Positive {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Positive, D::Error> {
-        bounded(deserializer, "a number above 0", |number| number > 0.0).map(Positive)
-    }
-}
-
-impl<'de> Deserialize<'de> for Share {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Share, D::Error> {
-        bounded(deserializer, "a number above 0, at most 1", |number| number > 0.0 && number <= 1.0).map(Share)
-    }
-}
-
-impl JsonSchema for Amount {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Amount".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "number", "minimum": 0 })
-    }
-}
-
-impl JsonSchema for Positive {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Positive".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "number", "exclusiveMinimum": 0 })
-    }
-}
-
-impl JsonSchema for Share {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Share".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 })
     }
 }
 

@@ -230,6 +230,33 @@ fn tables_are_complete() {
     }
 }
 
+/// The header of a directory that lists files lists all of them; members of a table in the code stand there.
+#[test]
+fn headers_list_every_file() {
+    let mut listed = 0;
+    for (module, file, text) in modules() {
+        let header: String = text.lines().filter(|line| line.starts_with("//!")).collect();
+        if !file.ends_with("mod.rs") || !header.contains("|---") {
+            continue;
+        }
+        for line in text.lines().filter(|line| line.ends_with(';')) {
+            let Some(member) = line.trim_end_matches(';').split_once("mod ").map(|(_, member)| member) else {
+                continue;
+            };
+            let is_named = header.contains(&format!("`{member}`")) || header.contains(&format!("`{member}/`"));
+            assert!(
+                is_named
+                    || ["{member}::ENTRY", "({member}::"]
+                        .iter()
+                        .any(|item| text.contains(&item.replace("{member}", member))),
+                "{module}: the header does not list `{member}`"
+            );
+            listed += 1;
+        }
+    }
+    assert!(listed > 100, "only {listed} files are looked at");
+}
+
 #[test]
 fn nothing_is_left_over() {
     for file in files(&root().join("src")) {

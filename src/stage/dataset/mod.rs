@@ -10,6 +10,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `settings` | the settings of the stage, checked |
+//! | `node` `produce` `scan` | the stage in the graph; how its rows are made; its first rows, for checks |
 //! | `source` | where records come from: files, the spec, a program, the hub |
 //! | `shape` | from a record to a row |
 //! | `quality` | duplicates, and rows of the training data |

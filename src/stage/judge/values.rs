@@ -50,6 +50,7 @@ impl Judge {
                 _ => None,
             };
         }
-        known(value).filter(|_| !value.starts_with("beats."))
+        let is_of_a_model = self.method.is_all_pairs() && value.starts_with("beats.");
+        known(value).filter(|_| !is_of_a_model)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{after_tag, is_length, lines, pattern, without_reasoning};
+use super::{after_tag, body_of, is_length, lines, pattern};
 use crate::outcome::Outcome;
 use crate::row::VerdictStatus;
 
@@ -88,14 +88,12 @@ pub struct PairReading {
 pub fn read_pair(text: &str, allow_tie: bool, finish_reason: Option<&str>, tag: Option<&str>) -> PairReading {
     let mut reading =
         PairReading { status: VerdictStatus::Unparsable, verdict: None, conflict: false, notes: Vec::new() };
-    if text.trim().is_empty() {
-        reading.status = VerdictStatus::Empty;
-        return reading;
-    }
-    let Some(body) = without_reasoning(text) else {
-        reading.status = VerdictStatus::Truncated;
-        reading.notes.push("truncated_reasoning".to_owned());
-        return reading;
+    let body = match body_of(text) {
+        Ok(body) => body,
+        Err((status, notes)) => {
+            (reading.status, reading.notes) = (status, notes);
+            return reading;
+        }
     };
     let verdicts = match tag {
         Some(tag) => tagged(body, tag, &mut reading),

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{after_tag, is_length, lines, pattern, without_reasoning};
+use super::{after_tag, body_of, is_length, lines, pattern};
 use crate::row::VerdictStatus;
 
 static TAGGED_LABEL: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?im)\A\s*[*_]*\s*[:：]\s*(.*?)[ \t\r]*$"));
@@ -30,11 +30,9 @@ pub struct LabelReading {
 /// line. Case and marks around a label do not matter.
 pub fn read_label(text: &str, labels: &[String], finish_reason: Option<&str>, tag: Option<&str>) -> LabelReading {
     let of = |status, label| LabelReading { status, label };
-    if text.trim().is_empty() {
-        return of(VerdictStatus::Empty, None);
-    }
-    let Some(body) = without_reasoning(text) else {
-        return of(VerdictStatus::Truncated, None);
+    let body = match body_of(text) {
+        Ok(body) => body,
+        Err((status, _)) => return of(status, None),
     };
     let plain = |text: &str| {
         let marks = |c: char| c.is_whitespace() || "*_`\"'[]().!<>".contains(c);

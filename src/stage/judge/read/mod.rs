@@ -21,6 +21,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::row::VerdictStatus;
+
 pub use choice::{Choice, PairReading, read_pair};
 pub use label::{LabelReading, read_label};
 pub use scores::{RubricReading, Scale, read_rubric};
@@ -39,6 +41,14 @@ fn without_reasoning(text: &str) -> Option<&str> {
         return Some(&text[end.end()..]);
     }
     (!THINK_START.is_match(text)).then_some(text)
+}
+
+/// Returns what a reply says behind its reasoning; for a reply that says nothing, its status and why.
+fn body_of(text: &str) -> Result<&str, (VerdictStatus, Vec<String>)> {
+    if text.trim().is_empty() {
+        return Err((VerdictStatus::Empty, Vec::new()));
+    }
+    without_reasoning(text).ok_or_else(|| (VerdictStatus::Truncated, vec!["truncated_reasoning".to_owned()]))
 }
 
 /// Returns what follows each `VERDICT-<tag>` in any case, and the offset where that begins.

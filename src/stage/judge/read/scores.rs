@@ -7,7 +7,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::json::{Defect, objects, repair, strict};
-use super::{is_length, pattern, without_reasoning};
+use super::{body_of, is_length, pattern};
 use crate::row::VerdictStatus;
 
 static SCORE: LazyLock<Regex> =
@@ -53,14 +53,12 @@ pub fn read_rubric(
         notes: Vec::new(),
         reason: None,
     };
-    if text.trim().is_empty() {
-        reading.status = VerdictStatus::Empty;
-        return reading;
-    }
-    let Some(body) = without_reasoning(text) else {
-        reading.status = VerdictStatus::Truncated;
-        reading.notes.push("truncated_reasoning".to_owned());
-        return reading;
+    let body = match body_of(text) {
+        Ok(body) => body,
+        Err((status, notes)) => {
+            (reading.status, reading.notes) = (status, notes);
+            return reading;
+        }
     };
     let (found, is_open) = objects(body);
     let best = best_object(&found, criteria, tag);
