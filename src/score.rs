@@ -48,6 +48,9 @@ pub struct Summary {
 /// The name under which slices stand beside the values of a node.
 pub const SLICES: &str = "slices";
 
+/// Names that the numbers of a node have for something of their own: no metric and no criterion may have them.
+pub const RESERVED: [&str; 2] = [SLICES, "coverage"];
+
 /// Estimates by column, then by value of that column, then by flat name.
 pub type Slices = IndexMap<String, IndexMap<String, IndexMap<String, Estimate>>>;
 
@@ -107,30 +110,6 @@ pub struct Reading {
     pub rank: Rank,
 }
 
-/// In runs of older versions: values that a stage exists for, by their whole names.
-const HEADLINES: &[&str] = &["coverage", "mean", "overall", "score", "win_rate", "elo"];
-
-/// In runs of older versions: values that tell about a judge rather than about the models, by the beginnings of their
-/// names.
-const DIAGNOSTICS: &[&str] = &[
-    "position_consistency",
-    "primacy",
-    "longer_wins",
-    "length_",
-    "halo",
-    "stability",
-    "self_preference",
-    "canaries",
-    "identity_ties",
-];
-
-/// In runs of older versions: values that are neither better high nor better low, by the beginnings of their names.
-const NEITHER: &[&str] =
-    &["primacy", "longer_wins", "length_correlation", "halo", "self_preference", "strong", "share."];
-
-/// In runs of older versions: values that are better low, by the beginnings of their names.
-const LOWER: &[&str] = &["duplicates", "leaked", "covering_radius"];
-
 impl Reading {
     /// The share of rows that have a value, which every stage has.
     pub const COVERAGE: Reading = Reading::of(Unit::Rate, Rank::Headline);
@@ -154,27 +133,6 @@ impl Reading {
     /// Returns the same reading with another rank.
     pub const fn ranked(self, rank: Rank) -> Reading {
         Reading { rank, ..self }
-    }
-
-    /// Returns how a value is to be read, as far as its name and unit tell: for runs of older versions, which do not
-    /// say it.
-    pub fn by_name(value: &str, unit: Unit) -> Reading {
-        let raw = value.strip_suffix(".corrected").unwrap_or(value);
-        let begins = |names: &[&str]| names.iter().any(|name| raw.starts_with(name));
-        let rank = if HEADLINES.contains(&raw) {
-            Rank::Headline
-        } else if begins(DIAGNOSTICS) {
-            Rank::Diagnostic
-        } else {
-            Rank::Detail
-        };
-        let reading = Reading::of(unit, rank);
-        match () {
-            () if begins(LOWER) => reading.toward(Direction::Lower),
-            () if begins(NEITHER) => reading.toward(Direction::Neither),
-            () if raw == "elo" => reading.toward(Direction::Higher),
-            () => reading,
-        }
     }
 }
 
@@ -205,23 +163,4 @@ pub enum DriftVerdict {
     Same,
     /// Neither could be shown.
     Unknown,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_tell_rank_and_direction() {
-        let of = |name, unit| {
-            let reading = Reading::by_name(name, unit);
-            (reading.rank, reading.direction)
-        };
-        assert_eq!(of("win_rate.corrected", Unit::Rate), (Rank::Headline, Direction::Higher));
-        assert_eq!(of("win_rate.worst", Unit::Rate), (Rank::Detail, Direction::Higher));
-        assert_eq!(of("elo", Unit::Amount), (Rank::Headline, Direction::Higher));
-        assert_eq!(of("sign_p", Unit::PValue), (Rank::Detail, Direction::Neither));
-        assert_eq!(of("halo", Unit::Rate), (Rank::Diagnostic, Direction::Neither));
-        assert_eq!(of("leaked", Unit::Rate).1, Direction::Lower);
-    }
 }

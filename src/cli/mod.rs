@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `open` | what most commands begin with: from arguments to a plan, a store, a session |
 //! | `exit` | exit codes, and errors as text |
+//! | `output` | what is printed where, and how much of it |
 //! | `progress` `watch` | bars and lines while a run goes on; `run --watch` |
 //! | all others | one command each; `labels/` one file per subcommand |
 //!

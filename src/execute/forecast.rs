@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::ExecuteError;
 use super::look::{Look, MissReason, look, why_absent};
+use super::make::attempt;
 use super::session::Session;
 use crate::digest::Digest;
 use crate::stage::{Inputs, Makes, Part, Produced, Progress, StageError};
@@ -208,9 +209,8 @@ async fn one(
     if !is_planned {
         return Ok((forecast, None));
     }
-    let job = session.job(index, inputs.clone(), &Arc::new(Progress::default()), true)?;
-    let accounts: Vec<_> = job.accounts.values().cloned().collect();
-    let produced = node.stage.clone().run(job).await?;
+    let (produced, accounts) = attempt(session, index, &inputs, &Arc::new(Progress::default())).await;
+    let produced = produced?;
     forecast.rows = produced.counts.rows;
     forecast.calls = accounts.iter().map(|account| account.calls()).sum();
     forecast.reused = accounts.iter().map(|account| account.reused()).sum();

@@ -36,8 +36,11 @@ fn judge_one(plan: &Plan, run: &Run, gate: &Gate) -> GateResult {
 fn bounds(plan: &Plan, run: &Run, term: &Term) -> Option<Bounds> {
     let found = find_term(plan, term).ok()?;
     let node = &plan.nodes[found.node];
-    let estimate: &Estimate = run.summary.get(&node.stage_name)?.get(node.column())?.values.get(&found.value)?;
-    match found.figure {
+    let values = &run.summary.get(&node.stage_name)?.get(node.column())?.values;
+    let verbatim = found.verbatim.as_ref().and_then(|name| values.get(name));
+    let figure = if verbatim.is_some() { Figure::Value } else { found.figure };
+    let estimate: &Estimate = verbatim.or_else(|| values.get(&found.value))?;
+    match figure {
         Figure::Value => {
             let value = estimate.value?;
             Some(Bounds { value, low: estimate.low.unwrap_or(value), high: estimate.high.unwrap_or(value) })

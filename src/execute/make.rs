@@ -80,30 +80,45 @@ pub(super) async fn make(
         reason: making.reason.clone(),
         progress: progress.clone(),
     });
-    match making.run(&progress).await {
+    let (made, accounts) = attempt(session, index, &making.inputs, &progress).await;
+    making.accounts = accounts;
+    match made {
         Ok(produced) => making.publish(produced),
         Err(error) => making.broken(error),
     }
 }
 
-impl Making<'_> {
-    /// Runs the stage. If the earlier result turns out to be damaged, the stage runs again without it.
-    async fn run(&mut self, progress: &Arc<Progress>) -> Result<Produced, StageError> {
-        let stage = &self.session.plan.nodes[self.index].stage;
-        let job = self.session.job(self.index, self.inputs.clone(), progress, true)?;
-        self.accounts = job.accounts.values().cloned().collect();
+/// Runs a node's stage; returns also the accounts whose calls count. If the earlier result from which it takes rows over
+/// turns out to be damaged, the stage runs again without it.
+pub(super) async fn attempt(
+    session: &Arc<Session>,
+    index: usize,
+    inputs: &Inputs,
+    progress: &Arc<Progress>,
+) -> (Result<Produced, StageError>, Vec<Arc<Account>>) {
+    let stage = &session.plan.nodes[index].stage;
+    let mut accounts: Vec<Arc<Account>> = Vec::new();
+    let mut takes_over = true;
+    loop {
+        let job = match session.job(index, inputs.clone(), progress, takes_over) {
+            Ok(job) => job,
+            Err(error) => return (Err(error), accounts),
+        };
+        accounts.extend(job.accounts.values().cloned());
         let earlier = job.earlier.as_ref().map(|earlier| earlier.manifest.clone());
         match (stage.clone().run(job).await, earlier) {
             (Err(StageError::Store(StoreError::Corrupt { digest, .. })), Some(earlier)) if earlier.holds(&digest) => {
-                self.session.store.forget(&earlier.key);
-                let job = self.session.job(self.index, self.inputs.clone(), &Arc::default(), false)?;
-                self.accounts.extend(job.accounts.values().cloned());
-                stage.clone().run(job).await
+                session.store.forget(&earlier.key);
+                accounts.iter().for_each(|account| account.take_back());
+                progress.restart();
+                takes_over = false;
             }
-            (result, _) => result,
+            (result, _) => return (result, accounts),
         }
     }
+}
 
+impl Making<'_> {
     fn calls(&self) -> u64 {
         self.accounts.iter().map(|account| account.calls()).sum()
     }

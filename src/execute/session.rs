@@ -180,7 +180,7 @@ impl Session {
             let account = Account::new(self.desk(model)?, self.refreshed[index], &preflight);
             accounts.insert(model.clone(), Arc::new(account));
         }
-        progress.follow(accounts.values().cloned().collect());
+        progress.follow(accounts.values().cloned());
         let earlier = if takes_earlier { self.earlier(index, &inputs) } else { None };
         Ok(Job {
             node: node.name.clone(),

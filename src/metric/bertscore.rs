@@ -183,6 +183,11 @@ impl Metric for BertScore {
         if self.has_weights { usize::MAX } else { 128 }
     }
 
+    /// The baseline is held against another row's reference, and weights come from all references.
+    fn is_by_row(&self) -> bool {
+        false
+    }
+
     fn tally(&self, seed: u64) -> Box<dyn Tally> {
         let mean = || Box::new(MeanTally::within(seed, -1.0, 1.0)) as Box<dyn Tally>;
         Box::new(PartsTally::new(vec![

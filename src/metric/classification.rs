@@ -4,7 +4,6 @@
 //! its gold label, and not a class of its own. A reference that is a list is a set of labels (multilabel); a prediction
 //! that is not a list is then `__invalid__`. Intervals come from a multinomial bootstrap of the table, or from a
 //! bootstrap of clusters of rows.
-//! bootstrap of the table, or by bootstrap of clusters of rows.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -115,6 +115,11 @@ impl Metric for EmbeddingSimilarity {
         self.score_texts(scored)
     }
 
+    /// The baseline is held against another row's reference.
+    fn is_by_row(&self) -> bool {
+        false
+    }
+
     fn tally(&self, seed: u64) -> Box<dyn Tally> {
         let mean = || Box::new(MeanTally::within(seed, -1.0, 1.0)) as Box<dyn Tally>;
         Box::new(PartsTally::new(vec![("", "cosine", mean()), ("baseline", "baseline", mean())]))

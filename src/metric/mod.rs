@@ -98,6 +98,11 @@ pub trait Metric: Send + Sync {
         256
     }
 
+    /// Returns true if a score depends on its own row alone. Other scores are all made anew where one row changed.
+    fn is_by_row(&self) -> bool {
+        true
+    }
+
     /// Returns an empty tally; `seed` is the seed of its bootstrap.
     fn tally(&self, seed: u64) -> Box<dyn Tally>;
 

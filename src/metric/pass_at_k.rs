@@ -111,6 +111,10 @@ impl Metric for PassAtK {
         self.of.batch()
     }
 
+    fn is_by_row(&self) -> bool {
+        self.of.is_by_row()
+    }
+
     fn tally(&self, seed: u64) -> Box<dyn Tally> {
         let tallies = self.ks.iter().map(|k| (*k, MeanTally::within(seed, 0.0, 1.0))).collect();
         Box::new(PassTally { tallies, fewest: u64::MAX })

@@ -22,6 +22,9 @@ pub struct GateTerm {
     /// The name of the value in the node's summary.
     pub value: String,
     pub figure: Figure,
+    /// The whole rest of the path, where that can be the name of a value too, which only the run can tell: of a
+    /// classification, a label may be called `b.low`. If the run has such a value, the path means it.
+    pub verbatim: Option<String>,
 }
 
 /// Returns a hint with a full path, for a gate that names a value alone.
@@ -77,9 +80,6 @@ pub fn find_term(plan: &Plan, term: &Term) -> Result<GateTerm, Problem> {
     };
     let resolved = &plan.nodes[node].stage;
     let whole = rest.join(".");
-    if resolved.unit(&whole).is_some() {
-        return Ok(GateTerm { node, value: whole, figure: Figure::Value });
-    }
     if let Some((last, head)) = rest.split_last() {
         let figure = match last.as_str() {
             "low" => Some(Figure::Low),
@@ -90,8 +90,12 @@ pub fn find_term(plan: &Plan, term: &Term) -> Result<GateTerm, Problem> {
         };
         let value = head.join(".");
         if let (Some(figure), true) = (figure, resolved.unit(&value).is_some()) {
-            return Ok(GateTerm { node, value, figure });
+            let verbatim = resolved.unit(&whole).map(|_| whole);
+            return Ok(GateTerm { node, value, figure, verbatim });
         }
+    }
+    if resolved.unit(&whole).is_some() {
+        return Ok(GateTerm { node, value: whole, figure: Figure::Value, verbatim: None });
     }
     let values = resolved.values();
     let help = suggest(&whole, &format!("values of {stage}"), values.iter().map(|(name, _)| name.as_str()));

@@ -276,3 +276,41 @@ fn what_a_file_says_cannot_drive_the_terminal() {
     assert!(!text.contains("\u{1b}[2J") && !text.contains("\u{1b}[35m"), "{text}");
     assert!(text.contains("\u{fffd}[2J"), "{text}");
 }
+
+#[test]
+fn labels_called_like_bounds_keep_their_lines_and_bounds_of_whole_values_do_not() {
+    let mut document = document();
+    let share = |value: f64| estimate(value, value - 0.1, value + 0.1, 120, 0);
+    document["summary"]["quality"]["tuned"] = json!({
+        "share.best": share(0.5), "share.worst": share(0.2), "score": share(0.6), "score.best": share(0.6),
+    });
+    let detail = reading("rate", "none", "detail");
+    document["values"]["quality"] = json!({
+        "share.best": detail, "share.worst": detail, "score": reading("fraction", "higher", "headline"), "score.best": detail,
+    });
+    let view = View::of(&run_of(document));
+    let names: Vec<&str> = view.lines.iter().map(|line| line.name.as_str()).collect();
+    let of_quality: Vec<&&str> = names.iter().filter(|name| name.starts_with("quality.")).collect();
+    assert_eq!(of_quality, [&"quality.score", &"quality.share.best", &"quality.share.worst"]);
+}
+
+#[test]
+fn a_run_of_an_older_version_shows_a_judge_of_all_pairs() {
+    let mut document = document();
+    document["stages"] = json!([]);
+    document["nodes"] = json!([
+        node("ranked", "judge", "ran"),
+        node("exact.base", "metric", "ran"),
+        node("exact.tuned", "metric", "ran")
+    ]);
+    let rate = estimate(0.75, 0.5, 0.9, 120, 0);
+    document["summary"] = json!({
+        "exact": { "base": { "intent.f1_macro": rate, "intent.f1.a": rate }, "tuned": { "intent.f1_macro": rate } },
+        "ranked": { "_": { "tuned.win_rate": rate, "tuned.elo": rate, "base.win_rate": rate, "halo_x": rate } },
+    });
+    document.as_object_mut().unwrap().remove("values");
+    let view = View::of(&run_of(document));
+    let names: Vec<&str> = view.lines.iter().map(|line| line.name.as_str()).collect();
+    assert_eq!(names, ["ranked.win_rate", "ranked.elo", "exact.intent.f1_macro", "ranked.halo_x"]);
+    assert!(view.diagnostics.is_empty());
+}

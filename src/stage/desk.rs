@@ -13,7 +13,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -57,6 +57,8 @@ pub struct Desk {
     planned: Mutex<HashSet<Digest, OwnBits>>,
     /// The generation of completions that `--refresh` buys.
     next_generation: u32,
+    /// An account of this run buys everything anew.
+    is_refreshing: AtomicBool,
     clock: Clock,
     /// What the preflight found; empty before it ran.
     checked: OnceCell<Result<(), String>>,
@@ -122,6 +124,7 @@ impl Desk {
             asking: Mutex::default(),
             planned: Mutex::default(),
             next_generation,
+            is_refreshing: AtomicBool::new(false),
             clock: Clock::default(),
             checked: OnceCell::new(),
         })
@@ -137,9 +140,10 @@ impl Desk {
         if self.mode == Mode::Dry { 0 } else { self.pool.idle() }
     }
 
-    /// Returns true if some completion was bought anew; of two replies to one request the later one counts then.
+    /// Returns true if some completion was bought anew, or is to be in this run; of two replies to one request the later
+    /// one counts then.
     pub fn has_been_refreshed(&self) -> bool {
-        self.next_generation > 1
+        self.log.highest_generation() > 0 || self.is_refreshing.load(Ordering::Relaxed)
     }
 
     /// Returns what to do about an API key that is not set.
@@ -239,6 +243,8 @@ pub struct Account {
     unpriced: AtomicU64,
     /// In millionths of a dollar.
     cost_micros: AtomicU64,
+    /// Of a dry desk: the requests that this account was the first to count.
+    planned: Mutex<Vec<Digest>>,
     /// The message that stopped the model, if any.
     fatal: Mutex<Option<String>>,
     preflight: Arc<Preflight>,
@@ -248,6 +254,7 @@ impl Account {
     /// Opens an account; `is_refresh` buys everything anew.
     pub fn new(desk: Arc<Desk>, is_refresh: bool, preflight: &Arc<Preflight>) -> Account {
         let generation = if is_refresh { desk.next_generation } else { 0 };
+        desk.is_refreshing.fetch_or(is_refresh, Ordering::Relaxed);
         Account {
             desk,
             generation,
@@ -257,6 +264,7 @@ impl Account {
             tokens: AtomicU64::new(0),
             unpriced: AtomicU64::new(0),
             cost_micros: AtomicU64::new(0),
+            planned: Mutex::default(),
             fatal: Mutex::new(None),
             preflight: preflight.clone(),
         }
@@ -277,9 +285,25 @@ impl Account {
         self.reused.load(Ordering::Relaxed)
     }
 
-    /// Counts completions that were taken over with the unchanged rows of an earlier result.
+    /// Counts completions that were taken over with the unchanged rows of an earlier result. What a judge was asked
+    /// again for those rows, because a reply could not be read, is not known any more and not counted.
     pub fn keep(&self, completions: u64) {
         self.reused.fetch_add(completions, Ordering::Relaxed);
+    }
+
+    /// Takes back what a dry account has counted, because its node is looked at anew. A live account keeps its counts:
+    /// what it bought was bought.
+    pub fn take_back(&self) {
+        if self.desk.mode != Mode::Dry {
+            return;
+        }
+        let mut planned = self.desk.planned.lock().expect("no panic while locked");
+        for key in self.planned.lock().expect("no panic while locked").drain(..) {
+            planned.remove(&key);
+        }
+        for count in [&self.calls, &self.reused, &self.tokens, &self.unpriced, &self.cost_micros] {
+            count.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Returns an estimate of the prompt tokens of the calls: four bytes each.
@@ -325,6 +349,7 @@ impl Account {
         if desk.mode == Mode::Dry {
             // A request that stands twice in the plan is bought once, and so counted once.
             if desk.planned.lock().expect("no panic while locked").insert(key) {
+                self.planned.lock().expect("no panic while locked").push(key);
                 self.calls.fetch_add(1, Ordering::Relaxed);
                 let tokens = (body.len() / 4) as u64;
                 self.tokens.fetch_add(tokens, Ordering::Relaxed);
@@ -407,19 +432,21 @@ impl Account {
     }
 
     fn meta(&self, reply: &Reply, latency: f64) -> Meta {
-        let cost_usd = self.desk.price.map(|price| {
-            (price.input * reply.prompt_tokens.unwrap_or(0) as f64
-                + price.output * reply.completion_tokens.unwrap_or(0) as f64)
-                / 1e6
-        });
-        Meta {
+        let meta = Meta {
             latency: Some(latency),
             prompt_tokens: reply.prompt_tokens,
             completion_tokens: reply.completion_tokens,
             served_model: reply.served_model.clone(),
-            cost_usd,
             ..Meta::default()
-        }
+        };
+        Meta { cost_usd: self.cost_of(&meta), ..meta }
+    }
+
+    /// Returns what a completion costs in dollars by the model's price; none if it has no price.
+    pub fn cost_of(&self, meta: &Meta) -> Option<f64> {
+        let price = self.desk.price?;
+        let (input, output) = (meta.prompt_tokens.unwrap_or(0), meta.completion_tokens.unwrap_or(0));
+        Some((price.input * input as f64 + price.output * output as f64) / 1e6)
     }
 
     /// Forces what was bought onto the disk.

@@ -2,8 +2,8 @@
 //!
 //! When a node is made anew because some rows of its inputs changed, it takes the result of every other row from its
 //! last result: those rows are neither rendered nor looked up again. The bytes are the same either way, for two
-//! reasons: the result of a row depends on the records of that row alone, and the earlier result was made in the same
-//! way (`Fingerprint::is_made_alike`).
+//! reasons: the result of a row depends on the records of that row alone (a stage takes nothing over where it does
+//! not: `Metric::is_by_row`), and the earlier result was made in the same way (`Fingerprint::is_made_alike`).
 //!
 //! ```text
 //! earlier result   a b c d e        what changed in its inputs: c, and f is new

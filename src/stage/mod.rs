@@ -33,7 +33,7 @@ mod prompt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
@@ -196,23 +196,29 @@ pub struct Progress {
     pub failed: AtomicU64,
     /// Rows × samples, where known.
     pub total: AtomicU64,
-    accounts: OnceLock<Vec<Arc<Account>>>,
+    accounts: Mutex<Vec<Arc<Account>>>,
 }
 
 impl Progress {
-    /// Sets the accounts whose calls are counted.
-    pub fn follow(&self, accounts: Vec<Arc<Account>>) {
-        let _ = self.accounts.set(accounts);
+    /// Adds accounts whose calls are counted.
+    pub fn follow(&self, accounts: impl IntoIterator<Item = Arc<Account>>) {
+        self.accounts.lock().expect("no panic while locked").extend(accounts);
+    }
+
+    /// Begins anew: what was done is done again.
+    pub fn restart(&self) {
+        self.done.store(0, Ordering::Relaxed);
+        self.failed.store(0, Ordering::Relaxed);
     }
 
     /// Returns the calls made so far.
     pub fn calls(&self) -> u64 {
-        self.accounts.get().into_iter().flatten().map(|account| account.calls()).sum()
+        self.accounts.lock().expect("no panic while locked").iter().map(|account| account.calls()).sum()
     }
 
     /// Returns how many completions came from the log.
     pub fn reused(&self) -> u64 {
-        self.accounts.get().into_iter().flatten().map(|account| account.reused()).sum()
+        self.accounts.lock().expect("no panic while locked").iter().map(|account| account.reused()).sum()
     }
 
     fn count(&self, is_failed: bool) {

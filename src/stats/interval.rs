@@ -33,7 +33,7 @@ pub fn estimate(value: Option<f64>, interval: Option<Interval>, n: u64, missing:
 /// ```
 /// use etalon::stats::{wilson, z_of};
 ///
-/// let interval = wilson(86.0, 120.0, z_of(0.05)).unwrap();
+/// let interval = wilson(86.0, 120.0, z_of(0.05)).expect("there are rows");
 /// assert_eq!(format!("{:.3} to {:.3}", interval.low, interval.high), "0.630 to 0.790");
 /// ```
 pub fn wilson(successes: f64, n: f64, z: f64) -> Option<Interval> {

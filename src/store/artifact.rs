@@ -218,7 +218,7 @@ impl LineReader {
         let Some(reader) = &mut self.reader else {
             return Ok(false);
         };
-        let length = reader.read_until(b'\n', line).map_err(|_| corrupt(&self.digest, "damaged"))?;
+        let length = reader.read_until(b'\n', line).map_err(|_| StoreError::damaged(self.digest))?;
         if length == 0 {
             self.reader = None;
             let found = std::mem::replace(&mut self.hasher, Hasher::new("")).finish();
@@ -258,7 +258,7 @@ impl<T: DeserializeOwned> Iterator for ArtifactReader<T> {
     fn next(&mut self) -> Option<Result<T, StoreError>> {
         let result = match self.lines.read_into(&mut self.line) {
             Ok(false) => return None,
-            Ok(true) => serde_json::from_slice(&self.line).map_err(|_| corrupt(&self.lines.digest, "damaged")),
+            Ok(true) => serde_json::from_slice(&self.line).map_err(|_| StoreError::damaged(self.lines.digest)),
             Err(error) => Err(error),
         };
         if result.is_err() {

@@ -125,7 +125,7 @@ pub fn lines_of(
     let mut found: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
     let mut lines = Side::open(store.read_lines(artifact)?)?;
     while lines.is_there {
-        let id = id_of(&lines.line).ok_or_else(|| damaged(artifact))?;
+        let id = id_of(&lines.line).ok_or_else(|| StoreError::damaged(artifact.digest))?;
         if is_wanted(&id) {
             let id = id.into_owned();
             found.entry(id).or_default().push(std::mem::take(&mut lines.line));
@@ -133,10 +133,6 @@ pub fn lines_of(
         lines.advance()?;
     }
     Ok(found)
-}
-
-fn damaged(artifact: &Artifact) -> StoreError {
-    StoreError::Corrupt { digest: artifact.digest, reason: "damaged".to_owned() }
 }
 
 /// An artifact that is being walked, with its current line.
@@ -162,14 +158,15 @@ impl Side {
         if !self.is_there {
             return Ok(None);
         }
-        id_of(&self.line).map(|id| Some(id.into_owned())).ok_or_else(|| damaged(artifact))
+        id_of(&self.line).map(|id| Some(id.into_owned())).ok_or_else(|| StoreError::damaged(artifact.digest))
     }
 }
 
 /// The lines of an earlier artifact whose ids did not change since.
 pub struct KeptLines {
     side: Side,
-    artifact: Artifact,
+    /// The digest of the artifact, for messages about damage.
+    pub artifact: Digest,
     /// The current line has been handed out.
     is_used: bool,
 }
@@ -177,7 +174,7 @@ pub struct KeptLines {
 impl KeptLines {
     /// Opens an artifact.
     pub fn open(store: &Store, artifact: &Artifact) -> Result<KeptLines, StoreError> {
-        Ok(KeptLines { side: Side::open(store.read_lines(artifact)?)?, artifact: artifact.clone(), is_used: false })
+        Ok(KeptLines { side: Side::open(store.read_lines(artifact)?)?, artifact: artifact.digest, is_used: false })
     }
 
     /// Returns the next line, without its newline, whose id is unchanged and below `end`; none if there is none. A
@@ -199,7 +196,7 @@ impl KeptLines {
             if !self.side.is_there {
                 return Ok(None);
             }
-            let id = id_of(&self.side.line).ok_or_else(|| damaged(&self.artifact))?;
+            let id = id_of(&self.side.line).ok_or_else(|| StoreError::damaged(self.artifact))?;
             if end.is_some_and(|end| *id >= *end) {
                 return Ok(None);
             }

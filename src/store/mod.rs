@@ -43,6 +43,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 pub use artifact::{Artifact, ArtifactReader, ArtifactWriter, ColumnDigests, LineReader};
+pub(crate) use changed::id_of;
 pub use changed::{Changed, Changes, KeptLines, lines_of};
 pub use completion::{CompletionLog, NewRecord, Record, request_key};
 pub use fingerprint::{Change, Fingerprint};
@@ -71,6 +72,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Returns the error of an artifact whose content cannot be read.
+    pub(crate) fn damaged(digest: Digest) -> StoreError {
+        StoreError::Corrupt { digest, reason: "damaged".to_owned() }
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         move |source| StoreError::Io { action, path: path.to_owned(), source }
     }

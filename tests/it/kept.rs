@@ -2,10 +2,12 @@
 //! and what comes of it is what a run from nothing gives, byte for byte.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use super::support::{Server, Workspace, rows, standard, standard_spec};
+use super::support::{Reply, Server, Workspace, default_reply, prompt, rows, standard, standard_spec};
 
 /// Everything that calls a judge or a model in every way, over one dataset.
 fn spec(url: &str) -> String {
@@ -33,7 +35,10 @@ fn made(run: &Value) -> BTreeMap<String, Value> {
         .map(|node| {
             let name = node["node"].as_str().unwrap();
             let (stage, model) = name.split_once('.').unwrap_or((name, "_"));
-            (name.to_owned(), json!([node["artifact"], node["failed"], node["missing"], run["summary"][stage][model]]))
+            (
+                name.to_owned(),
+                json!([node["artifact"], node["failed"], node["missing"], node["notes"], run["summary"][stage][model]]),
+            )
         })
         .collect()
 }
@@ -97,20 +102,24 @@ fn a_changed_gold_touches_no_model_and_gives_the_same_numbers() {
     assert_eq!(made(&run.json()), made(&fresh.run(&[]).code(0).json()));
 }
 
+/// Damages the artifact of a node. It stays as long as it is, so that only reading it tells.
+fn damage(workspace: &Workspace, run: &Value, name: &str) {
+    let node = run["nodes"].as_array().unwrap().iter().find(|node| node["node"] == name).unwrap();
+    let artifact = node["artifact"].as_str().unwrap();
+    let path = format!("cache/artifacts/{}/{artifact}.jsonl.zst", &artifact[..2]);
+    let mut bytes = std::fs::read(workspace.path(&path)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x55;
+    std::fs::write(workspace.path(&path), bytes).unwrap();
+}
+
 #[test]
 fn a_damaged_earlier_result_is_not_used() {
     let server = Server::plain();
     for part in ["answers.tuned", "exact.tuned", "quality.tuned"] {
         let workspace = ready(&server, &rows(20));
         let run = workspace.run(&[]).code(0).json();
-        let node = run["nodes"].as_array().unwrap().iter().find(|node| node["node"] == part).unwrap();
-        let artifact = node["artifact"].as_str().unwrap();
-        let path = format!("cache/artifacts/{}/{artifact}.jsonl.zst", &artifact[..2]);
-        // As long as before, so that only reading it tells.
-        let mut bytes = std::fs::read(workspace.path(&path)).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 0x55;
-        std::fs::write(workspace.path(&path), bytes).unwrap();
+        damage(&workspace, &run, part);
         let data = rows(20).replace("question 3\"", "another question\"");
         workspace.write("data/rows.jsonl", &data);
         is_as_from_nothing(&server, &workspace, &data);
@@ -134,4 +143,102 @@ fn a_plan_counts_the_calls_of_rows_that_changed_and_leaves_nothing() {
     assert_eq!(node("answers.tuned")["miss"], json!({ "why": "changed", "changes": ["1 of 40 rows changed"] }));
     assert_eq!(node("quality.tuned")["calls"].as_u64(), Some(1));
     assert_eq!(files(), before, "a plan leaves no artifact");
+}
+
+#[test]
+fn a_plan_over_a_damaged_earlier_result_counts_as_over_a_sound_one() {
+    let server = Server::plain();
+    let plan = |damaged: &[&str]| {
+        let workspace = ready(&server, &rows(20));
+        let run = workspace.run(&[]).code(0).json();
+        damaged.iter().for_each(|name| damage(&workspace, &run, name));
+        workspace.write("data/rows.jsonl", rows(20).replace("question 3\"", "another question\""));
+        let plan = workspace.plan(&[]).code(0).json();
+        let nodes = plan["nodes"].as_array().unwrap().iter();
+        let of = |node: &Value| ["node", "state", "calls", "reused", "error"].map(|name| node[name].clone());
+        nodes.map(of).collect::<Vec<_>>()
+    };
+    let sound = plan(&[]);
+    let one = |name: &str| sound.iter().find(|node| node[0] == name).unwrap();
+    assert_eq!(one("answers.tuned")[1..], [json!("run"), json!(1), json!(19), Value::Null]);
+    assert_eq!(plan(&["answers.tuned", "quality.tuned"]), sound);
+}
+
+#[test]
+fn a_failed_call_of_a_panel_is_owed_though_the_others_were_enough() {
+    let is_broken = Arc::new(AtomicBool::new(true));
+    let server = Server::start({
+        let is_broken = is_broken.clone();
+        move |_, body, _| {
+            let fails = body["model"] == "m-second" && prompt(body).contains("question 2\n");
+            if fails && is_broken.load(Ordering::Relaxed) {
+                return Reply::Raw(400, Vec::new(), "{\"error\": {\"message\": \"no\"}}".to_owned());
+            }
+            Reply::Text(default_reply(body))
+        }
+    });
+    let spec = standard_spec(&server.url)
+        .replace("stages:", "  second: { extends: base, model: m-second, revision: d }\nstages:")
+        .replace("    model: grader\n    prompt: grade.j2", "    panel: [grader, second]\n    prompt: grade.j2");
+    let data = rows(40).replace("question 9\"", "another question\"");
+    let ready = |data: &str| {
+        let workspace = standard(&server, 1);
+        workspace.write("pipelines/p.yaml", &spec).write("data/rows.jsonl", data);
+        workspace
+    };
+    let workspace = ready(&rows(40));
+    let first = workspace.run(&[]).code(0).json();
+    assert_eq!(made(&first)["quality.tuned"][1], 1, "{first}");
+    is_broken.store(false, Ordering::Relaxed);
+    server.take();
+    workspace.write("data/rows.jsonl", &data);
+    let run = workspace.run(&[]).code(0).json();
+    let asked = server.take();
+    let owed = asked.iter().filter(|body| body["model"] == "m-second" && prompt(body).contains("question 2\n"));
+    assert_eq!(owed.count(), 2, "once for each model");
+    assert_eq!(made(&run), made(&ready(&data).run(&[]).code(0).json()));
+}
+
+#[test]
+fn prices_of_one_result_are_of_one_list() {
+    let server = Server::plain();
+    let spec = format!("{}  spent: {{ kind: metric, input: answers, metrics: [cost] }}\n", standard_spec(&server.url));
+    let data = rows(20).replace("question 9\"", "another question\"");
+    let priced = spec.replace("role: baseline", "role: baseline, price: { input: 1, output: 2 }");
+    let workspace = standard(&server, 20);
+    workspace.write("pipelines/p.yaml", &spec);
+    workspace.run(&[]).code(0);
+    workspace.write("pipelines/p.yaml", &priced).write("data/rows.jsonl", &data);
+    let run = workspace.run(&[]).code(0).json();
+    let fresh = standard(&server, 1);
+    fresh.write("pipelines/p.yaml", &priced).write("data/rows.jsonl", &data);
+    let undisturbed = fresh.run(&[]).code(0).json();
+    assert!(made(&run)["spent.tuned"][4]["cost"]["value"].as_f64().is_some_and(|cost| cost > 0.0), "{run}");
+    assert_eq!(made(&run), made(&undisturbed));
+}
+
+#[test]
+fn what_a_dataset_does_not_have_is_said_again() {
+    let server = Server::plain();
+    let spec = "
+etalon: 1
+name: p
+models: { m: }
+stages:
+  rows: { kind: dataset, path: data/rows.jsonl, id: key }
+  given: { kind: inference, input: rows, model: m, completions: \"{{ row.note }}\" }
+  exact: { kind: metric, input: given, reference: \"{{ row.gold }}\", metrics: [exact_match] }
+";
+    let data = rows(40).replace("\"note\": \"note 5\"", "\"note\": null");
+    let changed = data.replace("note 9", "gold 9");
+    let ready = |data: &str| {
+        let workspace = standard(&server, 1);
+        workspace.write("pipelines/p.yaml", spec).write("data/rows.jsonl", data);
+        workspace
+    };
+    let workspace = ready(&data);
+    let first = workspace.run(&[]).code(0).json();
+    assert!(made(&first)["given.m"][3].to_string().contains("1 of 40 rows failed"), "{first}");
+    workspace.write("data/rows.jsonl", &changed);
+    assert_eq!(made(&workspace.run(&[]).code(0).json()), made(&ready(&changed).run(&[]).code(0).json()));
 }

@@ -319,6 +319,14 @@ fn encoders_run_in_process_and_their_weights_count() {
     let vectors = std::fs::read_dir(workspace.path("cache/embeddings")).unwrap().count();
     assert_eq!(vectors, 1);
     assert!(workspace.run(&[]).code(0).ran().is_empty());
+    // Weights come from all references, and a baseline from another row's: a change of one row is felt by the others.
+    let edited = workspace.read("data/rows.jsonl").replacen("\"gold\": \"", "\"gold\": \"quite another ", 1);
+    workspace.write("data/rows.jsonl", edited);
+    let changed = workspace.run(&[]).code(0).json();
+    std::fs::remove_dir_all(workspace.path("cache")).unwrap();
+    let fresh = workspace.run(&[]).code(0).json();
+    assert_ne!(changed["summary"]["found"]["m"], found);
+    assert_eq!(changed["summary"]["found"]["m"], fresh["summary"]["found"]["m"]);
     // A tokenizer that works otherwise gives other vectors.
     let tokenizer = workspace.read("models/minilm/tokenizer.json").replace("\"lowercase\":true", "\"lowercase\":false");
     workspace.write("models/minilm/tokenizer.json", tokenizer);
@@ -371,4 +379,60 @@ fn without_local_a_message_says_how_to_get_it() {
         stderr.contains("this etalon was built without `local`") && stderr.contains("--features local"),
         "{stderr}"
     );
+}
+
+#[test]
+fn a_gate_on_an_interval_is_not_taken_for_a_label_or_a_field() {
+    let workspace = Workspace::new();
+    workspace
+        .write(
+            "pipelines/p.yaml",
+            r#"
+etalon: 1
+name: p
+models: { m: }
+stages:
+  rows: { kind: dataset, path: data/rows.jsonl, id: key }
+  answers: { kind: inference, input: rows, model: m, completions: "{{ row.said }}" }
+  found:
+    kind: metric
+    input: answers
+    reference: "{{ row.gold }}"
+    metrics:
+      classification:
+      own: { metric: command, command: python3 own.py }
+gates:
+  - found.m.classification.f1.b >= 0.5
+  - found.m.classification.f1.b.low >= 0
+  - found.m.classification.f1.b.n >= 2
+  - found.m.classification.f1.c.high <= 0.1
+  - found.m.own.low >= 0
+  - found.m.own.n == 6
+  - found.m.own.missing == 0
+"#,
+        )
+        .write(
+            "own.py",
+            "import json, sys\nfor line in sys.stdin: print(json.dumps(len(json.loads(line)['prediction']) / 10))\n",
+        )
+        .write(
+            "data/rows.jsonl",
+            r#"{"key": 1, "gold": "b", "said": "b"}
+{"key": 2, "gold": "b", "said": "b"}
+{"key": 3, "gold": "b", "said": "c"}
+{"key": 4, "gold": "c.high", "said": "b"}
+{"key": 5, "gold": "c", "said": "c"}
+{"key": 6, "gold": "c", "said": "c"}
+"#,
+        );
+    let run = workspace.run(&[]).json();
+    let verdicts: Vec<(&str, bool)> = run["gates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|gate| (gate["gate"].as_str().unwrap(), ["PASS", "UNPROVEN"].contains(&gate["verdict"].as_str().unwrap())))
+        .collect();
+    assert_eq!(verdicts.len(), 7);
+    // There is a label `c.high`, of which no row is right: the path means its score.
+    assert!(verdicts.iter().all(|(_, holds)| *holds), "{}", run["gates"]);
 }

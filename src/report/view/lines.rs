@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 
+use super::guess::guessed;
 use crate::record::{NodeSummary, Run, RunStage};
 use crate::score::{Direction, Estimate, Rank, Reading, Unit};
 use crate::spec::Role;
@@ -94,15 +95,20 @@ pub(super) fn stages(run: &Run) -> Vec<RunStage> {
     stages
 }
 
-/// Returns how a value is to be read; for an old run, as far as its name tells.
+/// Returns how a value is to be read; for a run of an older version, as far as its name tells.
 pub(super) fn reading(run: &Run, stage: &str, value: &str) -> Reading {
-    let told = || {
-        let reading = Reading::by_name(value, Unit::Rate);
-        let head = value.split_once('.').map_or(value, |(head, _)| head);
-        let is_part = head != value && !matches!(value, "classification.f1_macro") && head != "share";
-        Reading { rank: if is_part { Rank::Part } else { reading.rank }, ..reading }
+    run.values.get(stage).and_then(|values| values.get(value)).copied().unwrap_or_else(|| guessed(value))
+}
+
+/// Returns the names of a summary's values. A summary over all models has the values of each model under that model's
+/// name, which is left out.
+fn own_names<'a>(run: &'a Run, model: &str, summary: &'a NodeSummary) -> Vec<&'a str> {
+    let is_model = |name: &str| run.summary.values().any(|summaries| summaries.contains_key(name));
+    let own = |name: &'a String| match name.split_once('.') {
+        Some((head, own)) if model == "_" && is_model(head) => own,
+        _ => name.as_str(),
     };
-    run.values.get(stage).and_then(|values| values.get(value)).copied().unwrap_or_else(told)
+    summary.values.keys().map(own).collect()
 }
 
 /// Returns the values of a stage that tables show, in their order.
@@ -113,7 +119,7 @@ pub(super) fn shown<'a>(
 ) -> Vec<(&'a str, Reading)> {
     let mut names: Vec<&str> = match run.values.get(stage) {
         Some(values) => values.keys().map(String::as_str).collect(),
-        None => summaries.values().flat_map(|summary| summary.values.keys().map(String::as_str)).collect(),
+        None => summaries.iter().flat_map(|(model, summary)| own_names(run, model, summary)).collect(),
     };
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|name| seen.insert(*name));
@@ -142,7 +148,8 @@ fn line(
     // Coverage is shown beside every number as what is missing, so it has a line of its own only where something is
     // missing. The same holds for bounds.
     let bounded = value.strip_suffix(".worst").or(value.strip_suffix(".best"));
-    let says_nothing = value == "coverage" && is_whole(value) || bounded.is_some_and(is_whole);
+    let says_nothing = value == "coverage" && is_whole(value)
+        || bounded.is_some_and(|raw| of(raw).iter().any(Option::is_some) && is_whole(raw));
     if estimates.iter().all(Option::is_none) || says_nothing {
         return None;
     }

@@ -9,11 +9,13 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `guess` | how the values of runs of older versions are to be read
 //! | `lines` | columns and lines: which values are shown, in which order, and as which share of the ceiling |
 //! | `slices` | the same values over parts of the rows |
 //! | `classes` | classifications: scores of labels, confusion |
 
 mod classes;
+mod guess;
 mod lines;
 mod slices;
 
@@ -109,11 +111,6 @@ impl View {
             lines,
             diagnostics,
         }
-    }
-
-    /// Returns true if some model has a role.
-    pub fn has_roles(&self) -> bool {
-        self.columns.iter().any(|column| column.role.is_some())
     }
 
     /// Returns how many intervals all slices show together.

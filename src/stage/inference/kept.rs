@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::settings::{Inference, Source};
+use super::settings::Inference;
 use super::writer::CompletionWriter;
-use crate::stage::{Job, Part, StageError};
+use crate::row::Meta;
+use crate::stage::{Account, Job, Part, StageError};
 use crate::store::{Changed, KeptLines, StoreError};
 
 /// Completions that are taken over.
@@ -23,10 +24,9 @@ impl Inference {
             return Ok(None);
         };
         let counts = &earlier.manifest.counts;
-        // What failed is asked again. A completion that was bought anew since counts for every row.
-        let is_whole = counts.failed == 0 && (counts.missing == 0 || matches!(self.source, Source::Given(_)));
+        // What failed is asked again, and said again. A completion that was bought anew since counts for every row.
         let is_refreshed = job.accounts.values().any(|account| account.desk().has_been_refreshed());
-        if !is_whole || is_refreshed {
+        if counts.missing > 0 || is_refreshed {
             return Ok(None);
         }
         let Some(meta) = &earlier.manifest.meta else { return Ok(None) };
@@ -41,15 +41,22 @@ impl Inference {
 }
 
 impl Kept {
-    /// Copies the completions of the rows before an id; without one, all that are left.
-    pub fn copy(&mut self, end: Option<&str>, writer: &mut CompletionWriter) -> Result<(), StoreError> {
+    /// Copies the completions of the rows before an id; without one, all that are left. `account` has the price.
+    pub fn copy(
+        &mut self,
+        end: Option<&str>,
+        writer: &mut CompletionWriter,
+        account: Option<&Account>,
+    ) -> Result<(), StoreError> {
+        let (completions, meta) = (self.completions.artifact, self.meta.artifact);
+        let cost_of = |meta: &Meta| account.and_then(|account| account.cost_of(meta));
         let has_changed = |id: &str| self.changed.has(id);
         while let Some(line) = self.completions.next_before(end, has_changed)? {
-            writer.push_line(line)?;
+            writer.push_line(line, completions)?;
             self.count += 1;
         }
         while let Some(line) = self.meta.next_before(end, has_changed)? {
-            writer.push_meta_line(line)?;
+            writer.push_meta_line(line, meta, cost_of)?;
         }
         Ok(())
     }

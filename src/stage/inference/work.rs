@@ -1,11 +1,11 @@
 //! Rows sent through a model: prompts are rendered, asked, and the completions written in order.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
 use minijinja::Value as TemplateValue;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::kept::Kept;
@@ -20,7 +20,7 @@ use crate::stage::drive::{Sink, drive};
 use crate::stage::join::of_sample;
 use crate::stage::prompt::{Failures, Prompt, Variables, params_value};
 use crate::stage::{Account, Job, Part, Produced, Progress, StageError, coverage};
-use crate::store::{ByRow, Counts, StoreError};
+use crate::store::{ByRow, Counts, StoreError, id_of};
 use crate::template::{Attrs, to_json};
 
 /// One completion that is to be made.
@@ -66,7 +66,7 @@ impl Items {
 
     fn add(&mut self, line: Vec<u8>) -> Result<(), StageError> {
         let drafts = match &mut self.drafts {
-            Some(drafts) => drafts.take(&id_of(&line, self.digest)?)?,
+            Some(drafts) => drafts.take(&id_in(&line, self.digest)?)?,
             None => Vec::new(),
         };
         let line = Arc::new(line);
@@ -79,17 +79,8 @@ impl Items {
 }
 
 /// Returns the id of a row's stored line.
-fn id_of(line: &[u8], digest: Digest) -> Result<String, StoreError> {
-    #[derive(Deserialize)]
-    struct Id {
-        id: String,
-    }
-    let Id { id } = serde_json::from_slice(line).map_err(|_| damaged(digest))?;
-    Ok(id)
-}
-
-fn damaged(digest: Digest) -> StoreError {
-    StoreError::Corrupt { digest, reason: "damaged".to_owned() }
+fn id_in(line: &[u8], artifact: Digest) -> Result<Cow<'_, str>, StoreError> {
+    id_of(line).ok_or_else(|| StoreError::damaged(artifact))
 }
 
 impl Iterator for Items {
@@ -154,7 +145,7 @@ impl CompletionSink {
     fn copy_kept(&mut self, end: Option<&str>) -> Result<(), StageError> {
         let Some(kept) = &mut self.kept else { return Ok(()) };
         let before = kept.count;
-        kept.copy(end, &mut self.writer)?;
+        kept.copy(end, &mut self.writer, self.account.as_deref())?;
         self.progress.done.fetch_add(kept.count - before, Ordering::Relaxed);
         Ok(())
     }
@@ -205,7 +196,7 @@ impl Work {
             Attrs::All => true,
             Attrs::Some(names) => names.contains(name),
         };
-        let row = Row::narrow(&item.line, &is_read).map_err(|_| damaged(self.rows))?;
+        let row = Row::narrow(&item.line, &is_read).map_err(|_| StoreError::damaged(self.rows))?;
         let draft = item.draft.as_ref().map(|draft| draft.status);
         let is_without_draft = draft == Some(Status::Failed);
         let bought = match draft {

@@ -55,10 +55,13 @@ impl CompletionWriter {
         Ok(())
     }
 
-    /// Appends a completion that is a canonical line already.
-    pub fn push_line(&mut self, line: &[u8]) -> Result<(), StoreError> {
-        let completion: RawCompletion<'_> = serde_json::from_slice(line)
-            .map_err(|_| StoreError::Corrupt { digest: Digest::of(line), reason: "damaged".to_owned() })?;
+    /// Appends a completion that is a canonical line of another artifact.
+    ///
+    /// # Errors
+    ///
+    /// The line is no completion: then the other artifact is damaged. Or the new one cannot be written.
+    pub fn push_line(&mut self, line: &[u8], from: Digest) -> Result<(), StoreError> {
+        let completion: RawCompletion<'_> = serde_json::from_slice(line).map_err(|_| StoreError::damaged(from))?;
         let id = sample_id(&completion.id, completion.sample);
         self.value.push_line(&id, line)?;
         let (status, text) = (completion.status.get(), completion.text.get());
@@ -68,17 +71,24 @@ impl CompletionWriter {
         Ok(())
     }
 
-    /// Appends what a completion cost, as a canonical line.
-    pub fn push_meta_line(&mut self, line: &[u8]) -> Result<(), StoreError> {
-        #[derive(Deserialize)]
-        struct RawMeta<'a> {
-            #[serde(borrow)]
-            id: Cow<'a, str>,
-            sample: u32,
+    /// Appends what a completion took, as a canonical line of another artifact, but with what it costs now: prices may
+    /// have changed, and those of one artifact are of one list.
+    ///
+    /// # Errors
+    ///
+    /// As for [`CompletionWriter::push_line`].
+    pub fn push_meta_line(
+        &mut self,
+        line: &[u8],
+        from: Digest,
+        cost_of: impl Fn(&Meta) -> Option<f64>,
+    ) -> Result<(), StoreError> {
+        let meta: Meta = serde_json::from_slice(line).map_err(|_| StoreError::damaged(from))?;
+        let (id, cost_usd) = (sample_id(&meta.id, meta.sample), cost_of(&meta));
+        match meta.cost_usd == cost_usd {
+            true => self.meta.push_line(&id, line),
+            false => self.meta.push(&id, &Meta { cost_usd, ..meta }),
         }
-        let meta: RawMeta<'_> = serde_json::from_slice(line)
-            .map_err(|_| StoreError::Corrupt { digest: Digest::of(line), reason: "damaged".to_owned() })?;
-        self.meta.push_line(&sample_id(&meta.id, meta.sample), line)
     }
 
     /// Completes both artifacts; returns the completions and the meta artifact.
@@ -115,8 +125,13 @@ mod tests {
             };
             let meta = Meta { id: id.to_owned(), sample, latency: Some(0.25), ..Meta::default() };
             made.push(&completion, &meta).unwrap();
-            copied.push_line(&serde_json::to_vec(&completion).unwrap()).unwrap();
-            copied.push_meta_line(&serde_json::to_vec(&meta).unwrap()).unwrap();
+            let from = Digest::of(b"an artifact");
+            copied.push_line(&serde_json::to_vec(&completion).unwrap(), from).unwrap();
+            // The price was another one.
+            let before = Meta { cost_usd: Some(9.0), ..meta.clone() };
+            copied.push_meta_line(&serde_json::to_vec(&before).unwrap(), from, |_| meta.cost_usd).unwrap();
+            let cut = copied.push_line(b"{\"id\":\"a\"}", from).unwrap_err();
+            assert!(matches!(cut, StoreError::Corrupt { digest, .. } if digest == from));
         }
         assert_eq!(made.valid, copied.valid);
         assert_eq!(made.finish().unwrap(), copied.finish().unwrap());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::row::Judgement;
+use crate::row::{Judgement, VerdictStatus};
 use crate::stage::{Account, Job, StageError};
 use crate::store::{ByRow, Changed};
 
@@ -26,13 +26,17 @@ impl Kept {
         Ok(Some(Kept { judgements: ByRow::open(&job.store, &earlier.manifest.artifact)?, changed }))
     }
 
-    /// Returns the judgements of a row that did not change. What could not be read is judged again.
+    /// Returns the judgements of a row that did not change. What could not be read is judged again, and so is a panel's
+    /// judgement of which a call failed: the others may have been enough, and the failed call is still owed.
     pub fn take(&mut self, id: &str) -> Result<Vec<Arc<Judgement>>, StageError> {
         let judgements = self.judgements.take(id)?;
         if self.changed.iter().any(|changed| changed.has(id)) {
             return Ok(Vec::new());
         }
-        Ok(judgements.into_iter().filter(|judgement| judgement.status.is_valid()).map(Arc::new).collect())
+        let is_whole = |judgement: &Judgement| {
+            judgement.status.is_valid() && judgement.votes.iter().all(|vote| vote.status != VerdictStatus::Error)
+        };
+        Ok(judgements.into_iter().filter(is_whole).map(Arc::new).collect())
     }
 
     /// Verifies what was read.

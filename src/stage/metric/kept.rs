@@ -33,7 +33,8 @@ impl MetricStage {
     pub(super) fn kept(&self, job: &Job) -> Result<Option<Kept>, StageError> {
         let Some(earlier) = &job.earlier else { return Ok(None) };
         // Slices and clusters need the rows' own columns, cautions and reasons their completions.
-        let is_by_row = self.slicing().next().is_none() && !has_leakage(job.inputs.get(&Part::Rows));
+        let is_unsliced = self.slicing().next().is_none() && !has_leakage(job.inputs.get(&Part::Rows));
+        let is_by_row = is_unsliced && self.measures.iter().all(|one| one.metric.is_by_row());
         let is_quiet = earlier.manifest.notes.is_empty() && self.measures.iter().all(|one| !one.metric.is_cautious());
         if !is_by_row || !is_quiet || self.needs_meta() {
             return Ok(None);
@@ -144,6 +145,5 @@ fn lines<T: DeserializeOwned>(
 }
 
 fn parsed<T: DeserializeOwned>(line: &[u8], artifact: &Artifact) -> Result<T, StoreError> {
-    serde_json::from_slice(line)
-        .map_err(|_| StoreError::Corrupt { digest: artifact.digest, reason: "damaged".to_owned() })
+    serde_json::from_slice(line).map_err(|_| StoreError::damaged(artifact.digest))
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::measure::{Measure, MetricStage};
 use crate::metric::{METRICS, MetricName};
 use crate::problem::{Place, Problem, suggest};
-use crate::score::SLICES;
+use crate::score::RESERVED;
 use crate::spec::{Described, Key, Node, NodeValue, OneOrMany, ShortOr, StageSpec, decode};
 use crate::stage::prompt::Prompt;
 use crate::stage::{Scope, Stage};
@@ -237,7 +237,7 @@ fn measure(
         let message = format!("{what}: `{name}` cannot be the name of a metric");
         return Err(vec![Problem::error("bad-name", message).at(place).help("letters, digits, `_`, `-` and `+`")]);
     }
-    if [SLICES, "coverage"].contains(&name) {
+    if RESERVED.contains(&name) {
         let message = format!("{what}: `{name}` cannot be the name of a metric");
         return Err(vec![Problem::error("bad-name", message).at(place).help("the summary has it for another thing")]);
     }

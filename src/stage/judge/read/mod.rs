@@ -25,6 +25,7 @@ use crate::row::VerdictStatus;
 
 pub use choice::{Choice, PairReading, read_pair};
 pub use label::{LabelReading, read_label};
+pub(crate) use scores::normal_key;
 pub use scores::{RubricReading, Scale, read_rubric};
 
 static THINK_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)</think\s*>"));

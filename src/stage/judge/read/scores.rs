@@ -180,6 +180,6 @@ fn coerce(value: &Value, scale: Scale) -> Coerced {
 }
 
 /// Returns a key in the form in which keys are compared: without case, spaces, `_` and `-`.
-fn normal_key(key: &str) -> String {
+pub(crate) fn normal_key(key: &str) -> String {
     key.chars().filter(|c| !c.is_whitespace() && *c != '_' && *c != '-').collect::<String>().to_lowercase()
 }

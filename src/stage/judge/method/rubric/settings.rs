@@ -1,20 +1,22 @@
 //! The settings of a rubric.
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::problem::Problem;
+use crate::score::RESERVED;
 use crate::spec::{Key, Node, decode};
 use crate::stage::judge::method::Method;
-use crate::stage::judge::read::Scale;
+use crate::stage::judge::read::{Scale, normal_key};
 
-/// Names of summary values that a criterion must not have.
+/// Names of summary values of a rubric that a criterion must not have, beside those of every stage.
 const OWN_VALUES: &[&str] = &[
     "mean",
     "overall",
-    "coverage",
     "halo",
     "agreement",
     "kappa",
@@ -133,7 +135,15 @@ pub(crate) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opt
         );
     }
     let mut criteria = Vec::new();
+    let mut names: BTreeMap<String, &str> = BTreeMap::new();
     for (key, node) in criteria_node.entries() {
+        if let Some(other) = names.insert(normal_key(&key.text), &key.text) {
+            problems.push(
+                Problem::error("bad-name", format!("{what}: the criteria `{other}` and `{}` read alike", key.text))
+                    .at(&key.place)
+                    .help("replies are read without case, spaces, `_` and `-`: give one of them another name"),
+            );
+        }
         criteria.extend(criterion(key, node, (low, high), what, problems));
     }
     if problems.len() > before {
@@ -164,7 +174,10 @@ fn criterion(
                 .help("a name has no dot: gates put what they want of a value behind one"),
         );
     }
-    if OWN_VALUES.contains(&key.text.as_str()) || key.text == "tag" || key.text == "reason" {
+    // Replies are read tolerantly: what reads alike there must not mean two things.
+    let normal = normal_key(&key.text);
+    let is_of_reply = ["tag", "reason"].contains(&normal.as_str());
+    if [OWN_VALUES, &RESERVED].concat().contains(&key.text.as_str()) || is_of_reply {
         problems.push(
             Problem::error("bad-name", format!("{what}: a criterion cannot be called `{}`", key.text))
                 .at(&key.place)
