@@ -11,7 +11,7 @@
 //! | `session` | fingerprints, lookups, desks |
 //! | `run` `forecast` | the two ways through a plan |
 //! | `look` | from inputs to a key, and to a hit or the reason of a miss |
-//! | `make` | a node that is a miss is made and published |
+//! | `make` | a stage is run, for a plan as for a run; what a run makes is published |
 //! | `reason` `why` | why a node is a miss: in words, and down to the line |
 //! | `gates` | verdicts on gates |
 //! | `contrast` | values in comparison with other nodes: shares of the ceiling, preferences; drift of judges |
