@@ -85,16 +85,31 @@ macro_rules! of_row {
 
 of_row!(Row, Completion, Meta, Scores, Judgement);
 
-/// What there is of a completion or a judgement.
+/// The shape of a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// It is there.
+    /// A whole answer.
     Ok,
+    /// The model answered, and the answer has no text: often all that it was allowed to say was reasoning.
+    Empty,
+    /// The model or its provider declined to answer.
+    Refused,
+    /// The model calls tools; it may say something beside that.
+    ToolCalls,
+    /// An answer that ran into the limit of tokens.
+    Cut,
     /// The call failed for good, or the dataset had no completion: it is missing for every node behind.
     Failed,
     /// Not bought yet. Only a plan makes such rows; they are never published.
     Unknown,
+}
+
+impl Status {
+    /// Returns true if the model answered, in whatever shape; otherwise the completion is missing.
+    pub fn is_answered(self) -> bool {
+        !matches!(self, Status::Failed | Status::Unknown)
+    }
 }
 
 /// One completion of one row by one model.
@@ -102,10 +117,70 @@ pub enum Status {
 pub struct Completion {
     pub finish_reason: Option<String>,
     pub id: String,
+    /// Everything that was said, where the answer is only a part of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
+    /// What the model thought before it answered, if it told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
+    /// What the model said to decline, where its provider tells that apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
     /// Ordinal of the sample, from 0.
     pub sample: u32,
     pub status: Status,
+    /// The answer: what follows the reasoning. None where there is no completion.
     pub text: Option<String>,
+    /// A list of `{ arguments, name }`; arguments that are no JSON are text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Value>,
+}
+
+impl Completion {
+    /// Returns a completion that is not there.
+    pub fn missing(id: &str, sample: u32, status: Status) -> Completion {
+        Completion {
+            finish_reason: None,
+            id: id.to_owned(),
+            raw: None,
+            reasoning: None,
+            refusal: None,
+            sample,
+            status,
+            text: None,
+            tool_calls: None,
+        }
+    }
+
+    /// Returns the answer as people and judges are shown it: its text, and a line for each call of a tool.
+    pub fn shown(&self) -> Option<Cow<'_, str>> {
+        let text = self.text.as_deref()?;
+        let Some(calls) = self.tool_calls.as_ref().and_then(Value::as_array) else { return Some(text.into()) };
+        let line = |call: &Value| format!("{}({})", call["name"].as_str().unwrap_or_default(), call["arguments"]);
+        let said = Some(text.trim_end()).filter(|text| !text.is_empty()).map(str::to_owned);
+        Some(said.into_iter().chain(calls.iter().map(line)).collect::<Vec<_>>().join("\n").into())
+    }
+
+    /// Returns everything that was said.
+    pub fn raw(&self) -> Option<&str> {
+        self.raw.as_deref().or(self.text.as_deref())
+    }
+}
+
+/// Returns true if the model ran out of tokens.
+pub fn is_cut(finish_reason: Option<&str>) -> bool {
+    matches!(finish_reason, Some("length" | "max_tokens" | "MAX_TOKENS" | "model_context_window_exceeded"))
+}
+
+/// Returns true if the provider or the model declined to answer.
+pub fn is_refusal(finish_reason: Option<&str>) -> bool {
+    matches!(finish_reason, Some("refusal" | "content_filter"))
+        || finish_reason.is_some_and(|reason| {
+            matches!(
+                reason.to_ascii_uppercase().as_str(),
+                "SAFETY" | "PROHIBITED_CONTENT" | "BLOCKLIST" | "SPII" | "RECITATION"
+            )
+        })
 }
 
 /// What a call cost and how it went; in the *meta* artifact, beside the rows.

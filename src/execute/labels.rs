@@ -102,12 +102,12 @@ fn key_of(row: &ShownRow, against: Option<&str>) -> Option<Key> {
         Some([model, against]) => (model.as_str(), Some(against.as_str())),
         None => (row.model.as_deref()?, against),
     };
-    let completion = row.completion.as_ref()?.text.as_deref()?;
+    let completion = row.completion.as_ref()?.shown()?;
     let other = match against {
-        Some(against) => Some((against, row.baseline.as_ref()?.text.as_deref()?)),
+        Some(against) => Some((against, row.baseline.as_ref()?.shown()?)),
         None => None,
     };
-    Key::of(&row.row.id, model, completion, other)
+    Key::of(&row.row.id, model, &completion, other.as_ref().map(|(against, text)| (*against, &**text)))
 }
 
 fn stratum(row: &ShownRow, by: &[Stratum]) -> String {

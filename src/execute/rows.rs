@@ -106,7 +106,7 @@ impl ShownRow {
     pub fn is_failed(&self) -> bool {
         match (&self.result, &self.completion) {
             (RowResult::Judgement(judgement, _), _) => !judgement.status.is_valid(),
-            (_, Some(completion)) => completion.status != crate::row::Status::Ok,
+            (_, Some(completion)) => !completion.status.is_answered(),
             _ => false,
         }
     }
@@ -132,6 +132,16 @@ impl ShownRow {
             add("completion", completion.text.clone().into());
             add("status", serde_json::to_value(completion.status).unwrap_or_default());
             add("finish_reason", completion.finish_reason.clone().into());
+            for (name, said) in
+                [("raw", &completion.raw), ("reasoning", &completion.reasoning), ("refusal", &completion.refusal)]
+            {
+                if let Some(said) = said {
+                    add(name, said.clone().into());
+                }
+            }
+            if let Some(calls) = &completion.tool_calls {
+                add("tool_calls", calls.clone());
+            }
         }
         if let Some(meta) = &self.meta {
             add("error", meta.error.clone().into());

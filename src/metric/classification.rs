@@ -12,11 +12,14 @@ use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
+use super::value::{Empty, RULE, typed_label, typed_text};
 use super::{Entry, Made, Make, Metric, RowScores, Score, Scored, Tally, TallySummary, Written, share, text};
 use crate::score::{Estimate, Unit};
 use crate::spec::{Scalar, Template, Whole};
 use crate::stats::{CellWeight, Confusion, Interval, Report, Z95, sorted_labels, wilson};
 
+/// The label of null.
+const NULL: &str = "null";
 /// How tables show a prediction that is none of the labels.
 const INVALID: &str = "__invalid__";
 
@@ -63,6 +66,7 @@ pub(super) const ENTRY: Entry = Entry {
         SAMPLES.contains(&part) || ["f1.", "precision.", "recall."].iter().any(|head| part.starts_with(head))
     },
     main: "f1_macro",
+    equality: RULE,
     unit: |part| if part == "mcc" { Unit::Rate } else { Unit::Fraction },
     ..share::<Settings>()
 };
@@ -84,6 +88,9 @@ struct Settings {
     /// Digits of the report as text.
     #[schemars(example = 3)]
     digits: Whole,
+    /// What an empty reference stands for: `null` where a CSV file cannot say null otherwise.
+    #[schemars(example = Empty::Null)]
+    empty: Empty,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -99,7 +106,13 @@ enum ZeroDivision {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { labels: Vec::new(), zero_division: ZeroDivision::Zero, _sample_weight: None, digits: Whole(2) }
+        Settings {
+            labels: Vec::new(),
+            zero_division: ZeroDivision::Zero,
+            _sample_weight: None,
+            digits: Whole(2),
+            empty: Empty::Text,
+        }
     }
 }
 
@@ -113,6 +126,7 @@ struct Classification {
     labels: Vec<String>,
     zero_division: f64,
     digits: usize,
+    empty: Empty,
 }
 
 impl Make for Settings {
@@ -123,20 +137,38 @@ impl Make for Settings {
             ZeroDivision::Nan => f64::NAN,
         };
         let labels = self.labels.into_iter().map(String::from).collect();
-        Ok(Box::new(Classification { labels, zero_division, digits: self.digits.size().min(17) }))
+        Ok(Box::new(Classification { labels, zero_division, digits: self.digits.size().min(17), empty: self.empty }))
+    }
+}
+
+impl Classification {
+    /// Returns the spellings of the declared labels.
+    fn spellings(&self) -> Spellings {
+        let mut spellings = Spellings::default();
+        for label in &self.labels {
+            spellings.label(&Value::from(label.as_str()));
+        }
+        spellings
     }
 }
 
 impl Metric for Classification {
     fn score(&self, scored: &Scored<'_>) -> Score {
-        let Some(reference) = scored.reference.filter(|reference| !reference.is_null()) else {
+        let Some(reference) = scored.reference.map(|reference| self.empty.of(reference)) else {
             return Ok(None);
         };
-        let prediction = scored.prediction.filter(|prediction| !prediction.is_null());
-        let labels = |items: &Vec<Value>| items.iter().map(text).collect::<Vec<String>>();
+        let label = |value: &Value| match value {
+            // Typed labels stay what they are, so that they are found among those that are text.
+            Value::Bool(_) | Value::Number(_) => value.clone(),
+            Value::Null => Value::from(NULL),
+            other => Value::from(text(other)),
+        };
+        let labels = |items: &Vec<Value>| items.iter().map(label).collect::<Vec<Value>>();
         let mut score = match reference {
-            Value::Array(gold) => vec![json!(labels(gold)), json!(prediction.and_then(Value::as_array).map(labels))],
-            gold => vec![Value::from(text(gold)), prediction.map(text).into()],
+            Value::Array(gold) => {
+                vec![json!(labels(gold)), json!(scored.prediction.and_then(Value::as_array).map(labels))]
+            }
+            gold => vec![label(gold), scored.prediction.map(label).into()],
         };
         if let Some(weight) = scored.weight {
             let number = match weight {
@@ -157,6 +189,7 @@ impl Metric for Classification {
             zero_division: self.zero_division,
             digits: self.digits,
             labels: self.labels.iter().cloned().collect(),
+            spellings: self.spellings(),
             confusion: Confusion::default(),
             clusters: HashMap::new(),
             n: 0,
@@ -167,6 +200,10 @@ impl Metric for Classification {
     fn needs_reference(&self) -> bool {
         true
     }
+
+    fn knows_null(&self) -> bool {
+        true
+    }
 }
 
 struct ClassificationTally {
@@ -175,11 +212,42 @@ struct ClassificationTally {
     digits: usize,
     /// The declared labels, and the gold labels met so far.
     labels: BTreeSet<String>,
+    spellings: Spellings,
     confusion: Confusion,
     /// For each cluster of rows, the cells of the table to which it adds.
     clusters: HashMap<u64, Vec<CellWeight>>,
     n: u64,
     missing: u64,
+}
+
+/// Labels whose values are typed in some rows and text in others, such as `True` in a CSV file and true in an answer.
+#[derive(Default)]
+struct Spellings {
+    /// By typed value, as `typed_label` writes it: the text that was met first.
+    texts: HashMap<String, String>,
+    /// By typed value that was met: the label that stands for it.
+    chosen: HashMap<String, String>,
+}
+
+impl Spellings {
+    /// Returns the label that a stored value stands for.
+    fn label(&mut self, value: &Value) -> String {
+        if let Some(typed) = typed_label(value) {
+            let spelling = self.texts.get(&typed).unwrap_or(&typed).clone();
+            return self.chosen.entry(typed).or_insert(spelling).clone();
+        }
+        let text = value.as_str().unwrap_or_default();
+        let Some(typed) = typed_text(text) else { return text.to_owned() };
+        if let Some(chosen) = self.chosen.get(&typed) {
+            return chosen.clone();
+        }
+        self.texts.entry(typed).or_insert_with(|| text.to_owned());
+        text.to_owned()
+    }
+
+    fn labels(&mut self, values: &[Value]) -> Vec<String> {
+        values.iter().map(|value| self.label(value)).collect()
+    }
 }
 
 impl ClassificationTally {
@@ -207,15 +275,21 @@ impl Tally for ClassificationTally {
         for (gold, predicted, weight) in scores {
             let cell = match gold {
                 Value::Array(gold) => {
-                    let gold: Vec<&str> = gold.iter().filter_map(Value::as_str).collect();
+                    let gold = self.spellings.labels(gold);
+                    let predicted = predicted.as_array().map(|items| self.spellings.labels(items));
                     gold.iter().for_each(|label| self.insert(label));
-                    let predicted = predicted.as_array().map(|items| items.iter().filter_map(Value::as_str));
-                    self.confusion.add_sets(gold, predicted, weight * share)
+                    let predicted = predicted.as_ref().map(|labels| labels.iter().map(String::as_str));
+                    self.confusion.add_sets(
+                        gold.iter().map(String::as_str).collect::<Vec<_>>(),
+                        predicted,
+                        weight * share,
+                    )
                 }
                 gold => {
-                    let gold = gold.as_str().unwrap_or_default();
-                    self.insert(gold);
-                    self.confusion.add(gold, predicted.as_str(), weight * share)
+                    let gold = self.spellings.label(gold);
+                    let predicted = (!predicted.is_null()).then(|| self.spellings.label(predicted));
+                    self.insert(&gold);
+                    self.confusion.add(&gold, predicted.as_deref(), weight * share)
                 }
             };
             if let Some(cluster) = row.cluster {
@@ -320,7 +394,7 @@ mod tests {
     use super::*;
 
     fn summed(pairs: &[(String, &str)]) -> Vec<(String, Estimate)> {
-        let metric = Classification { labels: Vec::new(), zero_division: 0.0, digits: 2 };
+        let metric = Classification { labels: Vec::new(), zero_division: 0.0, digits: 2, empty: Empty::Text };
         let mut tally = metric.tally(7);
         for (gold, predicted) in pairs {
             tally.add(&RowScores { scores: &[Some(&json!([gold, predicted]))], cluster: None });

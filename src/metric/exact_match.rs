@@ -1,19 +1,21 @@
 //! `exact_match`: the share of predictions that equal the reference, or one of several references.
 //!
 //! `mode: strict` compares texts as they are; `trim` (the default) ignores white space around them, `casefold` also
-//! case; `squad` compares as SQuAD does, without case, punctuation and articles.
+//! case; `squad` compares as SQuAD does, without case, punctuation and articles. Numbers and truth values are compared
+//! by what they are, also with text (`value`); null equals null.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Entry, Made, Make, MeanTally, Metric, Score, Scored, Tally, Written, share, text, texts};
-use crate::text::squad_normal;
+use super::value::{Empty, Equality, Mode, RULE};
+use super::{Entry, Made, Make, MeanTally, Metric, Score, Scored, Tally, Written, share};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "exact_match",
     about: "Share of predictions that equal the reference; of a list of references, one of them.",
     source: "`squad`: evaluate-v2.0.py (Rajpurkar et al. 2018)",
+    equality: RULE,
     ..share::<Settings>()
 };
 
@@ -24,52 +26,32 @@ struct Settings {
     /// well, or without case, punctuation and articles.
     #[schemars(example = Mode::Strict)]
     mode: Mode,
-}
-
-#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
-#[schemars(inline)]
-#[serde(rename_all = "lowercase")]
-enum Mode {
-    Strict,
-    #[default]
-    Trim,
-    Casefold,
-    Squad,
-}
-
-struct ExactMatch {
-    mode: Mode,
+    /// What an empty reference stands for: `null` where a CSV file cannot say null otherwise.
+    #[schemars(example = Empty::Null)]
+    empty: Empty,
 }
 
 impl Make for Settings {
     fn make(self, _written: &Written<'_>) -> Made {
-        Ok(Box::new(ExactMatch { mode: self.mode }))
+        Ok(Box::new(self))
     }
 }
 
-impl ExactMatch {
-    fn normal(&self, text: &str) -> String {
-        match self.mode {
-            Mode::Strict => text.to_owned(),
-            Mode::Trim => text.trim().to_owned(),
-            Mode::Casefold => text.trim().to_lowercase(),
-            Mode::Squad => squad_normal(text),
-        }
-    }
-}
-
-impl Metric for ExactMatch {
+impl Metric for Settings {
     fn score(&self, scored: &Scored<'_>) -> Score {
-        let Some(references) = texts(scored.reference) else {
+        let Some(reference) = scored.reference.map(|reference| self.empty.of(reference)) else {
             return Ok(None);
         };
-        let is_equal = scored.prediction.is_some_and(|prediction| {
+        let equality = Equality { mode: self.mode, ..Equality::default() };
+        let is_equal = scored.prediction.is_some_and(|prediction| match reference {
             // A list may be several references, or itself the right answer.
-            let prediction_text = self.normal(&text(prediction));
-            scored.reference == Some(prediction)
-                || references.iter().any(|reference| self.normal(reference) == prediction_text)
+            Value::Array(several) if several.iter().any(|one| equality.holds(one, prediction)) => true,
+            reference => equality.holds(reference, prediction),
         });
-        Ok(Some(Value::from(u8::from(is_equal))))
+        match reference {
+            Value::Array(none) if none.is_empty() && !is_equal => Ok(None),
+            _ => Ok(Some(Value::from(u8::from(is_equal)))),
+        }
     }
 
     fn tally(&self, seed: u64) -> Box<dyn Tally> {
@@ -79,13 +61,17 @@ impl Metric for ExactMatch {
     fn needs_reference(&self) -> bool {
         true
     }
+
+    fn knows_null(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use serde_json::json;
+    use serde_json::{Map, json};
 
     use super::*;
 
@@ -104,6 +90,16 @@ mod tests {
         assert_eq!(score(json!({}), json!(12), json!("12")), json!(1));
         assert_eq!(score(json!({}), json!("b"), json!(["a", "b"])), json!(1));
         assert_eq!(score(json!({}), json!(["a", "b"]), json!(["a", "b"])), json!(1));
+        assert_eq!(score(json!({}), json!(3), json!(3.0)), json!(1));
+        assert_eq!(score(json!({}), json!("3"), json!(3.0)), json!(1));
+        assert_eq!(score(json!({}), json!(true), json!("True")), json!(1));
+        assert_eq!(score(json!({}), json!(null), json!(null)), json!(1));
+        assert_eq!(score(json!({}), json!("B"), json!(null)), json!(0));
+        assert_eq!(score(json!({}), json!("null"), json!(null)), json!(0));
+        assert_eq!(score(json!({}), json!(null), json!("")), json!(0));
+        assert_eq!(score(json!({"empty": null}), json!(null), json!("")), json!(1));
+        assert_eq!(score(json!({"empty": "null"}), json!(""), json!("")), json!(0));
+        assert_eq!(ENTRY.signature(&Map::new()), "exact_match|mode:trim|empty:text|types:value");
         assert!(ENTRY.make(json!({"mode": "x"}).as_object().unwrap(), Path::new(".")).is_err());
         assert!(ENTRY.make(json!({"mod": "x"}).as_object().unwrap(), Path::new(".")).is_err());
     }

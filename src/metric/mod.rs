@@ -7,6 +7,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `settings` | the types of settings: read, described, made into a metric |
+//! | `value` | when two values are the same |
 //! | `tally` | the common tallies: means, shares, spreads, sums over a corpus |
 //! | all others | one metric each, or a family of them |
 //!
@@ -24,6 +25,7 @@ mod csv_valid;
 mod edit_distance;
 mod embedding_similarity;
 mod exact_match;
+mod json_fields;
 mod json_schema;
 mod json_valid;
 mod latency;
@@ -39,7 +41,9 @@ mod squad_f1;
 mod tally;
 mod ter;
 mod tokens;
+mod tool_call;
 mod truncation;
+mod value;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -61,9 +65,10 @@ use crate::score::{Estimate, Summary, Unit};
 #[derive(Clone, Copy, Default)]
 pub struct Scored<'a> {
     /// The completion, or what `prediction` makes of it. None: there is a completion, but no prediction could be read
-    /// from it.
+    /// from it. Null is a value for metrics with [`Metric::knows_null`]; others get none in its place.
     pub prediction: Option<&'a Value>,
-    /// The reference; none if the stage has no reference.
+    /// The reference; none if the stage has none, or the row. Null is a value for metrics with [`Metric::knows_null`]
+    /// if predictions can be null, too.
     pub reference: Option<&'a Value>,
     /// The value of `sample_weight` for the row, if the metric has that setting.
     pub weight: Option<&'a Value>,
@@ -108,6 +113,21 @@ pub trait Metric: Send + Sync {
 
     fn needs_reference(&self) -> bool {
         false
+    }
+
+    /// Returns true if null is a prediction and a reference like any other, and no sign that something is missing.
+    fn knows_null(&self) -> bool {
+        false
+    }
+
+    /// Returns the template of the prediction for a stage that gives none; without it, completions are scored.
+    fn own_prediction(&self) -> Option<&str> {
+        None
+    }
+
+    /// Returns the template of the reference for a stage that gives none.
+    fn own_reference(&self) -> Option<&str> {
+        None
     }
 
     /// Returns true if it reads the reference of a stage that has one.
@@ -226,6 +246,8 @@ pub struct Entry {
     pub more_parts: fn(&str) -> bool,
     /// The part that tables show; the empty one is the metric's own value.
     pub main: &'static str,
+    /// The rule by which values of different types are compared, as signatures name it; empty if there is none.
+    pub equality: &'static str,
     /// Settings that cannot change a score, and so do not enter the key.
     pub indifferent: &'static [&'static str],
     /// Returns the unit of a part; the empty part is the metric's own value.
@@ -245,6 +267,7 @@ const fn share<T: Make>() -> Entry {
         parts: &[],
         more_parts: |_| false,
         main: "",
+        equality: "",
         indifferent: &[],
         unit: |_| Unit::Fraction,
     }
@@ -272,6 +295,8 @@ pub const METRICS: &[Entry] = &[
     embedding_similarity::ENTRY,
     json_valid::ENTRY,
     json_schema::ENTRY,
+    json_fields::ENTRY,
+    tool_call::ENTRY,
     csv_valid::ENTRY,
     length::ENTRY,
     refusal::ENTRY,
@@ -301,16 +326,6 @@ fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => String::from_utf8_lossy(&crate::digest::canonical(other)).into_owned(),
-    }
-}
-
-/// Returns one text, or each text of a list; none if there is no value.
-fn texts(value: Option<&Value>) -> Option<Vec<String>> {
-    match value? {
-        Value::Null => None,
-        Value::Array(items) if items.is_empty() => None,
-        Value::Array(items) => Some(items.iter().map(text).collect()),
-        other => Some(vec![text(other)]),
     }
 }
 

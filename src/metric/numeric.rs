@@ -3,7 +3,8 @@
 //! `tolerance` is the largest difference that counts as equal, `relative` the largest difference as a share of the
 //! reference; one of both is enough, and both are 0 by default. `extract: whole` (the default) takes the whole text as
 //! the number, `first` and `last` take one inside it (`The answer is 1,234.`). Thousands separators, a currency sign
-//! before the number and a `%` behind it are ignored. A prediction without a number is wrong. The part `error` is the
+//! beside the number and a `%` behind it are ignored; digits of other scripts count. Numbers are compared as decimals, so
+//! that no digit is lost beyond 2^53. A prediction without a number is wrong. The part `error` is the
 //! mean absolute difference where both have a number.
 
 use std::sync::LazyLock;
@@ -13,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::value::decimal;
 use super::{Entry, Made, Make, MeanTally, Metric, PartsTally, Score, Scored, Tally, Written, share, text};
 use crate::score::Unit;
 use crate::spec::Amount;
@@ -65,10 +67,35 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
     // Numbers with thousands separators come first. A sign counts only if no digit or letter stands before it (`3-5`,
     // `2024-01-05`).
     Regex::new(
-        r"(?:(?:^|[^\w.])[-+−])?[$€£¥]?(?:\d{1,3}(?:,\d{3})+\b(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?%?",
+        r"(?:(?:^|[^\w.])[-+])?[$€£¥]?(?:\d{1,3}(?:,\d{3})+\b(?:\.\d+)?|\d{1,3}(?:['’]\d{3})+\b(?:\.\d+)?|\d{1,3}(?: \d{3})+\b(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?%?",
     )
     .expect("a valid pattern")
 });
+
+/// Returns a text in which digits, signs and spaces of other scripts are the plain ones: `１２`, `٣`, `−3`, `1 234`.
+fn plain(text: &str) -> String {
+    const ZEROS: [char; 5] = ['０', '٠', '۰', '०', '০'];
+    let plain = |c: char| match c {
+        '−' | '－' | '﹣' => '-',
+        '＋' => '+',
+        '．' => '.',
+        '，' => ',',
+        '％' => '%',
+        '\u{a0}' | '\u{2009}' | '\u{202f}' | '\u{2007}' => ' ',
+        _ => {
+            let of = |zero: char| (c as u32).checked_sub(zero as u32).filter(|digit| *digit < 10);
+            ZEROS.into_iter().find_map(of).and_then(|digit| char::from_digit(digit, 10)).unwrap_or(c)
+        }
+    };
+    text.chars().map(plain).collect()
+}
+
+/// A number as it was written.
+struct Amounted {
+    /// Sign, digits and exponent: equal for equal numbers, whatever their size.
+    exact: Option<(bool, String, i64)>,
+    value: f64,
+}
 
 impl Make for Settings {
     fn make(self, _written: &Written<'_>) -> Made {
@@ -76,15 +103,40 @@ impl Make for Settings {
     }
 }
 
+impl Amounted {
+    fn of(text: &str) -> Option<Amounted> {
+        let value = text.parse::<f64>().ok().filter(|number| number.is_finite())?;
+        // Leading zeros and a bare point are no decimal of JSON, and a number to people.
+        let (sign, digits) = text.strip_prefix(['-', '+']).map_or(("", text), |rest| (&text[..1], rest));
+        let digits = digits.trim_end_matches('.');
+        let bare = digits.trim_start_matches('0');
+        let zero = if bare.starts_with(|c: char| c.is_ascii_digit()) { "" } else { "0" };
+        Some(Amounted { exact: decimal(&format!("{sign}{zero}{bare}")), value })
+    }
+
+    fn is_same(&self, other: &Amounted) -> bool {
+        match (&self.exact, &other.exact) {
+            (Some(own), Some(other)) => own == other,
+            _ => self.value == other.value,
+        }
+    }
+}
+
 /// Parses one number, with its currency sign, separators and percent sign.
-fn parse(text: &str) -> Option<f64> {
-    let text: String = text.trim().trim_end_matches('%').chars().filter(|c| !"$€£¥".contains(*c)).collect();
-    let text = text.replace('−', "-");
-    let (sign, digits) = text.strip_prefix(['-', '+']).map_or(("", text.as_str()), |rest| (&text[..1], rest));
-    let grouped = digits.contains(',');
-    if grouped {
-        let whole = digits.split(['.', 'e', 'E']).next().unwrap_or_default();
-        let mut groups = whole.split(',');
+fn parse(text: &str) -> Option<Amounted> {
+    let text = plain(text);
+    let text = text.trim().trim_end_matches('%').trim_end();
+    let (sign, rest) = text.strip_prefix(['-', '+']).map_or(("", text), |rest| (&text[..1], rest));
+    let rest = rest.trim_start().trim_start_matches(['$', '€', '£', '¥']).trim_start();
+    // The sign may stand behind the currency sign, too.
+    let (sign, digits) = match rest.strip_prefix(['-', '+']) {
+        Some(digits) if sign.is_empty() => (&rest[..1], digits),
+        _ => (sign, rest),
+    };
+    let digits = digits.trim_end_matches(['$', '€', '£', '¥']).trim_end();
+    let whole = digits.split(['.', 'e', 'E']).next().unwrap_or_default();
+    if let Some(separator) = whole.chars().find(|c| [',', ' ', '\'', '’'].contains(c)) {
+        let mut groups = whole.split(separator);
         let first = groups.next().unwrap_or_default();
         if !(1..=3).contains(&first.len()) || groups.any(|group| group.len() != 3) {
             return None;
@@ -92,19 +144,19 @@ fn parse(text: &str) -> Option<f64> {
     }
     // Rust parses `inf` and `nan` as numbers; here they are not.
     let starts = digits.trim_end_matches('.').starts_with(|c: char| c.is_ascii_digit() || c == '.');
-    let plain = format!("{sign}{}", digits.replace(',', ""));
-    plain.trim_end_matches('.').parse::<f64>().ok().filter(|number| starts && number.is_finite())
+    let digits: String = digits.chars().filter(|c| ![',', ' ', '\'', '’'].contains(c)).collect();
+    Amounted::of(format!("{sign}{digits}").trim_end_matches('.')).filter(|_| starts)
 }
 
 impl Numeric {
-    fn number(&self, value: &Value, extract: Extract) -> Option<f64> {
+    fn number(&self, value: &Value, extract: Extract) -> Option<Amounted> {
         if let Value::Number(number) = value {
-            return number.as_f64();
+            return Amounted::of(number.as_str());
         }
-        let text = text(value);
+        let text = plain(&text(value));
         // The match includes the character before a sign, which is not part of the number.
         let trimmed =
-            |found: &str| parse(found.trim_start_matches(|c: char| !(c.is_ascii_digit() || "-+−.$€£¥".contains(c))));
+            |found: &str| parse(found.trim_start_matches(|c: char| !(c.is_ascii_digit() || "-+.$€£¥".contains(c))));
         let mut found = NUMBER.find_iter(&text).filter_map(|found| trimmed(found.as_str()));
         match extract {
             Extract::Whole => parse(&text),
@@ -125,8 +177,10 @@ impl Metric for Numeric {
         let Some(prediction) = scored.prediction.and_then(|prediction| self.number(prediction, self.extract)) else {
             return Ok(Some(json!({ "equal": 0, "error": null })));
         };
-        let error = (prediction - reference).abs();
-        let is_equal = error <= self.tolerance || error <= self.relative * reference.abs();
+        let error = (prediction.value - reference.value).abs();
+        let is_equal = prediction.is_same(&reference)
+            || self.tolerance > 0.0 && error <= self.tolerance
+            || self.relative > 0.0 && error <= self.relative * reference.value.abs();
         Ok(Some(json!({ "equal": u8::from(is_equal), "error": error })))
     }
 
@@ -166,6 +220,17 @@ mod tests {
             ("1e3", Some(1000.0)),
             ("5.", Some(5.0)),
             (".5", Some(0.5)),
+            ("１２", Some(12.0)),
+            ("٣", Some(3.0)),
+            ("1 234 567", Some(1234567.0)),
+            ("1\u{202f}234,5", None),
+            ("1'234.5", Some(1234.5)),
+            ("-$7", Some(-7.0)),
+            ("$-7", Some(-7.0)),
+            ("12 €", Some(12.0)),
+            ("007", Some(7.0)),
+            ("1$2", None),
+            ("1 23", None),
             ("1,23", None),
             ("12 apples", None),
             ("inf", None),
@@ -173,7 +238,7 @@ mod tests {
             ("", None),
             ("-", None),
         ] {
-            assert_eq!(parse(text), number, "{text}");
+            assert_eq!(parse(text).map(|found| found.value), number, "{text}");
         }
     }
 
@@ -204,12 +269,19 @@ mod tests {
             ("on 2024-01-05", 2024.0, 5.0),
             ("x=-2.5e3, y=.5", -2500.0, 0.5),
             ("costs -$7.", -7.0, -7.0),
+            ("１２", 12.0, 12.0),
+            ("in all 1 234 567", 1234567.0, 1234567.0),
+            ("3 apples and 12 pears", 3.0, 12.0),
         ] {
             for (extract, expected) in [("first", first), ("last", last)] {
                 let scored = score(json!({ "extract": extract }), json!(text), json!(expected));
                 assert_eq!(scored, Some(json!({ "equal": 1, "error": 0.0 })), "{extract} of {text}");
             }
         }
+        let big = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        let (odd, even) = (big("9007199254740993"), json!("9007199254740992"));
+        assert_eq!(score(json!({}), even, odd.clone()).unwrap()["equal"], 0);
+        assert_eq!(score(json!({}), json!("9,007,199,254,740,993.0"), odd).unwrap()["equal"], 1);
         for settings in [json!({"tolerance": -1}), json!({"tolerance": "a"}), json!({"extract": "middle"})] {
             assert!(ENTRY.make(settings.as_object().unwrap(), Path::new(".")).is_err(), "{settings}");
         }

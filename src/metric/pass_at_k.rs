@@ -83,11 +83,12 @@ impl Make for Settings {
 }
 
 impl PassAtK {
-    /// Returns whether a score passes: the number itself, or the first number of a list or map.
+    /// Returns whether a score passes: the number itself, or the first number of a map.
     fn passes(&self, score: &Value) -> Option<bool> {
         let number = match score {
             Value::Object(fields) => fields.values().find_map(Value::as_f64),
-            Value::Array(items) => items.iter().find_map(Value::as_f64),
+            // Labels are no score, though they may be numbers.
+            Value::Array(_) => None,
             other => other.as_f64(),
         };
         number.map(|number| number >= self.at_least)
@@ -126,6 +127,18 @@ impl Metric for PassAtK {
 
     fn wants_reference(&self) -> bool {
         self.of.wants_reference()
+    }
+
+    fn knows_null(&self) -> bool {
+        self.of.knows_null()
+    }
+
+    fn own_prediction(&self) -> Option<&str> {
+        self.of.own_prediction()
+    }
+
+    fn own_reference(&self) -> Option<&str> {
+        self.of.own_reference()
     }
 
     fn has_part(&self, part: &str) -> bool {

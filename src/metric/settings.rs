@@ -117,6 +117,9 @@ impl Entry {
             let shown = if is_short { value } else { Digest::of(value.as_bytes()).to_string()[..12].to_owned() };
             signature.push_str(&format!("|{}:{shown}", field.name));
         }
+        if !self.equality.is_empty() {
+            signature.push_str(&format!("|{}", self.equality));
+        }
         signature
     }
 }
@@ -152,12 +155,12 @@ mod tests {
     }
 
     const SIGNATURES: &[&str] = &[
-        "exact_match|mode:trim",
+        "exact_match|mode:trim|empty:text|types:value",
         "squad_f1|version:v2|squad_compat:true|tokens:words",
         "contains|match:all|ignore_case:false",
         "regex|full:false|ignore_case:false",
         "numeric|tolerance:0|relative:0|extract:whole",
-        "classification|zero_division:0|digits:2",
+        "classification|zero_division:0|digits:2|empty:text|types:value",
         "rouge1|stemmer:false|tokenizer:ascii",
         "rouge2|stemmer:false|tokenizer:ascii",
         "rouge3|stemmer:false|tokenizer:ascii",
@@ -172,6 +175,8 @@ mod tests {
         "embedding_similarity|model:sentence-transformers/all-MiniLM-L6-v2",
         "json_valid",
         "json_schema",
+        "json_fields|mode:trim|lists:order|tolerance:0|empty:text|types:value",
+        "tool_call|order:strict|mode:trim|types:value",
         "csv_valid|delimiter:,",
         "length|unit:characters",
         "refusal",

@@ -221,13 +221,19 @@ pub struct SumsTally {
     width: usize,
     n: u64,
     missing: u64,
-    statistics: Vec<(&'static str, Statistic)>,
+    statistics: Vec<(String, Statistic)>,
 }
 
 impl SumsTally {
     /// Returns an empty tally. `width` is how many numbers a score lists; each statistic computes a part from their
     /// sums.
     pub fn new(seed: u64, width: usize, statistics: Vec<(&'static str, Statistic)>) -> SumsTally {
+        let named = statistics.into_iter().map(|(part, statistic)| (part.to_owned(), statistic));
+        SumsTally::named(seed, width, named.collect())
+    }
+
+    /// Returns an empty tally whose parts have names of the user's own.
+    pub fn named(seed: u64, width: usize, statistics: Vec<(String, Statistic)>) -> SumsTally {
         SumsTally { seed, units: Vec::new(), clusters: HashMap::new(), width, n: 0, missing: 0, statistics }
     }
 
@@ -279,7 +285,7 @@ impl Tally for SumsTally {
         for (part, statistic) in &self.statistics {
             let interval = sums_interval(&resampled, self.width, statistic);
             let estimate = estimate(if self.n > 0 { statistic(&sums) } else { None }, interval, self.n, self.missing);
-            summary.parts.push(((*part).to_owned(), estimate));
+            summary.parts.push((part.clone(), estimate));
         }
     }
 }

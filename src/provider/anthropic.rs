@@ -7,12 +7,12 @@
 use std::borrow::Cow;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::http::Address;
 use super::remote::{Api, chat_body, option_fields, tokens};
-use super::{BuildError, Building, Entry, Message, Provider, Reply, Request, network, remote};
+use super::reply::{error_of, reason_word, start};
+use super::{BuildError, Building, CallError, Entry, ErrorKind, Message, Provider, Reply, Request, network, remote};
 
 const MAX_TOKENS: u64 = 4096;
 
@@ -42,16 +42,6 @@ pub(super) const ENTRY: Entry = Entry {
 
 fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
     remote::build(&API, building)
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    model: Option<String>,
-    /// A list of parts, or the text itself.
-    content: Value,
-    stop_reason: Option<String>,
-    #[serde(default)]
-    usage: Value,
 }
 
 /// Returns the system turns in the form of the API, and the other turns.
@@ -109,36 +99,26 @@ fn body(model: &str, request: &Request, out: &mut Vec<u8>) {
     chat_body(model, &turns, &fields, out);
 }
 
-fn read(raw: &str) -> Result<Reply, String> {
-    let broken = |error: serde_json::Error| {
-        let start: String = raw.chars().take(200).collect();
-        format!("no message: `{start}` ({error})")
+fn read(raw: &str) -> Result<Reply, CallError> {
+    let answer: Value = serde_json::from_str(raw)
+        .map_err(|error| CallError::new(ErrorKind::Transient, format!("no message: `{}` ({error})", start(raw))))?;
+    if let Some(error) = error_of(&answer["error"]) {
+        return Err(error);
+    }
+    let Some(content) = answer.get("content").filter(|content| !content.is_null()) else {
+        return Err(CallError::new(ErrorKind::Transient, format!("no content in it: `{}`", start(raw))));
     };
-    // Parsed to a JSON value first, so that numbers keep their digits.
-    let answer: Answer = serde_json::from_str::<Value>(raw).and_then(serde_json::from_value).map_err(broken)?;
-    let text = match &answer.content {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => {
-            parts.iter().filter(|part| part["type"] == "text").filter_map(|part| part["text"].as_str()).collect()
-        }
-        _ => return Err("no content in it".to_owned()),
-    };
-    let finish_reason = answer.stop_reason.map(|reason| match reason.as_str() {
-        "end_turn" | "stop_sequence" => "stop".to_owned(),
-        "max_tokens" | "model_context_window_exceeded" => "length".to_owned(),
-        "tool_use" => "tool_calls".to_owned(),
-        _ => reason,
-    });
-    let count = |name: &str| tokens(&answer.usage[name]);
+    let count = |name: &str| tokens(&answer["usage"][name]);
     let cached = ["cache_creation_input_tokens", "cache_read_input_tokens"].into_iter().filter_map(count).sum::<u64>();
-    let prompt_tokens = count("input_tokens").map(|tokens| tokens + cached);
-    Ok(Reply {
-        text,
-        finish_reason,
-        prompt_tokens,
+    let mut reply = Reply {
+        finish_reason: answer["stop_reason"].as_str().map(reason_word),
+        prompt_tokens: count("input_tokens").map(|tokens| tokens + cached),
         completion_tokens: count("output_tokens"),
-        served_model: answer.model,
-    })
+        served_model: answer["model"].as_str().map(str::to_owned),
+        ..Reply::default()
+    };
+    reply.add_content(content).map_err(|message| CallError::new(ErrorKind::Permanent, message))?;
+    Ok(reply.finished())
 }
 
 #[cfg(test)]
@@ -209,6 +189,7 @@ mod tests {
         });
         let reply = provider.read(&answer.to_string()).unwrap();
         assert_eq!((reply.text.as_str(), reply.finish_reason.as_deref()), ("Paris", Some("length")));
+        assert_eq!(reply.reasoning.as_deref(), Some("hm"));
         assert_eq!((reply.prompt_tokens, reply.completion_tokens), (Some(7), Some(3)));
         assert!(provider.read("{\"type\": \"error\"}").is_err());
         let odd =

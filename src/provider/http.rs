@@ -167,6 +167,11 @@ impl Endpoint {
         }
     }
 
+    /// Removes the API key from a message, in case that the server repeated it.
+    pub fn without_key(&self, message: String) -> String {
+        redacted(message, self.line.get().and_then(|line| line.key.as_deref()))
+    }
+
     fn line(&self) -> Result<&Line, CallError> {
         if let Some(line) = self.line.get() {
             return Ok(line);
@@ -242,10 +247,16 @@ impl Endpoint {
                 format!("{} answered {} bytes", self.base_url, bytes.len()),
             ));
         }
-        let text = redacted(String::from_utf8_lossy(&bytes).into_owned(), key);
         if status == StatusCode::OK {
-            return Ok(text);
+            let text = String::from_utf8(bytes.into()).map_err(|error| {
+                let at = error.utf8_error().valid_up_to();
+                let message = format!("{} answered text that is not UTF-8, at byte {at}", self.base_url);
+                CallError::new(ErrorKind::Permanent, message)
+            })?;
+            // What was answered is kept as it was answered; only an echo of a real key is not.
+            return Ok(redacted(text, key.filter(|key| is_unlike_words(key))));
         }
+        let text = redacted(String::from_utf8_lossy(&bytes).into_owned(), key);
         let kind = match status.as_u16() {
             429 => ErrorKind::RateLimited,
             408 | 409 | 500..=599 => ErrorKind::Transient,
@@ -276,10 +287,18 @@ impl Endpoint {
     }
 }
 
+/// A key shorter than this is a placeholder (`none`, `EMPTY`, `1`), and a word like any other.
+const SHORTEST_KEY: usize = 8;
+
+/// Returns true for a key that no answer holds by chance. Placeholders are words: `not-needed`, `sk-no-key-required`.
+fn is_unlike_words(key: &str) -> bool {
+    key.len() >= 16 && key.bytes().any(|b| b.is_ascii_digit()) && key.bytes().any(|b| b.is_ascii_alphabetic())
+}
+
 /// Removes the key from what a server said, since some servers repeat it in their errors.
 fn redacted(text: String, key: Option<&str>) -> String {
     match key {
-        Some(key) if !key.is_empty() && text.contains(key) => text.replace(key, "[key]"),
+        Some(key) if key.len() >= SHORTEST_KEY && text.contains(key) => text.replace(key, "[key]"),
         _ => text,
     }
 }
@@ -354,7 +373,8 @@ mod tests {
         assert_eq!(said(r#"{"error": {"message": "no such model"}}"#), "no such model");
         assert_eq!(said(r#"{"detail": "bad"}"#), "bad");
         assert_eq!(said(""), "(empty answer)");
-        assert_eq!(redacted("key sk-1 is wrong".into(), Some("sk-1")), "key [key] is wrong");
+        assert_eq!(redacted("key sk-12345 is wrong".into(), Some("sk-12345")), "key [key] is wrong");
+        assert_eq!(redacted("none of them".into(), Some("none")), "none of them");
         assert_eq!(retry_after("2"), Some(2.0));
         assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(0.0));
     }

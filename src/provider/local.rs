@@ -1,14 +1,23 @@
 //! What providers within this process share: the shape of their answers, and the body of their requests.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::reply::reason_word;
 use super::{CallError, ErrorKind, Reply, Request, Sent, messages_into};
 use crate::digest::canonical_map_into;
 
 /// The answer of a provider within this process; all of them have this shape.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct LocalAnswer {
     pub text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+    /// In OpenAI's shape, or as `{ name, arguments }`.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub tool_calls: Value,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -19,15 +28,20 @@ pub(super) struct LocalAnswer {
 
 impl LocalAnswer {
     /// Reads an answer as it stands in the completion log.
-    pub fn read(raw: &str) -> Result<Reply, String> {
-        let answer: LocalAnswer = serde_json::from_str(raw).map_err(|error| error.to_string())?;
-        Ok(Reply {
+    pub fn read(raw: &str) -> Result<Reply, CallError> {
+        let answer: LocalAnswer =
+            serde_json::from_str(raw).map_err(|error| CallError::new(ErrorKind::Permanent, error.to_string()))?;
+        let mut reply = Reply {
             text: answer.text,
-            finish_reason: answer.finish_reason,
+            reasoning: answer.reasoning,
+            refusal: answer.refusal,
+            finish_reason: answer.finish_reason.as_deref().map(reason_word),
             prompt_tokens: answer.prompt_tokens,
             completion_tokens: answer.completion_tokens,
-            served_model: None,
-        })
+            ..Reply::default()
+        };
+        reply.add_calls(&answer.tool_calls);
+        Ok(reply.finished())
     }
 }
 
@@ -44,10 +58,8 @@ pub(super) fn local_body(request: &Request, out: &mut Vec<u8>) {
 
 /// Reads an answer that was made within this process.
 pub(super) fn local_sent(raw: String) -> Result<Sent, CallError> {
-    match LocalAnswer::read(&raw) {
-        Ok(reply) => Ok(Sent { raw, reply }),
-        Err(message) => Err(CallError::new(ErrorKind::Permanent, message)),
-    }
+    let reply = LocalAnswer::read(&raw)?;
+    Ok(Sent { raw, reply })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `openai` `anthropic` `replay` `scripted` | the providers |
 //! | `local` | what providers within this process share |
+//! | `reply` | what models reply, told apart once for all providers |
 //! | `remote` `http` | what all chat APIs behind an address share; addresses, keys, errors |
 //! | `network` | the settings of all chat APIs behind an address |
 //! | `probe` | asks a server what it serves |
@@ -27,6 +28,7 @@ mod probe;
 mod reach;
 mod remote;
 mod replay;
+mod reply;
 mod scripted;
 
 use std::collections::BTreeMap;
@@ -42,6 +44,7 @@ use serde_json::{Map, Value};
 
 pub use pool::{Answer, Limits, Pool};
 pub use reach::Reach;
+pub use reply::Reply;
 
 use crate::digest::{Digest, canonical_into, canonical_text};
 use crate::problem::Problem;
@@ -78,21 +81,6 @@ pub struct Request {
     pub options: Arc<Map<String, Value>>,
     /// Which sample of the row it is, from 0. Sample 0 carries no added seed.
     pub sample: u32,
-}
-
-/// What a model answered.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reply {
-    /// Everything that was said; empty if nothing was.
-    pub text: String,
-    /// In OpenAI's words: `stop`, `length`, `content_filter`, `refusal`, `tool_calls`, …
-    pub finish_reason: Option<String>,
-    /// Tokens of the prompt, with those that the server had cached; none if the server does not say.
-    pub prompt_tokens: Option<u64>,
-    /// Tokens of the completion; none if the server does not say.
-    pub completion_tokens: Option<u64>,
-    /// The server's own name for the model that answered.
-    pub served_model: Option<String>,
 }
 
 /// An answer as it came, and as it was read.
@@ -169,8 +157,9 @@ pub trait Provider: Send + Sync {
     ///
     /// # Errors
     ///
-    /// It is not an answer of this provider; the text says what is wrong with it.
-    fn read(&self, raw: &str) -> Result<Reply, String>;
+    /// It is not an answer, but an error or something unreadable. The message goes on from "the server answered with …",
+    /// and the kind says whether another attempt may help.
+    fn read(&self, raw: &str) -> Result<Reply, CallError>;
 
     /// Checks the files that the provider reads.
     ///

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 use super::http::Address;
 use super::remote::{Api, chat_body, option_fields, tokens};
-use super::{BuildError, Building, Entry, Provider, Reply, Request, network, remote};
+use super::reply::{all_text, error_of, reason_word, start};
+use super::{BuildError, Building, CallError, Entry, ErrorKind, Provider, Reply, Request, network, remote};
 
 static API: Api = Api {
     name: "openai",
@@ -41,19 +42,23 @@ fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
 #[derive(Deserialize)]
 struct ChatAnswer<'a> {
     #[serde(borrow)]
-    model: Option<Cow<'a, str>>,
+    model: Option<&'a RawValue>,
     #[serde(borrow)]
-    choices: Vec<Choice<'a>>,
+    choices: Option<Vec<Choice<'a>>>,
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct Choice<'a> {
     #[serde(borrow)]
-    message: ChatMessage<'a>,
+    message: Option<ChatMessage<'a>>,
     #[serde(borrow)]
-    finish_reason: Option<Cow<'a, str>>,
+    finish_reason: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -62,16 +67,29 @@ struct ChatMessage<'a> {
     #[serde(borrow)]
     content: Option<&'a RawValue>,
     #[serde(borrow)]
-    refusal: Option<Cow<'a, str>>,
+    refusal: Option<&'a RawValue>,
+    /// What the model thought: vLLM and DeepSeek.
+    #[serde(borrow)]
+    reasoning_content: Option<&'a RawValue>,
+    /// The same: OpenRouter, newer vLLM.
+    #[serde(borrow)]
+    reasoning: Option<&'a RawValue>,
+    /// The same: OpenRouter, in parts.
+    #[serde(borrow)]
+    reasoning_details: Option<&'a RawValue>,
+    /// The same: Ollama.
+    #[serde(borrow)]
+    thinking: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tool_calls: Option<&'a RawValue>,
+    /// The older form of one tool call.
+    #[serde(borrow)]
+    function_call: Option<&'a RawValue>,
 }
 
-/// Returns the text of a message's content, given as JSON; none for null.
-fn text_of(content: &str) -> Option<String> {
-    match serde_json::from_str(content) {
-        Ok(Value::String(text)) => Some(text),
-        Ok(Value::Array(parts)) => Some(parts.iter().filter_map(|part| part.get("text")?.as_str()).collect()),
-        _ => None,
-    }
+/// Parses a field; null if it is absent.
+fn value_of(raw: Option<&RawValue>) -> Result<Value, serde_json::Error> {
+    raw.map_or(Ok(Value::Null), |raw| serde_json::from_str(raw.get()))
 }
 
 fn body(model: &str, request: &Request, out: &mut Vec<u8>) {
@@ -83,29 +101,55 @@ fn body(model: &str, request: &Request, out: &mut Vec<u8>) {
     chat_body(model, &request.messages, &fields, out);
 }
 
-fn read(raw: &str) -> Result<Reply, String> {
+fn read(raw: &str) -> Result<Reply, CallError> {
     let answer: ChatAnswer<'_> = serde_json::from_str(raw).map_err(|error| {
-        let start: String = raw.chars().take(200).collect();
-        format!("no chat completion: `{start}` ({error})")
+        CallError::new(ErrorKind::Transient, format!("no chat completion: `{}` ({error})", start(raw)))
     })?;
-    let Some(choice) = answer.choices.into_iter().next() else {
-        return Err("no choice in it".to_owned());
+    // What is only told beside the answer may have any form: it must not cost an answer that was paid.
+    let aside = |raw: Option<&RawValue>| value_of(raw).unwrap_or_default();
+    let choice = answer.choices.into_iter().flatten().next();
+    let reason = choice.as_ref().map(|choice| aside(choice.finish_reason)).unwrap_or_default();
+    let errors = [answer.error, choice.as_ref().and_then(|choice| choice.error)];
+    if let Some(error) = errors.into_iter().find_map(|error| error_of(&aside(error))) {
+        return Err(error);
+    }
+    if reason == "error" {
+        return Err(CallError::new(ErrorKind::Transient, "finish_reason `error` in place of an answer"));
+    }
+    let Some(choice) = choice else {
+        return Err(CallError::new(ErrorKind::Transient, format!("no choice in it: `{}`", start(raw))));
     };
-    let content = choice.message.content.and_then(|content| text_of(content.get()));
-    let refusal = choice.message.refusal.filter(|_| content.is_none());
-    let finish_reason = match &refusal {
-        Some(_) => Some("refusal".to_owned()),
-        None => choice.finish_reason.map(Cow::into_owned),
+    let Some(message) = choice.message else {
+        return Err(CallError::new(ErrorKind::Transient, format!("no message in it: `{}`", start(raw))));
     };
-    // Token counts in an unexpected form are ignored: they must not cost an answer that was paid.
-    let usage: Value = answer.usage.and_then(|usage| serde_json::from_str(usage.get()).ok()).unwrap_or_default();
-    Ok(Reply {
-        text: content.or(refusal.map(Cow::into_owned)).unwrap_or_default(),
-        finish_reason,
+    let usage = aside(answer.usage);
+    let mut reply = Reply {
+        finish_reason: reason.as_str().map(reason_word),
         prompt_tokens: tokens(&usage["prompt_tokens"]),
         completion_tokens: tokens(&usage["completion_tokens"]),
-        served_model: answer.model.map(Cow::into_owned),
-    })
+        served_model: aside(answer.model).as_str().map(str::to_owned),
+        ..Reply::default()
+    };
+    // A model that answers something unreadable does so again: another attempt would only be paid once more.
+    let unreadable = |message: String| CallError::new(ErrorKind::Permanent, message);
+    let content = value_of(message.content).map_err(|error| unreadable(format!("content that is no text: {error}")))?;
+    reply.add_content(&content).map_err(unreadable)?;
+    for thought in [message.reasoning_content, message.reasoning, message.thinking] {
+        reply.think(Some(all_text(&aside(thought))));
+    }
+    if reply.reasoning.is_none() {
+        reply.think(Some(all_text(&aside(message.reasoning_details))));
+    }
+    if let Some(refusal) = aside(message.refusal).as_str().filter(|refusal| !refusal.trim().is_empty()) {
+        reply.refusal = Some(refusal.to_owned());
+    }
+    let calls =
+        value_of(message.tool_calls).map_err(|error| unreadable(format!("tool calls that are no JSON: {error}")))?;
+    reply.add_calls(&calls);
+    if let function @ Value::Object(_) = aside(message.function_call) {
+        reply.add_calls(&Value::Array(vec![function]));
+    }
+    Ok(reply.finished())
 }
 
 #[cfg(test)]
@@ -155,6 +199,55 @@ mod tests {
             assert_eq!(value["model"], "m\"é");
             assert_eq!((value["top_k"].as_i64(), value["seed"].as_i64()), (Some(3), Some(7 + i64::from(sample))));
             assert_eq!(value["messages"], serde_json::to_value(&request.messages).unwrap());
+        }
+    }
+
+    fn told(answer: Value) -> Reply {
+        read(&answer.to_string()).unwrap()
+    }
+
+    #[test]
+    fn replies_are_told_apart_by_their_shape() {
+        let choice =
+            |reason: Value, message: Value| json!({ "choices": [{ "finish_reason": reason, "message": message }] });
+        let cut =
+            told(choice(json!("length"), json!({ "content": null, "reasoning_content": "hm", "reasoning": "hm" })));
+        assert_eq!((cut.text.as_str(), cut.reasoning.as_deref()), ("", Some("hm")));
+        assert_eq!(cut.finish_reason.as_deref(), Some("length"));
+        let call = json!([{ "id": "1", "type": "function", "function": { "name": "f", "arguments": "{\"b\": 1, \"a\": 2}" } }]);
+        let called = told(choice(json!("tool_calls"), json!({ "content": null, "tool_calls": call })));
+        assert_eq!(called.tool_calls, [json!({ "arguments": { "a": 2, "b": 1 }, "name": "f" })]);
+        let broken = json!([{ "function": { "name": "f", "arguments": "{\"a\"" } }]);
+        let broken = told(choice(json!("length"), json!({ "content": "", "tool_calls": broken })));
+        assert_eq!(broken.tool_calls[0]["arguments"], "{\"a\"");
+        let old = told(choice(json!("function_call"), json!({ "function_call": { "name": "f", "arguments": "" } })));
+        assert_eq!((old.tool_calls.len(), old.finish_reason.as_deref()), (1, Some("tool_calls")));
+        let refused = told(choice(json!("stop"), json!({ "content": null, "refusal": "I can't." })));
+        assert_eq!((refused.text.as_str(), refused.finish_reason.as_deref()), ("I can't.", Some("refusal")));
+        let bare = told(
+            json!({ "choices": [{ "message": { "content": "a", "refusal": 3, "reasoning": {} } }], "model": 1, "usage": "x" }),
+        );
+        assert_eq!(bare, Reply { text: "a".into(), ..Reply::default() });
+    }
+
+    #[test]
+    fn errors_that_come_as_answers_are_errors() {
+        for (answer, kind) in [
+            (
+                r#"{"choices":[{"finish_reason":"error","error":{"code":502},"message":{"content":""}}]}"#,
+                ErrorKind::Transient,
+            ),
+            (r#"{"choices":[{"finish_reason":"error","message":{"content":"half"}}]}"#, ErrorKind::Transient),
+            (r#"{"choices":[],"error":{"code":400,"message":"too long"}}"#, ErrorKind::Permanent),
+            (r#"{"error":{"message":"busy","code":429}}"#, ErrorKind::RateLimited),
+            (r#"{"choices":[]}"#, ErrorKind::Transient),
+            (r#"{"choices":null}"#, ErrorKind::Transient),
+            (r#"{"choices":[{"finish_reason":"stop"}]}"#, ErrorKind::Transient),
+            (r#"{"choices":[{"message":{"content":{"a":1}}}]}"#, ErrorKind::Permanent),
+            (r#"{"choices":[{"message":{"content":"\ud800"}}]}"#, ErrorKind::Permanent),
+            ("<html>", ErrorKind::Transient),
+        ] {
+            assert_eq!(read(answer).unwrap_err().kind, kind, "{answer}");
         }
     }
 }

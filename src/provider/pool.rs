@@ -348,7 +348,7 @@ mod tests {
             Box::pin(self.answer())
         }
 
-        fn read(&self, _raw: &str) -> Result<Reply, String> {
+        fn read(&self, _raw: &str) -> Result<Reply, CallError> {
             Ok(Reply::default())
         }
     }

@@ -10,8 +10,7 @@ use serde_json::{Map, Value};
 use super::http::{Address, Endpoint};
 use super::network::Settings;
 use super::{
-    BuildError, Building, CallError, ErrorKind, Limits, Message, Provider, Reach, Reply, Request, Sent, messages_into,
-    probe,
+    BuildError, Building, CallError, Limits, Message, Provider, Reach, Reply, Request, Sent, messages_into, probe,
 };
 use crate::digest::{canonical_into, canonical_text};
 use crate::problem::Problem;
@@ -27,7 +26,7 @@ pub(super) struct Api {
     /// Appends the wire body of a request to a model, as canonical JSON.
     pub body: fn(&str, &Request, &mut Vec<u8>),
     /// Reads an answer.
-    pub read: fn(&str) -> Result<Reply, String>,
+    pub read: fn(&str) -> Result<Reply, CallError>,
 }
 
 /// Headers that carry a credential.
@@ -149,17 +148,15 @@ impl Provider for Remote {
             let raw = self.endpoint.post(body).await?;
             match self.read(&raw) {
                 Ok(reply) => Ok(Sent { raw, reply }),
-                // An unreadable body behind a 200 comes from a proxy or a server in trouble, so it is worth another
-                // attempt.
-                Err(message) => {
-                    let message = format!("{} answered 200 with {message}", self.endpoint.base_url);
-                    Err(CallError::new(ErrorKind::Transient, message))
+                Err(error) => {
+                    let message = format!("{} answered 200 with {}", self.endpoint.base_url, error.message);
+                    Err(CallError { message: self.endpoint.without_key(message), ..error })
                 }
             }
         })
     }
 
-    fn read(&self, raw: &str) -> Result<Reply, String> {
+    fn read(&self, raw: &str) -> Result<Reply, CallError> {
         (self.api.read)(raw)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The file has one JSON object per line: `completion`, with either `messages` (the whole conversation must be equal)
 //! or `prompt` (the last user message must be equal, whatever the system message says); and `model`, `sample`,
-//! `finish_reason` and `usage` if known. A request that is not recorded is an error, never a guess.
+//! `reasoning`, `refusal`, `tool_calls`, `finish_reason` and `usage` if known. A request that is not recorded is an error, never a guess.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -36,7 +36,12 @@ struct Recorded {
     prompt: Option<String>,
     #[serde(default)]
     sample: u32,
-    completion: String,
+    #[serde(default)]
+    completion: Option<String>,
+    reasoning: Option<String>,
+    refusal: Option<String>,
+    #[serde(default)]
+    tool_calls: Value,
     finish_reason: Option<String>,
     usage: Option<RecordedUsage>,
     /// For people: where the record comes from.
@@ -110,8 +115,15 @@ impl Replay {
                 (None, Some(prompt)) => place("prompt", &Value::from(prompt.as_str()), record.sample),
                 _ => return Err(at("a record has either `messages` or `prompt`".to_owned())),
             };
+            let says_more = record.refusal.is_some() || record.tool_calls.is_array() || record.reasoning.is_some();
+            let Some(text) = record.completion.or_else(|| says_more.then(String::new)) else {
+                return Err(at("a record has a `completion`, `tool_calls` or a `refusal`".to_owned()));
+            };
             let answer = LocalAnswer {
-                text: record.completion,
+                text,
+                reasoning: record.reasoning,
+                refusal: record.refusal,
+                tool_calls: record.tool_calls,
                 finish_reason: record.finish_reason,
                 prompt_tokens: record.usage.as_ref().and_then(|usage| usage.prompt_tokens),
                 completion_tokens: record.usage.as_ref().and_then(|usage| usage.completion_tokens),
@@ -168,7 +180,7 @@ impl Provider for Replay {
         Box::pin(std::future::ready(self.find(request).and_then(local_sent)))
     }
 
-    fn read(&self, raw: &str) -> Result<Reply, String> {
+    fn read(&self, raw: &str) -> Result<Reply, CallError> {
         LocalAnswer::read(raw)
     }
 }

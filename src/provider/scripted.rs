@@ -100,6 +100,7 @@ impl Scripted {
             completion_tokens: Some(words(&text)),
             text,
             finish_reason: Some("stop".to_owned()),
+            ..LocalAnswer::default()
         };
         Ok(serde_json::to_string(&answer).expect("answers are JSON"))
     }
@@ -122,7 +123,7 @@ impl Provider for Scripted {
         Box::pin(std::future::ready(self.answer(body, request).and_then(local_sent)))
     }
 
-    fn read(&self, raw: &str) -> Result<Reply, String> {
+    fn read(&self, raw: &str) -> Result<Reply, CallError> {
         LocalAnswer::read(raw)
     }
 }

@@ -66,6 +66,10 @@ pub struct ModelSpec {
     pub revision: Option<String>,
     /// Asks the server what it serves; the answer enters the key.
     pub probe: bool,
+    /// Tags between which it thinks before it answers: `{ "<think>": "</think>" }`, opening to closing. Unless said,
+    /// those that models are known to write; `{}` takes everything for the answer. Changing them costs no call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_tags: Option<IndexMap<String, String>>,
     /// Sent with every call; a stage's options win.
     pub options: Map<String, Value>,
     /// US dollars per million tokens.
@@ -92,6 +96,7 @@ pub const MODEL_FIELDS: &[&str] = &[
     "weights",
     "revision",
     "probe",
+    "reasoning_tags",
     "options",
     "price",
 ];

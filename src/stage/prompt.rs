@@ -225,16 +225,50 @@ impl Variables {
 
     /// Adds `inputs`: the completion of an inference stage that the prompt reads.
     pub fn with_input(self, stage: &str, said: &Completion) -> Variables {
-        let text = |text: &Option<String>| text.as_deref().map_or(TemplateValue::from(()), TemplateValue::from);
-        let said = [("completion", text(&said.text)), ("finish_reason", text(&said.finish_reason))];
-        let stage = (stage.to_owned(), TemplateValue::from_pairs(said));
+        let stage = (stage.to_owned(), TemplateValue::from_pairs(said_values(said)));
         self.with("inputs", TemplateValue::from_pairs([stage]))
+    }
+
+    /// Adds a completion: what was said, thought, declined and called, and why it ended.
+    pub fn with_said(mut self, said: &Completion) -> Variables {
+        self.0.extend(said_values(said));
+        self
     }
 
     /// Returns all variables as the context of a render.
     pub fn value(self) -> TemplateValue {
         TemplateValue::from_pairs(self.0)
     }
+}
+
+/// The variables that hold a completion, each with the column of its artifact.
+const SAID: [(&str, &str); 6] = [
+    ("completion", "text"),
+    ("raw", "raw"),
+    ("reasoning", "reasoning"),
+    ("refusal", "refusal"),
+    ("tool_calls", "tool_calls"),
+    ("finish_reason", "finish_reason"),
+];
+
+/// Returns the columns of a completions artifact that a stage reads: the text, and what else it says to read.
+pub(super) fn said_columns(reads: &dyn Fn(&str) -> bool) -> Vec<&'static str> {
+    SAID.iter().filter(|(name, column)| *column == "text" || reads(name)).map(|(_, column)| *column).collect()
+}
+
+fn said_values(said: &Completion) -> [(&'static str, TemplateValue); 6] {
+    let text = |text: Option<&str>| text.map_or(TemplateValue::from(()), TemplateValue::from);
+    SAID.map(|(name, _)| {
+        let value = match name {
+            "completion" => text(said.text.as_deref()),
+            "raw" => text(said.raw()),
+            "reasoning" => text(said.reasoning.as_deref()),
+            "refusal" => text(said.refusal.as_deref()),
+            "tool_calls" => said.tool_calls.as_ref().map_or_else(|| Vec::<TemplateValue>::new().into(), from_json),
+            _ => text(said.finish_reason.as_deref()),
+        };
+        (name, value)
+    })
 }
 
 /// A turn of a conversation.

@@ -1,10 +1,13 @@
 //! The Jinja environment of all templates: strict, without escaping, with limits.
 
+use std::cell::Cell;
+
 use minijinja::value::Kwargs;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
-use super::value::from_json;
+use super::value::{from_json, to_json};
 use crate::problem::did_you_mean;
+use crate::text::{NoJson, at_path, find_json};
 
 /// How many instructions one render may take: enough for any prompt, and far below a second.
 const FUEL: u64 = 5_000_000;
@@ -110,39 +113,56 @@ pub(super) fn new() -> Environment<'static> {
     environment
 }
 
-/// Parses text as JSON. With a path (`json('a.b.0')`), returns the value at that path. Returns none if the text is not
-/// JSON, or if nothing stands at the path.
+thread_local! {
+    /// Why the filter `json` last gave none; to be asked after an evaluation.
+    static NO_VALUE: Cell<Option<NoValue>> = const { Cell::new(None) };
+}
+
+/// Why there is no value where one was looked for. A null that was found is a value, and no reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoValue {
+    /// The text holds no JSON that can be read.
+    #[error("{0}")]
+    Unreadable(NoJson),
+    /// Nothing stands at the path.
+    #[error("its JSON has no such field")]
+    Absent,
+}
+
+/// Returns why the filter `json` gave none since this was last asked, on this thread.
+pub(super) fn take_no_value() -> Option<NoValue> {
+    NO_VALUE.take()
+}
+
+/// Reads text as JSON: as it stands, in a Markdown fence, or among other words (`find_json`). With a path
+/// (`json('a.b.0')`), returns the value at that path. Returns none if there is no JSON, or nothing at the path.
 fn json(text: &Value, path: Option<&str>) -> Result<Value, Error> {
     let Some(text) = text.as_str() else {
-        return match path {
-            _ if text.is_none() => Ok(Value::from(())),
-            Some(path) => Ok(dig(text.clone(), path)),
-            None => Ok(text.clone()),
-        };
+        return Ok(match path {
+            _ if text.is_none() => Value::from(()),
+            Some(path) => at(&to_json(text), path),
+            None => text.clone(),
+        });
     };
-    let Ok(parsed) = serde_json::from_str::<serde_json::Value>(text.trim()) else {
-        return Ok(Value::from(()));
-    };
-    let value = from_json(&parsed);
-    Ok(match path {
-        Some(path) => dig(value, path),
-        None => value,
+    let is_wanted = |value: &serde_json::Value| path.is_none_or(|path| at_path(value, path).is_some());
+    Ok(match (find_json(text, &is_wanted), path) {
+        (Ok(value), Some(path)) => at(&value, path),
+        (Ok(value), None) => from_json(&value),
+        (Err(why), _) => {
+            NO_VALUE.set(Some(NoValue::Unreadable(why)));
+            Value::from(())
+        }
     })
 }
 
-fn dig(value: Value, path: &str) -> Value {
-    let mut value = value;
-    for part in path.split('.') {
-        let next = match part.parse::<usize>() {
-            Ok(index) if value.kind() == minijinja::value::ValueKind::Seq => value.get_item_by_index(index),
-            _ => value.get_attr(part),
-        };
-        match next {
-            Ok(next) if !next.is_undefined() => value = next,
-            _ => return Value::from(()),
-        }
-    }
-    value
+fn at(value: &serde_json::Value, path: &str) -> Value {
+    at_path(value, path).map_or_else(
+        || {
+            NO_VALUE.set(Some(NoValue::Absent));
+            Value::from(())
+        },
+        from_json,
+    )
 }
 
 /// Returns a value as JSON without escaping, since prompts are not web pages. `indent=2` spreads it over lines.

@@ -13,9 +13,11 @@
 //! | `library` | where template sources are found |
 //! | `reads` | the walk over a parsed template: columns, variables, includes, names used |
 //! | `environment` | the Jinja environment: filters, limits |
+//! | `extract` | values taken out of texts, or why there is none |
 //! | `value` | JSON to template values and back |
 
 mod environment;
+mod extract;
 mod library;
 mod reads;
 mod value;
@@ -27,6 +29,7 @@ use minijinja::machinery::{ast, parse};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Value};
 
+pub use environment::NoValue;
 pub use library::Library;
 pub use reads::{Attrs, Reads};
 pub use value::{from_json, row_value, row_variables, to_json};

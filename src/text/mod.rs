@@ -8,6 +8,8 @@
 //! | `duplicates` `leakage` | near-duplicates among many texts; training texts in a held-out dataset |
 //! | `refusal` `truncation` `repetition` | what can be wrong with a completion |
 //! | `json` `csv` | whether a text is JSON, or CSV |
+//! | `objects` | JSON among other words |
+//! | `reasoning` | what a model thought, apart from what it answers |
 //! | `characters` | characters as Python sees them |
 //!
 //! Each function equals the field's reference implementation, which its header names, to the last digit; the test
@@ -21,7 +23,9 @@ mod csv;
 mod duplicates;
 mod json;
 mod leakage;
+mod objects;
 mod porter;
+mod reasoning;
 mod refusal;
 mod repetition;
 mod rouge;
@@ -37,7 +41,9 @@ pub use csv::{CsvShape, csv_shape};
 pub use duplicates::{Distinct, Fingerprinted, SHINGLE, comparison_tokens};
 pub use json::{JsonForm, json_form, quoted_nan, read_json, unfenced};
 pub use leakage::{Leak, LeakIndex, LeakLevel, LeakLimits};
+pub use objects::{Defect, NoJson, at_path, find_json, objects, repair, strict};
 pub use porter::stem;
+pub use reasoning::{ReasoningTags, Said};
 pub use refusal::is_refusal;
 pub use repetition::{Repetition, repetition};
 pub use rouge::{Overlap, Rouge, RougeKind, latin_share};

@@ -41,6 +41,7 @@ const JUSTIFIED: &[(&str, &str)] = &[
     ("needs a `reference`", "a metric's own reference or the stage's is enough"),
     ("is no dataset of the hub", "how repositories are called, the hub says"),
     ("metric `pass_at_k`: `", "the settings of the other metric are that metric's"),
+    ("has no column, and other fields have one", "one field decides about another"),
     ("there is no program", "programs are on this machine"),
     ("there is no file", "files are in the workspace"),
     ("failed to read", "files are in the workspace"),
@@ -121,7 +122,7 @@ fn bases() -> Vec<(&'static str, String, Value)> {
         json!({
             "extends": "base", "provider": "openai", "model": "support", "base_url": "http://127.0.0.1:9/v1", "api_key_env": "MY_KEY",
             "role": "candidate", "family": "llama", "base_model": "llama", "trained_on_outputs_of": ["base"], "weights": "weights/*",
-            "revision": "3", "probe": false, "options": { "temperature": 0 }, "headers": { "X-Team": "research" }, "concurrency": 4,
+            "reasoning_tags": { "<a>": "</a>" }, "revision": "3", "probe": false, "options": { "temperature": 0 }, "headers": { "X-Team": "research" }, "concurrency": 4,
             "requests_per_minute": 60, "tokens_per_minute": 1000, "connect_timeout": 5, "timeout": 60, "max_attempts": 3,
             "retry_seconds": 10, "price": { "input": 0.4, "output": 1.6 },
         }),
@@ -184,12 +185,12 @@ fn datasets() -> Vec<Value> {
 fn metrics() -> Vec<Value> {
     let metric = |metrics: Value| json!({ "input": "answers", "reference": "{{ row.gold }}", "metrics": metrics });
     let all = json!({
-        "exact_match": { "mode": "strict", "metric": "exact_match", "prediction": "{{ completion }}", "reference": "{{ row.gold }}" },
+        "exact_match": { "mode": "strict", "empty": "null", "metric": "exact_match", "prediction": "{{ completion }}", "reference": "{{ row.gold }}" },
         "squad_f1": { "version": "v1", "squad_compat": false, "tokens": "characters" },
         "contains": { "text": ["a", "b"], "match": "any", "ignore_case": true },
         "regex": { "pattern": "^a", "full": true, "ignore_case": true },
         "numeric": { "tolerance": 0.1, "relative": 0.1, "extract": "last" },
-        "classification": { "labels": ["a", "b"], "zero_division": "nan", "sample_weight": "{{ row.key }}", "digits": 3 },
+        "classification": { "labels": ["a", "b"], "zero_division": "nan", "sample_weight": "{{ row.key }}", "digits": 3, "empty": "text" },
         "rouge1": { "stemmer": true, "tokenizer": "unicode" },
         "rouge2": { "stemmer": true, "tokenizer": "unicode" },
         "rouge3": { "stemmer": true, "tokenizer": "unicode" },
@@ -204,6 +205,14 @@ fn metrics() -> Vec<Value> {
         "embedding_similarity": { "model": "models/mini" },
         "json_valid": null,
         "json_schema": { "schema": "data/schema.json" },
+        "json_fields": {
+            "fields": { "a": "gold", "b.c": { "column": "gold", "mode": "casefold", "lists": "set", "tolerance": 0.1 } },
+            "mode": "strict", "lists": "set", "tolerance": 0.1, "empty": null,
+        },
+        "tool_call": {
+            "order": "any", "mode": "casefold",
+            "arguments": { "a": { "mode": "strict", "lists": "set", "tolerance": 0.1 }, "b": false },
+        },
         "csv_valid": { "header": ["a", "b"], "delimiter": ";" },
         "length": { "unit": "words", "min": 1, "max": 9 },
         "refusal": {}, "truncation": {}, "repetition": {}, "latency": {}, "tokens": {}, "cost": {},
@@ -222,6 +231,7 @@ fn metrics() -> Vec<Value> {
     for more in [
         json!({ "classification": { "zero_division": 1, "labels": [0, true] } }),
         json!({ "pass_at_k": { "k": 2 } }),
+        json!({ "json_fields": { "fields": ["a", "b.c"] } }),
         json!({ "json_schema": { "schema": { "type": "object" } } }),
         json!({ "command": { "command": ["sh", "-c", "true"], "files": [] } }),
     ] {

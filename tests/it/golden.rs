@@ -9,12 +9,12 @@ use super::support::Workspace;
 /// Kind and revision, a node of the fixture, and the digest of its rows and its summary.
 const GOLDEN: &[(&str, u64, &str, &str)] = &[
     ("dataset", 1, "rows", "73f963f9fb26dc415b0dfb114fac9769dc465ca5ad9a66e977e0ceb52f050ee4"),
-    ("inference", 1, "answers.tuned", "58db932c8f404639658ef2ba489c85f65cc1b02d66184a5769887e7e19bb07df"),
-    ("metric", 2, "scores.tuned", "d22cc2393a5a267363e39a7d1ed06a7b92a42a3e4a53500e54cc776cc28a95ed"),
-    ("judge", 3, "quality.tuned", "567b16525c5cf6b9b66061fbbccf71ace3f1bed37bcb051ab708707fbb83b3fb"),
-    ("judge", 3, "watched.tuned", "a73c49355eaab944a6b6152b432fa64b8930617268f1ce59cca06c745cfc9ffa"),
-    ("judge", 3, "ranked", "eb7ad8e597c010ae84bae4521ffb742e735a0a0de63631b4f3328cd9e838d527"),
-    ("judge", 3, "duel.tuned", "55562835deb7319722ad37584bb99469e221f6db9b462a7850e9937021eaf572"),
+    ("inference", 2, "answers.tuned", "b6196eccd3053177e15eb6fa214e65a765f2bc9eb1b36e2768d1af716f12c099"),
+    ("metric", 3, "scores.tuned", "515e9637971f7d5097c7c231ccf50e2d91ffdc5a289261d43e7e44b8e244d829"),
+    ("judge", 4, "quality.tuned", "567b16525c5cf6b9b66061fbbccf71ace3f1bed37bcb051ab708707fbb83b3fb"),
+    ("judge", 4, "watched.tuned", "a73c49355eaab944a6b6152b432fa64b8930617268f1ce59cca06c745cfc9ffa"),
+    ("judge", 4, "ranked", "eb7ad8e597c010ae84bae4521ffb742e735a0a0de63631b4f3328cd9e838d527"),
+    ("judge", 4, "duel.tuned", "55562835deb7319722ad37584bb99469e221f6db9b462a7850e9937021eaf572"),
 ];
 
 const SPEC: &str = r#"

@@ -227,8 +227,21 @@ fn one_module_knows_the_yaml_crate() {
 fn tables_are_complete() {
     for (directory, others) in [
         ("dataset", &["mod.rs", "hub.rs"][..]),
-        ("provider", &["mod.rs", "http.rs", "local.rs", "network.rs", "pool.rs", "probe.rs", "reach.rs", "remote.rs"]),
-        ("metric", &["mod.rs", "settings.rs", "tally.rs"]),
+        (
+            "provider",
+            &[
+                "mod.rs",
+                "http.rs",
+                "local.rs",
+                "network.rs",
+                "pool.rs",
+                "probe.rs",
+                "reach.rs",
+                "remote.rs",
+                "reply.rs",
+            ],
+        ),
+        ("metric", &["mod.rs", "settings.rs", "tally.rs", "value.rs"]),
         ("stage/judge/method", &["mod.rs", "pairs.rs", "tally.rs", "votes.rs"]),
     ] {
         let table = std::fs::read_to_string(root().join("src").join(directory).join("mod.rs")).unwrap();

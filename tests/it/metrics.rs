@@ -279,7 +279,7 @@ fn rows_that_belong_together_widen_the_interval() {
             assert!(width(&clustered) > 2.0 * width(&plain), "{metric}: {plain} {clustered}");
         }
     }
-    assert_eq!(plain["signatures"]["exact_match"], "exact_match|mode:trim");
+    assert_eq!(plain["signatures"]["exact_match"], "exact_match|mode:trim|empty:text|types:value");
 }
 
 #[test]

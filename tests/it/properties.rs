@@ -22,6 +22,7 @@ fn any_text() -> impl Strategy<Value = String> {
 fn metrics() -> Vec<(&'static str, Box<dyn Metric>)> {
     let settings = |name: &str| match name {
         "regex" => json!({"pattern": "a+(?=b)"}),
+        "json_fields" => json!({"fields": ["a", "b.c"]}),
         "json_schema" => json!({"schema": {"type": "object"}}),
         _ => json!({}),
     };

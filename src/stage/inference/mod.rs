@@ -1,17 +1,19 @@
 //! `inference`: a completion per row, model and sample.
 //!
-//! It reads a dataset, or another inference stage whose completions its prompts then show (a chain). It stores raw
-//! completions; the stages that read them parse them.
+//! It reads a dataset, or another inference stage whose completions its prompts then show (a chain). It stores
+//! the answers, with what was thought before them; the stages that read them parse them.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `settings` | the settings of the stage, checked |
+//! | `shape` | what becomes of a reply, and what is unusual among many |
 //! | `work` | rows sent through a model, in order |
 //! | `kept` | completions of unchanged rows, copied from an earlier result |
 //! | `writer` | writes completions into artifacts |
 
 mod kept;
 mod settings;
+mod shape;
 mod work;
 mod writer;
 
@@ -19,11 +21,12 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-pub(super) use settings::{Settings, check_model, check_options, parse};
+pub(super) use settings::{ModelTags, Settings, check_model, check_options, parse};
+pub(super) use shape::given;
 pub(super) use writer::sample_id;
 
 use self::settings::{Inference, Source};
-use super::prompt::{Conversation, Prompt, Variables, add_completions, add_model, params_value};
+use super::prompt::{Conversation, Prompt, Variables, add_completions, add_model, params_value, said_columns};
 use super::{Callee, Facts, Input, Job, Makes, Part, Produced, Reads, Shown, Stage, StageError};
 use crate::problem::{Place, Problem, suggest};
 use crate::provider::Message;
@@ -31,7 +34,8 @@ use crate::score::Reading;
 use crate::store::Fingerprint;
 use crate::template::Attrs;
 
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
+
 /// The template variable that holds the completion of the inference stage that it reads.
 const INPUTS: &str = "inputs";
 
@@ -179,6 +183,10 @@ impl Stage for Inference {
             }
             Source::Given(prompt) => prompt.add_to(&mut fingerprint, facts, ""),
         }
+        if let Some(written) = facts.model.and_then(|model| self.tags.get(model)).and_then(|tags| tags.written.as_ref())
+        {
+            fingerprint.setting("reasoning_tags", serde_json::to_value(written).expect("texts are JSON"));
+        }
         if self.samples != 1 {
             fingerprint.setting("samples", self.samples);
         }
@@ -186,7 +194,7 @@ impl Stage for Inference {
             let inputs = fingerprint.inputs.entry(Part::Rows.name().into_owned()).or_default();
             inputs.insert("ids".to_owned(), Some(rows.artifact.ids));
         }
-        add_completions(&mut fingerprint, Part::Draft, facts.inputs.get(&Part::Draft), &["text", "finish_reason"]);
+        add_completions(&mut fingerprint, Part::Draft, facts.inputs.get(&Part::Draft), &said_columns(&|_| true));
         Ok(fingerprint)
     }
 
@@ -195,7 +203,7 @@ impl Stage for Inference {
     }
 
     fn values(&self) -> Vec<(String, Reading)> {
-        vec![("coverage".to_owned(), Reading::COVERAGE)]
+        [("coverage".to_owned(), Reading::COVERAGE)].into_iter().chain(shape::readings()).collect()
     }
 
     fn sources(&self) -> Vec<(String, String)> {
@@ -237,7 +245,7 @@ impl Stage for Inference {
     fn add_prompt(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>) {
         if let Some(conversation) = self.conversation() {
             conversation.add_as(fingerprint, facts, "input.");
-            add_completions(fingerprint, Part::Draft, facts.inputs.get(&Part::Draft), &["text", "finish_reason"]);
+            add_completions(fingerprint, Part::Draft, facts.inputs.get(&Part::Draft), &said_columns(&|_| true));
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::stage::prompt::{
     Conversation, CountOrShare, MaxFailures, MessageSetting, Prompt, max_failures, merge_options,
 };
 use crate::stage::{Scope, Stage};
+use crate::text::ReasoningTags;
 
 const VARIABLES: &[&str] = &["row", "params", "model", "sample", "inputs"];
 
@@ -68,8 +69,37 @@ pub(crate) struct Inference {
     pub shown: Option<Conversation>,
     /// The options that are sent, the stage's merged over the model's, by model.
     pub options: IndexMap<String, Map<String, Value>>,
+    /// The tags between which each model thinks.
+    pub tags: IndexMap<String, ModelTags>,
     pub samples: u32,
     pub max_failures: MaxFailures,
+}
+
+/// The tags between which a model thinks.
+#[derive(Clone)]
+pub(in crate::stage) struct ModelTags {
+    /// As the model's settings have them; none for the known ones.
+    pub written: Option<IndexMap<String, String>>,
+    own: Option<Arc<ReasoningTags>>,
+}
+
+impl ModelTags {
+    /// Returns the tags of a model of the spec.
+    pub fn of(scope: &Scope<'_>, model: &str) -> ModelTags {
+        let written = scope.models.get(model).and_then(|model| model.reasoning_tags.clone());
+        let own = written.as_ref().map(|tags| Arc::new(ReasoningTags::new(tags.clone().into_iter().collect())));
+        ModelTags { written, own }
+    }
+
+    /// Returns the tags that the model's settings have.
+    pub fn own(&self) -> Option<&ReasoningTags> {
+        self.own.as_deref()
+    }
+
+    /// Returns what takes a reply apart.
+    pub fn tags(&self) -> &ReasoningTags {
+        self.own.as_deref().unwrap_or_else(|| ReasoningTags::known())
+    }
 }
 
 /// Where completions come from.
@@ -130,6 +160,7 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
         .iter()
         .filter_map(|name| Some((name.clone(), merge_options(&scope.models.get(name)?.options, &stage_options))))
         .collect();
+    let tags = models.iter().map(|name| (name.clone(), ModelTags::of(scope, name))).collect();
     let (Some(source), true) = (source, problems.is_empty()) else {
         return Err(problems);
     };
@@ -140,6 +171,7 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
         source,
         shown,
         options,
+        tags,
         samples: settings.samples,
         max_failures,
     }))

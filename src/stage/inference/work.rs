@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::kept::Kept;
 use super::settings::{Inference, Source};
+use super::shape::shape;
 use super::writer::CompletionWriter;
 use crate::digest::{Digest, canonical};
 use crate::provider::{Reply, Request};
@@ -22,6 +23,7 @@ use crate::stage::prompt::{Failures, Prompt, Variables, params_value};
 use crate::stage::{Account, Job, Part, Produced, Progress, StageError, coverage};
 use crate::store::{ByRow, Counts, StoreError, id_of};
 use crate::template::{Attrs, to_json};
+use crate::text::ReasoningTags;
 
 /// One completion that is to be made.
 struct Item {
@@ -205,21 +207,13 @@ impl Work {
                 self.account.iter().for_each(|account| account.expect_calls(1));
                 Bought::Unknown
             }
-            Some(Status::Ok) | None => self.ask(&row, &item).await?,
+            _ => self.ask(&row, &item).await?,
         };
-        let mut completion = Completion {
-            finish_reason: None,
-            id: row.id.clone(),
-            sample: item.sample,
-            status: Status::Failed,
-            text: None,
-        };
+        let mut completion = Completion::missing(&row.id, item.sample, Status::Failed);
         let mut meta = Meta::default();
         match bought {
             Bought::Reply(reply, cost) => {
-                completion.status = Status::Ok;
-                completion.text = Some(reply.text);
-                completion.finish_reason = reply.finish_reason;
+                shape(*reply, self.stage.tags_of(&self.model), &mut completion);
                 meta = cost;
             }
             Bought::Failed(message) => meta.error = Some(message),
@@ -265,6 +259,13 @@ fn given(prompt: &Prompt, variables: &TemplateValue) -> Bought {
 }
 
 impl Inference {
+    fn tags_of(&self, model: &str) -> &ReasoningTags {
+        match self.tags.get(model) {
+            Some(tags) => tags.tags(),
+            None => ReasoningTags::known(),
+        }
+    }
+
     /// Makes a node's completions.
     pub(super) async fn produce(self: Arc<Self>, job: Job) -> Result<Produced, StageError> {
         let model = job.model.clone().unwrap_or_default();
@@ -306,11 +307,12 @@ impl Inference {
     }
 
     fn summed_up(&self, sink: CompletionSink, all: u64, may_fail: bool) -> Result<Produced, StageError> {
-        let CompletionSink { writer, kept, failures, without_draft, account, .. } = sink;
+        let CompletionSink { mut writer, kept, failures, without_draft, account, .. } = sink;
         if let (Some(kept), Some(account)) = (&kept, &account) {
             account.keep(kept.count);
         }
         let valid = writer.valid;
+        let shapes = std::mem::take(&mut writer.shapes);
         let (artifact, meta) = writer.finish()?;
         let mut notes = Vec::new();
         if failures.count > 0 {
@@ -319,8 +321,10 @@ impl Inference {
         if without_draft > 0 {
             notes.push(format!("{without_draft} of {all} rows have no completion of {} to read", self.input));
         }
+        notes.extend(shapes.notes());
         let mut summary = Summary::default();
         summary.values.insert("coverage".to_owned(), coverage(valid, all));
+        shapes.add_to(&mut summary.values, self.samples);
         let account = account.as_deref();
         let counts = Counts {
             rows: all,

@@ -6,12 +6,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::digest::Digest;
+use super::shape::Shapes;
+use crate::digest::{Digest, canonical};
 use crate::row::{Completion, Meta, Status};
 use crate::store::{Artifact, ArtifactWriter, Store, StoreError};
-
-/// [`Status::Ok`] as JSON.
-const OK: &str = "\"ok\"";
 
 /// A stored completion whose fields are not parsed but copied as they are.
 #[derive(Deserialize)]
@@ -20,11 +18,19 @@ struct RawCompletion<'a> {
     finish_reason: &'a RawValue,
     #[serde(borrow)]
     id: Cow<'a, str>,
+    #[serde(borrow)]
+    raw: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reasoning: Option<&'a RawValue>,
+    #[serde(borrow)]
+    refusal: Option<&'a RawValue>,
     sample: u32,
     #[serde(borrow)]
     status: &'a RawValue,
     #[serde(borrow)]
     text: &'a RawValue,
+    #[serde(borrow)]
+    tool_calls: Option<&'a RawValue>,
 }
 
 /// Writes completions, and what they cost beside them, with the digests of the columns that other stages read.
@@ -32,12 +38,18 @@ pub(crate) struct CompletionWriter {
     value: ArtifactWriter,
     meta: ArtifactWriter,
     pub valid: u64,
+    pub shapes: Shapes,
 }
 
 impl CompletionWriter {
     /// Starts both artifacts.
     pub fn new(store: &Arc<Store>) -> Result<CompletionWriter, StoreError> {
-        Ok(CompletionWriter { value: store.write_artifact()?, meta: store.write_artifact()?, valid: 0 })
+        Ok(CompletionWriter {
+            value: store.write_artifact()?,
+            meta: store.write_artifact()?,
+            valid: 0,
+            shapes: Shapes::default(),
+        })
     }
 
     /// Appends a completion, and what it cost.
@@ -50,8 +62,19 @@ impl CompletionWriter {
         ] {
             self.value.column(name, &id, &value.expect("text is JSON"));
         }
+        for (name, said) in
+            [("raw", &completion.raw), ("reasoning", &completion.reasoning), ("refusal", &completion.refusal)]
+        {
+            if let Some(said) = said {
+                self.value.column(name, &id, &serde_json::to_vec(said).expect("text is JSON"));
+            }
+        }
+        if let Some(calls) = &completion.tool_calls {
+            self.value.column("tool_calls", &id, &canonical(calls));
+        }
         self.meta.push(&id, meta)?;
-        self.valid += u64::from(completion.status == Status::Ok);
+        let reason = completion.finish_reason.as_deref();
+        self.count(completion.status, reason, completion.reasoning.is_some());
         Ok(())
     }
 
@@ -67,8 +90,26 @@ impl CompletionWriter {
         let (status, text) = (completion.status.get(), completion.text.get());
         self.value.column("text", &id, format!("[{status},{text}]").as_bytes());
         self.value.column("finish_reason", &id, completion.finish_reason.get().as_bytes());
-        self.valid += u64::from(status == OK);
+        for (name, said) in [
+            ("raw", completion.raw),
+            ("reasoning", completion.reasoning),
+            ("refusal", completion.refusal),
+            ("tool_calls", completion.tool_calls),
+        ] {
+            if let Some(said) = said {
+                self.value.column(name, &id, said.get().as_bytes());
+            }
+        }
+        let damaged = |_| StoreError::damaged(from);
+        let status: Status = serde_json::from_str(status).map_err(damaged)?;
+        let reason: Option<Cow<'_, str>> = serde_json::from_str(completion.finish_reason.get()).map_err(damaged)?;
+        self.count(status, reason.as_deref(), completion.reasoning.is_some());
         Ok(())
+    }
+
+    fn count(&mut self, status: Status, finish_reason: Option<&str>, has_reasoning: bool) {
+        self.valid += u64::from(status.is_answered());
+        self.shapes.add(status, finish_reason, has_reasoning);
     }
 
     /// Appends what a completion took, as a canonical line of another artifact, but with what it costs now: prices may
@@ -118,10 +159,11 @@ mod tests {
         ] {
             let completion = Completion {
                 finish_reason: text.map(|_| "stop".to_owned()),
-                id: id.to_owned(),
-                sample,
-                status,
+                raw: text.map(|text| format!("<think>é</think>{text}")),
+                reasoning: text.map(|_| "é".to_owned()),
                 text: text.map(str::to_owned),
+                tool_calls: text.map(|_| serde_json::json!([{ "arguments": { "a": "é" }, "name": "f" }])),
+                ..Completion::missing(id, sample, status)
             };
             let meta = Meta { id: id.to_owned(), sample, latency: Some(0.25), ..Meta::default() };
             made.push(&completion, &meta).unwrap();

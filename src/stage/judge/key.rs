@@ -4,12 +4,12 @@ use super::evidence::lineage::Kin;
 use super::node::{Judge, pairs_of};
 use super::people::labels::{Labels, Sides};
 use crate::digest::Digest;
-use crate::stage::prompt::{add_completions, add_model};
+use crate::stage::prompt::{add_completions, add_model, said_columns};
 use crate::stage::{Callee, Facts, Part};
 use crate::store::Fingerprint;
 
 /// Bumped when the meaning of judgements changes, also when the rules for reading verdicts change.
-const REVISION: u32 = 3;
+const REVISION: u32 = 4;
 
 impl Judge {
     /// Returns everything that can change a node's judgements.
@@ -33,6 +33,10 @@ impl Judge {
         }
         for (judge, grader) in (0..).map(Callee::Judge).zip(&self.judges) {
             add_model(&mut fingerprint, judge, facts, &grader.model, &grader.options);
+            if let Some(written) = &grader.tags.written {
+                let name = format!("{}.reasoning_tags", judge.name());
+                fingerprint.setting(&name, serde_json::to_value(written).expect("texts are JSON"));
+            }
         }
         // The fingerprint without its inputs is the instrument: numbers of another instrument cannot be compared with
         // these.
@@ -60,10 +64,9 @@ impl Judge {
         if let Some((_, labels)) = self.human.as_ref().filter(|(_, labels)| !labels.is_missing) {
             fingerprint.files.insert("human".to_owned(), self.labels_digest(labels, facts));
         }
-        let columns: &[&str] =
-            if self.conversation.reads("finish_reason") { &["text", "finish_reason"] } else { &["text"] };
+        let columns = said_columns(&|variable| variable == "tool_calls" || self.conversation.reads(variable));
         for part in [Part::Baseline].into_iter().chain(Part::contestants()) {
-            add_completions(&mut fingerprint, part, facts.inputs.get(&part), columns);
+            add_completions(&mut fingerprint, part, facts.inputs.get(&part), &columns);
         }
         fingerprint
     }

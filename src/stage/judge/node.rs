@@ -15,6 +15,7 @@ use super::read::Scale;
 use crate::label::Sheet;
 use crate::problem::{Place, Problem};
 use crate::score::{Estimate, Reading};
+use crate::stage::inference::ModelTags;
 use crate::stage::prompt::{Conversation, MaxFailures, Prompt};
 use crate::stage::{Callee, Contrast, Drift, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError};
 use crate::store::{Fingerprint, Manifest, Store};
@@ -59,6 +60,8 @@ pub(crate) struct Grader {
     pub model: String,
     pub place: Place,
     pub options: Arc<Map<String, Value>>,
+    /// The tags between which it thinks.
+    pub tags: ModelTags,
 }
 
 impl Stage for Judge {

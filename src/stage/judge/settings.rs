@@ -13,7 +13,7 @@ use super::node::{Grader, Judge};
 use super::people::labels::{Labels, Wanted};
 use crate::problem::{Place, Problem};
 use crate::spec::{StageSpec, decode};
-use crate::stage::inference::{check_model, check_options};
+use crate::stage::inference::{ModelTags, check_model, check_options};
 use crate::stage::prompt::{Conversation, CountOrShare, MessageSetting, Prompt, max_failures, merge_options};
 use crate::stage::{MAX_JUDGES, Scope, Stage};
 
@@ -133,7 +133,12 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
     }
     let judges = judges.into_iter().map(|(model, place)| {
         let own = scope.models.get(&model).map(|model| model.options.clone()).unwrap_or_default();
-        Grader { options: Arc::new(merge_options(&own, &stage_options)), model, place }
+        Grader {
+            options: Arc::new(merge_options(&own, &stage_options)),
+            tags: ModelTags::of(scope, &model),
+            model,
+            place,
+        }
     });
     Ok(Arc::new(Judge {
         input: settings.input,

@@ -54,7 +54,7 @@ impl Tasks {
             for pair in &self.pairs {
                 let [first, second] = pair.map_or([0, 1], |pair| pair.map(|index| index as usize));
                 let text = |contestant: usize| {
-                    joined.of(contestant).and_then(|all| all.first()?.text.clone()).unwrap_or_default()
+                    joined.of(contestant).and_then(|all| Some(all.first()?.shown()?.into_owned())).unwrap_or_default()
                 };
                 let other = is_pair.then(|| text(second));
                 let now = texts_digest(&text(first), other.as_deref());
@@ -164,7 +164,7 @@ impl Chosen {
             ];
             // If the row's own completion is empty, no canary can be worse than it.
             let is_blank = said.is_none_or(|said| {
-                said.status == Status::Ok && said.text.as_deref().unwrap_or_default().trim().is_empty()
+                said.status.is_answered() && said.text.as_deref().unwrap_or_default().trim().is_empty()
             });
             if !(is_pair && is_blank) {
                 tasks.extend(texts.map(|(canary, text)| task(joined, canary, own(text), answer.clone())));

@@ -16,6 +16,7 @@ use crate::problem::{Place, Problem, Source, suggest};
 use crate::row::{Completion, Row, Scores, Status};
 use crate::score::{Summary, Unit};
 use crate::spec::{Node, NodeValue, StageSpec, Workspace};
+use crate::stage::inference::given;
 use crate::stage::join::Joined;
 use crate::stage::prompt::Prompt;
 use crate::stage::{Scope, Stage, StageError};
@@ -251,8 +252,10 @@ fn joined(record: Record, prediction: &Prompt) -> Result<Joined, BadRow> {
         other => Some(String::from_utf8_lossy(&canonical(&other)).into_owned()),
     };
     let id = line.to_string();
-    let status = if text.is_some() { Status::Ok } else { Status::Failed };
-    let completion = Completion { finish_reason: None, id: id.clone(), sample: 0, status, text };
+    let completion = match text {
+        Some(text) => given(text, &id, 0),
+        None => Completion::missing(&id, 0, Status::Failed),
+    };
     Ok(Joined {
         row: Row { id, columns },
         completions: vec![completion],

@@ -40,6 +40,11 @@ impl Measure {
         [self.prediction.as_ref(), reference, self.weight.as_ref()].into_iter().flatten()
     }
 
+    /// Returns true if predictions are read from a structure, and so may be null.
+    pub fn has_structure(&self) -> bool {
+        self.prediction.as_ref().is_some_and(|prompt| prompt.template.reads_structure())
+    }
+
     /// Returns how its main value (`part` is then the name of that part, or empty) or another part of it is to be read.
     pub fn reading(&self, part: &str) -> Reading {
         let unit = (self.entry.unit)(part);

@@ -7,7 +7,7 @@ use crate::score::Reading;
 use crate::stage::dataset::LEAKAGE;
 use crate::stage::inference::sample_id;
 use crate::stage::join::{Join, Joined};
-use crate::stage::prompt::{add_columns, add_completions};
+use crate::stage::prompt::{add_columns, add_completions, said_columns};
 use crate::stage::{Callee, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError};
 use crate::store::{ArtifactWriter, Counts, Fingerprint};
 use crate::template::Attrs;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
 impl MetricStage {
     fn produce(&self, job: &Job) -> Result<Produced, StageError> {
@@ -140,9 +140,8 @@ impl Stage for MetricStage {
             fingerprint.setting("cluster", column.as_str());
         }
         let reads_reason = self.measures.iter().any(|measure| measure.metric.needs_finish_reason());
-        let columns: &[&str] =
-            if reads_reason || self.reads("finish_reason") { &["text", "finish_reason"] } else { &["text"] };
-        add_completions(&mut fingerprint, Part::OWN, facts.inputs.get(&Part::OWN), columns);
+        let columns = said_columns(&|name| self.reads(name) || reads_reason && name == "finish_reason");
+        add_completions(&mut fingerprint, Part::OWN, facts.inputs.get(&Part::OWN), &columns);
         if self.needs_meta()
             && let Some(completions) = facts.inputs.get(&Part::OWN)
         {

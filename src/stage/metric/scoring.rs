@@ -15,13 +15,13 @@ use serde_json::{Map, Value};
 use super::measure::{Measure, MetricStage};
 use crate::digest::{Digest, canonical};
 use crate::metric::{RowScores, Score, Scored, Tally, TallySummary};
-use crate::row::{Completion, Row, Scores, Status};
+use crate::row::{Completion, Row, Scores};
 use crate::score::Summary;
 use crate::stage::dataset::LEAKAGE;
 use crate::stage::join::Joined;
 use crate::stage::prompt::{Prompt, Variables, params_value};
 use crate::stage::{StageError, coverage, seed_of};
-use crate::template::{Attrs, to_json};
+use crate::template::{Attrs, NoValue, to_json};
 
 /// Values of a `by` column: beyond that it is no column to slice by.
 const MAX_SLICES: usize = 200;
@@ -29,6 +29,9 @@ const MAX_SLICES: usize = 200;
 const MAX_REASONS: usize = 5;
 /// Share of the completions from which a caution is told.
 const CAUTION: f64 = 0.2;
+
+/// What a template made of a completion and its row, or why it found nothing.
+type Extracted = Result<Value, NoValue>;
 
 /// Scores as they come in.
 pub(super) struct Scoring<'a> {
@@ -47,6 +50,8 @@ pub(super) struct Scoring<'a> {
     slices: Vec<BTreeMap<String, Vec<Box<dyn Tally>>>>,
     /// By metric: why scores are missing, and what makes them doubtful, with how often.
     reasons: Vec<BTreeMap<String, u64>>,
+    /// By metric: why predictions could not be read, with how often. They are scored as what they are: wrong.
+    unread: Vec<BTreeMap<String, u64>>,
     cautions: Vec<BTreeMap<&'static str, u64>>,
     /// Rows × samples.
     pub all: u64,
@@ -116,6 +121,7 @@ impl<'a> Scoring<'a> {
             slices: by.iter().map(|_| BTreeMap::new()).collect(),
             by,
             reasons: vec![BTreeMap::new(); stage.measures.len()],
+            unread: vec![BTreeMap::new(); stage.measures.len()],
             cautions: vec![BTreeMap::new(); stage.measures.len()],
             all: 0,
             valid: 0,
@@ -132,7 +138,7 @@ impl<'a> Scoring<'a> {
         let mut records = Vec::new();
         for (scored, joined) in self.score(batch)?.into_iter().zip(batch) {
             self.all += joined.completions.len() as u64;
-            let is_ok = |completion: &&Completion| completion.status == Status::Ok;
+            let is_ok = |completion: &&Completion| completion.status.is_answered();
             self.valid += joined.completions.iter().filter(is_ok).count() as u64;
             self.sum(&joined.row, &scored.columns)?;
             records.extend(scored.records);
@@ -143,7 +149,7 @@ impl<'a> Scoring<'a> {
     /// Scores rows, and adds them to nothing yet.
     pub fn score(&mut self, batch: &[Joined]) -> Result<Vec<ScoredRow>, StageError> {
         // By row, then by sample: what each template makes of it; none where the completion failed.
-        let rendered: Vec<Vec<Option<Vec<Value>>>> = batch
+        let rendered: Vec<Vec<Option<Vec<Extracted>>>> = batch
             .par_iter()
             .with_min_len(16)
             .map(|joined| joined.completions.iter().map(|completion| self.render(joined, completion)).collect())
@@ -157,7 +163,7 @@ impl<'a> Scoring<'a> {
             let mut columns: Vec<Vec<Option<Value>>> = vec![Vec::new(); self.stage.measures.len()];
             let mut records = Vec::with_capacity(joined.completions.len());
             for completion in &joined.completions {
-                let is_ok = completion.status == Status::Ok && completion.text.is_some();
+                let is_ok = completion.status.is_answered() && completion.text.is_some();
                 let mut map = Map::new();
                 for (index, measure) in self.stage.measures.iter().enumerate() {
                     let score = if is_ok { by_measure[index].next().flatten() } else { None };
@@ -233,12 +239,16 @@ impl<'a> Scoring<'a> {
             }
         }
         summary.values.insert("coverage".to_owned(), coverage(self.valid, self.all));
-        for ((measure, reasons), cautions) in self.stage.measures.iter().zip(self.reasons).zip(self.cautions) {
+        let told = self.reasons.into_iter().zip(self.unread).zip(self.cautions);
+        for (measure, ((reasons, unread), cautions)) in self.stage.measures.iter().zip(told) {
             summary.signatures.insert(measure.name.clone(), measure.entry.signature(&measure.settings));
             let mut reasons: Vec<(String, u64)> = reasons.into_iter().collect();
             reasons.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
             for (reason, count) in reasons.into_iter().take(MAX_REASONS) {
                 notes.push(format!("{}: {count} without a score: {reason}", measure.name));
+            }
+            for (reason, count) in unread {
+                notes.push(format!("{}: {count} of {} predictions cannot be read: {reason}", measure.name, self.valid));
             }
             for (caution, count) in cautions {
                 let share = count as f64 / self.valid.max(1) as f64;
@@ -251,26 +261,24 @@ impl<'a> Scoring<'a> {
     }
 
     /// Renders every template for one completion.
-    fn render(&self, joined: &Joined, completion: &Completion) -> Result<Option<Vec<Value>>, StageError> {
-        let Some(text) = completion.text.as_ref().filter(|_| completion.status == Status::Ok) else {
+    fn render(&self, joined: &Joined, completion: &Completion) -> Result<Option<Vec<Extracted>>, StageError> {
+        if completion.text.is_none() || !completion.status.is_answered() {
             return Ok(None);
-        };
+        }
         if self.prompts.is_empty() {
             return Ok(Some(Vec::new()));
         }
-        let finish_reason = completion.finish_reason.clone().map_or(TemplateValue::from(()), TemplateValue::from);
         let variables = Variables::new(&self.params)
             .with("model", self.model)
             .with("sample", completion.sample)
-            .with("completion", text.as_str())
-            .with("finish_reason", finish_reason)
+            .with_said(completion)
             .with_row(&joined.row, &self.row_reads)
             .value();
         let render = |prompt: &Arc<Prompt>| {
-            let value = prompt.template.evaluate(&variables).map_err(|error| {
+            let value = prompt.template.extract(&variables).map_err(|error| {
                 StageError::failed(format!("row {}: `{}` failed: {error}", completion.id, prompt.label))
             })?;
-            Ok(if value.is_none() { Value::Null } else { to_json(&value) })
+            Ok(value.map(|value| if value.is_none() { Value::Null } else { to_json(&value) }))
         };
         self.prompts.iter().map(render).collect::<Result<_, _>>().map(Some)
     }
@@ -280,7 +288,7 @@ impl<'a> Scoring<'a> {
         &mut self,
         index: usize,
         batch: &[Joined],
-        rendered: &[Vec<Option<Vec<Value>>>],
+        rendered: &[Vec<Option<Vec<Extracted>>>],
     ) -> Result<Vec<Option<Value>>, StageError> {
         let (measure, places) = (&self.stage.measures[index], &self.places[index]);
         // Where a completion is scored as it is.
@@ -294,18 +302,28 @@ impl<'a> Scoring<'a> {
         } else {
             Vec::new()
         };
+        let knows_null = measure.metric.knows_null();
+        // For a text that is scored as it is, null in the reference can only mean that there is none.
+        let null_is_reference = knows_null && measure.has_structure();
         let mut scored = Vec::new();
         for (joined, rendered) in batch.iter().zip(rendered) {
             for (sample, (completion, values)) in joined.completions.iter().zip(rendered).enumerate() {
                 let Some(values) = values else { continue };
                 let prediction = match places.prediction {
                     None => Some(&plain[scored.len()]),
-                    Some(place) => Some(&values[place]).filter(|value| !value.is_null()),
+                    Some(place) => match &values[place] {
+                        Ok(value) => Some(value).filter(|value| knows_null || !value.is_null()),
+                        Err(why) => {
+                            *self.unread[index].entry(why.to_string()).or_default() += 1;
+                            None
+                        }
+                    },
                 };
+                let reference = places.reference.and_then(|place| values[place].as_ref().ok());
                 scored.push(Scored {
                     prediction,
-                    reference: places.reference.map(|place| &values[place]),
-                    weight: places.weight.map(|place| &values[place]),
+                    reference: reference.filter(|value| null_is_reference || !value.is_null()),
+                    weight: places.weight.and_then(|place| values[place].as_ref().ok()),
                     finish_reason: completion.finish_reason.as_deref(),
                     meta: joined.meta.get(sample),
                     id: &completion.id,
@@ -321,7 +339,13 @@ impl<'a> Scoring<'a> {
             *self.cautions[index].entry(caution).or_default() += 1;
         }
         let mut found = Vec::with_capacity(scores.len());
-        for score in scores {
+        for (score, scored) in scores.into_iter().zip(&scored) {
+            let is_without_reference = scored.reference.is_none() && measure.metric.needs_reference();
+            let score = match score {
+                Ok(None) if is_without_reference => Err("the row has no reference".to_owned()),
+                Ok(None) if scored.prediction.is_none() => Err("there is no prediction".to_owned()),
+                score => score,
+            };
             let mut score = score.unwrap_or_else(|reason| {
                 *self.reasons[index].entry(reason).or_default() += 1;
                 None

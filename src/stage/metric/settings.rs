@@ -15,7 +15,8 @@ use crate::spec::{Described, Key, Node, NodeValue, OneOrMany, ShortOr, StageSpec
 use crate::stage::prompt::Prompt;
 use crate::stage::{Scope, Stage};
 
-const VARIABLES: &[&str] = &["row", "params", "model", "sample", "completion", "finish_reason"];
+const VARIABLES: &[&str] =
+    &["row", "params", "model", "sample", "completion", "raw", "reasoning", "refusal", "tool_calls", "finish_reason"];
 
 /// Scores computed from completions.
 #[derive(Deserialize, JsonSchema)]
@@ -128,6 +129,9 @@ const ALIASES: &[(&str, &str)] = &[
     ("bert_score", "it is called `bertscore` here"),
     ("is-refusal", "it is called `refusal` here"),
     ("pass@k", "it is called `pass_at_k` here"),
+    ("tool_calls", "it is called `tool_call` here"),
+    ("function_call", "it is called `tool_call` here"),
+    ("extraction", "`json_fields: { fields: [intent, order.id] }`"),
     ("python", "`command: { command: python3 metrics/mine.py }`"),
     ("javascript", "`command: { command: node metrics/mine.js }`"),
     ("mae", "`numeric` has `.error`, the mean absolute difference"),
@@ -224,6 +228,25 @@ fn common(settings: &mut Node) -> Node {
     common
 }
 
+fn unknown_metric(name: &str, place: &Place) -> Vec<Problem> {
+    let alias = ALIASES.iter().find(|(word, _)| *word == name.to_lowercase()).map(|(_, help)| (*help).to_owned());
+    let help = alias.or_else(|| suggest(name, "metrics there are", METRICS.iter().map(|entry| entry.name)));
+    let problem = Problem::error("unknown-metric", format!("there is no metric `{name}`"));
+    vec![problem.at(place).maybe_help(help)]
+}
+
+/// Returns the settings of a metric as a map.
+fn settings_of(node: Option<&Node>, place: &Place, what: &str, name: &str) -> Result<Node, Vec<Problem>> {
+    match node {
+        None => Ok(Node { value: NodeValue::Map(Vec::new()), place: place.clone() }),
+        Some(node) if matches!(node.value, NodeValue::Map(_)) => Ok(node.clone()),
+        Some(node) => {
+            let message = format!("{what}: the settings of `{name}` are {}, expected a map", node.sort());
+            Err(vec![Problem::error("wrong-type", message).at(&node.place)])
+        }
+    }
+}
+
 fn measure(
     scope: &Scope<'_>,
     what: &str,
@@ -241,29 +264,13 @@ fn measure(
         let message = format!("{what}: `{name}` cannot be the name of a metric");
         return Err(vec![Problem::error("bad-name", message).at(place).help("the summary has it for another thing")]);
     }
-    let mut settings = match node {
-        None => Node { value: NodeValue::Map(Vec::new()), place: place.clone() },
-        Some(node) if matches!(node.value, NodeValue::Map(_)) => node.clone(),
-        Some(node) => {
-            let message = format!("{what}: the settings of `{name}` are {}, expected a map", node.sort());
-            return Err(vec![Problem::error("wrong-type", message).at(&node.place)]);
-        }
-    };
+    let mut settings = settings_of(node, place, what, name)?;
     let common_node = common(&mut settings);
     let own_what = format!("{what}: metric `{name}`");
     let own: Common = decode(&common_node, &own_what)?;
     let kind_place = common_node.get("metric").map_or(place, |node| &node.place);
     let kind_name = own.metric.map_or_else(|| name.to_owned(), |MetricName(name)| name);
-    let Some(entry) = crate::metric::find(&kind_name) else {
-        let alias =
-            ALIASES.iter().find(|(word, _)| *word == kind_name.to_lowercase()).map(|(_, help)| (*help).to_owned());
-        let help = alias.or_else(|| suggest(&kind_name, "metrics there are", METRICS.iter().map(|entry| entry.name)));
-        return Err(vec![
-            Problem::error("unknown-metric", format!("there is no metric `{kind_name}`"))
-                .at(kind_place)
-                .maybe_help(help),
-        ]);
-    };
+    let entry = crate::metric::find(&kind_name).ok_or_else(|| unknown_metric(&kind_name, kind_place))?;
     let mut problems = Vec::new();
     let mut load = |field: &str, text: Option<&str>, place: &Place| {
         Prompt::load_value(scope, &format!("{name}.{field}"), text?, place, VARIABLES)
@@ -292,6 +299,16 @@ fn measure(
     };
     metric.keep_in(&scope.workspace.cache.join("embeddings"));
     let Value::Object(settings) = settings.to_json() else { unreachable!("it is a map") };
+    // What the metric itself takes says more than what the stage gives to all its metrics.
+    let mut unless_given = |field: &str, text: Option<&str>, given: Option<Arc<Prompt>>| match text {
+        Some(text) if common_node.get(field).is_none() => {
+            let loaded = Prompt::load_value(scope, &format!("{name}.{field}"), text, place, VARIABLES);
+            loaded.map_err(|found| problems.extend(found)).ok().map(Arc::new)
+        }
+        _ => given,
+    };
+    let prediction = unless_given("prediction", metric.own_prediction(), prediction);
+    let reference = unless_given("reference", metric.own_reference(), reference);
     if metric.needs_reference() && reference.is_none() && !has_reference && problems.is_empty() {
         problems.push(
             Problem::error("missing-field", format!("{what}: metric `{name}` needs a `reference`"))

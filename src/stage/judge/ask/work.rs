@@ -7,14 +7,13 @@ use serde_json::{Value, json};
 
 use crate::digest::Digest;
 use crate::provider::{Message, Request};
-use crate::row::{Completion, Judgement, Status, VerdictStatus, Vote};
+use crate::row::{Completion, Judgement, Status, VerdictStatus, Vote, is_refusal};
 use crate::stage::desk::Bought;
 use crate::stage::join::{Joined, of_sample};
 use crate::stage::judge::evidence::canary::Canary;
 use crate::stage::judge::method::{Candidates, Question, ReadReply, Told, Votes, missing};
 use crate::stage::judge::node::Judge;
 use crate::stage::judge::people::labels::{Sides, texts_digest};
-use crate::stage::judge::read::is_refusal;
 use crate::stage::judge::task::{Judged, Purpose, Task, Text};
 use crate::stage::prompt::Variables;
 use crate::stage::{Account, Shown, Stage, StageError};
@@ -65,7 +64,7 @@ impl Side {
             Text::Of { contestant, sample } => {
                 // A model with fewer samples takes part with its first one.
                 let found = joined.of(*contestant).and_then(|all| all.get(*sample).or(all.first()));
-                let text = |found: &Completion| found.text.clone().unwrap_or_default();
+                let text = |found: &Completion| found.shown().unwrap_or_default().into_owned();
                 Side {
                     status: found.map(|found| found.status),
                     text: found.map(text).unwrap_or_default(),
@@ -135,7 +134,10 @@ impl Work {
     ) -> Result<(Judgement, Option<String>), StageError> {
         let method = &*self.judge.method;
         let without = |status, reason: &str| (missing(candidates, status, Some(reason.to_owned())), None);
-        if statuses.iter().any(|status| !matches!(status, Some(Status::Ok | Status::Unknown))) {
+        if statuses
+            .iter()
+            .any(|status| !matches!(status, Some(status) if status.is_answered() || *status == Status::Unknown))
+        {
             return Ok(without(VerdictStatus::Missing, "there is no completion to judge"));
         }
         if statuses.contains(&Some(Status::Unknown)) {
@@ -263,7 +265,9 @@ impl Work {
                 Bought::Unknown => return Ok(Asked::Unknown),
             };
             let finish_reason = reply.finish_reason.as_deref();
-            let mut reading = method.read(question, &reply.text, finish_reason, tag.as_deref());
+            let said = self.judge.judges[asking.judge].tags.own().map(|tags| tags.split(&reply.text).answer);
+            let text = said.as_deref().unwrap_or(&reply.text);
+            let mut reading = method.read(question, text, finish_reason, tag.as_deref());
             if !reading.status.is_valid() && is_refusal(finish_reason) {
                 reading.status = VerdictStatus::Refused;
                 reading.error = "the judge refused".to_owned();
@@ -300,6 +304,12 @@ impl Work {
         let conversation = &self.judge.conversation;
         let prompt = self.prompt(task);
         let model = self.contestants.first().map_or("", String::as_str);
+        let said = match (&task.first, &task.second) {
+            (Text::Of { contestant, sample }, None) => {
+                task.joined.of(*contestant).and_then(|all| all.get(*sample).or(all.first()))
+            }
+            _ => None,
+        };
         let render = |tag: &str| {
             let mut variables = Variables::new(&self.params)
                 .with("model", model)
@@ -308,6 +318,9 @@ impl Work {
                 .with("prompt", prompt.clone())
                 .with("reference", reference.cloned().unwrap_or(TemplateValue::from(())))
                 .with_row(&task.joined.row, &self.row_reads);
+            if let Some(said) = said {
+                variables = variables.with_said(said);
+            }
             for (name, value) in &question.variables {
                 variables = variables.with(name, value.clone());
             }

@@ -113,7 +113,22 @@ impl Method for Classify {
     }
 
     fn variables(&self) -> &'static [&'static str] {
-        &["row", "params", "model", "sample", "completion", "finish_reason", "prompt", "reference", "labels", "tag"]
+        &[
+            "row",
+            "params",
+            "model",
+            "sample",
+            "completion",
+            "raw",
+            "reasoning",
+            "refusal",
+            "tool_calls",
+            "finish_reason",
+            "prompt",
+            "reference",
+            "labels",
+            "tag",
+        ]
     }
 
     fn sheet(&self) -> Sheet {

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{after_tag, body_of, is_length, lines, pattern};
+use super::{Reading, after_tag, lines, pattern, read_answer};
 use crate::outcome::Outcome;
-use crate::row::VerdictStatus;
+use crate::row::{VerdictStatus, is_cut};
 
 const TOKEN: &str = r"A\s*>>\s*B|A\s*>\s*B|A\s*<<\s*B|A\s*<\s*B|B\s*>>\s*A|B\s*>\s*A|B\s*<<\s*A|B\s*<\s*A|A\s*=\s*B|B\s*=\s*A|A|B|C|TIE";
 
@@ -84,17 +84,29 @@ pub struct PairReading {
     pub notes: Vec<String>,
 }
 
+impl PairReading {
+    fn of(status: VerdictStatus) -> PairReading {
+        PairReading { status, verdict: None, conflict: false, notes: Vec::new() }
+    }
+}
+
+impl Reading for PairReading {
+    fn status(&mut self) -> &mut VerdictStatus {
+        &mut self.status
+    }
+
+    fn note(&mut self, note: &str) {
+        self.notes.push(note.to_owned());
+    }
+}
+
 /// Reads the reply to a comparison.
 pub fn read_pair(text: &str, allow_tie: bool, finish_reason: Option<&str>, tag: Option<&str>) -> PairReading {
-    let mut reading =
-        PairReading { status: VerdictStatus::Unparsable, verdict: None, conflict: false, notes: Vec::new() };
-    let body = match body_of(text) {
-        Ok(body) => body,
-        Err((status, notes)) => {
-            (reading.status, reading.notes) = (status, notes);
-            return reading;
-        }
-    };
+    read_answer(text, PairReading::of, |body| pair_in(body, allow_tie, finish_reason, tag))
+}
+
+fn pair_in(body: &str, allow_tie: bool, finish_reason: Option<&str>, tag: Option<&str>) -> PairReading {
+    let mut reading = PairReading::of(VerdictStatus::Unparsable);
     let verdicts = match tag {
         Some(tag) => tagged(body, tag, &mut reading),
         None => untagged(body, &mut reading),
@@ -103,7 +115,7 @@ pub fn read_pair(text: &str, allow_tie: bool, finish_reason: Option<&str>, tag: 
         return reading;
     }
     let Some(last) = verdicts.last().copied() else {
-        if is_length(finish_reason) {
+        if is_cut(finish_reason) {
             reading.status = VerdictStatus::Truncated;
         }
         return reading;
@@ -159,17 +171,35 @@ fn untagged(body: &str, reading: &mut PairReading) -> Vec<Choice> {
         }
         return hits.into_iter().map(|(_, verdict)| verdict).collect();
     }
+    // A verdict that stands alone in the last line beats the lines above it, which may be quoted.
+    let last = lines(body).filter(|line| !line.trim().is_empty()).last();
+    let alone = last.and_then(|line| ALONE.captures(line)).map(|found| Choice::of(&found[1]));
     let mut verdicts: Vec<Choice> = LINE.captures_iter(body).map(|found| Choice::of(&found[1])).collect();
-    if !verdicts.is_empty() {
-        reading.notes.push("labelled_line".to_owned());
-    } else if let Some(found) =
-        lines(body).filter(|line| !line.trim().is_empty()).last().and_then(|line| ALONE.captures(line))
-    {
-        verdicts.push(Choice::of(&found[1]));
+    if let Some(alone) = alone {
+        verdicts.push(alone);
         reading.notes.push("bare_last_line".to_owned());
+    } else if !verdicts.is_empty() {
+        reading.notes.push("labelled_line".to_owned());
     }
     if !verdicts.is_empty() {
         reading.status = VerdictStatus::Repaired;
     }
     verdicts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_beats_what_is_quoted_above_it() {
+        let read = |text: &str| {
+            let reading = read_pair(text, true, None, None);
+            (reading.status, reading.verdict)
+        };
+        let repaired = |choice| (VerdictStatus::Repaired, Some(choice));
+        assert_eq!(read("Answer: A\nwhich is wrong.\n\n**B**"), repaired(Choice::B));
+        assert_eq!(read("Verdict: A\nis what it asks for.\nVerdict: B"), repaired(Choice::B));
+        assert_eq!(read("Verdict: A\nB would be wrong."), repaired(Choice::A));
+    }
 }

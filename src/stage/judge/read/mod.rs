@@ -9,47 +9,59 @@
 //! | file | reads |
 //! |---|---|
 //! | `choice` | which of two completions is better |
-//! | `scores` | a score per criterion; `json`: the objects that hold them |
+//! | `scores` | a score per criterion |
 //! | `label` | one of several labels |
 
 mod choice;
-mod json;
 mod label;
 mod scores;
-
-use std::sync::LazyLock;
 
 use regex::Regex;
 
 use crate::row::VerdictStatus;
+use crate::text::ReasoningTags;
 
 pub use choice::{Choice, PairReading, read_pair};
 pub use label::{LabelReading, read_label};
 pub(crate) use scores::normal_key;
 pub use scores::{RubricReading, Scale, read_rubric};
 
-static THINK_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)</think\s*>"));
-
-static THINK_START: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^\s*<think\s*>"));
-
 fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("the pattern is constant")
 }
 
-/// Drops reasoning up to the last `</think>`; none if the reasoning never ended.
-fn without_reasoning(text: &str) -> Option<&str> {
-    if let Some(end) = THINK_END.find_iter(text).last() {
-        return Some(&text[end.end()..]);
-    }
-    (!THINK_START.is_match(text)).then_some(text)
+/// What was read from a reply: a reading has a status and may carry notes.
+trait Reading {
+    fn status(&mut self) -> &mut VerdictStatus;
+
+    /// Takes a note of what was odd.
+    fn note(&mut self, _note: &str) {}
 }
 
-/// Returns what a reply says behind its reasoning; for a reply that says nothing, its status and why.
-fn body_of(text: &str) -> Result<&str, (VerdictStatus, Vec<String>)> {
+/// Reads what a reply says behind its reasoning.
+///
+/// Where only the end of the reasoning is marked and nothing behind it is a verdict, that mark was most likely quoted
+/// from a candidate, and the whole reply is read.
+fn read_answer<R: Reading>(text: &str, of: impl Fn(VerdictStatus) -> R, read: impl Fn(&str) -> R) -> R {
     if text.trim().is_empty() {
-        return Err((VerdictStatus::Empty, Vec::new()));
+        return of(VerdictStatus::Empty);
     }
-    without_reasoning(text).ok_or_else(|| (VerdictStatus::Truncated, vec!["truncated_reasoning".to_owned()]))
+    let said = ReasoningTags::known().split(text);
+    if said.is_open && said.ended == 0 && said.answer.trim().is_empty() {
+        let mut reading = of(VerdictStatus::Truncated);
+        reading.note("truncated_reasoning");
+        return reading;
+    }
+    let mut reading = read(&said.answer);
+    if said.is_unopened && !reading.status().is_valid() {
+        let mut of_all = read(text);
+        if of_all.status().is_valid() {
+            *of_all.status() = VerdictStatus::Repaired;
+            of_all.note("quoted_reasoning_tag");
+            reading = of_all;
+        }
+    }
+    reading
 }
 
 /// Returns what follows each `VERDICT-<tag>` in any case, and the offset where that begins.
@@ -68,21 +80,9 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Returns true if the model ran out of tokens.
-pub fn is_length(finish_reason: Option<&str>) -> bool {
-    matches!(finish_reason, Some("length" | "max_tokens" | "MAX_TOKENS" | "model_context_window_exceeded"))
-}
-
-/// Returns true if the provider or the model declined to answer.
-pub fn is_refusal(finish_reason: Option<&str>) -> bool {
-    matches!(finish_reason, Some("refusal" | "content_filter" | "SAFETY"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::row::VerdictStatus;
-
     const SCALE: Scale = Scale { low: 1.0, high: 5.0, fractional: false };
 
     #[test]

@@ -1,4 +1,6 @@
-//! Finds JSON objects in a reply by their braces, parses them strictly, and repairs what models commonly break.
+//! JSON in what models write: alone, in a Markdown fence, or among other words.
+//!
+//! Objects are found by their braces and parsed strictly; what models commonly break is repaired.
 //!
 //! **Invariant:** no value is taken for a key that stands twice with different values, nor from an object that was
 //! never closed.
@@ -11,9 +13,13 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::pattern;
+use super::json::unfenced;
 
-static LITERAL: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(True|False|None)\b"));
+static LITERAL: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^(True|False|None)\b").expect("the pattern is constant"));
+
+static FENCE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?ms)^[ \t]*```[\w+-]*[ \t]*\r?\n(.*?)^[ \t]*```").expect("the pattern is constant"));
 
 /// How many characters the search for objects may examine, so that a reply of nothing but `{` stays cheap.
 const SEARCH_BUDGET: usize = 20_000_000;
@@ -21,8 +27,11 @@ const SEARCH_BUDGET: usize = 20_000_000;
 /// How deep a verdict may nest; real ones need only a few levels.
 const MAX_DEPTH: usize = 32;
 
+/// How deep a text that is JSON as a whole may nest.
+const MAX_WHOLE: usize = 120;
+
 /// Returns the balanced `{…}` at top level, and whether one was left open.
-pub(super) fn objects(text: &str) -> (Vec<&str>, bool) {
+pub fn objects(text: &str) -> (Vec<&str>, bool) {
     let bytes = text.as_bytes();
     let (mut found, mut is_open, mut at, mut looked_at) = (Vec::new(), false, 0, 0);
     while let Some(offset) = text[at..].find('{') {
@@ -64,14 +73,14 @@ pub(super) fn objects(text: &str) -> (Vec<&str>, bool) {
 
 /// Why a text is not an acceptable object.
 #[derive(Debug, PartialEq)]
-pub(super) enum Defect {
+pub enum Defect {
     /// A key stands twice with different values.
     Duplicate,
     Syntax,
 }
 
 /// Parses strictly: by RFC 8259, and with no key that stands twice with different values, at any depth.
-pub(super) fn strict(text: &str) -> Result<Value, Defect> {
+pub fn strict(text: &str) -> Result<Value, Defect> {
     strict_within(text, MAX_DEPTH)
 }
 
@@ -126,16 +135,22 @@ fn entries(text: &str) -> Result<Vec<(String, &RawValue)>, Defect> {
 
 /// Repairs what models commonly break; returns the name of every repair. Strings are otherwise left alone, and an
 /// object that was never closed stays open.
-pub(super) fn repair(text: &str) -> (String, BTreeSet<&'static str>) {
+pub fn repair(text: &str) -> (String, BTreeSet<&'static str>) {
     let mut out = String::with_capacity(text.len());
     let mut notes = BTreeSet::new();
-    let (mut at, mut in_string) = (0, false);
+    // The mark that ends the present string.
+    let (mut at, mut in_string) = (0, None::<char>);
     while let Some(c) = text[at..].chars().next() {
         let rest = &text[at..];
-        if in_string {
+        if let Some(quote) = in_string {
             match c {
                 '\\' => {
                     let next = rest[1..].chars().next();
+                    if next == Some('\'') && quote == '\'' {
+                        out.push('\'');
+                        at += 2;
+                        continue;
+                    }
                     if let Some(next) = next.filter(|next| "\"\\/bfnrtu".contains(*next)) {
                         out.push('\\');
                         out.push(next);
@@ -153,10 +168,14 @@ pub(super) fn repair(text: &str) -> (String, BTreeSet<&'static str>) {
                     });
                     notes.insert("raw_control_char");
                 }
-                _ => {
-                    in_string = c != '"';
-                    out.push(c);
+                '"' if quote == '\'' => out.push_str("\\\""),
+                // An apostrophe within a text ends no string.
+                '\'' if quote == '\'' && !rest[1..].trim_start().starts_with([':', ',', '}', ']']) => out.push('\''),
+                _ if c == quote => {
+                    in_string = None;
+                    out.push('"');
                 }
+                _ => out.push(c),
             }
             at += c.len_utf8();
             continue;
@@ -175,11 +194,132 @@ pub(super) fn repair(text: &str) -> (String, BTreeSet<&'static str>) {
         } else if rest.starts_with("//") {
             notes.insert("comment");
             at += rest.find('\n').unwrap_or(rest.len());
+        } else if c == '\'' {
+            in_string = Some(c);
+            notes.insert("single_quotes");
+            out.push('"');
+            at += 1;
         } else {
-            in_string = c == '"';
+            in_string = Some(c).filter(|c| *c == '"');
             out.push(c);
             at += c.len_utf8();
         }
     }
     (out, notes)
+}
+
+/// Why a text has no JSON value that could be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoJson {
+    #[error("the text is empty")]
+    Empty,
+    #[error("there is no JSON in it")]
+    None,
+    #[error("the JSON in it never ends")]
+    Unended,
+    #[error("a key stands twice in it, with different values")]
+    Duplicate,
+}
+
+/// Returns the JSON value of a text: the text itself, what stands in its Markdown fence, or the last object among other
+/// words that `is_wanted` accepts (if it accepts none, the last one).
+///
+/// # Errors
+///
+/// There is no such value.
+///
+/// ```
+/// use etalon::text::find_json;
+///
+/// let said = r#"Sure: {"intent": "billing"} it is."#;
+/// assert_eq!(find_json(said, &|_| true), Ok(serde_json::json!({ "intent": "billing" })));
+/// assert!(find_json("billing", &|_| true).is_err());
+/// ```
+pub fn find_json(text: &str, is_wanted: &dyn Fn(&Value) -> bool) -> Result<Value, NoJson> {
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return Err(NoJson::Empty);
+    }
+    for whole in std::iter::once(trimmed).chain(unfenced(trimmed)) {
+        match strict_within(whole, MAX_WHOLE) {
+            Ok(value) => return Ok(value),
+            Err(Defect::Duplicate) => return Err(NoJson::Duplicate),
+            Err(Defect::Syntax) => {}
+        }
+    }
+    let (found, is_open) = objects(text);
+    let mut values = Vec::new();
+    let mut has_duplicate = false;
+    for object in found {
+        let parsed = match strict(object) {
+            Err(Defect::Syntax) => strict(&repair(object).0),
+            parsed => parsed,
+        };
+        has_duplicate |= parsed == Err(Defect::Duplicate);
+        values.extend(parsed);
+    }
+    if values.is_empty() {
+        // A list stands in a fence, or it cannot be told from a bracketed word.
+        values.extend(FENCE.captures_iter(text).filter_map(|fence| strict(&fence[1]).ok()));
+    }
+    let place = values.iter().rposition(is_wanted).or(values.len().checked_sub(1));
+    match place {
+        Some(place) => Ok(values.swap_remove(place)),
+        None if has_duplicate => Err(NoJson::Duplicate),
+        None if is_open => Err(NoJson::Unended),
+        None => Err(NoJson::None),
+    }
+}
+
+/// Returns what stands at a path of names and indices with dots between them (`a.b.0`); none if nothing does. A name
+/// that itself has dots is found, too.
+pub fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    let next = |part: &str| match value {
+        Value::Object(map) => map.get(part),
+        Value::Array(items) => items.get(part.parse::<usize>().ok()?),
+        _ => None,
+    };
+    next(path).or_else(|| path.match_indices('.').find_map(|(dot, _)| at_path(next(&path[..dot])?, &path[dot + 1..])))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_is_found_where_models_put_it() {
+        for (text, value) in [
+            (r#"{"a": 1}"#, json!({"a": 1})),
+            ("```json\n{\"a\": 1}\n```", json!({"a": 1})),
+            ("Here:\n```\n{\"a\": 1}\n```\nDone.", json!({"a": 1})),
+            ("Here:\n```json\n[1, 2]\n```\nDone.", json!([1, 2])),
+            (r#"I think {"a": 0}. No: {"a": 1} it is."#, json!({"a": 1})),
+            (r#"{"a": 1} (not {"b": 2})"#, json!({"a": 1})),
+            (
+                "It is {'a': 1, 'b': None, 'c': 'it\\'s \"so\"', 'd': 'don't',}",
+                json!({"a": 1, "b": null, "c": "it's \"so\"", "d": "don't"}),
+            ),
+            ("3", json!(3)),
+        ] {
+            assert_eq!(find_json(text, &|value| value.get("a").is_some()), Ok(value), "{text}");
+        }
+        for (text, why) in [
+            (" ", NoJson::Empty),
+            ("billing", NoJson::None),
+            (r#"{"a": 1"#, NoJson::Unended),
+            (r#"{"a": 1, "a": 2}"#, NoJson::Duplicate),
+        ] {
+            assert_eq!(find_json(text, &|_| true), Err(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_lead_through_maps_and_lists() {
+        let value = json!({"a": {"b": [{"c": null}]}, "x.y": 1});
+        assert_eq!(at_path(&value, "a.b.0.c"), Some(&json!(null)));
+        assert_eq!(at_path(&value, "a.b.1.c"), None);
+        assert_eq!(at_path(&value, "x.y"), Some(&json!(1)));
+    }
 }
