@@ -241,6 +241,15 @@ impl VerdictStatus {
     }
 }
 
+/// One order in which a judge was shown two completions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShownOrder {
+    /// The completion of the node's model stood first, as A.
+    pub first: bool,
+    /// What the judge said of this order.
+    pub reason: Option<String>,
+}
+
 /// What one judge of a panel said, one of the times it was asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Vote {
@@ -253,6 +262,8 @@ pub struct Vote {
     pub sample: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Map<String, Value>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shown: Vec<ShownOrder>,
     pub status: VerdictStatus,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
@@ -276,6 +287,9 @@ pub struct Judgement {
     /// Rubric: a score per criterion, null where missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Map<String, Value>>,
+    /// Comparison: the orders in which the two texts were shown, beside `orders`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shown: Vec<ShownOrder>,
     pub status: VerdictStatus,
     /// Comparison: `win`, `tie` or `loss` for the node's model against the baseline. Classification: the
     /// label.

@@ -14,7 +14,7 @@ use crate::problem::{Place, Source, suggest};
 use crate::report::{self, View};
 use crate::stage::StageError;
 use crate::store::StoreError;
-use crate::template::{Template, from_json};
+use crate::template::{Guard, Template, from_json, mixed_types};
 
 /// The variables that an expression of `--where` can read.
 const VARIABLES: &[&str] = &[
@@ -36,6 +36,10 @@ const VARIABLES: &[&str] = &[
     "pair",
     "verdict",
     "orders",
+    "asked",
+    "prediction",
+    "reference",
+    "extracted",
     "votes",
     "reason",
     "meta",
@@ -99,7 +103,7 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
                 return true;
             }
             let document = row.document(arguments.meta);
-            match filter.as_ref().map_or(Ok(true), |filter| holds(filter, &document)) {
+            match filter.as_ref().map_or(Ok(true), |(filter, guards)| holds(filter, guards, &document)) {
                 Ok(true) => {}
                 Ok(false) => return true,
                 Err(error) => {
@@ -174,14 +178,19 @@ pub(super) fn selected(plan: &Plan, stage: &str, model: Option<&str>) -> Result<
     Ok(nodes)
 }
 
-fn load_filter(library: &crate::template::Library, text: &str) -> Result<Template, Exit> {
+fn load_filter(library: &crate::template::Library, text: &str) -> Result<(Template, Vec<Guard>), Exit> {
     let source = Arc::new(Source { path: "--where".to_owned(), text: text.to_owned() });
     let place = Place { range: 0..text.len(), source };
-    Template::load_expression(library, text, &place, VARIABLES).map_err(Exit::problems)
+    let filter = Template::load_expression(library, text, &place, VARIABLES).map_err(Exit::problems)?;
+    let guards = filter.guards();
+    Ok((filter, guards))
 }
 
 /// Returns whether the filter holds for a row; a variable that the row does not have is none.
-fn holds(filter: &Template, document: &Map<String, Value>) -> Result<bool, String> {
+fn holds(filter: &Template, guards: &[Guard], document: &Map<String, Value>) -> Result<bool, String> {
+    if let Some(message) = document.get("row").and_then(Value::as_object).and_then(|row| mixed_types(guards, row)) {
+        return Err(format!("it {message}"));
+    }
     let variables = VARIABLES
         .iter()
         .map(|name| ((*name).to_owned(), document.get(*name).map_or(TemplateValue::from(()), from_json)));

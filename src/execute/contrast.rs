@@ -56,6 +56,30 @@ pub(super) fn add_contrasts(session: &Session, manifests: &[Option<Manifest>], r
     }
 }
 
+/// Adds a note to each node whose values rest on other rows than those of the baseline, or of the first model if there
+/// is no baseline.
+pub(super) fn add_shared(session: &Session, manifests: &[Option<Manifest>], run: &mut Run) {
+    let plan = &session.plan;
+    for (index, node) in plan.nodes.iter().enumerate() {
+        let others = || plan.nodes.iter().enumerate().filter(|(_, other)| other.stage_name == node.stage_name);
+        let is_baseline = |(_, other): &(usize, &crate::plan::Node)| {
+            other.model.as_deref().is_some_and(|model| plan.role(model) == Some(Role::Baseline))
+        };
+        let Some((place, other)) = others().find(is_baseline).or_else(|| others().next()) else { continue };
+        let (Some(model), Some(other_model)) = (node.model.as_deref(), other.model.as_deref()) else { continue };
+        let (Some(own), Some(other)) = (&manifests[index], &manifests[place]) else { continue };
+        if place == index {
+            continue;
+        }
+        let contrast = Contrast { model, own, other_model, other, is_ceiling: false };
+        // Damage is found and mended where the rows themselves are read.
+        let note = node.stage.shared_note(&session.store, &contrast).ok().flatten();
+        if let (Some(note), Some(told)) = (note, run.nodes.iter_mut().find(|told| told.node == node.name)) {
+            told.notes.push(note);
+        }
+    }
+}
+
 fn contrasted(
     session: &Session,
     index: usize,

@@ -6,7 +6,7 @@
 
 use indexmap::IndexMap;
 
-use super::contrast::add_contrasts;
+use super::contrast::{add_contrasts, add_shared};
 use super::rows::Found;
 use super::session::Session;
 use crate::plan::Node;
@@ -43,6 +43,7 @@ pub(super) fn describe(session: &Session, manifests: &[Option<Manifest>], run: &
         }
     }
     add_contrasts(session, manifests, run);
+    add_shared(session, manifests, run);
     add_readings(session, run);
 }
 

@@ -3,9 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::session::Session;
+use crate::outcome::Outcome;
 use crate::plan::Node;
 use crate::provider::Message;
-use crate::row::{Completion, Judgement, Meta, Row, Scores};
+use crate::row::{Completion, Judgement, Meta, Row, Scores, ShownOrder};
 use crate::stage::{Inputs, Join, Joined, Makes, Part, Shown, StageError, of_sample};
 use crate::store::{ByRow, Lookup, Manifest};
 
@@ -87,6 +88,8 @@ pub struct ShownRow {
     pub baseline: Option<Completion>,
     /// The completion that the prompt read, if it read one.
     pub draft: Option<Completion>,
+    /// What the templates of metrics take out of the completion and of the row.
+    pub extracted: Map<String, Value>,
     pub meta: Option<Meta>,
     pub result: RowResult,
 }
@@ -164,15 +167,33 @@ impl ShownRow {
         match &self.result {
             RowResult::None => {}
             RowResult::Scores(scores) => {
+                for (name, value) in &self.extracted {
+                    add(name, value.clone());
+                }
                 add("scores", Value::Object(scores.clone()));
             }
-            RowResult::Judgement(judgement, judges) => add_judgement(judgement, judges, &mut document),
+            RowResult::Judgement(judgement, judges) => {
+                let sides = match &self.pair {
+                    Some([first, second]) => [first.as_str(), second],
+                    None => [self.model.as_deref().unwrap_or_default(), "baseline"],
+                };
+                add_judgement(judgement, judges, sides, &mut document);
+            }
         }
         document
     }
 }
 
-fn add_judgement(judgement: &Judgement, judges: &[String], document: &mut Map<String, Value>) {
+/// Returns which of the two sides stood as A and as B, what was said and why, for each order in which they were shown.
+fn asked(shown: &[ShownOrder], orders: &[Option<Outcome>], sides: [&str; 2]) -> Value {
+    let order = |(shown, said): (&ShownOrder, &Option<Outcome>)| {
+        let [a, b] = if shown.first { sides } else { [sides[1], sides[0]] };
+        json!({ "a": a, "b": b, "verdict": said, "reason": shown.reason })
+    };
+    shown.iter().zip(orders).map(order).collect()
+}
+
+fn add_judgement(judgement: &Judgement, judges: &[String], sides: [&str; 2], document: &mut Map<String, Value>) {
     let mut add = |name: &str, value: Value| document.insert(name.to_owned(), value);
     add("status", serde_json::to_value(judgement.status).unwrap_or_default());
     if let Some(scores) = &judgement.scores {
@@ -184,10 +205,17 @@ fn add_judgement(judgement: &Judgement, judges: &[String], document: &mut Map<St
     if !judgement.orders.is_empty() {
         add("orders", json!(judgement.orders));
     }
+    if !judgement.shown.is_empty() {
+        add("asked", asked(&judgement.shown, &judgement.orders, sides));
+    }
     if !judgement.votes.is_empty() {
         let mut votes = serde_json::to_value(&judgement.votes).unwrap_or_default();
         for (said, vote) in votes.as_array_mut().into_iter().flatten().zip(&judgement.votes) {
             said["judge"] = json!(judges.get(vote.judge as usize));
+            if let (Value::Object(said), false) = (said, vote.shown.is_empty()) {
+                said.shift_remove("shown");
+                said.insert("asked".to_owned(), asked(&vote.shown, &vote.orders, sides));
+            }
         }
         add("votes", votes);
     }
@@ -288,6 +316,7 @@ impl<'a> Showing<'a> {
             completion: None,
             baseline: None,
             draft: None,
+            extracted: Map::new(),
             meta: None,
             result: RowResult::None,
         }
@@ -306,6 +335,10 @@ impl<'a> Showing<'a> {
                 draft: of_sample(&joined.drafts, sample),
             })
         });
+        let said = own.as_ref().filter(|_| matches!(result, RowResult::Scores(_)));
+        let params = &self.session.plan.spec.params;
+        let extracted =
+            said.map(|said| self.node.stage.extracted(&joined.row, said, self.node.model.as_deref(), params));
         let name = |place: usize| self.contestants.get(place).copied().unwrap_or_default().to_owned();
         ShownRow {
             pair: pair.map(|_| [name(first), name(second)]),
@@ -313,6 +346,7 @@ impl<'a> Showing<'a> {
             completion: if first == 0 { own } else { text(first) },
             baseline: text(second),
             draft: of_sample(&joined.drafts, sample).cloned(),
+            extracted: extracted.unwrap_or_default(),
             meta: joined.meta.iter().find(|meta| meta.sample == sample).cloned(),
             sample,
             result,

@@ -62,7 +62,8 @@ fn parse_stages(
     spec: &PipelineSpec,
     problems: &mut Vec<Problem>,
 ) -> IndexMap<String, Arc<dyn Stage>> {
-    let scope = Scope { workspace, models: &spec.models, params: &spec.params, broken: &spec.broken };
+    let scope =
+        Scope { workspace, models: &spec.models, params: &spec.params, broken: &spec.broken, stages: &spec.stages };
     let mut stages = IndexMap::new();
     for (name, stage_spec) in &spec.stages {
         let Some(kind) = KINDS.iter().find(|kind| kind.name == stage_spec.kind) else {

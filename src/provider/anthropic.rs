@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use schemars::JsonSchema;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::http::Address;
 use super::remote::{Api, chat_body, option_fields, tokens};
@@ -48,7 +48,7 @@ fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
 fn without_system(messages: &[Message]) -> (Option<Value>, Vec<Message>) {
     let (system, turns): (Vec<&Message>, Vec<&Message>) =
         messages.iter().partition(|message| matches!(message.role.as_str(), "system" | "developer"));
-    let turns = turns.into_iter().cloned().collect();
+    let turns = turns.into_iter().map(turn).collect();
     let all_text = system.iter().all(|message| message.content.is_string());
     let system = match system.as_slice() {
         [] => None,
@@ -67,6 +67,55 @@ fn without_system(messages: &[Message]) -> (Option<Value>, Vec<Message>) {
         ),
     };
     (system, turns)
+}
+
+/// Returns a turn in the form of the API: calls of tools and their results are parts of a content.
+fn turn(message: &Message) -> Message {
+    let parts = |content: &Value| match content {
+        Value::Array(parts) => parts.clone(),
+        Value::Null => Vec::new(),
+        text => vec![json!({ "type": "text", "text": text })],
+    };
+    if matches!(message.role.as_str(), "tool" | "function") {
+        let id = message.more.get("tool_call_id").or(message.more.get("name")).cloned().unwrap_or_default();
+        let result = json!([{ "type": "tool_result", "tool_use_id": id, "content": message.content }]);
+        return Message { role: "user".to_owned(), content: result, more: Map::new() };
+    }
+    let Some(Value::Array(calls)) = message.more.get("tool_calls") else {
+        // This API refuses fields that it does not know.
+        return Message { more: Map::new(), ..message.clone() };
+    };
+    let mut content = parts(&message.content);
+    for call in calls {
+        let function = if call["function"].is_object() { &call["function"] } else { call };
+        let input = match &function["arguments"] {
+            Value::String(text) => serde_json::from_str(text).unwrap_or_else(|_| json!({})),
+            other => other.clone(),
+        };
+        content.push(json!({ "type": "tool_use", "id": call["id"], "name": function["name"], "input": input }));
+    }
+    Message { role: message.role.clone(), content: content.into(), more: Map::new() }
+}
+
+/// Returns a tool in the form of the API; one that is in that form already stays as it is.
+fn tool(tool: &Value) -> Value {
+    let Some(function) = tool.get("function").filter(|function| function.is_object()) else { return tool.clone() };
+    let schema = function.get("parameters").cloned().unwrap_or_else(|| json!({ "type": "object" }));
+    let mut tool = json!({ "name": function["name"], "input_schema": schema });
+    if let Some(description) = function.get("description") {
+        tool["description"] = description.clone();
+    }
+    tool
+}
+
+/// Returns a choice of tools in the form of the API.
+fn tool_choice(choice: &Value) -> Value {
+    match (choice.as_str(), choice["function"]["name"].as_str()) {
+        (Some("required"), _) => json!({ "type": "any" }),
+        (Some(word), _) => json!({ "type": word }),
+        (None, Some(name)) => json!({ "type": "tool", "name": name }),
+        (None, None) => choice.clone(),
+    }
 }
 
 fn body(model: &str, request: &Request, out: &mut Vec<u8>) {
@@ -91,6 +140,13 @@ fn body(model: &str, request: &Request, out: &mut Vec<u8>) {
         } else {
             fields.insert("response_format", format);
         }
+    }
+    if let Some(Value::Array(tools)) = fields.get("tools").map(Cow::as_ref) {
+        let tools = tools.iter().map(tool).collect();
+        fields.insert("tools", Cow::Owned(tools));
+    }
+    if let Some(choice) = fields.remove("tool_choice") {
+        fields.insert("tool_choice", Cow::Owned(tool_choice(&choice)));
     }
     fields.entry("max_tokens").or_insert_with(|| Cow::Owned(MAX_TOKENS.into()));
     if let Some(system) = system {
@@ -177,6 +233,29 @@ mod tests {
         assert_eq!(body_of.get("response_format"), None);
         let one = body(vec![Message::new("user", "b")], json!({"max_completion_tokens": 7}));
         assert_eq!(one, json!({"max_tokens": 7, "messages": [{"content": "b", "role": "user"}], "model": "m"}));
+    }
+
+    #[test]
+    fn tools_take_the_shape_of_the_api() {
+        let call = json!([{ "id": "1", "type": "function", "function": { "name": "f", "arguments": "{\"a\": 1}" } }]);
+        let more = |value: Value| value.as_object().unwrap().clone();
+        let turns = vec![
+            Message::new("user", "q"),
+            Message { role: "assistant".into(), content: Value::Null, more: more(json!({ "tool_calls": call })) },
+            Message { role: "tool".into(), content: json!("r"), more: more(json!({ "tool_call_id": "1" })) },
+        ];
+        let tool = json!({ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } });
+        let body = body(turns, json!({ "tools": [tool], "tool_choice": "required" }));
+        assert_eq!(body["tools"], json!([{ "input_schema": { "type": "object" }, "name": "f" }]));
+        assert_eq!(body["tool_choice"], json!({ "type": "any" }));
+        assert_eq!(
+            body["messages"][1]["content"],
+            json!([{ "id": "1", "input": { "a": 1 }, "name": "f", "type": "tool_use" }])
+        );
+        assert_eq!(
+            body["messages"][2],
+            json!({ "role": "user", "content": [{ "content": "r", "tool_use_id": "1", "type": "tool_result" }] })
+        );
     }
 
     #[test]

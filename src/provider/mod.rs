@@ -46,7 +46,7 @@ pub use pool::{Answer, Limits, Pool};
 pub use reach::Reach;
 pub use reply::Reply;
 
-use crate::digest::{Digest, canonical_into, canonical_text};
+use crate::digest::{Digest, canonical_into, canonical_map_into, canonical_text};
 use crate::problem::Problem;
 use crate::spec::{ModelSpec, Node, decode};
 use crate::template::Library;
@@ -56,19 +56,45 @@ use crate::template::Library;
 pub struct Message {
     /// `system`, `user`, `assistant`, …
     pub role: String,
-    /// Text, or a list of parts that the provider understands.
+    /// Text, or a list of parts that the provider understands; null beside calls of tools.
     pub content: Value,
+    /// What else the turn has: `tool_calls`, `tool_call_id`, `name`.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 impl Message {
     /// Returns a turn whose content is text.
     pub fn new(role: &str, text: impl Into<String>) -> Message {
-        Message { role: role.to_owned(), content: Value::String(text.into()) }
+        Message { role: role.to_owned(), content: Value::String(text.into()), more: Map::new() }
     }
 
     /// Returns the text; empty if the content is not text.
     pub fn text(&self) -> &str {
         self.content.as_str().unwrap_or_default()
+    }
+
+    /// Returns the turn as people read it: its text, the text of its parts, the tools that it calls.
+    pub fn shown(&self) -> String {
+        let part = |part: &Value| match part["text"].as_str() {
+            Some(text) => text.to_owned(),
+            None => format!("[{}]", part["type"].as_str().unwrap_or("part")),
+        };
+        let said = match &self.content {
+            Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+            Value::Array(parts) => Some(parts.iter().map(part).collect::<Vec<_>>().join("\n")),
+            _ => None,
+        };
+        let calls = self.more.get("tool_calls").and_then(Value::as_array).into_iter().flatten();
+        let calls = calls.map(|call| {
+            let call = if call["function"].is_object() { &call["function"] } else { call };
+            let arguments = match &call["arguments"] {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            format!("{}({arguments})", call["name"].as_str().unwrap_or_default())
+        });
+        said.into_iter().chain(calls).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -276,11 +302,18 @@ fn messages_into(messages: &[Message], out: &mut Vec<u8>) {
         if index > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(b"{\"content\":");
-        canonical_into(&message.content, out);
-        out.extend_from_slice(b",\"role\":");
-        canonical_text(&message.role, out);
-        out.push(b'}');
+        if message.more.is_empty() {
+            out.extend_from_slice(b"{\"content\":");
+            canonical_into(&message.content, out);
+            out.extend_from_slice(b",\"role\":");
+            canonical_text(&message.role, out);
+            out.push(b'}');
+            continue;
+        }
+        let mut turn = message.more.clone();
+        turn.insert("role".to_owned(), message.role.as_str().into());
+        turn.insert("content".to_owned(), message.content.clone());
+        canonical_map_into(&turn, out);
     }
     out.push(b']');
 }

@@ -132,7 +132,15 @@ fn read(raw: &str) -> Result<Reply, CallError> {
     };
     // A model that answers something unreadable does so again: another attempt would only be paid once more.
     let unreadable = |message: String| CallError::new(ErrorKind::Permanent, message);
-    let content = value_of(message.content).map_err(|error| unreadable(format!("content that is no text: {error}")))?;
+    let content = value_of(message.content).map_err(|error| {
+        // What is JSON and yet no text holds half a character.
+        let is_json =
+            message.content.is_some_and(|raw| serde_json::from_str::<serde::de::IgnoredAny>(raw.get()).is_ok());
+        unreadable(match is_json {
+            true => format!("content with half a character in it, a lone surrogate: {error}"),
+            false => format!("content that is no text: {error}"),
+        })
+    })?;
     reply.add_content(&content).map_err(unreadable)?;
     for thought in [message.reasoning_content, message.reasoning, message.thinking] {
         reply.think(Some(all_text(&aside(thought))));
@@ -187,7 +195,11 @@ mod tests {
             let request = Request {
                 messages: vec![
                     Message::new("system", "s\n"),
-                    Message { role: "user".into(), content: json!([{"type": "text", "text": "x"}]) },
+                    Message {
+                        role: "user".into(),
+                        content: json!([{"type": "text", "text": "x"}]),
+                        more: json!({"name": "n"}).as_object().unwrap().clone(),
+                    },
                 ],
                 options: Arc::new(options.as_object().unwrap().clone()),
                 sample,

@@ -151,6 +151,37 @@ impl<S: Short, T: JsonSchema> JsonSchema for ShortOr<S, T> {
     }
 }
 
+/// Text, or a list of something else.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TextOrList<T> {
+    Text(String),
+    List(Vec<T>),
+}
+
+impl<'de, T: DeserializeOwned + JsonSchema> Deserialize<'de> for TextOrList<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<TextOrList<T>, D::Error> {
+        match deserializer.deserialize_any(Forms::<String, Vec<T>, Never, false>::new())? {
+            Form::Plain(text) => Ok(TextOrList::Text(text)),
+            Form::List(list) => Ok(TextOrList::List(list)),
+            Form::Map(never) => match never {},
+        }
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for TextOrList<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("text_or_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [generator.subschema_for::<String>(), generator.subschema_for::<Vec<T>>()] })
+    }
+}
+
 /// The sorts of values that a short form may have.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Sort {

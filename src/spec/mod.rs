@@ -33,7 +33,7 @@ mod yaml;
 
 pub use decode::{decode, unknown_field};
 pub use described::{Described, Field};
-pub use forms::{OneOrMany, Short, ShortOr, one_or_many};
+pub use forms::{OneOrMany, Short, ShortOr, TextOrList, one_or_many};
 pub use gate::{Bounds, Comparison, Expression, Gate, Term};
 pub use lock::Pins;
 pub use model::{MODEL_FIELDS, ModelSettings, ModelSpec, Price, Role};

@@ -12,13 +12,16 @@
 //! | `drive` | concurrent work on rows, with results in order |
 //! | `earlier` | earlier results, whose unchanged rows are taken over |
 //! | `join` | streaming joins of artifacts by id |
+//! | `conversation` | what is asked: turns written as templates, or a row's own |
 //! | `prompt` | templates with what they add to a key; variables |
+//! | `scanned` | what a look at a dataset found |
 //!
 //! **Adding a stage kind:** one folder with `Settings` and a `parse` function, one line in [`KINDS`], an example
 //! pipeline and its tests. If its nodes make something new, [`Makes`] gets a variant, and `execute::rows` shows it; if
 //! tables should show its values, `report::view` names the kind. A kind has a revision, which is bumped whenever its
 //! output changes its meaning.
 
+mod conversation;
 mod dataset;
 mod desk;
 mod drive;
@@ -29,6 +32,7 @@ mod judge;
 mod metric;
 mod part;
 mod prompt;
+mod scanned;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -47,16 +51,18 @@ pub use join::{Join, Joined, of_sample};
 pub use judge::read;
 pub use metric::{FileScores, ScoreError, ScoreFile, score_file};
 pub use part::{Callee, Inputs, MAX_CONTESTANTS, MAX_JUDGES, Part};
+pub use scanned::{Scanned, Seen, Values};
 
 use crate::digest::Digest;
 use crate::label::Sheet;
 use crate::problem::{Place, Problem};
 use crate::provider::Message;
-use crate::row::Completion;
+use crate::row::{Completion, Row};
 pub use crate::score::{Drift, DriftVerdict};
 use crate::score::{Estimate, Reading, Summary, Unit};
 use crate::spec::{ModelSpec, StageSpec, Workspace};
 use crate::store::{Artifact, Counts, Fingerprint, Manifest, Store, StoreError};
+use crate::template::ColumnUse;
 
 /// A kind of stage.
 pub struct Kind {
@@ -92,6 +98,8 @@ pub struct Scope<'a> {
     /// Names of models and stages whose own definition has problems. A reference to one is not reported as a mistake,
     /// since the definition is reported already.
     pub broken: &'a BTreeSet<String>,
+    /// All stages as they are written.
+    pub stages: &'a IndexMap<String, StageSpec>,
 }
 
 /// An artifact that a node reads.
@@ -300,11 +308,22 @@ pub trait Stage: Send + Sync {
     /// Returns the columns of the root dataset that its templates read by name, with the places where they do.
     fn columns(&self) -> Vec<(String, Place)>;
 
+    /// Returns how its templates use the columns of the root dataset: what they print, compare with numbers, take for
+    /// true.
+    fn column_uses(&self) -> Vec<ColumnUse> {
+        Vec::new()
+    }
+
     /// Finds out which columns a dataset has. It removes from `wanted` the columns that some row has, and returns all
-    /// columns that it met; it reads no more rows than it must. Other kinds want nothing.
-    fn scan(&self, _workspace: &Workspace, wanted: &mut BTreeSet<String>) -> Result<BTreeSet<String>, StageError> {
+    /// columns that it met, with what stands in the `watched` ones. Other kinds want nothing.
+    fn scan(
+        &self,
+        _workspace: &Workspace,
+        wanted: &mut BTreeSet<String>,
+        _watched: &BTreeSet<String>,
+    ) -> Result<Scanned, StageError> {
         wanted.clear();
-        Ok(BTreeSet::new())
+        Ok(Scanned::default())
     }
 
     /// Fetches remote data that this machine does not have yet.
@@ -321,6 +340,11 @@ pub trait Stage: Send + Sync {
     /// Returns what people are asked when they label the rows; none for a kind whose rows nobody labels.
     fn sheet(&self) -> Option<Sheet> {
         None
+    }
+
+    /// Returns what there is to say of two nodes whose values rest on different rows.
+    fn shared_note(&self, _store: &Store, _contrast: &Contrast<'_>) -> Result<Option<String>, StageError> {
+        Ok(None)
     }
 
     /// Returns true if its nodes can be compared with each other.
@@ -383,6 +407,18 @@ pub trait Stage: Send + Sync {
 
     /// Adds to the key of a stage that shows this stage's prompts what those prompts depend on.
     fn add_prompt(&self, _fingerprint: &mut Fingerprint, _facts: &Facts<'_>) {}
+
+    /// Returns what its templates take out of a completion and its row, as `show` prints it: `prediction` and
+    /// `reference`, or a map of them by metric under `extracted`. Other kinds take nothing out.
+    fn extracted(
+        &self,
+        _row: &Row,
+        _completion: &Completion,
+        _model: Option<&str>,
+        _params: &IndexMap<String, Value>,
+    ) -> Map<String, Value> {
+        Map::new()
+    }
 }
 
 /// What the nodes of a stage make.

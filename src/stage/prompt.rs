@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use minijinja::Value as TemplateValue;
 use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Callee, Facts, Part, Scope, StageError};
 use crate::problem::{Place, Problem};
-use crate::provider::Message;
 use crate::row::Completion;
 use crate::spec::Node;
 use crate::store::{Fingerprint, Manifest};
-use crate::template::{Attrs, Template, TemplateError, from_json, row_value};
+use crate::template::{Attrs, Template, from_json, row_value};
 
 /// A template with the place where it is named.
 pub(super) struct Prompt {
@@ -269,108 +267,6 @@ fn said_values(said: &Completion) -> [(&'static str, TemplateValue); 6] {
         };
         (name, value)
     })
-}
-
-/// A turn of a conversation.
-#[derive(Deserialize, JsonSchema)]
-#[schemars(rename = "message")]
-#[serde(deny_unknown_fields)]
-pub(super) struct MessageSetting {
-    /// system, user or assistant.
-    pub role: String,
-    /// A template, or the name of one that ends in .j2.
-    pub content: String,
-}
-
-/// A conversation whose contents are templates: `system` and `prompt`, or `messages`.
-pub(super) struct Conversation {
-    turns: Vec<(String, Prompt)>,
-    /// Everything that the turns read of the row.
-    pub row: Attrs,
-}
-
-impl Conversation {
-    /// Loads `system`, `prompt`, `messages` of a stage. `default` is the prompt if none is given.
-    pub fn load(
-        scope: &Scope<'_>,
-        settings: &Node,
-        fields: (&Option<String>, &Option<String>, &Option<Vec<MessageSetting>>),
-        default: Option<(&str, &Place)>,
-        variables: &[&str],
-        problems: &mut Vec<Problem>,
-    ) -> Conversation {
-        let (system, prompt, messages) = fields;
-        let place_of = |path: &[&str]| {
-            let path: Vec<String> = path.iter().map(ToString::to_string).collect();
-            settings.nearest(&path).place.clone()
-        };
-        let mut turns = Vec::new();
-        let mut add = |role: &str, label: &str, text: &str, place: Place| match Prompt::load(
-            scope, label, text, &place, variables,
-        ) {
-            Ok(prompt) => turns.push((role.to_owned(), prompt)),
-            Err(found) => problems.extend(found),
-        };
-        if let Some(messages) = messages {
-            for (index, message) in messages.iter().enumerate() {
-                let index = index.to_string();
-                add(
-                    &message.role,
-                    &format!("messages.{index}"),
-                    &message.content,
-                    place_of(&["messages", &index, "content"]),
-                );
-            }
-        }
-        if let Some(system) = system {
-            add("system", "system", system, place_of(&["system"]));
-        }
-        match (prompt, default) {
-            (Some(prompt), _) => add("user", "prompt", prompt, place_of(&["prompt"])),
-            (None, Some((default, place))) if messages.is_none() => add("user", "prompt", default, place.clone()),
-            _ => {}
-        }
-        let mut row = Attrs::default();
-        for (_, prompt) in &turns {
-            row.merge(&prompt.template.reads.of("row"));
-        }
-        Conversation { turns, row }
-    }
-
-    /// Returns the templates of all turns.
-    pub fn prompts(&self) -> impl Iterator<Item = &Prompt> {
-        self.turns.iter().map(|(_, prompt)| prompt)
-    }
-
-    /// Returns true if some turn reads the variable.
-    pub fn reads(&self, variable: &str) -> bool {
-        self.prompts().any(|prompt| prompt.template.reads.reads(variable))
-    }
-
-    /// Adds everything about the conversation to a key.
-    pub fn add_to(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>) {
-        self.add_as(fingerprint, facts, "");
-    }
-
-    /// Adds the conversation to the key of another stage, whose prompts show what was asked here.
-    pub fn add_as(&self, fingerprint: &mut Fingerprint, facts: &Facts<'_>, prefix: &str) {
-        for prompt in self.prompts() {
-            prompt.add_to(fingerprint, facts, prefix);
-        }
-        // The key says which template stands in which role. It leaves out file names, since a file may merely have
-        // moved.
-        let roles: Vec<Value> = self
-            .turns
-            .iter()
-            .map(|(role, prompt)| Value::from(vec![role.as_str(), prompt.template.name_or(&prompt.label)]))
-            .collect();
-        fingerprint.setting(&format!("{prefix}conversation"), roles);
-    }
-
-    /// Renders every turn.
-    pub fn render(&self, variables: &TemplateValue) -> Result<Vec<Message>, TemplateError> {
-        self.turns.iter().map(|(role, prompt)| Ok(Message::new(role, prompt.template.render(variables)?))).collect()
-    }
 }
 
 /// Merges a stage's options over a model's; `null` removes.

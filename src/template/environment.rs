@@ -7,7 +7,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Va
 
 use super::value::{from_json, to_json};
 use crate::problem::did_you_mean;
-use crate::text::{NoJson, at_path, find_json};
+use crate::text::{NoJson, at_path, find_json, last_answer};
 
 /// How many instructions one render may take: enough for any prompt, and far below a second.
 const FUEL: u64 = 5_000_000;
@@ -35,6 +35,7 @@ const FILTERS: &[&str] = &[
     "join",
     "json",
     "last",
+    "last_answer",
     "length",
     "lines",
     "list",
@@ -110,6 +111,9 @@ pub(super) fn new() -> Environment<'static> {
     environment.remove_global("debug");
     environment.add_filter("json", json);
     environment.add_filter("tojson", tojson);
+    environment.add_filter("last_answer", answer);
+    environment.add_filter("default", default);
+    environment.add_filter("d", default);
     environment
 }
 
@@ -163,6 +167,19 @@ fn at(value: &serde_json::Value, path: &str) -> Value {
         },
         from_json,
     )
+}
+
+/// Returns what the assistant answers to the last turn of the user in a conversation; none if it says nothing there.
+fn answer(turns: &Value) -> Result<Value, Error> {
+    let answer = last_answer(&to_json(turns)).map_err(|message| Error::new(ErrorKind::InvalidOperation, message))?;
+    Ok(answer.as_ref().map_or_else(|| Value::from(()), from_json))
+}
+
+/// Returns another value where there is none: where it is undefined or null, since columns of data are null more often
+/// than they are absent. With true behind it, also where it is empty, 0 or false.
+fn default(value: &Value, other: Option<&Value>, is_lax: Option<bool>) -> Value {
+    let is_none = value.is_undefined() || value.is_none() || is_lax.unwrap_or(false) && !value.is_true();
+    if is_none { other.cloned().unwrap_or_else(|| Value::from("")) } else { value.clone() }
 }
 
 /// Returns a value as JSON without escaping, since prompts are not web pages. `indent=2` spreads it over lines.

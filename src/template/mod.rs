@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `library` | where template sources are found |
 //! | `reads` | the walk over a parsed template: columns, variables, includes, names used |
+//! | `uses` | what it prints, compares with numbers, takes for true |
 //! | `environment` | the Jinja environment: filters, limits |
 //! | `extract` | values taken out of texts, or why there is none |
 //! | `value` | JSON to template values and back |
@@ -20,6 +21,7 @@ mod environment;
 mod extract;
 mod library;
 mod reads;
+mod uses;
 mod value;
 
 use std::collections::BTreeMap;
@@ -32,6 +34,7 @@ use minijinja::{Environment, Value};
 pub use environment::NoValue;
 pub use library::Library;
 pub use reads::{Attrs, Reads};
+pub use uses::{ColumnUse, Guard, Usage, mixed_types};
 pub use value::{from_json, row_value, row_variables, to_json};
 
 use crate::digest::Digest;
@@ -51,6 +54,7 @@ pub struct Template {
     sources: BTreeMap<String, TemplateSource>,
     /// What a render can read from its variables.
     pub reads: Reads,
+    uses: Vec<uses::Used>,
 }
 
 struct TemplateSource {
@@ -152,6 +156,7 @@ impl Template {
             is_expression,
             sources: BTreeMap::new(),
             reads: Reads::default(),
+            uses: Vec::new(),
         };
         let mut problems = Vec::new();
         match inline {
@@ -234,6 +239,7 @@ impl Template {
             self.add(library, &include.name, None, &at, problems, include.may_miss);
         }
         self.reads.merge(walked.reads);
+        self.uses.extend(uses::uses(&parsed, name, RESULT));
         if let Err(error) = self.environment.add_template_owned(name.to_owned(), text) {
             problems.push(self.problem(&error, place));
         }

@@ -9,6 +9,7 @@
 //! | `refusal` `truncation` `repetition` | what can be wrong with a completion |
 //! | `json` `csv` | whether a text is JSON, or CSV |
 //! | `objects` | JSON among other words |
+//! | `turns` | conversations as data sets hold them |
 //! | `reasoning` | what a model thought, apart from what it answers |
 //! | `characters` | characters as Python sees them |
 //!
@@ -33,6 +34,7 @@ mod shingles;
 mod squad;
 mod ter;
 mod truncation;
+mod turns;
 
 pub use bleu::{Bleu, BleuCounts, BleuScore, Smoothing, Tokenizer};
 pub use characters::east_asian_apart;
@@ -51,6 +53,7 @@ pub use shingles::{MinHash, PERMUTATIONS, Shingles, longest_common_run, tokens};
 pub use squad::{Squad, answer_normal, squad_f1, squad_normal};
 pub use ter::{Ter, TerCounts};
 pub use truncation::is_truncated;
+pub use turns::{Turn, conversation, last_answer, question};
 
 use foldhash::{HashMap, HashMapExt};
 

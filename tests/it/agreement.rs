@@ -109,6 +109,14 @@ fn bases() -> Vec<(&'static str, String, Value)> {
         }),
         json!({ "input": "rows", "models": ["base", "tuned"], "messages": [{ "role": "user", "content": "{{ row.question }}" }], "max_failures": "5%" }),
         json!({ "input": "rows", "models": ["base"], "completions": "{{ row.base_reply }}" }),
+        json!({
+            "input": "rows", "models": ["base"], "system": "Be brief.", "messages": "{{ row.question }}", "until": "last_user",
+            "tools": [{ "type": "function" }], "tool_choice": "auto",
+        }),
+        json!({
+            "input": "rows", "models": ["base"], "prompt": "{{ row.question }}", "tools": "{{ row.question }}",
+            "tool_choice": { "type": "function" },
+        }),
     ] {
         probe("inference", inference);
     }
@@ -159,7 +167,7 @@ fn models() -> Value {
 fn datasets() -> Vec<Value> {
     vec![
         json!({
-            "path": "data/rows.jsonl", "format": "jsonl", "id": "key", "rename": { "old": "new" },
+            "path": "data/rows.jsonl", "format": "jsonl", "id": "key", "rename": { "old": "new" }, "types": { "key": "text", "gold": "text" },
             "derive": { "words": "{{ row.question }}", "one": 1 }, "require": ["question"], "where": "row.key == \"1\"",
             "on_bad_row": "skip", "split": { "part": "a", "parts": { "a": 0.8, "b": 0.2 }, "by": "group", "seed": 1 },
             "dedupe": { "by": ["question"], "near": 0.7 },

@@ -13,8 +13,8 @@ const GOLDEN: &[(&str, u64, &str, &str)] = &[
     ("metric", 3, "scores.tuned", "515e9637971f7d5097c7c231ccf50e2d91ffdc5a289261d43e7e44b8e244d829"),
     ("judge", 4, "quality.tuned", "567b16525c5cf6b9b66061fbbccf71ace3f1bed37bcb051ab708707fbb83b3fb"),
     ("judge", 4, "watched.tuned", "a73c49355eaab944a6b6152b432fa64b8930617268f1ce59cca06c745cfc9ffa"),
-    ("judge", 4, "ranked", "eb7ad8e597c010ae84bae4521ffb742e735a0a0de63631b4f3328cd9e838d527"),
-    ("judge", 4, "duel.tuned", "55562835deb7319722ad37584bb99469e221f6db9b462a7850e9937021eaf572"),
+    ("judge", 4, "ranked", "0b6fca56798e48a0cb98d46548012ace46d91f0a6adb546b468701831f02a55c"),
+    ("judge", 4, "duel.tuned", "450fb65fafb8d119406f86c2617f370bd16965e64264eb07966ba5714d939782"),
 ];
 
 const SPEC: &str = r#"

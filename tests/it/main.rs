@@ -23,6 +23,7 @@ mod panels;
 mod properties;
 mod quality;
 mod record;
+mod replies;
 mod run;
 mod simulated;
 mod support;

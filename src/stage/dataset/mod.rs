@@ -12,7 +12,7 @@
 //! | `settings` | the settings of the stage, checked |
 //! | `node` `produce` `scan` | the stage in the graph; how its rows are made; its first rows, for checks |
 //! | `source` | where records come from: files, the spec, a program, the hub |
-//! | `shape` | from a record to a row |
+//! | `shape` `types` | from a record to a row; types of columns |
 //! | `quality` | duplicates, and rows of the training data |
 //! | `sample` `diverse` | which rows are used |
 
@@ -25,6 +25,7 @@ mod scan;
 mod settings;
 mod shape;
 mod source;
+mod types;
 
 pub(super) use quality::LEAKAGE;
 pub use sample::quotas;

@@ -10,8 +10,9 @@ use crate::problem::Place;
 use crate::score::{Direction, Rank, Reading, Unit};
 use crate::spec::Workspace;
 use crate::stage::prompt::Prompt;
-use crate::stage::{Callee, Facts, Input, Job, Makes, Produced, Reads, Stage, StageError};
+use crate::stage::{Callee, Facts, Input, Job, Makes, Produced, Reads, Scanned, Stage, StageError};
 use crate::store::Fingerprint;
+use crate::template::ColumnUse;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -90,8 +91,17 @@ impl Stage for Dataset {
         self.places.clone()
     }
 
-    fn scan(&self, workspace: &Workspace, wanted: &mut BTreeSet<String>) -> Result<BTreeSet<String>, StageError> {
-        self.look(workspace, wanted)
+    fn column_uses(&self) -> Vec<ColumnUse> {
+        self.shape.column_uses()
+    }
+
+    fn scan(
+        &self,
+        workspace: &Workspace,
+        wanted: &mut BTreeSet<String>,
+        watched: &BTreeSet<String>,
+    ) -> Result<Scanned, StageError> {
+        self.look(workspace, wanted, watched)
     }
 
     fn prepare<'a>(&'a self, workspace: &'a Workspace, is_offline: bool) -> BoxFuture<'a, Result<(), StageError>> {

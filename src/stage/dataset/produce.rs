@@ -142,14 +142,14 @@ impl Dataset {
             let (following, shaped) = rayon::join(
                 || take_batch(&mut records),
                 || -> Vec<Result<Shaped, BadRow>> {
-                    batch.into_par_iter().with_min_len(64).map(|record| self.shape.apply(record?)).collect()
+                    batch.into_par_iter().with_min_len(64).map(|record| self.shape.apply(record?, false)).collect()
                 },
             );
             next = following;
             for shaped in shaped {
                 match shaped {
                     Ok(Shaped::Row(taken)) => taking.take(taken)?,
-                    Ok(Shaped::Filtered) => left_out.filtered += 1,
+                    Ok(Shaped::Filtered(_)) => left_out.filtered += 1,
                     Ok(Shaped::Elsewhere) => left_out.elsewhere += 1,
                     // A program that was ended prints no bad row.
                     Err(_) if job.stop.load(Ordering::Relaxed) => return Err(StageError::Interrupted),

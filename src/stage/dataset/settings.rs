@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 use super::node::Dataset;
 use super::quality::{Dedupe, Leakage, Quality};
 use super::sample::{Sample, Split, Strategy};
-use super::shape::{OnBadRow, Required, Shape, WantedType};
+use super::shape::{OnBadRow, Required, Shape};
 use super::source::{self, Source};
+use super::types::{ColumnType, WantedType};
 use crate::dataset::{self, FORMATS, Format, HubDataset, format_of};
 use crate::encoder::{self, ModelFolder};
 use crate::files::is_glob;
@@ -50,6 +51,10 @@ pub(in crate::stage) struct Settings {
     /// Columns to call otherwise: `{ old: new }`.
     #[serde(default)]
     rename: IndexMap<String, String>,
+    /// Columns of text made into what they are: `{ score: number, easy: boolean }`. Types are text, integer, number,
+    /// boolean, list and map; empty text becomes null. A value that is none is a bad row.
+    #[serde(default)]
+    types: IndexMap<String, ColumnType>,
     /// New columns, or new values of old ones, by template over `row`: `{ words: "{{ row.text |
     /// split | length }}" }`. A value that is one `{{ … }}` keeps its type; later ones see earlier ones.
     #[serde(default)]
@@ -93,6 +98,7 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
     let mut problems = Vec::new();
     let mut shape = Shape { id: settings.id.clone(), ..Shape::default() };
     shape.rename = settings.rename.clone().into_iter().collect();
+    shape.types = settings.types.clone().into_iter().collect();
     if let Some(node) = spec.settings.get("derive") {
         shape.derive = Shape::load_derive(scope, &settings.derive, node, &mut problems);
     }
@@ -101,11 +107,14 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
     }
     if let Some(text) = &settings.filter {
         match Prompt::load_expression(scope, "where", text, place("where"), &["row"]) {
-            Ok(prompt) => shape.filter = Some(prompt),
+            Ok(prompt) => shape.set_filter(prompt),
             Err(found) => problems.extend(found),
         }
     }
     let mut places: Vec<(String, Place)> = shape.prompts().flat_map(Prompt::columns).collect();
+    if let Some(node) = spec.settings.get("types") {
+        places.extend(settings.types.keys().map(|column| (column.clone(), node.place_of(column).clone())));
+    }
     places.extend(
         shape.require.iter().filter(|required| !required.is_optional).map(|r| (r.column.clone(), r.place.clone())),
     );

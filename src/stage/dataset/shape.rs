@@ -1,14 +1,12 @@
-//! From a record to a row: rename, derive, require, where, id and split, in this order.
-
-use std::borrow::Cow;
+//! From a record to a row: rename, types, derive, require, where, id and split, in this order.
 
 use indexmap::IndexMap;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::IntoDeserializer;
-use serde::{Deserialize, Deserializer};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::sample::{Split, group};
+use super::types::{ColumnType, WantedType};
 use crate::dataset::{BadRow, Record, sort};
 use crate::digest::{Digest, canonical, canonical_into, canonical_map_into};
 use crate::problem::{Place, Problem, did_you_mean, suggest};
@@ -16,7 +14,7 @@ use crate::spec::{Node, ShortOr};
 use crate::stage::Scope;
 use crate::stage::prompt::Prompt;
 use crate::store::Fingerprint;
-use crate::template::{row_variables, to_json};
+use crate::template::{ColumnUse, Guard, Usage, mixed_types, row_variables, to_json};
 
 /// What a dataset does with each record.
 #[derive(Default)]
@@ -24,9 +22,12 @@ pub(super) struct Shape {
     pub id: Option<String>,
     /// Old name, new name.
     pub rename: Vec<(String, String)>,
+    pub types: Vec<(String, ColumnType)>,
     pub derive: Vec<(String, Derived)>,
     pub require: Vec<Required>,
     pub filter: Option<Prompt>,
+    /// The columns whose values the filter compares with numbers or takes for true.
+    pub guards: Vec<Guard>,
     pub split: Option<Split>,
     /// Columns by whose values a sample is stratified.
     pub strata: Vec<String>,
@@ -56,53 +57,6 @@ pub(super) struct Required {
     pub place: Place,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum ColumnType {
-    Any,
-    Text,
-    Integer,
-    Number,
-    Boolean,
-    List,
-    Map,
-}
-
-/// A column type as written in the spec: `text`, or `text?` for a column that may be absent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WantedType {
-    sort: ColumnType,
-    is_optional: bool,
-}
-
-impl<'de> Deserialize<'de> for WantedType {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<WantedType, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let name = text.strip_suffix('?').unwrap_or(&text);
-        Ok(WantedType { sort: ColumnType::deserialize(name.into_deserializer())?, is_optional: name != text })
-    }
-}
-
-impl JsonSchema for WantedType {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "WantedType".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mut schema = ColumnType::json_schema(generator);
-        if let Some(Value::Array(names)) = schema.get_mut("enum") {
-            let optional: Vec<Value> =
-                names.iter().filter_map(Value::as_str).map(|name| format!("{name}?").into()).collect();
-            names.extend(optional);
-        }
-        schema
-    }
-}
-
 /// A record that became a row: its line number and its columns as canonical JSON, under its id.
 pub(super) struct Taken {
     pub id: String,
@@ -113,36 +67,10 @@ pub(super) struct Taken {
 /// What became of a record.
 pub(super) enum Shaped {
     Row(Taken),
-    /// The `where` of the dataset does not hold.
-    Filtered,
+    /// The `where` of the dataset does not hold for these columns.
+    Filtered(Map<String, Value>),
     /// It belongs to another part of the split.
     Elsewhere,
-}
-
-impl ColumnType {
-    fn holds(self, value: &Value) -> bool {
-        match self {
-            ColumnType::Any => true,
-            ColumnType::Text => value.is_string(),
-            ColumnType::Number => value.is_number(),
-            ColumnType::Integer => value.as_number().is_some_and(|number| !number.as_str().contains(['.', 'e', 'E'])),
-            ColumnType::Boolean => value.is_boolean(),
-            ColumnType::List => value.is_array(),
-            ColumnType::Map => value.is_object(),
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            ColumnType::Any => "a value",
-            ColumnType::Text => "text",
-            ColumnType::Integer => "a whole number",
-            ColumnType::Number => "a number",
-            ColumnType::Boolean => "true or false",
-            ColumnType::List => "a list",
-            ColumnType::Map => "a map",
-        }
-    }
 }
 
 impl Required {
@@ -177,15 +105,9 @@ impl Required {
             Some(value) if value.is_null() => Err(format!("column `{}` is null, expected {wanted}", self.column)),
             Some(value) if self.wanted.holds(value) => Ok(()),
             Some(value) => {
-                let filter = match self.wanted {
-                    ColumnType::Integer => "int",
-                    ColumnType::Number => "float",
-                    _ => "",
-                };
-                // All values of a CSV file are text, so a comparison with a number may be the mistake.
-                let hint = if value.is_string() && !filter.is_empty() {
-                    let column = &self.column;
-                    format!("; `derive: {{ {column}: \"{{{{ row.{column} | {filter} }}}}\" }}` makes one of it")
+                // All values of a CSV file are text.
+                let hint = if value.is_string() {
+                    format!("; `types: {{ {}: {} }}` makes one of it", self.column, self.wanted.name())
                 } else {
                     String::new()
                 };
@@ -217,6 +139,28 @@ impl Shape {
         derive
     }
 
+    /// Sets the condition that rows must meet.
+    pub fn set_filter(&mut self, filter: Prompt) {
+        self.guards = filter.template.guards();
+        self.filter = Some(filter);
+    }
+
+    /// Returns how its templates use the columns of rows. What `derive` reads may be of another type than what it makes,
+    /// so that only columns count which it leaves alone.
+    pub fn column_uses(&self) -> Vec<ColumnUse> {
+        let is_derived = |name: &String| self.derive.iter().any(|(derived, _)| derived == name);
+        let of_filter = self.filter.iter().flat_map(|filter| filter.template.column_uses());
+        let of_derive = self.prompts().flat_map(|prompt| prompt.template.column_uses());
+        let of_derive = of_derive.filter(|used| used.usage == Usage::Compared && !is_derived(&used.column));
+        let mut uses: Vec<ColumnUse> = of_filter.filter(|used| used.usage != Usage::Printed).collect();
+        for used in of_derive {
+            if !uses.iter().any(|known| known.place == used.place && known.usage == used.usage) {
+                uses.push(used);
+            }
+        }
+        uses
+    }
+
     /// Returns all templates that shaping renders.
     pub fn prompts(&self) -> impl Iterator<Item = &Prompt> {
         let derived = self.derive.iter().filter_map(|(_, derived)| match derived {
@@ -243,6 +187,9 @@ impl Shape {
         for (old, new) in &self.rename {
             fingerprint.setting(&format!("rename.{old}"), new.as_str());
         }
+        for (column, sort) in &self.types {
+            fingerprint.setting(&format!("types.{column}"), sort.name());
+        }
         for (index, (name, derived)) in self.derive.iter().enumerate() {
             // A later template sees the columns of earlier ones, so their order enters the key.
             let value = match derived {
@@ -264,11 +211,16 @@ impl Shape {
     }
 
     fn changes_columns(&self) -> bool {
-        !self.rename.is_empty() || !self.derive.is_empty()
+        !self.rename.is_empty() || !self.types.is_empty() || !self.derive.is_empty()
     }
 
     /// Turns a record into a row.
-    pub fn apply(&self, record: Record) -> Result<Shaped, BadRow> {
+    ///
+    /// # Errors
+    ///
+    /// The row is bad. If `where` takes text for a number or for true or false, all rows are: that error cannot be
+    /// skipped. With `is_look` that is no error, since who looks tells it of the spec.
+    pub fn apply(&self, record: Record, is_look: bool) -> Result<Shaped, BadRow> {
         let number = record.line;
         let mut columns = record.columns()?;
         let bad = |message: String| BadRow::new(number, message);
@@ -276,17 +228,25 @@ impl Shape {
         let own = (self.id.is_none() && self.changes_columns())
             .then(|| Digest::of(&canonical(&Value::Object(columns.clone()))).id());
         self.rename(&mut columns).map_err(bad)?;
+        for (name, sort) in &self.types {
+            if let Some(value) = columns.get_mut(name) {
+                *value = sort.of(value.take()).map_err(|error| bad(format!("column `{name}` {error}")))?;
+            }
+        }
         self.derive(&mut columns).map_err(bad)?;
         for required in &self.require {
             required.check(&columns).map_err(bad)?;
         }
         if let Some(filter) = &self.filter {
+            if let (Some(message), false) = (mixed_types(&self.guards, &columns), is_look) {
+                return Err(BadRow::end(number, format!("`where` {message}")));
+            }
             let value = filter
                 .template
                 .evaluate(&row_variables(&columns, &filter.template.reads.of("row")))
                 .map_err(|error| bad(format!("`where` failed: {error}")))?;
             if !value.is_true() {
-                return Ok(Shaped::Filtered);
+                return Ok(Shaped::Filtered(columns));
             }
         }
         let mut line = Vec::with_capacity(256);

@@ -26,13 +26,14 @@ pub(super) use shape::given;
 pub(super) use writer::sample_id;
 
 use self::settings::{Inference, Source};
-use super::prompt::{Conversation, Prompt, Variables, add_completions, add_model, params_value, said_columns};
+use super::conversation::Conversation;
+use super::prompt::{Prompt, Variables, add_completions, add_model, params_value, said_columns};
 use super::{Callee, Facts, Input, Job, Makes, Part, Produced, Reads, Shown, Stage, StageError};
 use crate::problem::{Place, Problem, suggest};
 use crate::provider::Message;
 use crate::score::Reading;
 use crate::store::Fingerprint;
-use crate::template::Attrs;
+use crate::template::{Attrs, ColumnUse, Usage};
 
 const REVISION: u32 = 2;
 
@@ -58,14 +59,17 @@ impl Inference {
 
     /// Returns the templates on which completions depend, and those that are only shown.
     fn all_prompts(&self) -> Vec<&Prompt> {
-        self.shown.iter().flat_map(Conversation::prompts).chain(self.prompts()).collect()
+        let of_row = self.row_options.iter().map(|(_, prompt)| prompt);
+        self.shown.iter().flat_map(Conversation::prompts).chain(self.prompts()).chain(of_row).collect()
     }
 
     fn row_reads(&self) -> Attrs {
-        match &self.source {
+        let mut reads = match &self.source {
             Source::Ask(conversation) => conversation.row.clone(),
             Source::Given(prompt) => prompt.template.reads.of("row"),
-        }
+        };
+        self.row_options.iter().for_each(|(_, prompt)| reads.merge(&prompt.template.reads.of("row")));
+        reads
     }
 
     fn reads(&self, variable: &str) -> bool {
@@ -171,6 +175,16 @@ impl Stage for Inference {
         self.all_prompts().into_iter().flat_map(Prompt::columns).collect()
     }
 
+    fn column_uses(&self) -> Vec<ColumnUse> {
+        // A value that is taken as it is prints nothing.
+        let texts: Vec<&Prompt> = self.conversation().into_iter().flat_map(Conversation::texts).collect();
+        let is_text = |prompt: &&Prompt| texts.iter().any(|text| std::ptr::eq(*text, *prompt));
+        let (texts, values): (Vec<&Prompt>, Vec<&Prompt>) = self.all_prompts().into_iter().partition(is_text);
+        let of_values = values.into_iter().flat_map(|prompt| prompt.template.column_uses());
+        let of_values = of_values.filter(|used| used.usage == Usage::Compared);
+        texts.into_iter().flat_map(|prompt| prompt.template.column_uses()).chain(of_values).collect()
+    }
+
     fn fingerprint(&self, facts: &Facts<'_>) -> Result<Fingerprint, StageError> {
         let mut fingerprint = Fingerprint::new("inference", REVISION);
         match &self.source {
@@ -179,6 +193,10 @@ impl Stage for Inference {
                 if let Some(name) = facts.model {
                     let options = self.options.get(name).cloned().unwrap_or_default();
                     add_model(&mut fingerprint, Callee::Model, facts, name, &options);
+                }
+                for (name, prompt) in &self.row_options {
+                    prompt.add_to(&mut fingerprint, facts, "");
+                    fingerprint.setting(name, prompt.template.name_or(&prompt.label));
                 }
             }
             Source::Given(prompt) => prompt.add_to(&mut fingerprint, facts, ""),

@@ -8,10 +8,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::problem::{Place, Problem, suggest};
-use crate::spec::{NodeValue, StageSpec, decode};
-use crate::stage::prompt::{
-    Conversation, CountOrShare, MaxFailures, MessageSetting, Prompt, max_failures, merge_options,
-};
+use crate::spec::{NodeValue, ShortOr, StageSpec, TextOrList, decode};
+use crate::stage::conversation::{Asked, Conversation, MessagesSetting, Until};
+use crate::stage::prompt::{CountOrShare, MaxFailures, Prompt, max_failures, merge_options};
 use crate::stage::{Scope, Stage};
 use crate::text::ReasoningTags;
 
@@ -33,8 +32,16 @@ pub(in crate::stage) struct Settings {
     system: Option<String>,
     /// User turn: a template over the same, or the name of one.
     prompt: Option<String>,
-    /// The whole conversation, instead of `system` and `prompt`.
-    messages: Option<Vec<MessageSetting>>,
+    /// The whole conversation, instead of `system` and `prompt`: its turns; or a template of the conversation that each
+    /// row has of its own, `"{{ row.messages }}"`, as OpenAI or ShareGPT write it. `system` may stand before that.
+    messages: Option<MessagesSetting>,
+    /// Where a row's own conversation is cut: `last_user` cuts off what follows the last turn of the user. What the
+    /// assistant says there is the reference of metrics that have no other.
+    until: Option<Until>,
+    /// Tools that the model may call, as OpenAI describes them: a list, or a template of it, `"{{ row.tools }}"`.
+    tools: Option<TextOrList<Map<String, Value>>>,
+    /// Which tool it must call: auto, none, required, or a map that names one; or a template of that.
+    tool_choice: Option<ShortOr<String, Map<String, Value>>>,
     /// Completions that the dataset already has: `"{{ row[model ~ '_output'] }}"`. A prompt beside them is sent to
     /// nobody; it is what judges and people are shown as asked.
     completions: Option<String>,
@@ -69,6 +76,8 @@ pub(crate) struct Inference {
     pub shown: Option<Conversation>,
     /// The options that are sent, the stage's merged over the model's, by model.
     pub options: IndexMap<String, Map<String, Value>>,
+    /// Options that each row has of its own, by name.
+    pub row_options: Vec<(&'static str, Prompt)>,
     /// The tags between which each model thinks.
     pub tags: IndexMap<String, ModelTags>,
     pub samples: u32,
@@ -121,16 +130,17 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
             .push(Problem::error("wrong-value", format!("{what}: `samples` must be at least 1")).at(&place("samples")));
     }
     let asks = settings.prompt.is_some() || settings.system.is_some() || settings.messages.is_some();
-    if settings.messages.is_some() && (settings.prompt.is_some() || settings.system.is_some()) {
-        problems.push(
-            Problem::error("conflict", format!("{what} has `messages` beside `system` or `prompt`"))
-                .at(&place("messages")),
-        );
-    }
-    let fields = (&settings.system, &settings.prompt, &settings.messages);
+    let asked = Asked {
+        system: &settings.system,
+        prompt: &settings.prompt,
+        messages: &settings.messages,
+        until: settings.until,
+    };
+    check_conversation(&asked, &what, &place, &mut problems);
+    let row_options = row_options(&settings, spec, scope, &mut problems);
     let mut shown = None;
     if settings.completions.is_some() && asks {
-        shown = Some(Conversation::load(scope, &spec.settings, fields, None, VARIABLES, &mut problems));
+        shown = Some(Conversation::load(scope, &spec.settings, &asked, None, VARIABLES, &mut problems));
     }
     let source = match &settings.completions {
         Some(text) => match Prompt::load_value(scope, "completions", text, &place("completions"), VARIABLES) {
@@ -148,11 +158,12 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
                         .help("prompt: \"{{ row.question }}\""),
                 );
             }
-            Some(Source::Ask(Conversation::load(scope, &spec.settings, fields, None, VARIABLES, &mut problems)))
+            Some(Source::Ask(Conversation::load(scope, &spec.settings, &asked, None, VARIABLES, &mut problems)))
         }
     };
     let max_failures = max_failures(&spec.settings, &settings.max_failures, &mut problems);
     let mut stage_options = settings.options;
+    stage_options.extend(row_options.fixed);
     if let Some(format) = settings.response_format {
         stage_options.insert("response_format".to_owned(), format);
     }
@@ -172,9 +183,57 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
         shown,
         options,
         tags,
+        row_options: row_options.of_row,
         samples: settings.samples,
         max_failures,
     }))
+}
+
+/// Finds fields of a conversation that exclude each other.
+fn check_conversation(asked: &Asked<'_>, what: &str, place: &dyn Fn(&str) -> Place, problems: &mut Vec<Problem>) {
+    let has_turns = matches!(asked.messages, Some(TextOrList::List(_)));
+    if asked.messages.is_some() && asked.prompt.is_some() || has_turns && asked.system.is_some() {
+        let message = format!("{what} has `messages` beside `system` or `prompt`");
+        problems.push(Problem::error("conflict", message).at(&place("messages")));
+    }
+    if asked.until.is_some() && !matches!(asked.messages, Some(TextOrList::Text(_))) {
+        let message = format!("{what} has `until`, and no row has a conversation of its own to cut");
+        let help = "messages: \"{{ row.messages }}\"";
+        problems.push(Problem::error("conflict", message).at(&place("until")).help(help));
+    }
+}
+
+/// `tools` and `tool_choice`: as options that are the same for all rows, and those that each row has of its own.
+#[derive(Default)]
+struct RowOptions {
+    fixed: Map<String, Value>,
+    of_row: Vec<(&'static str, Prompt)>,
+}
+
+fn row_options(settings: &Settings, spec: &StageSpec, scope: &Scope<'_>, problems: &mut Vec<Problem>) -> RowOptions {
+    let mut options = RowOptions::default();
+    let mut template = |name: &'static str, text: &str| {
+        let place = spec.settings.get(name).map_or(&spec.place, |node| &node.place);
+        match Prompt::load_value(scope, name, text, place, VARIABLES) {
+            Ok(prompt) => options.of_row.push((name, prompt)),
+            Err(found) => problems.extend(found),
+        }
+    };
+    match &settings.tools {
+        Some(TextOrList::Text(text)) => template("tools", text),
+        Some(TextOrList::List(tools)) => {
+            let tools = tools.iter().cloned().map(Value::Object).collect();
+            options.fixed.insert("tools".to_owned(), Value::Array(tools));
+        }
+        None => {}
+    }
+    match &settings.tool_choice {
+        Some(ShortOr::Short(text)) if text.contains("{{") => template("tool_choice", text),
+        Some(ShortOr::Short(word)) => _ = options.fixed.insert("tool_choice".to_owned(), word.as_str().into()),
+        Some(ShortOr::Full(map)) => _ = options.fixed.insert("tool_choice".to_owned(), Value::Object(map.clone())),
+        None => {}
+    }
+    options
 }
 
 /// Returns the models that are asked, each looked up.

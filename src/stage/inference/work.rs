@@ -22,7 +22,7 @@ use crate::stage::join::of_sample;
 use crate::stage::prompt::{Failures, Prompt, Variables, params_value};
 use crate::stage::{Account, Job, Part, Produced, Progress, StageError, coverage};
 use crate::store::{ByRow, Counts, StoreError, id_of};
-use crate::template::{Attrs, to_json};
+use crate::template::{Attrs, TemplateError, to_json};
 use crate::text::ReasoningTags;
 
 /// One completion that is to be made.
@@ -233,13 +233,37 @@ impl Work {
             Source::Given(prompt) => return Ok(given(prompt, &variables)),
             Source::Ask(conversation) => conversation,
         };
-        match (conversation.render(&variables), &self.account) {
-            (Ok(messages), Some(account)) => {
-                account.ask(&Request { messages, options: self.options.clone(), sample: item.sample }).await
-            }
-            (Ok(_), None) => Ok(Bought::Failed("the model cannot be asked".to_owned())),
-            (Err(error), _) => Ok(Bought::Failed(format!("the prompt failed: {error}"))),
+        let Some(account) = &self.account else {
+            return Ok(Bought::Failed("the model cannot be asked".to_owned()));
+        };
+        let messages = conversation.render(&variables).and_then(|messages| Ok((messages, self.options(&variables)?)));
+        match messages {
+            Ok((messages, options)) => account.ask(&Request { messages, options, sample: item.sample }).await,
+            Err(error) => Ok(Bought::Failed(format!("the prompt failed: {error}"))),
         }
+    }
+
+    /// Returns the options of a call, with those that the row has of its own.
+    fn options(&self, variables: &TemplateValue) -> Result<Arc<Map<String, Value>>, TemplateError> {
+        let mut options = self.options.clone();
+        for (name, prompt) in &self.stage.row_options {
+            let value = to_json(&prompt.template.evaluate(variables)?);
+            // A cell of a CSV file holds its list as text.
+            let value = match value {
+                Value::String(text) if text.trim_start().starts_with(['[', '{']) => {
+                    serde_json::from_str(&text).unwrap_or(Value::String(text))
+                }
+                other => other,
+            };
+            let all = Arc::make_mut(&mut options);
+            let is_none = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+            if is_none {
+                all.shift_remove(*name)
+            } else {
+                all.insert((*name).to_owned(), value)
+            };
+        }
+        Ok(options)
     }
 }
 

@@ -4,12 +4,13 @@ use serde_json::Value;
 
 use super::node::{Grader, Judge};
 use crate::problem::{Problem, suggest};
+use crate::stage::Stage;
 use crate::stage::{MAX_CONTESTANTS, Reads};
 
 impl Judge {
     /// Adds a problem for everything that is wrong with what it reads.
     pub fn check_reads(&self, reads: &Reads<'_>, problems: &mut Vec<Problem>) {
-        if self.conversation.reads("prompt") && !reads.input.stage.has_prompt() {
+        if self.shows_prompt() && !reads.input.stage.has_prompt() {
             problems.push(self.without_prompt());
         }
         problems.extend(self.wrong_baseline(reads));

@@ -4,6 +4,7 @@ use super::evidence::lineage::Kin;
 use super::node::{Judge, pairs_of};
 use super::people::labels::{Labels, Sides};
 use crate::digest::Digest;
+use crate::stage::Stage;
 use crate::stage::prompt::{add_completions, add_model, said_columns};
 use crate::stage::{Callee, Facts, Part};
 use crate::store::Fingerprint;
@@ -56,7 +57,7 @@ impl Judge {
             let models = Part::contestants().filter_map(|part| facts.input_models.get(&part));
             fingerprint.setting("contestants", models.cloned().collect::<Vec<_>>());
         }
-        if self.conversation.reads("prompt")
+        if self.shows_prompt()
             && let Some(upstream) = facts.upstream
         {
             upstream.add_prompt(&mut fingerprint, facts);

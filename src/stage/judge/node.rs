@@ -15,10 +15,12 @@ use super::read::Scale;
 use crate::label::Sheet;
 use crate::problem::{Place, Problem};
 use crate::score::{Estimate, Reading};
+use crate::stage::conversation::Conversation;
 use crate::stage::inference::ModelTags;
-use crate::stage::prompt::{Conversation, MaxFailures, Prompt};
+use crate::stage::prompt::{MaxFailures, Prompt};
 use crate::stage::{Callee, Contrast, Drift, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError};
 use crate::store::{Fingerprint, Manifest, Store};
+use crate::template::ColumnUse;
 
 /// A judge stage, checked.
 pub(crate) struct Judge {
@@ -90,7 +92,7 @@ impl Stage for Judge {
     }
 
     fn shows_prompt(&self) -> bool {
-        self.conversation.reads("prompt")
+        self.conversation.reads("prompt") || self.conversation.reads("messages")
     }
 
     fn check_input(&self, reads: &Reads<'_>, problems: &mut Vec<Problem>) {
@@ -124,6 +126,10 @@ impl Stage for Judge {
 
     fn columns(&self) -> Vec<(String, Place)> {
         self.conversation.prompts().chain(self.reference.as_ref()).flat_map(Prompt::columns).collect()
+    }
+
+    fn column_uses(&self) -> Vec<ColumnUse> {
+        self.conversation.prompts().flat_map(|prompt| prompt.template.column_uses()).collect()
     }
 
     fn fingerprint(&self, facts: &Facts<'_>) -> Result<Fingerprint, StageError> {

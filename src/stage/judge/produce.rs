@@ -20,6 +20,7 @@ use super::task::{Judged, Purpose};
 use super::tasks::Tasks;
 use crate::row::Judgement;
 use crate::score::Summary;
+use crate::stage::Stage;
 use crate::stage::drive::{Sink, drive};
 use crate::stage::inference::sample_id;
 use crate::stage::join::Join;
@@ -136,11 +137,7 @@ impl Judge {
             params: params_value(&job.params),
             contestants,
             row_reads: self.conversation.row.clone(),
-            upstream: job
-                .upstream
-                .clone()
-                .filter(|_| self.conversation.reads("prompt"))
-                .map(|stage| (stage, job.params.clone())),
+            upstream: job.upstream.clone().filter(|_| self.shows_prompt()).map(|stage| (stage, job.params.clone())),
             reference_reads: self.reference.as_ref().map(|prompt| prompt.template.reads.of("row")).unwrap_or_default(),
             judge: self.clone(),
         });

@@ -12,9 +12,10 @@ use super::method::{METHODS, Method, Parse, classify, compare, rubric};
 use super::node::{Grader, Judge};
 use super::people::labels::{Labels, Wanted};
 use crate::problem::{Place, Problem};
-use crate::spec::{StageSpec, decode};
+use crate::spec::{StageSpec, TextOrList, decode};
+use crate::stage::conversation::{Asked, Conversation, MessageSetting};
 use crate::stage::inference::{ModelTags, check_model, check_options};
-use crate::stage::prompt::{Conversation, CountOrShare, MessageSetting, Prompt, max_failures, merge_options};
+use crate::stage::prompt::{CountOrShare, Prompt, max_failures, merge_options};
 use crate::stage::{MAX_JUDGES, Scope, Stage};
 
 const REFERENCE_VARIABLES: &[&str] = &["row", "params"];
@@ -117,9 +118,10 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
         let message = format!("{} has `messages` beside `system` or `prompt`", reader.what);
         problems.push(Problem::error("conflict", message).at(&reader.place("messages")));
     }
-    let fields = (&settings.system, &settings.prompt, &settings.messages);
+    let messages = settings.messages.clone().map(TextOrList::List);
+    let asked = Asked { system: &settings.system, prompt: &settings.prompt, messages: &messages, until: None };
     let default = Some((method.default_prompt(), &spec.place));
-    let conversation = Conversation::load(scope, &spec.settings, fields, default, method.variables(), &mut problems);
+    let conversation = Conversation::load(scope, &spec.settings, &asked, default, method.variables(), &mut problems);
     let reference = reader.reference(&settings, &mut problems);
     let canaries = reader.canaries(&settings, &*method, &mut problems);
     reader.check_limits(&settings, &mut problems);

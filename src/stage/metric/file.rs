@@ -196,7 +196,8 @@ fn load(workspace: &Workspace, file: &ScoreFile<'_>, columns: &BTreeSet<String>)
     }
     let spec = stage_spec(file, reference, &whole, &place_of);
     let (models, params, broken) = (IndexMap::new(), IndexMap::new(), BTreeSet::new());
-    let scope = Scope { workspace, models: &models, params: &params, broken: &broken };
+    let stages = IndexMap::new();
+    let scope = Scope { workspace, models: &models, params: &params, broken: &broken, stages: &stages };
     let stage = stage_of(&spec, &scope).map_err(|found| problems.extend(found)).ok();
     let text = prediction.unwrap_or_else(|| "{{ row.prediction }}".to_owned());
     let prediction = Prompt::load_value(&scope, "--prediction", &text, &whole, &["row"]);

@@ -3,16 +3,18 @@
 use super::measure::{Measure, MetricStage, has_leakage};
 use super::scoring::Scoring;
 use crate::problem::{Place, Problem};
+use crate::row::{Completion, Row};
 use crate::score::Reading;
 use crate::stage::dataset::LEAKAGE;
 use crate::stage::inference::sample_id;
 use crate::stage::join::{Join, Joined};
 use crate::stage::prompt::{add_columns, add_completions, said_columns};
-use crate::stage::{Callee, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError};
-use crate::store::{ArtifactWriter, Counts, Fingerprint};
-use crate::template::Attrs;
+use crate::stage::{Callee, Contrast, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError};
+use crate::store::{ArtifactWriter, Counts, Fingerprint, Store};
+use crate::template::{Attrs, ColumnUse, Usage};
 use futures_util::future::BoxFuture;
-use serde_json::Value;
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -85,6 +87,11 @@ impl Stage for MetricStage {
 
     fn columns(&self) -> Vec<(String, Place)> {
         self.prompts().flat_map(|prompt| prompt.columns()).chain(self.slicing().cloned()).collect()
+    }
+
+    fn column_uses(&self) -> Vec<ColumnUse> {
+        let uses = self.prompts().flat_map(|prompt| prompt.template.column_uses());
+        uses.filter(|used| used.usage == Usage::Compared).collect()
     }
 
     fn fingerprint(&self, facts: &Facts<'_>) -> Result<Fingerprint, StageError> {
@@ -171,6 +178,20 @@ impl Stage for MetricStage {
                 Some(files.get(index.parse::<usize>().ok()?)?.0.clone())
             })
         })
+    }
+
+    fn shared_note(&self, store: &Store, contrast: &Contrast<'_>) -> Result<Option<String>, StageError> {
+        MetricStage::shared_note(self, store, contrast)
+    }
+
+    fn extracted(
+        &self,
+        row: &Row,
+        completion: &Completion,
+        model: Option<&str>,
+        params: &IndexMap<String, Value>,
+    ) -> Map<String, Value> {
+        self.taken_out(row, completion, model, params)
     }
 
     fn warnings(&self) -> Vec<Problem> {

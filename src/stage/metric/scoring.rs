@@ -359,13 +359,13 @@ impl<'a> Scoring<'a> {
     }
 }
 
-fn tallies(stage: &MetricStage) -> Vec<Box<dyn Tally>> {
+pub(super) fn tallies(stage: &MetricStage) -> Vec<Box<dyn Tally>> {
     let seed = |measure: &Measure| seed_of(&measure.name, &measure.signature());
     stage.measures.iter().map(|measure| measure.metric.tally(seed(measure))).collect()
 }
 
 /// Writes what the tallies say into a summary; returns their notes.
-fn sum_up(stage: &MetricStage, tallies: Vec<Box<dyn Tally>>, summary: &mut Summary) -> Vec<String> {
+pub(super) fn sum_up(stage: &MetricStage, tallies: Vec<Box<dyn Tally>>, summary: &mut Summary) -> Vec<String> {
     let mut notes = Vec::new();
     for (measure, mut tally) in stage.measures.iter().zip(tallies) {
         let mut parts = TallySummary::default();

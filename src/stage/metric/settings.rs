@@ -157,8 +157,12 @@ pub(super) fn stage_of(spec: &StageSpec, scope: &Scope<'_>) -> Result<MetricStag
             }
         }
     };
+    let input_place = spec.settings.get("input").map_or(&spec.place, |node| &node.place);
     let prediction = load(&spec.settings, "prediction", &settings.prediction);
-    let reference = load(&spec.settings, "reference", &settings.reference);
+    let reference = match load(&spec.settings, "reference", &settings.reference) {
+        None if settings.reference.is_none() => cut_answer(scope, &settings.input, input_place),
+        reference => reference,
+    };
     let mut measures = Vec::new();
     let mut seen: Vec<String> = Vec::new();
     for (name, place, node) in entries(&settings.metrics, &spec.settings, &what, &mut problems) {
@@ -177,7 +181,7 @@ pub(super) fn stage_of(spec: &StageSpec, scope: &Scope<'_>) -> Result<MetricStag
     if !problems.is_empty() {
         return Err(problems);
     }
-    let input_place = spec.settings.get("input").map_or(&spec.place, |node| &node.place).clone();
+    let input_place = input_place.clone();
     let by_node = spec.settings.get("by");
     let place_of = |index: usize| by_node.map_or(&spec.place, |node| &node.nearest(&[index.to_string()]).place).clone();
     let by = settings.by.into_vec().into_iter().enumerate().map(|(index, column)| (column, place_of(index))).collect();
@@ -186,6 +190,20 @@ pub(super) fn stage_of(spec: &StageSpec, scope: &Scope<'_>) -> Result<MetricStag
         (column, place.clone())
     });
     Ok(MetricStage { input: settings.input, input_place, measures, by, cluster })
+}
+
+/// Returns the reference of a stage that has none, where the conversations that it scores were cut: what the assistant
+/// says in the data behind the last turn of the user.
+fn cut_answer(scope: &Scope<'_>, input: &str, place: &Place) -> Option<Arc<Prompt>> {
+    let input = &scope.stages.get(input)?.settings;
+    let text = |field: &str| input.get(field).and_then(Node::as_text);
+    if text("until") != Some("last_user") {
+        return None;
+    }
+    let messages = text("messages")?.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    let text = format!("{{{{ ({}) | last_answer }}}}", messages.trim());
+    // What is wrong with it is wrong with the other stage, and told there.
+    Prompt::load_value(scope, "reference", &text, place, VARIABLES).ok().map(Arc::new)
 }
 
 /// Returns the metrics as written: each with its name, place and settings.

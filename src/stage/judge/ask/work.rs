@@ -17,7 +17,7 @@ use crate::stage::judge::people::labels::{Sides, texts_digest};
 use crate::stage::judge::task::{Judged, Purpose, Task, Text};
 use crate::stage::prompt::Variables;
 use crate::stage::{Account, Shown, Stage, StageError};
-use crate::template::Attrs;
+use crate::template::{Attrs, from_json};
 
 /// The value of `response_format` that stands for the JSON Schema of the verdict.
 pub(crate) const JSON_SCHEMA: &str = "json_schema";
@@ -174,6 +174,7 @@ impl Work {
                     reason: said.reason.clone(),
                     sample: ordinal,
                     scores: said.scores.clone(),
+                    shown: said.shown.clone(),
                     status: said.status,
                     verdict: said.verdict.clone(),
                 });
@@ -302,7 +303,12 @@ impl Work {
         reference: Option<&TemplateValue>,
     ) -> Result<(Vec<Message>, Option<String>), crate::template::TemplateError> {
         let conversation = &self.judge.conversation;
-        let prompt = self.prompt(task);
+        let asked = self.asked(task);
+        let prompt = shown(&asked);
+        let turns = match conversation.reads("messages") {
+            true => from_json(&serde_json::to_value(&asked).unwrap_or_default()),
+            false => TemplateValue::from(()),
+        };
         let model = self.contestants.first().map_or("", String::as_str);
         let said = match (&task.first, &task.second) {
             (Text::Of { contestant, sample }, None) => {
@@ -316,6 +322,7 @@ impl Work {
                 .with("sample", task.sample)
                 .with("tag", tag)
                 .with("prompt", prompt.clone())
+                .with("messages", turns.clone())
                 .with("reference", reference.cloned().unwrap_or(TemplateValue::from(())))
                 .with_row(&task.joined.row, &self.row_reads);
             if let Some(said) = said {
@@ -337,24 +344,25 @@ impl Work {
         Ok((messages, is_shown.then_some(tag)))
     }
 
-    /// Returns what the judged model was asked, without its system message.
-    fn prompt(&self, task: &Task) -> TemplateValue {
-        let Some((stage, params)) = &self.upstream else {
-            return TemplateValue::from(());
-        };
+    /// Returns what the judged model was asked.
+    fn asked(&self, task: &Task) -> Vec<Message> {
+        let Some((stage, params)) = &self.upstream else { return Vec::new() };
         let model = self.contestants.first().map(String::as_str);
         let draft = of_sample(&task.joined.drafts, task.sample);
         let shown = Shown { model, params, row: &task.joined.row, sample: task.sample, draft };
-        let messages = stage.asked(&shown).unwrap_or_default();
-        let turns: Vec<&Message> = messages.iter().filter(|message| message.role != "system").collect();
-        match turns.as_slice() {
-            [one] => TemplateValue::from(one.text()),
-            several => several
-                .iter()
-                .map(|turn| format!("{}: {}", turn.role, turn.text()))
-                .collect::<Vec<_>>()
-                .join("\n\n")
-                .into(),
+        stage.asked(&shown).unwrap_or_default()
+    }
+}
+
+/// Returns a conversation as a judge reads it, without its system message; none if nothing was asked.
+fn shown(messages: &[Message]) -> TemplateValue {
+    let turns: Vec<&Message> = messages.iter().filter(|message| message.role != "system").collect();
+    match turns.as_slice() {
+        [] => TemplateValue::from(if messages.is_empty() { TemplateValue::from(()) } else { "".into() }),
+        [one] => TemplateValue::from(one.shown()),
+        several => {
+            let turns = several.iter().map(|turn| format!("{}: {}", turn.role, turn.shown()));
+            turns.collect::<Vec<_>>().join("\n\n").into()
         }
     }
 }

@@ -125,6 +125,7 @@ impl Method for Classify {
             "tool_calls",
             "finish_reason",
             "prompt",
+            "messages",
             "reference",
             "labels",
             "tag",

@@ -212,6 +212,7 @@ pub(crate) fn missing(candidates: &Candidates<'_>, status: VerdictStatus, reason
         reason,
         sample: 0,
         scores: None,
+        shown: Vec::new(),
         status,
         verdict: None,
         votes: Vec::new(),

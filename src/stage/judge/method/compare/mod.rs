@@ -22,7 +22,7 @@ use super::{Candidates, Method, Opponent, Question, ReadReply, Said, Tally, Told
 use crate::digest::Digest;
 use crate::label::Sheet;
 use crate::outcome::Outcome;
-use crate::row::{Judgement, VerdictStatus};
+use crate::row::{Judgement, ShownOrder, VerdictStatus};
 use crate::score::{Direction, Rank, Reading, Unit};
 use crate::stage::judge::people::labels::LabelKind;
 use crate::stage::judge::read::read_pair;
@@ -59,7 +59,20 @@ impl Method for Compare {
     }
 
     fn variables(&self) -> &'static [&'static str] {
-        &["row", "params", "a", "b", "prompt", "reference", "tag", "ties", "verdicts", "answer_first", "verdict_style"]
+        &[
+            "row",
+            "params",
+            "a",
+            "b",
+            "prompt",
+            "messages",
+            "reference",
+            "tag",
+            "ties",
+            "verdicts",
+            "answer_first",
+            "verdict_style",
+        ]
     }
 
     fn baseline(&self) -> Option<&Opponent> {
@@ -226,6 +239,8 @@ impl Method for Compare {
         let mut judgement = missing(candidates, status, reason);
         judgement.verdict = verdict.map(|verdict| verdict.word().to_owned());
         judgement.orders = said;
+        let shown = readings.iter().zip(self.orders(candidates));
+        judgement.shown = shown.map(|(reading, first)| ShownOrder { first, reason: reading.reason.clone() }).collect();
         judgement
     }
 

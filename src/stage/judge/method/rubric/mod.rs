@@ -68,6 +68,7 @@ impl Method for Rubric {
             "tool_calls",
             "finish_reason",
             "prompt",
+            "messages",
             "reference",
             "criteria",
             "scale",
