@@ -97,7 +97,7 @@ fn surprise(used: &ColumnUse, values: &Values, dataset: &str) -> Option<Problem>
         }
         Usage::Printed if values.absent.rows > 0 => {
             let message = format!(
-                "{} of {dataset} have no `{column}` ({}): the text cannot be made there",
+                "`{column}` is absent in {} of {dataset} ({}): the text cannot be made there",
                 rows(values.absent.rows),
                 values.absent.places()
             );

@@ -57,7 +57,12 @@ pub fn find_term(plan: &Plan, term: &Term) -> Result<GateTerm, Problem> {
     let has_models = nodes.iter().any(|index| plan.nodes[*index].model.is_some());
     let (node, rest) = if has_models {
         let model = term.path.get(1).map(String::as_str).unwrap_or_default();
-        let found = nodes.iter().find(|index| plan.nodes[**index].model.as_deref() == Some(model));
+        let is_of = |index: &&usize, words: usize| {
+            let named = term.path.get(1..=words).map(|path| path.join("."));
+            named.is_some() && plan.nodes[**index].model == named
+        };
+        // Where several stages stand side by side, a model has the name of its stage before it.
+        let found = [2, 1].into_iter().find_map(|words| Some((nodes.iter().find(|index| is_of(index, words))?, words)));
         let Some(found) = found else {
             let models = nodes.iter().filter_map(|index| plan.nodes[*index].model.as_deref());
             let without_model = term.path[1..].join(".");
@@ -71,7 +76,7 @@ pub fn find_term(plan: &Plan, term: &Term) -> Result<GateTerm, Problem> {
             let help = suggest(model, &format!("models of {stage}"), models);
             return Err(problem(format!("`{path}`: {stage} has no model `{model}`"), help));
         };
-        (*found, &term.path[2..])
+        (*found.0, &term.path[found.1 + 1..])
     } else {
         match nodes.first() {
             Some(node) => (*node, &term.path[1..]),

@@ -100,7 +100,10 @@ impl Plan {
 
     /// Returns the role of a model, if it has one.
     pub fn role(&self, model: &str) -> Option<crate::spec::Role> {
-        self.spec.models.get(model).and_then(|model| model.role)
+        let models = &self.spec.models;
+        // Where several stages stand side by side, the name of the stage comes first.
+        let behind = || models.get(model.split_once('.')?.1);
+        models.get(model).or_else(behind).and_then(|model| model.role)
     }
 }
 

@@ -90,7 +90,9 @@ fn parse_stages(
 fn check_inputs(spec: &PipelineSpec, problems: &mut Vec<Problem>) {
     for (name, stage) in &spec.stages {
         let expected = KINDS.iter().find(|kind| kind.name == stage.kind).map_or(&[][..], |kind| kind.input);
+        // Of several inputs the others are checked where the stage is typed.
         let node = stage.settings.get("input").filter(|_| !expected.is_empty());
+        let node = node.map(|node| node.nearest(&["0".to_owned()]));
         let Some((node, input)) = node.and_then(|node| Some((node, node.as_text()?))) else {
             continue;
         };
@@ -201,8 +203,7 @@ fn fan_out(
             check_others(stages, name, &**stage, problems);
             stage.check_input(reads, problems);
         }
-        let of_input = reads.as_ref().map_or(&[][..], |reads| &reads.input.models);
-        let models: Vec<Option<String>> = match stage.models(of_input) {
+        let models: Vec<Option<String>> = match stage.models(reads.as_ref()) {
             None => vec![None],
             Some(models) => models.into_iter().map(Some).collect(),
         };

@@ -102,7 +102,9 @@ impl Run {
 
     /// Returns the role of a model, if it has one.
     pub fn role(&self, model: &str) -> Option<Role> {
-        self.models.get(model).and_then(|model| model.role)
+        // Where several stages stand side by side, the name of the stage comes first.
+        let behind = || self.models.get(model.split_once('.')?.1);
+        self.models.get(model).or_else(behind).and_then(|model| model.role)
     }
 }
 

@@ -278,7 +278,7 @@ pub trait Stage: Send + Sync {
     fn input(&self) -> Option<(&str, &Place)>;
 
     /// Returns the models of its nodes, given the models of its input; none for a single node without a model.
-    fn models(&self, of_input: &[String]) -> Option<Vec<String>>;
+    fn models(&self, reads: Option<&Reads<'_>>) -> Option<Vec<String>>;
 
     /// Returns the stages that it reads beside its input, with their places.
     fn also_reads(&self) -> Vec<(&str, &Place)> {

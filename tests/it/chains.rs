@@ -117,3 +117,34 @@ fn what_cannot_be_chained_is_told() {
         assert!(all.contains(said), "{to}:\n{all}");
     }
 }
+
+#[test]
+fn stages_of_one_dataset_stand_side_by_side_in_one_table() {
+    let server = Server::plain();
+    let workspace = ready(&server, 4);
+    workspace.edit(
+        "pipelines/p.yaml",
+        "exact: { kind: metric, input: final,",
+        "both: { kind: metric, input: [draft, final], reference: \"{{ model }} says Q: {{ row.question }}\", metrics: [contains] }\n  exact: { kind: metric, input: final,",
+    );
+    let gates = "gates: [\"both.draft.tuned.contains >= both.final.base.contains\"]\n";
+    workspace.edit("pipelines/p.yaml", "models:\n", &format!("{gates}models:\n"));
+    let run = workspace.run(&[]).code(0).json();
+    let both = run["summary"]["both"].as_object().unwrap();
+    let columns: Vec<&String> = both.keys().collect();
+    assert_eq!(columns, ["draft.base", "draft.tuned", "final.base", "final.tuned"]);
+    // The reference names the model alone, and only the drafts of `tuned` and `base` say it as it is.
+    assert_eq!(
+        (&both["draft.tuned"]["contains"]["value"], &both["final.base"]["contains"]["n"]),
+        (&1.0.into(), &4.into())
+    );
+    let text = workspace.etalon(&["run", "p"]).code(0).stdout;
+    assert!(text.contains("draft.base") && text.contains("final.tuned"), "{text}");
+    let shown: Vec<String> = workspace.show("both.final.tuned");
+    assert!(shown[0].contains("\"reference\":\"tuned says Q: question 0\""), "{}", shown[0]);
+    // Stages over different datasets are not comparable.
+    workspace.edit("pipelines/p.yaml", "stages:\n", "stages:\n  others: { kind: dataset, path: data/rows.jsonl, id: key }\n  other: { kind: inference, input: others, models: [base], prompt: \"{{ row.question }}\" }\n");
+    workspace.edit("pipelines/p.yaml", "[draft, final]", "[draft, other]");
+    let checked = workspace.etalon(&["check", "p"]).code(2);
+    assert!(checked.stderr.contains("stages that stand side by side answer one dataset"), "{}", checked.stderr);
+}

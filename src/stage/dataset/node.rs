@@ -75,7 +75,7 @@ impl Stage for Dataset {
         None
     }
 
-    fn models(&self, _of_input: &[String]) -> Option<Vec<String>> {
+    fn models(&self, _reads: Option<&Reads<'_>>) -> Option<Vec<String>> {
         None
     }
 

@@ -130,7 +130,7 @@ impl Stage for Inference {
         Some((&self.input, &self.input_place))
     }
 
-    fn models(&self, _of_input: &[String]) -> Option<Vec<String>> {
+    fn models(&self, _reads: Option<&Reads<'_>>) -> Option<Vec<String>> {
         Some(self.models.clone())
     }
 

@@ -79,11 +79,12 @@ impl Stage for Judge {
         Some((&self.input, &self.input_place))
     }
 
-    fn models(&self, of_input: &[String]) -> Option<Vec<String>> {
+    fn models(&self, reads: Option<&Reads<'_>>) -> Option<Vec<String>> {
         if self.method.is_all_pairs() {
             return None;
         }
         let is_judged = |model: &&String| self.own_baseline() != Some(model.as_str());
+        let of_input = reads.map_or(&[][..], |reads| &reads.input.models);
         Some(of_input.iter().filter(is_judged).cloned().collect())
     }
 

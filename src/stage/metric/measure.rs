@@ -14,8 +14,8 @@ use crate::template::Attrs;
 
 /// A metric stage.
 pub(super) struct MetricStage {
-    pub input: String,
-    pub input_place: Place,
+    /// The inference stages that it scores, with their places; at least one.
+    pub inputs: Vec<(String, Place)>,
     pub measures: Vec<Measure>,
     pub by: Vec<(String, Place)>,
     pub cluster: Option<(String, Place)>,
@@ -79,6 +79,16 @@ impl MetricStage {
             reads.merge(&prompt.template.reads.of("row"));
         }
         reads
+    }
+
+    /// Returns the stage and the model whose completions a node scores. Where several stages are scored, the node's
+    /// model names both.
+    pub fn scored<'a>(&'a self, model: &'a str) -> (&'a str, &'a str) {
+        let of = |(input, _): &'a (String, Place)| {
+            Some((input.as_str(), model.strip_prefix(input.as_str())?.strip_prefix('.')?))
+        };
+        let several = (self.inputs.len() > 1).then(|| self.inputs.iter().find_map(of)).flatten();
+        several.unwrap_or((&self.inputs[0].0, model))
     }
 
     /// Returns the columns by which rows are put together, with their places.

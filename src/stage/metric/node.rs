@@ -9,7 +9,7 @@ use crate::stage::dataset::LEAKAGE;
 use crate::stage::inference::sample_id;
 use crate::stage::join::{Join, Joined};
 use crate::stage::prompt::{add_columns, add_completions, said_columns};
-use crate::stage::{Callee, Contrast, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError};
+use crate::stage::{Callee, Contrast, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError, Upstream};
 use crate::store::{ArtifactWriter, Counts, Fingerprint, Store};
 use crate::template::{Attrs, ColumnUse, Usage};
 use futures_util::future::BoxFuture;
@@ -26,7 +26,8 @@ impl MetricStage {
         let rows = job.inputs.get(&Part::Rows).map_or(0, |rows| rows.artifact.rows);
         job.progress.total.store(rows, Ordering::Relaxed);
         let has_leakage = has_leakage(job.inputs.get(&Part::Rows));
-        let mut scoring = Scoring::new(self, &job.params, job.model.as_deref(), has_leakage);
+        let model = job.model.as_deref().map(|model| self.scored(model).1);
+        let mut scoring = Scoring::new(self, &job.params, model, has_leakage);
         match self.kept(job)? {
             Some(kept) => kept.score(job, &mut scoring, &mut writer)?,
             None => self.score_all(job, &mut scoring, &mut writer)?,
@@ -70,15 +71,48 @@ impl Stage for MetricStage {
     }
 
     fn input(&self) -> Option<(&str, &Place)> {
-        Some((&self.input, &self.input_place))
+        self.inputs.first().map(|(input, place)| (input.as_str(), place))
     }
 
-    fn models(&self, of_input: &[String]) -> Option<Vec<String>> {
-        Some(of_input.to_vec())
+    fn also_reads(&self) -> Vec<(&str, &Place)> {
+        self.inputs[1..].iter().map(|(input, place)| (input.as_str(), place)).collect()
+    }
+
+    fn models(&self, reads: Option<&Reads<'_>>) -> Option<Vec<String>> {
+        let Some(reads) = reads else { return Some(Vec::new()) };
+        if self.inputs.len() == 1 {
+            return Some(reads.input.models.clone());
+        }
+        let of = |upstream: &Upstream<'_>| -> Vec<String> {
+            upstream.models.iter().map(|model| format!("{}.{model}", upstream.name)).collect()
+        };
+        Some(std::iter::once(&reads.input).chain(&reads.others).flat_map(of).collect())
+    }
+
+    fn check_input(&self, reads: &Reads<'_>, problems: &mut Vec<Problem>) {
+        for (index, (input, place)) in self.inputs.iter().enumerate() {
+            if self.inputs[..index].iter().any(|(other, _)| other == input) {
+                problems.push(Problem::error("conflict", format!("`input` names {input} twice")).at(place));
+            }
+        }
+        for other in reads.others.iter().filter(|other| other.root != reads.input.root) {
+            let place = self.inputs.iter().find(|(input, _)| input == other.name).map(|(_, place)| place);
+            let message = format!(
+                "`{}` answers the rows of {}, and `{}` those of {}",
+                other.name, other.root, reads.input.name, reads.input.root
+            );
+            let problem =
+                Problem::error("wrong-input", message).help("stages that stand side by side answer one dataset");
+            problems.push(match place {
+                Some(place) => problem.at(place),
+                None => problem,
+            });
+        }
     }
 
     fn inputs(&self, model: Option<&str>, _reads: &Reads<'_>) -> Vec<Input> {
-        vec![Input { part: Part::OWN, stage: self.input.clone(), model: model.map(str::to_owned) }]
+        let (stage, model) = self.scored(model.unwrap_or_default());
+        vec![Input { part: Part::OWN, stage: stage.to_owned(), model: Some(model.to_owned()) }]
     }
 
     fn callees(&self, _model: Option<&str>) -> Vec<(Callee, String)> {
@@ -129,6 +163,8 @@ impl Stage for MetricStage {
             }
             fingerprint.setting(&format!("metrics.{}", measure.name), Value::Object(setting));
         }
+        // The key says which model the templates read, and not which stage it answered in.
+        let facts = &Facts { model: facts.model.map(|model| self.scored(model).1), ..*facts };
         for prompt in self.prompts() {
             prompt.add_to(&mut fingerprint, facts, "");
         }
@@ -191,7 +227,7 @@ impl Stage for MetricStage {
         model: Option<&str>,
         params: &IndexMap<String, Value>,
     ) -> Map<String, Value> {
-        self.taken_out(row, completion, model, params)
+        self.taken_out(row, completion, model.map(|model| self.scored(model).1), params)
     }
 
     fn warnings(&self) -> Vec<Problem> {

@@ -22,8 +22,9 @@ const VARIABLES: &[&str] =
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::stage) struct Settings {
-    /// The inference stage whose completions are scored.
-    input: String,
+    /// The inference stage whose completions are scored; or a list of such stages over one dataset, whose models then
+    /// stand side by side as `stage.model`.
+    input: OneOrMany<String, 1>,
     /// A list of names, or a map of names to settings: `{ exact_match: { mode: strict } }`. With
     /// `metric:` among the settings the name is free.
     #[schemars(schema_with = "metrics_schema")]
@@ -160,7 +161,9 @@ pub(super) fn stage_of(spec: &StageSpec, scope: &Scope<'_>) -> Result<MetricStag
     let input_place = spec.settings.get("input").map_or(&spec.place, |node| &node.place);
     let prediction = load(&spec.settings, "prediction", &settings.prediction);
     let reference = match load(&spec.settings, "reference", &settings.reference) {
-        None if settings.reference.is_none() => cut_answer(scope, &settings.input, input_place),
+        None if settings.reference.is_none() => {
+            cut_answer(scope, settings.input.first().map_or("", String::as_str), input_place)
+        }
         reference => reference,
     };
     let mut measures = Vec::new();
@@ -181,7 +184,11 @@ pub(super) fn stage_of(spec: &StageSpec, scope: &Scope<'_>) -> Result<MetricStag
     if !problems.is_empty() {
         return Err(problems);
     }
-    let input_place = input_place.clone();
+    let place_of = |index: usize| match settings.input {
+        OneOrMany::One(_) => input_place.clone(),
+        OneOrMany::Many(_) => spec.settings.nearest(&["input".to_owned(), index.to_string()]).place.clone(),
+    };
+    let inputs = settings.input.iter().enumerate().map(|(index, input)| (input.clone(), place_of(index))).collect();
     let by_node = spec.settings.get("by");
     let place_of = |index: usize| by_node.map_or(&spec.place, |node| &node.nearest(&[index.to_string()]).place).clone();
     let by = settings.by.into_vec().into_iter().enumerate().map(|(index, column)| (column, place_of(index))).collect();
@@ -189,7 +196,7 @@ pub(super) fn stage_of(spec: &StageSpec, scope: &Scope<'_>) -> Result<MetricStag
         let place = spec.settings.get("cluster").map_or(&spec.place, |node| &node.place);
         (column, place.clone())
     });
-    Ok(MetricStage { input: settings.input, input_place, measures, by, cluster })
+    Ok(MetricStage { inputs, measures, by, cluster })
 }
 
 /// Returns the reference of a stage that has none, where the conversations that it scores were cut: what the assistant

@@ -42,6 +42,7 @@ const FAMILIES: &[(&str, Family)] = &[
     ("correlation", Family::Equal(statistics::correlation, &[])),
     ("csv_compliance", Family::Equal(texts::csv_compliance, &[])),
     ("json_compliance", Family::Equal(texts::json_compliance, &["note"])),
+    ("json_fields", Family::Equal(texts::json_fields, &[])),
     ("judge_correction", Family::Equal(statistics::judge_correction, &[])),
     ("k_center", Family::Equal(statistics::k_center, &[])),
     ("kappa", Family::Equal(statistics::kappa, &[])),

@@ -1,6 +1,6 @@
 //! Vectors for `etalon::text`, and for the metrics of formats.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use etalon::metric::Schema;
 use etalon::text::{
@@ -154,4 +154,22 @@ pub fn refusal(case: &Case) -> bool {
 
 pub fn truncation(case: &Case) -> bool {
     text::is_truncated(text(case.input, "text"), case.input["finish_reason"].as_str())
+}
+
+pub fn json_fields(case: &Case) -> Value {
+    let entry = etalon::metric::find("json_fields").unwrap();
+    let metric = entry.make(case.input["settings"].as_object().unwrap(), std::path::Path::new(".")).unwrap();
+    let mut tally = metric.tally(1);
+    for row in case.input["rows"].as_array().unwrap() {
+        let scored = etalon::metric::Scored {
+            prediction: Some(&row["prediction"]),
+            reference: Some(&row["reference"]),
+            ..Default::default()
+        };
+        let score = metric.score(&scored).unwrap();
+        tally.add(&etalon::metric::RowScores { scores: &[score.as_ref()], cluster: None });
+    }
+    let mut summary = etalon::metric::TallySummary::default();
+    tally.finish(&mut summary);
+    summary.parts.into_iter().map(|(part, estimate)| (part, json!(estimate.value))).collect::<Map<_, _>>().into()
 }
