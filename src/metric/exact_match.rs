@@ -49,7 +49,12 @@ impl Metric for Settings {
             reference => equality.holds(reference, prediction),
         });
         match reference {
-            Value::Array(none) if none.is_empty() && !is_equal => Ok(None),
+            // SQuAD 2 has questions without an answer: what is right is to say nothing.
+            Value::Array(none) if none.is_empty() && self.mode == Mode::Squad => {
+                let says_nothing = scored.prediction.is_some_and(|said| equality.holds(&Value::from(""), said));
+                Ok(Some(Value::from(u8::from(says_nothing || is_equal))))
+            }
+            Value::Array(none) if none.is_empty() && !is_equal => Err("the row has no reference".to_owned()),
             _ => Ok(Some(Value::from(u8::from(is_equal)))),
         }
     }
@@ -97,6 +102,8 @@ mod tests {
         assert_eq!(score(json!({}), json!("B"), json!(null)), json!(0));
         assert_eq!(score(json!({}), json!("null"), json!(null)), json!(0));
         assert_eq!(score(json!({}), json!(null), json!("")), json!(0));
+        assert_eq!(score(json!({"mode": "squad"}), json!("the"), json!([])), json!(1));
+        assert_eq!(score(json!({"mode": "squad"}), json!("Paris"), json!([])), json!(0));
         assert_eq!(score(json!({"empty": null}), json!(null), json!("")), json!(1));
         assert_eq!(score(json!({"empty": "null"}), json!(""), json!("")), json!(0));
         assert_eq!(ENTRY.signature(&Map::new()), "exact_match|mode:trim|empty:text|types:value");

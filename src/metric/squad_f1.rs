@@ -2,9 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Entry, Made, Make, MeanTally, Metric, PartsTally, Score, Scored, Tally, Written, pair, share};
+use super::{Entry, Made, Make, MeanTally, Metric, PartsTally, Score, Scored, Tally, Written, pair, share, shown};
 use crate::text::{Squad, answer_normal, east_asian_apart, squad_f1, squad_normal};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -80,8 +80,14 @@ impl SquadF1 {
 
 impl Metric for SquadF1 {
     fn score(&self, scored: &Scored<'_>) -> Score {
-        let Some((prediction, references)) = pair(scored) else {
-            return Ok(None);
+        let has_no_answer = scored.reference.and_then(Value::as_array).is_some_and(Vec::is_empty);
+        let (prediction, references) = match pair(scored) {
+            Some(pair) => pair,
+            // SQuAD 2 has questions without an answer: what is right is to say nothing.
+            None if has_no_answer && self.version == Squad::V2 => {
+                (scored.prediction.map(shown).unwrap_or_default(), vec!["".into()])
+            }
+            None => return Ok(None),
         };
         if scored.prediction.is_none() {
             return Ok(Some(json!({ "f1": 0.0, "exact": 0 })));
@@ -105,5 +111,26 @@ impl Metric for SquadF1 {
 
     fn needs_reference(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_question_without_an_answer_wants_none() {
+        let score = |settings: Value, said: &str| {
+            let metric = ENTRY.make(settings.as_object().unwrap(), Path::new(".")).unwrap();
+            let (prediction, reference) = (json!(said), json!([]));
+            metric
+                .score(&Scored { prediction: Some(&prediction), reference: Some(&reference), ..Scored::default() })
+                .unwrap()
+        };
+        assert_eq!(score(json!({}), "").unwrap()["f1"], 1.0);
+        assert_eq!(score(json!({}), "Paris").unwrap()["f1"], 0.0);
+        assert_eq!(score(json!({ "version": "v1" }), ""), None);
     }
 }

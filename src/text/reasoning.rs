@@ -122,7 +122,8 @@ impl ReasoningTags {
             match open {
                 None if tag.is_open => {
                     let is_closed = || tags[index..].iter().any(|later| later.pair == tag.pair && !later.is_open);
-                    let begins_line = text[..tag.start].rsplit('\n').next().is_none_or(|line| line.trim().is_empty());
+                    let before = &text[at..tag.start];
+                    let begins_line = before.rsplit('\n').next().is_none_or(|line| line.trim().is_empty());
                     if !is_spoken_of(tag) && (begins_line || is_closed()) {
                         answer.push_str(&text[at..tag.start]);
                         (open, has_opened, nested) = (Some((tag.pair, tag.end)), true, 0);
@@ -196,6 +197,7 @@ mod tests {
             ("<think>Lyon? Paris?", "", Some("Lyon? Paris?"), true),
             ("Well.\n<think>Paris?", "Well.", Some("Paris?"), true),
             ("<think></think>Lyon", "Lyon", None, false),
+            ("a</think><think>b", "", Some("a\n\nb"), true),
             ("<think>a", "", Some("a"), true),
             ("<think>a</think>", "", Some("a"), false),
             ("<THINK >a</Think>b", "b", Some("a"), false),

@@ -113,7 +113,7 @@ impl ModelTags {
 
 /// Where completions come from.
 pub(crate) enum Source {
-    Ask(Conversation),
+    Ask(Box<Conversation>),
     /// Completions that the dataset already has.
     Given(Box<Prompt>),
 }
@@ -158,7 +158,14 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
                         .help("prompt: \"{{ row.question }}\""),
                 );
             }
-            Some(Source::Ask(Conversation::load(scope, &spec.settings, &asked, None, VARIABLES, &mut problems)))
+            Some(Source::Ask(Box::new(Conversation::load(
+                scope,
+                &spec.settings,
+                &asked,
+                None,
+                VARIABLES,
+                &mut problems,
+            ))))
         }
     };
     let max_failures = max_failures(&spec.settings, &settings.max_failures, &mut problems);

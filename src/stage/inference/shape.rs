@@ -210,6 +210,29 @@ mod tests {
     }
 
     proptest! {
+        /// A model scores for what it answers to the reader, and for nothing that it thought, declined or called.
+        #[test]
+        fn only_the_answer_scores(
+            said in prop::sample::select(vec!["green", "red", "", "<think>green</think>red", "<think>green", "red</think>green"]),
+            thoughts in prop::option::of(prop::sample::select(vec!["green", "red"])),
+            refusal in prop::option::of(Just("I can't say green.")),
+            reason in prop::option::of(prop::sample::select(vec!["stop", "length", "content_filter"])),
+        ) {
+            let reply = Reply {
+                text: said.to_owned(),
+                reasoning: thoughts.map(str::to_owned),
+                refusal: refusal.map(str::to_owned),
+                finish_reason: reason.map(str::to_owned),
+                ..Reply::default()
+            };
+            let completion = shaped(reply);
+            let metric = crate::metric::find("exact_match").unwrap().make(&serde_json::Map::new(), std::path::Path::new(".")).unwrap();
+            let (prediction, reference) = (json!(completion.text), json!("green"));
+            let scored = crate::metric::Scored { prediction: Some(&prediction), reference: Some(&reference), ..Default::default() };
+            let is_right = matches!(said, "green" | "red</think>green");
+            prop_assert_eq!(metric.score(&scored).unwrap(), Some(json!(u8::from(is_right))), "{:?}", completion);
+        }
+
         #[test]
         fn status_and_text_agree(
             text in r"(<think>|</think>|[a-z \n`]){0,8}",
@@ -227,7 +250,7 @@ mod tests {
             let said = shaped(reply);
             let answer = said.text.clone().unwrap();
             prop_assert_eq!(said.raw(), Some(text.as_str()));
-            prop_assert!(!answer.contains("<think>a") || text.contains('`') || !text.contains("</think>"));
+            prop_assert!(!answer.trim_start().starts_with("<think>"));
             match said.status {
                 Status::Ok => prop_assert!(!answer.trim().is_empty() && reason != Some("length") && calls == 0),
                 Status::Empty => prop_assert!(answer.trim().is_empty() && calls == 0),

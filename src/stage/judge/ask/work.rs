@@ -358,7 +358,8 @@ impl Work {
 fn shown(messages: &[Message]) -> TemplateValue {
     let turns: Vec<&Message> = messages.iter().filter(|message| message.role != "system").collect();
     match turns.as_slice() {
-        [] => TemplateValue::from(if messages.is_empty() { TemplateValue::from(()) } else { "".into() }),
+        [] if messages.is_empty() => TemplateValue::from(()),
+        [] => TemplateValue::from(""),
         [one] => TemplateValue::from(one.shown()),
         several => {
             let turns = several.iter().map(|turn| format!("{}: {}", turn.role, turn.shown()));
