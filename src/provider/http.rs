@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, StatusCode, Url};
+use serde_json::Value;
 
 use super::network::Settings;
-use super::{BuildError, CallError, ErrorKind};
+use super::{BuildError, CallError, ErrorKind, quota};
 use crate::net::{Connection, client, is_loopback};
 
 /// The longest answer that is read, in bytes.
@@ -45,6 +46,13 @@ pub(super) struct Endpoint {
     is_loopback: bool,
     /// Made at the first call.
     line: OnceLock<Line>,
+}
+
+/// An answer with status 200.
+pub(super) struct Posted {
+    pub text: String,
+    /// Seconds until the next call makes sense, if a quota is used up.
+    pub pause: Option<f64>,
 }
 
 /// What every call to an endpoint shares.
@@ -198,7 +206,7 @@ impl Endpoint {
     /// # Errors
     ///
     /// There is no answer with status 200; the kind says whether another attempt may help.
-    pub async fn post(&self, body: &Bytes) -> Result<String, CallError> {
+    pub async fn post(&self, body: &Bytes) -> Result<Posted, CallError> {
         let mut request = reqwest::Request::new(Method::POST, self.url.clone());
         *request.body_mut() = Some(body.clone().into());
         self.send(request).await
@@ -213,7 +221,7 @@ impl Endpoint {
         let mut url = self.url.clone();
         url.set_query(None);
         url.set_path(&format!("{}{path}", self.root_path()));
-        self.send(reqwest::Request::new(Method::GET, url)).await
+        self.send(reqwest::Request::new(Method::GET, url)).await.map(|posted| posted.text)
     }
 
     /// Returns the path of the base URL without its version (`/v1`).
@@ -223,7 +231,7 @@ impl Endpoint {
         path.strip_suffix("/v1").unwrap_or(&path).to_owned()
     }
 
-    async fn send(&self, mut request: reqwest::Request) -> Result<String, CallError> {
+    async fn send(&self, mut request: reqwest::Request) -> Result<Posted, CallError> {
         let Line { client, headers, key } = self.line()?;
         request.headers_mut().clone_from(headers);
         // One timer covers the whole answer; reqwest's own timeout would use two.
@@ -234,11 +242,10 @@ impl Endpoint {
     }
 
     /// Sends a request and reads the whole answer.
-    async fn answer(&self, client: &Client, request: reqwest::Request, key: Option<&str>) -> Result<String, CallError> {
+    async fn answer(&self, client: &Client, request: reqwest::Request, key: Option<&str>) -> Result<Posted, CallError> {
         let response = client.execute(request).await.map_err(|error| self.transport(&error))?;
         let status = response.status();
-        let retry_after =
-            response.headers().get("retry-after").and_then(|value| value.to_str().ok()).and_then(retry_after);
+        let (retry_after, pause) = (quota::retry_after(response.headers()), quota::pause(response.headers()));
         let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let bytes = response.bytes().await.map_err(|error| self.transport(&error))?;
         if bytes.len() > MAX_ANSWER {
@@ -254,10 +261,14 @@ impl Endpoint {
                 CallError::new(ErrorKind::Permanent, message)
             })?;
             // What was answered is kept as it was answered; only an echo of a real key is not.
-            return Ok(redacted(text, key.filter(|key| is_unlike_words(key))));
+            return Ok(Posted { text: redacted(text, key.filter(|key| is_unlike_words(key))), pause });
         }
         let text = redacted(String::from_utf8_lossy(&bytes).into_owned(), key);
+        let parsed: Value = serde_json::from_str(&text).unwrap_or_default();
+        let is_out_of_money = quota::is_out_of_money(parsed.get("error").unwrap_or(&parsed));
         let kind = match status.as_u16() {
+            402 => ErrorKind::Fatal,
+            400..=499 if is_out_of_money => ErrorKind::Fatal,
             429 => ErrorKind::RateLimited,
             408 | 409 | 500..=599 => ErrorKind::Transient,
             _ => ErrorKind::Permanent,
@@ -270,6 +281,8 @@ impl Endpoint {
                 location.as_deref().unwrap_or("another address")
             );
         }
+        // Where a server refuses without a word, its quota may say how long.
+        let retry_after = retry_after.or(pause.filter(|_| kind == ErrorKind::RateLimited));
         Err(CallError { message, kind, retry_after })
     }
 
@@ -321,18 +334,6 @@ fn said(text: &str) -> String {
     if short.is_empty() { "(empty answer)".to_owned() } else { short.replace(['\n', '\r'], " ") }
 }
 
-/// Returns how many seconds a `Retry-After` asks to wait: it is a number, or an HTTP date.
-fn retry_after(value: &str) -> Option<f64> {
-    match value.trim().parse::<f64>() {
-        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Some(seconds),
-        Ok(_) => None,
-        Err(_) => {
-            let at = httpdate::parse_http_date(value.trim()).ok()?;
-            Some(at.duration_since(std::time::SystemTime::now()).map_or(0.0, |left| left.as_secs_f64()))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,7 +376,5 @@ mod tests {
         assert_eq!(said(""), "(empty answer)");
         assert_eq!(redacted("key sk-12345 is wrong".into(), Some("sk-12345")), "key [key] is wrong");
         assert_eq!(redacted("none of them".into(), Some("none")), "none of them");
-        assert_eq!(retry_after("2"), Some(2.0));
-        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(0.0));
     }
 }

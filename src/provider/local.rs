@@ -59,7 +59,7 @@ pub(super) fn local_body(request: &Request, out: &mut Vec<u8>) {
 /// Reads an answer that was made within this process.
 pub(super) fn local_sent(raw: String) -> Result<Sent, CallError> {
     let reply = LocalAnswer::read(&raw)?;
-    Ok(Sent { raw, reply })
+    Ok(Sent { raw, reply, pause: None })
 }
 
 #[cfg(test)]

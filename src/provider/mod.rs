@@ -9,10 +9,11 @@
 //! | `openai` `anthropic` `replay` `scripted` | the providers |
 //! | `local` | what providers within this process share |
 //! | `reply` | what models reply, told apart once for all providers |
+//! | `quota` | what servers say about their limits |
 //! | `remote` `http` | what all chat APIs behind an address share; addresses, keys, errors |
 //! | `network` | the settings of all chat APIs behind an address |
 //! | `probe` | asks a server what it serves |
-//! | `pool` `reach` | calls in flight, repeats, limits; what of that holds for which kind of provider |
+//! | `pool` `pace` `reach` | calls in flight, repeats, limits; how many a server takes; what of that holds for which kind of provider |
 //!
 //! **Adding a provider:** one file with its `Settings` and an `ENTRY`, one line in [`PROVIDERS`], an example in the
 //! README, and a test. The schema, the reference of the spec and all messages about settings follow from the entry. A
@@ -23,8 +24,10 @@ mod http;
 mod local;
 mod network;
 mod openai;
+mod pace;
 mod pool;
 mod probe;
+mod quota;
 mod reach;
 mod remote;
 mod replay;
@@ -116,6 +119,8 @@ pub struct Sent {
     pub raw: String,
     /// What the answer says.
     pub reply: Reply,
+    /// Seconds until the next call makes sense, if the server says that a quota is used up.
+    pub pause: Option<f64>,
 }
 
 /// A call that failed.

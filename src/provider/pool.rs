@@ -1,33 +1,38 @@
 //! A pool limits one model: calls in flight, requests and tokens per minute, repeated attempts.
 //!
-//! A call waits for a permit and is sent. If it fails, it waits a random, growing time (or as long as the server asked)
-//! and is sent again, up to a number of attempts and a total time. After a 429 the pool halves the number of calls in
-//! flight, which grows back with success. An endpoint that cannot be reached and has never answered stops its model:
-//! every further call fails at once with the same message.
+//! A call waits for its turn (`pace`) and is sent. If it fails, it waits a random, growing time (or as long as the server
+//! asked) and is sent again, up to a number of attempts and a total time. A call that is refused (429) is no attempt: it
+//! waits and is sent again, until the server has answered nothing at all for as long as the model's patience. An endpoint
+//! that cannot be reached and has never answered stops its model: every further call fails at once with the same message.
 //!
 //! Which of these rules hold for a model depends on its [`Reach`](super::Reach) alone.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 
+use super::pace::{Begun, Pace, Turn};
 use super::{CallError, ErrorKind, Provider, Request, Sent};
 
 /// How often a call in flight checks whether the user wants to stop, if an interrupt gives such calls up.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long a call waits at once, before it looks whether it is still wanted.
+const REST: Duration = Duration::from_millis(100);
 const MAX_ATTEMPTS: u32 = 5;
 const RETRY_SECONDS: f64 = 60.0;
 /// An endpoint that has never answered is dead after so many attempts, or so many seconds.
 const DEAD_ATTEMPTS: u32 = 3;
 const DEAD_SECONDS: f64 = 10.0;
-/// How many calls must succeed, after a 429, before one more may be in flight.
-const GROW_AFTER: usize = 20;
+/// Seconds without any answer after which a server that refuses everything is given up.
+const PATIENCE: f64 = 600.0;
+/// The first wait of a call that was refused, and the longest, where the server does not ask for one.
+const REFUSED: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// A complete answer, with what it took.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,22 +58,24 @@ pub struct Limits {
     pub max_attempts: Option<u32>,
     /// Seconds of repeating per call at most, without time in the queue; 60 by default.
     pub retry_seconds: Option<f64>,
+    /// Seconds without any answer after which a server that refuses all calls is given up; 600 by default.
+    pub patience: Option<f64>,
 }
 
 /// One model's provider, with its limits.
 pub struct Pool {
     /// The provider that gets the calls.
     pub provider: Box<dyn Provider>,
-    permits: Semaphore,
+    pace: Mutex<Pace>,
+    /// Told when a call has ended.
+    freed: Notify,
+    began: Instant,
     concurrency: usize,
-    /// How many permits are taken away because of 429s.
-    withheld: AtomicUsize,
-    successes: AtomicUsize,
     requests: Option<DefaultDirectRateLimiter>,
     tokens: Option<DefaultDirectRateLimiter>,
-    paused_until: Mutex<Option<Instant>>,
     max_attempts: u32,
     retry_seconds: f64,
+    patience: Duration,
     has_answered: AtomicBool,
     stopped: OnceLock<CallError>,
     /// Set when the user wants to stop: nothing new is sent.
@@ -83,15 +90,15 @@ impl Pool {
         let limiter = |per_minute: Option<u32>| per_minute.and_then(NonZeroU32::new).map(per_minute_limiter);
         Pool {
             provider,
-            permits: Semaphore::new(concurrency),
+            pace: Mutex::new(Pace::new(concurrency)),
+            freed: Notify::new(),
+            began: Instant::now(),
             concurrency,
-            withheld: AtomicUsize::new(0),
-            successes: AtomicUsize::new(0),
             requests: limiter(limits.requests_per_minute),
             tokens: limiter(limits.tokens_per_minute),
-            paused_until: Mutex::new(None),
             max_attempts: limits.max_attempts.unwrap_or(MAX_ATTEMPTS),
             retry_seconds: limits.retry_seconds.unwrap_or(RETRY_SECONDS),
+            patience: Duration::try_from_secs_f64(limits.patience.unwrap_or(PATIENCE)).unwrap_or(Duration::MAX / 4),
             has_answered: AtomicBool::new(false),
             stopped: OnceLock::new(),
             stop: stop.clone(),
@@ -101,6 +108,7 @@ impl Pool {
     /// Makes every further call fail, also those that wait for a permit.
     pub fn close(&self, message: &str) {
         let _ = self.stopped.set(CallError::new(ErrorKind::Fatal, message));
+        self.freed.notify_waiters();
     }
 
     /// Returns how many calls may be in flight.
@@ -110,7 +118,7 @@ impl Pool {
 
     /// Returns how many more calls could be made right now.
     pub fn idle(&self) -> usize {
-        self.permits.available_permits()
+        self.pace.lock().expect("no panic while locked").idle(self.began.elapsed())
     }
 
     /// Checks, without a call, that calls can succeed.
@@ -136,6 +144,7 @@ impl Pool {
             return Ok(Answer { sent, latency: start.elapsed().as_secs_f64(), attempts: 1 });
         }
         let first = Instant::now();
+        // Time in the queue, and time that the server asked for, is not the endpoint's fault.
         let mut waiting = Duration::ZERO;
         let mut delays = ExponentialBuilder::default()
             .with_jitter()
@@ -143,49 +152,111 @@ impl Pool {
             .with_max_delay(Duration::from_secs(20))
             .without_max_times()
             .build();
-        for attempt in 1.. {
+        let (mut attempt, mut refusals) = (1, 0);
+        loop {
             let queued = Instant::now();
-            let permit = self.permits.acquire().await.expect("the semaphore is never closed");
             self.wait_for_quota(body).await?;
+            let mut turn = self.turn().await?;
             waiting += queued.elapsed();
-            if let Some(error) = self.stopped.get() {
-                return Err(error.clone());
-            }
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(interrupted());
-            }
             let start = Instant::now();
             let error = match self.send(body, request).await {
                 Ok(sent) => {
                     self.has_answered.store(true, Ordering::Relaxed);
-                    self.grow();
-                    return Ok(Answer { sent, latency: start.elapsed().as_secs_f64(), attempts: attempt });
+                    turn.succeeded(sent.pause);
+                    let latency = start.elapsed().as_secs_f64();
+                    return Ok(Answer { sent, latency, attempts: attempt + refusals });
                 }
                 Err(error) => error,
             };
-            // Time in the queue is not the endpoint's fault, so it does not count.
+            let asked = error.retry_after.and_then(|asked| Duration::try_from_secs_f64(asked).ok());
+            turn.failed(&error, asked);
+            drop(turn);
             let elapsed = (first.elapsed() - waiting.min(first.elapsed())).as_secs_f64();
-            drop(permit);
             let error = self.judge(error, attempt, elapsed);
-            let delay = delays.next().unwrap_or(Duration::from_secs(20));
-            let delay = error.retry_after.map_or(delay, |asked| delay.max(Duration::from_secs_f64(asked.min(1e6))));
-            let is_retried = self.provider.reach().retries(error.kind)
-                && attempt < self.max_attempts
-                && elapsed + delay.as_secs_f64() <= self.retry_seconds;
-            if !is_retried {
-                let message =
-                    if attempt > 1 { format!("{} (after {attempt} attempts)", error.message) } else { error.message };
-                return Err(CallError { message, ..error });
+            if !self.provider.reach().retries(error.kind) {
+                return Err(after(error, attempt));
             }
-            if error.kind == ErrorKind::RateLimited {
-                self.shrink();
-                if error.retry_after.is_some() {
-                    *self.paused_until.lock().expect("no panic while locked") = Some(Instant::now() + delay);
+            let delay = if error.kind == ErrorKind::RateLimited {
+                refusals += 1;
+                waiting += start.elapsed();
+                asked.unwrap_or_default().max(backoff(refusals))
+            } else {
+                let delay = delays.next().unwrap_or(Duration::from_secs(20));
+                let is_over = match asked {
+                    Some(_) => elapsed > self.retry_seconds,
+                    None => elapsed + delay.as_secs_f64() > self.retry_seconds,
+                };
+                if attempt >= self.max_attempts || is_over {
+                    return Err(after(error, attempt));
                 }
+                attempt += 1;
+                asked.unwrap_or_default().max(delay)
+            };
+            if asked.is_some() || error.kind == ErrorKind::RateLimited {
+                self.check_patience(&error, delay)?;
+                waiting += delay;
             }
-            tokio::time::sleep(delay).await;
+            self.rest(delay).await?;
         }
-        unreachable!("the last attempt returns")
+    }
+
+    /// Waits until a call may begin.
+    async fn turn(&self) -> Result<InFlight<'_>, CallError> {
+        loop {
+            self.check_stopped()?;
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            // Registered before the pace is asked, so that a call that ends meanwhile is not missed.
+            freed.as_mut().enable();
+            let turn = self.pace.lock().expect("no panic while locked").begin(self.began.elapsed());
+            match turn {
+                Turn::Now(begun) => return Ok(InFlight { pool: self, begun: Some(begun) }),
+                Turn::Later(at) => self.rest(at.saturating_sub(self.began.elapsed())).await?,
+                Turn::Full => tokio::select! {
+                    () = freed => {}
+                    () = tokio::time::sleep(REST) => {}
+                },
+            }
+        }
+    }
+
+    /// Waits, and gives up when the user wants to stop or the model is stopped.
+    async fn rest(&self, time: Duration) -> Result<(), CallError> {
+        let end = Instant::now() + time;
+        loop {
+            self.check_stopped()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            tokio::time::sleep(left.min(REST)).await;
+        }
+    }
+
+    fn check_stopped(&self) -> Result<(), CallError> {
+        match self.stopped.get() {
+            Some(error) => Err(error.clone()),
+            None if self.stop.load(Ordering::Relaxed) => Err(interrupted()),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the model up if the server will have answered nothing for longer than the patience when a wait is over.
+    fn check_patience(&self, error: &CallError, wait: Duration) -> Result<(), CallError> {
+        let pace = self.pace.lock().expect("no panic while locked");
+        if !pace.is_out_of_patience(self.began.elapsed(), wait, self.patience) {
+            return Ok(());
+        }
+        let asks = match error.retry_after {
+            Some(seconds) => format!("it asks to wait {seconds:.0} s"),
+            None => "it does not say how long to wait".to_owned(),
+        };
+        let patience = self.patience.as_secs_f64();
+        let message = format!("{}; {asks}, and `patience` is {patience:.0} s without an answer", error.message);
+        let error = CallError::new(ErrorKind::Fatal, message);
+        let _ = self.stopped.set(error.clone());
+        self.freed.notify_waiters();
+        Err(error)
     }
 
     /// Sends a request, once. An interrupt gives it up, if the reach of the provider says so.
@@ -241,37 +312,70 @@ impl Pool {
                 return Err(CallError::new(ErrorKind::Permanent, message));
             }
         }
-        loop {
-            let until = *self.paused_until.lock().expect("no panic while locked");
-            match until {
-                Some(until) if until > Instant::now() => tokio::time::sleep_until(until.into()).await,
-                _ => return Ok(()),
+        Ok(())
+    }
+}
+
+/// A call in flight. Dropping it ends it, also where it is given up.
+struct InFlight<'a> {
+    pool: &'a Pool,
+    begun: Option<Begun>,
+}
+
+impl InFlight<'_> {
+    /// Ends a call that was answered; the server may say how long the next one has to wait.
+    fn succeeded(&mut self, pause: Option<f64>) {
+        let Some(begun) = self.begun.take() else { return };
+        let now = self.pool.began.elapsed();
+        let mut pace = self.pool.pace.lock().expect("no panic while locked");
+        pace.succeeded(begun, now);
+        if let Some(pause) = pause.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+            pace.pause(now + pause);
+        }
+        drop(pace);
+        self.pool.freed.notify_waiters();
+    }
+
+    /// Ends a call that failed. `asked` is how long the server asks to wait.
+    fn failed(&mut self, error: &CallError, asked: Option<Duration>) {
+        let Some(begun) = self.begun.take() else { return };
+        let now = self.pool.began.elapsed();
+        let mut pace = self.pool.pace.lock().expect("no panic while locked");
+        match error.kind {
+            ErrorKind::RateLimited => pace.refused(begun, now, asked, fastrand::f64()),
+            ErrorKind::Connect | ErrorKind::Stopped => pace.ended(begun),
+            // A server that asks for time does not answer.
+            ErrorKind::Transient if asked.is_some() => pace.ended(begun),
+            _ => {
+                pace.ended(begun);
+                pace.heard(now);
             }
         }
+        drop(pace);
+        self.pool.freed.notify_waiters();
     }
+}
 
-    /// Halves the number of calls in flight.
-    fn shrink(&self) {
-        self.successes.store(0, Ordering::Relaxed);
-        let withheld = self.withheld.load(Ordering::Relaxed);
-        let half = (self.concurrency - withheld) / 2;
-        let taken = self.permits.forget_permits(half);
-        self.withheld.fetch_add(taken, Ordering::Relaxed);
-    }
-
-    /// Adds a permit again after enough successes.
-    fn grow(&self) {
-        if self.withheld.load(Ordering::Relaxed) == 0
-            || !(self.successes.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(GROW_AFTER)
-        {
-            return;
-        }
-        let is_given =
-            self.withheld.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |withheld| withheld.checked_sub(1));
-        if is_given.is_ok() {
-            self.permits.add_permits(1);
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            self.pool.pace.lock().expect("no panic while locked").ended(begun);
+            self.pool.freed.notify_waiters();
         }
     }
+}
+
+/// Returns how long a call waits that was refused so many times, if the server does not ask for more.
+fn backoff(refusals: u32) -> Duration {
+    let (first, longest) = REFUSED;
+    let wait = first.saturating_mul(2_u32.saturating_pow(refusals.saturating_sub(1).min(16))).min(longest);
+    wait.mul_f64(0.5 + 0.5 * fastrand::f64())
+}
+
+/// Returns the error of a call that is given up.
+fn after(error: CallError, attempts: u32) -> CallError {
+    let message = if attempts > 1 { format!("{} (after {attempts} attempts)", error.message) } else { error.message };
+    CallError { message, ..error }
 }
 
 fn interrupted() -> CallError {
@@ -284,6 +388,8 @@ fn per_minute_limiter(per_minute: NonZeroU32) -> DefaultDirectRateLimiter {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use futures_util::future::{BoxFuture, join_all};
     use serde_json::Map;
 
@@ -324,7 +430,7 @@ mod tests {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             match self.error {
                 Some(kind) => Err(CallError { retry_after: Some(0.0), ..CallError::new(kind, "no") }),
-                None => Ok(Sent { raw: String::new(), reply: Reply::default() }),
+                None => Ok(Sent { raw: String::new(), reply: Reply::default(), pause: None }),
             }
         }
     }
@@ -421,7 +527,7 @@ mod tests {
 
     #[test]
     fn a_server_is_asked_again() {
-        for (kind, expected) in [(ErrorKind::Transient, 2), (ErrorKind::RateLimited, 2), (ErrorKind::Permanent, 1)] {
+        for (kind, expected) in [(ErrorKind::Transient, 2), (ErrorKind::Permanent, 1)] {
             let mut provider = Counting::new(Reach::Network, 0, Some(kind));
             provider.limits.max_attempts = Some(2);
             let sent = provider.sent.clone();
@@ -429,5 +535,19 @@ mod tests {
             assert!(calls(&pool, 1)[0].is_err());
             assert_eq!(sent.load(Ordering::Relaxed), expected, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_refused_call_is_no_attempt_and_is_given_up_when_patience_ends() {
+        let mut provider = Counting::new(Reach::Network, 0, Some(ErrorKind::RateLimited));
+        (provider.limits.max_attempts, provider.limits.patience) = (Some(1), Some(1.0));
+        let sent = provider.sent.clone();
+        let pool = Pool::new(Box::new(provider), &Arc::default());
+        let start = Instant::now();
+        let answers = calls(&pool, 3);
+        let message = &answers[0].as_ref().unwrap_err().message;
+        assert!(message.contains("`patience` is 1 s") && message.contains("asks to wait 0 s"), "{message}");
+        assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Fatal)));
+        assert!(sent.load(Ordering::Relaxed) > 1 && start.elapsed() < Duration::from_secs(30));
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
-use super::http::{Address, Endpoint};
+use super::http::{Address, Endpoint, Posted};
 use super::network::Settings;
 use super::{
     BuildError, Building, CallError, Limits, Message, Provider, Reach, Reply, Request, Sent, messages_into, probe,
@@ -50,6 +50,7 @@ pub(super) fn check(node: &Node, what: &str) -> Vec<Problem> {
         ("timeout", settings.timeout),
         ("connect_timeout", settings.connect_timeout),
         ("retry_seconds", settings.retry_seconds),
+        ("patience", settings.patience),
     ] {
         if value.is_some_and(|seconds| !(seconds > 0.0 && seconds < 1e6)) {
             let message = format!("{what}: `{field}` is a number of seconds above 0");
@@ -145,9 +146,9 @@ impl Provider for Remote {
 
     fn send<'a>(&'a self, body: &'a Bytes, _request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>> {
         Box::pin(async move {
-            let raw = self.endpoint.post(body).await?;
+            let Posted { text: raw, pause } = self.endpoint.post(body).await?;
             match self.read(&raw) {
-                Ok(reply) => Ok(Sent { raw, reply }),
+                Ok(reply) => Ok(Sent { raw, reply, pause }),
                 Err(error) => {
                     let message = format!("{} answered 200 with {}", self.endpoint.base_url, error.message);
                     Err(CallError { message: self.endpoint.without_key(message), ..error })

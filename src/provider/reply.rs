@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use super::quota::is_out_of_money;
 use super::{CallError, ErrorKind};
 
 /// What a model replied.
@@ -161,6 +162,8 @@ pub(super) fn error_of(error: &Value) -> Option<CallError> {
     let code = [&error["code"], &error["status"], &error["http_status"]].into_iter().find_map(number);
     let word = [&error["type"], &error["code"], &error["status"]].into_iter().find_map(Value::as_str).unwrap_or("");
     let kind = match code {
+        _ if is_out_of_money(error) => ErrorKind::Fatal,
+        Some(402) => ErrorKind::Fatal,
         Some(429) => ErrorKind::RateLimited,
         Some(408 | 409 | 500..=599) => ErrorKind::Transient,
         Some(400..=499) => ErrorKind::Permanent,

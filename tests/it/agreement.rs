@@ -132,7 +132,7 @@ fn bases() -> Vec<(&'static str, String, Value)> {
             "role": "candidate", "family": "llama", "base_model": "llama", "trained_on_outputs_of": ["base"], "weights": "weights/*",
             "reasoning_tags": { "<a>": "</a>" }, "revision": "3", "probe": false, "options": { "temperature": 0 }, "headers": { "X-Team": "research" }, "concurrency": 4,
             "requests_per_minute": 60, "tokens_per_minute": 1000, "connect_timeout": 5, "timeout": 60, "max_attempts": 3,
-            "retry_seconds": 10, "price": { "input": 0.4, "output": 1.6 },
+            "retry_seconds": 10, "patience": 600, "price": { "input": 0.4, "output": 1.6 },
         }),
         json!({ "provider": "replay", "file": "data/replies.jsonl" }),
         json!({ "provider": "scripted", "reply": "x", "seed": 3 }),

@@ -58,6 +58,54 @@ fn a_retry_after_is_honoured() {
     assert_eq!(server.count(), 4);
 }
 
+/// A server with a limit is used up to it, no row is lost, and few calls are refused, whatever it says beside the 429.
+#[test]
+fn a_limit_of_the_server_is_found_and_loses_no_row() {
+    for headers in [vec![], vec![("retry-after", "0".to_owned())]] {
+        let of_server = headers.clone();
+        let server = Server::start(move |_, body, _| {
+            Reply::Limited(8, Duration::from_millis(20), default_reply(body), of_server.clone())
+        });
+        let workspace = standard(&server, 600);
+        // A refused call is no attempt: one is all that there may be.
+        workspace.edit("pipelines/p.yaml", "revision: a", "revision: a, concurrency: 64, max_attempts: 1");
+        let run = workspace.run(&["--only", "answers.base"]).code(0).json();
+        assert_eq!(run["summary"]["answers"]["base"]["coverage"]["value"], 1.0);
+        let calls = server.count();
+        assert!(calls <= 720, "{headers:?}: {} of {calls} calls were refused", calls - 600);
+    }
+}
+
+#[test]
+fn a_server_that_refuses_everything_is_given_up_with_its_own_words() {
+    let server = Server::start(|_, _, _| {
+        Reply::Raw(429, vec![("retry-after", "60".to_owned())], "{\"error\": \"quota of today\"}".to_owned())
+    });
+    let workspace = standard(&server, 20);
+    workspace.edit("pipelines/p.yaml", "revision: a", "revision: a, patience: 30");
+    let ran = workspace.run(&["--only", "answers.base"]).code(3);
+    assert!(ran.stderr.contains("quota of today"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("it asks to wait 60 s, and `patience` is 30 s"), "{}", ran.stderr);
+    assert!(server.count() <= 16, "what is in flight at once, and no more");
+}
+
+#[test]
+fn no_money_left_stops_at_once() {
+    for (status, body) in [
+        (429, "{\"error\": {\"code\": \"insufficient_quota\", \"message\": \"check your plan\"}}"),
+        (402, "{\"error\": {\"message\": \"check your plan\"}}"),
+        (200, "{\"error\": {\"code\": \"insufficient_quota\", \"message\": \"check your plan\"}}"),
+    ] {
+        let server = Server::start(move |_, _, _| Reply::Raw(status, Vec::new(), body.to_owned()));
+        let workspace = standard(&server, 100);
+        workspace.edit("pipelines/p.yaml", "revision: a", "revision: a, concurrency: 2");
+        let start = Instant::now();
+        let ran = workspace.run(&["--only", "answers.base"]).code(3);
+        assert!(ran.stderr.contains("check your plan"), "{}", ran.stderr);
+        assert!(server.count() <= 2 && start.elapsed() < Duration::from_secs(5));
+    }
+}
+
 #[test]
 fn concurrency_is_bounded_and_requests_overlap() {
     let server = Server::start(|_, body, _| Reply::Slow(Duration::from_millis(30), default_reply(body)));

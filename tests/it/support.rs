@@ -19,6 +19,8 @@ pub enum Reply {
     Text(String),
     Raw(u16, Vec<(&'static str, String)>, String),
     Slow(Duration, String),
+    /// A slow answer if fewer than so many are being answered; else a 429 with these headers.
+    Limited(usize, Duration, String, Vec<(&'static str, String)>),
 }
 
 type Handler = dyn Fn(usize, &Value, &HeaderMap) -> Reply + Send + Sync;
@@ -43,6 +45,8 @@ struct Shared {
     calls: Arc<Mutex<Vec<Value>>>,
     in_flight: Arc<AtomicUsize>,
     most_in_flight: Arc<AtomicUsize>,
+    /// Calls that a limit lets through.
+    accepted: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -54,6 +58,7 @@ impl Server {
             calls: Arc::default(),
             in_flight: Arc::default(),
             most_in_flight: Arc::default(),
+            accepted: Arc::default(),
         };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let (address, addressed) = std::sync::mpsc::channel();
@@ -134,19 +139,31 @@ async fn answer(State(shared): State<Shared>, method: Method, uri: Uri, headers:
     let reply = (shared.handler)(number, &body, &headers);
     let response = match reply {
         Reply::Text(text) => completion(&body, &text),
+        Reply::Limited(at_once, time, text, headers) => {
+            if shared.accepted.fetch_add(1, Ordering::SeqCst) < at_once {
+                tokio::time::sleep(time).await;
+                shared.accepted.fetch_sub(1, Ordering::SeqCst);
+                completion(&body, &text)
+            } else {
+                shared.accepted.fetch_sub(1, Ordering::SeqCst);
+                raw(429, headers, "{\"error\": {\"message\": \"slow down\"}}".to_owned())
+            }
+        }
         Reply::Slow(time, text) => {
             tokio::time::sleep(time).await;
             completion(&body, &text)
         }
-        Reply::Raw(status, headers, text) => {
-            let mut response = (StatusCode::from_u16(status).unwrap(), text).into_response();
-            for (name, value) in headers {
-                response.headers_mut().insert(name, value.parse().unwrap());
-            }
-            response
-        }
+        Reply::Raw(status, headers, text) => raw(status, headers, text),
     };
     shared.in_flight.fetch_sub(1, Ordering::SeqCst);
+    response
+}
+
+fn raw(status: u16, headers: Vec<(&'static str, String)>, text: String) -> Response {
+    let mut response = (StatusCode::from_u16(status).unwrap(), text).into_response();
+    for (name, value) in headers {
+        response.headers_mut().insert(name, value.parse().unwrap());
+    }
     response
 }
 

@@ -1,0 +1,114 @@
+"""Servers with limits: how long a run takes, as a ratio to the ideal time, and how many calls are refused.
+
+    cargo build --release && python3 benches/limits.py [PATH-OF-ETALON]
+
+A server on loopback (asyncio, in this process) answers 2,000 rows in 50 ms each and refuses calls by one rule. The ideal
+is what the rule alone costs. A line per rule; a row that is lost fails the run.
+"""
+
+import asyncio
+import json
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROWS, TAKES, CONCURRENCY = 2_000, 0.05, 64
+RULES = {
+    # name: (calls at once, share refused by chance, closed for so many seconds, Retry-After)
+    "no limit": (10**9, 0.0, 0, None),
+    "32 at once": (32, 0.0, 0, None),
+    "32 at once, Retry-After: 0": (32, 0.0, 0, "0"),
+    "8 at once": (8, 0.0, 0, None),
+    "10 % refused by chance": (10**9, 0.1, 0, None),
+    "20 % refused by chance, Retry-After: 0": (10**9, 0.2, 0, "0"),
+    "closed for 20 s, Retry-After: 20": (10**9, 0.0, 20, "20"),
+    "closed for 20 s": (10**9, 0.0, 20, None),
+}
+
+
+class Server:
+    def __init__(self, at_once, chance, closed, retry_after):
+        self.at_once, self.chance, self.closed, self.retry_after = at_once, chance, closed, retry_after
+        self.busy = self.answered = self.refused = 0
+        self.begun = None
+        self.draw = random.Random(7)
+
+    async def answer(self, reader, writer):
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(next(l for l in head.lower().split(b"\r\n") if l.startswith(b"content-length")).split(b":")[1])
+                await reader.readexactly(length)
+                self.begun = self.begun or time.monotonic()
+                is_closed = time.monotonic() - self.begun < self.closed
+                if is_closed or self.busy >= self.at_once or self.draw.random() < self.chance:
+                    self.refused += 1
+                    status, body = "429 Too Many Requests", '{"error": {"message": "slow down"}}'
+                else:
+                    self.busy += 1
+                    await asyncio.sleep(TAKES)
+                    self.busy -= 1
+                    self.answered += 1
+                    status, body = "200 OK", json.dumps(
+                        {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}
+                    )
+                retry = f"retry-after: {self.retry_after}\r\n" if self.retry_after is not None and status[0] == "4" else ""
+                writer.write(
+                    f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{retry}content-length: {len(body)}\r\n\r\n{body}".encode()
+                )
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    def start(self):
+        port = []
+
+        async def serve():
+            server = await asyncio.start_server(self.answer, "127.0.0.1", 0, backlog=256)
+            port.append(server.sockets[0].getsockname()[1])
+            await server.serve_forever()
+
+        threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
+        while not port:
+            time.sleep(0.01)
+        return port[0]
+
+
+def run(program, rule):
+    server = Server(*rule)
+    port = server.start()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        (folder / "etalon.toml").write_text("")
+        (folder / "rows.jsonl").write_text("".join(json.dumps({"id": str(n), "q": f"q {n}"}) + "\n" for n in range(ROWS)))
+        model = f'base_url: "http://127.0.0.1:{port}/v1", model: m, revision: "1", concurrency: {CONCURRENCY}'
+        (folder / "p.yaml").write_text(
+            "etalon: 1\nname: p\nmodels:\n  m: { provider: openai, " + model + " }\nstages:\n"
+            "  rows: { kind: dataset, path: rows.jsonl, id: id }\n"
+            '  answers: { kind: inference, input: rows, models: [m], prompt: "{{ row.q }}" }\n'
+        )
+        begin = time.monotonic()
+        ran = subprocess.run([program, "run", "p.yaml"], cwd=folder, capture_output=True, text=True)
+        took = time.monotonic() - begin
+    assert ran.returncode == 0 and server.answered == ROWS, (ran.returncode, server.answered, ran.stderr[-500:])
+    return took, server.refused
+
+
+def main():
+    program = str(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "target/release/etalon").resolve())
+    free = None
+    print(f"{'rule':<42} {'seconds':>8} {'ratio':>6} {'refused':>8}")
+    for name, rule in RULES.items():
+        took, refused = run(program, rule)
+        at_once, chance, closed, _ = rule
+        free = free or took
+        # What the rule costs beside what this machine needs without a limit.
+        ideal = max(free, ROWS / min(at_once, CONCURRENCY) * TAKES) + closed
+        print(f"{name:<42} {took:>8.2f} {took / ideal:>6.2f} {refused / (ROWS + refused):>7.1%}", flush=True)
+
+
+main()
