@@ -333,7 +333,9 @@ impl InFlight<'_> {
             pace.pause(now + pause);
         }
         drop(pace);
-        self.pool.freed.notify_waiters();
+        // Its place, and one more if the pace lets more calls begin.
+        self.pool.freed.notify_one();
+        self.pool.freed.notify_one();
     }
 
     /// Ends a call that failed. `asked` is how long the server asks to wait.
@@ -352,7 +354,7 @@ impl InFlight<'_> {
             }
         }
         drop(pace);
-        self.pool.freed.notify_waiters();
+        self.pool.freed.notify_one();
     }
 }
 
@@ -360,7 +362,7 @@ impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         if let Some(begun) = self.begun.take() {
             self.pool.pace.lock().expect("no panic while locked").ended(begun);
-            self.pool.freed.notify_waiters();
+            self.pool.freed.notify_one();
         }
     }
 }
