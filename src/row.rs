@@ -183,22 +183,81 @@ pub fn is_refusal(finish_reason: Option<&str>) -> bool {
         })
 }
 
-/// What a call cost and how it went; in the *meta* artifact, beside the rows.
+/// The tokens of a call, as far as its server tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Of the prompt, with those that the server had cached.
+    pub prompt: Option<u64>,
+    /// Of the completion, with those of its reasoning.
+    pub completion: Option<u64>,
+    /// Those of the prompt that the server read from a cache.
+    pub cached: Option<u64>,
+    /// Those of the prompt that the server wrote into a cache.
+    pub cache_written: Option<u64>,
+    /// Those of the completion that were reasoning.
+    pub reasoning: Option<u64>,
+}
+
+impl Usage {
+    /// Returns the tokens of a prompt and a completion, of which no more is known.
+    pub fn new(prompt: Option<u64>, completion: Option<u64>) -> Usage {
+        Usage { prompt, completion, ..Usage::default() }
+    }
+
+    /// Returns true if the server told anything.
+    pub fn is_known(&self) -> bool {
+        self.prompt.is_some() || self.completion.is_some()
+    }
+}
+
+/// What a call took and how it went; in the *meta* artifact, beside the rows. What it cost follows from the price of its
+/// model, which may change.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Meta {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_written_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_tokens: Option<u64>,
     pub completion_tokens: Option<u64>,
-    /// Dollars that the call cost, by the model's price.
-    pub cost_usd: Option<f64>,
     /// Why the row failed.
     pub error: Option<String>,
     pub id: String,
     /// Seconds from sending to the complete answer, when it was bought.
     pub latency: Option<f64>,
     pub prompt_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_tokens: Option<u64>,
     /// Ordinal of the sample, from 0.
     pub sample: u32,
     /// The model that the server says it served.
     pub served_model: Option<String>,
+}
+
+impl Meta {
+    /// Returns what a call took; the row is still to be named.
+    pub fn of_call(usage: Usage, latency: f64, served_model: Option<String>) -> Meta {
+        Meta {
+            cache_written_tokens: usage.cache_written,
+            cached_tokens: usage.cached,
+            completion_tokens: usage.completion,
+            latency: Some(latency),
+            prompt_tokens: usage.prompt,
+            reasoning_tokens: usage.reasoning,
+            served_model,
+            ..Meta::default()
+        }
+    }
+
+    /// Returns the tokens of the call.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            prompt: self.prompt_tokens,
+            completion: self.completion_tokens,
+            cached: self.cached_tokens,
+            cache_written: self.cache_written_tokens,
+            reasoning: self.reasoning_tokens,
+        }
+    }
 }
 
 /// The scores of one completion: metric names to values.

@@ -105,13 +105,21 @@ impl From<StageError> for Exit {
     }
 }
 
-/// Returns the exit code of a finished run.
-pub(super) fn of_run(run: &Run) -> u8 {
+fn is_failing(verdict: GateVerdict, is_strict: bool) -> bool {
+    match verdict {
+        GateVerdict::Fail | GateVerdict::NoData => true,
+        GateVerdict::Unproven | GateVerdict::NotRun => is_strict,
+        GateVerdict::Pass => false,
+    }
+}
+
+/// Returns the exit code of a finished run. A strict one lets no gate pass that is not proven.
+pub(super) fn of_run(run: &Run, is_strict: bool) -> u8 {
     if run.interrupted {
         INTERRUPTED
     } else if run.has_failed() {
         STAGE
-    } else if run.gates.iter().any(|gate| matches!(gate.verdict, GateVerdict::Fail | GateVerdict::NoData)) {
+    } else if run.gates.iter().any(|gate| is_failing(gate.verdict, is_strict)) {
         GATE
     } else {
         OK

@@ -207,13 +207,20 @@ fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
         .map_err(|error| Exit::internal(&format!("failed to start the runtime: {error}")))
 }
 
-/// Waits for an interrupt or a request to terminate.
-async fn signalled() {
-    use tokio::signal::unix::{SignalKind, signal};
-    if let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+/// The signals by which a user ends a run: an interrupt, a request to terminate, a terminal that is closed.
+struct Signals(Vec<tokio::signal::unix::Signal>);
+
+impl Signals {
+    /// Listens from now on.
+    fn new() -> Signals {
+        use tokio::signal::unix::{SignalKind, signal};
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        Signals(kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect())
+    }
+
+    /// Waits for the next one.
+    async fn next(&mut self) {
+        let waiting = self.0.iter_mut().map(|signal| Box::pin(signal.recv()));
+        futures_util::future::select_all(waiting).await;
     }
 }

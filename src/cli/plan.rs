@@ -61,11 +61,17 @@ pub(super) fn run(global: &Global, arguments: &PlanArgs) -> Result<u8, Exit> {
         },
         Format::Json => {
             let sum = |of: fn(&execute::Forecast) -> u64| forecasts.iter().map(of).sum::<u64>();
+            let dollars =
+                |of: fn(&execute::Forecast) -> Option<f64>| forecasts.iter().filter_map(of).reduce(|a, b| a + b);
             let total = json!({
                 "calls": sum(|forecast| forecast.calls),
                 "reused": sum(|forecast| forecast.reused),
+                "calls_low": sum(|forecast| forecast.calls_low),
+                "calls_high": sum(|forecast| forecast.calls_high),
                 "tokens": sum(|forecast| forecast.tokens),
-                "cost_usd": forecasts.iter().filter_map(|forecast| forecast.cost_usd).reduce(|a, b| a + b),
+                "cost_usd": dollars(|forecast| forecast.cost_usd),
+                "cost_low": dollars(|forecast| forecast.cost_low),
+                "cost_high": dollars(|forecast| forecast.cost_high),
             });
             let mut document = json!({ "etalon": 1, "nodes": forecasts, "total": total });
             if let Some(run) = &since {

@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use super::exit::{self, Exit};
 use super::progress::Display;
 use super::watch::{self, Seen};
-use super::{Format, Global, Sets, Volume, open, print, runtime, signalled, talk, width};
+use super::{Format, Global, Sets, Signals, Volume, open, print, runtime, talk, width};
 use crate::execute::{self, Options, Session};
 use crate::process;
 use crate::record::{Records, Run};
@@ -37,6 +37,15 @@ pub(super) struct RunArgs {
     /// Name the run, to find it again
     #[arg(long, value_name = "LABEL")]
     label: Option<String>,
+    /// Stop before the calls of this run cost more than this, in dollars; what was bought is kept, and the next run goes on
+    #[arg(long, value_name = "USD", value_parser = dollars)]
+    budget: Option<f64>,
+    /// Let gates fail that hold at the estimates only (UNPROVEN), and those that were not part of the run (NOT_RUN)
+    #[arg(long)]
+    strict: bool,
+    /// End the run at the first failure, whatever max_failures allows
+    #[arg(long)]
+    fail_fast: bool,
     /// Use what the cache has; call no server
     #[arg(long)]
     offline: bool,
@@ -79,7 +88,7 @@ fn watched(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut B
         let changed = runtime.block_on(async {
             tokio::select! {
                 path = watch::change(&workspace, &arguments.pipeline, read, &before) => Some(path),
-                () = signalled() => None,
+                () = async { Signals::new().next().await } => None,
             }
         });
         let Some(path) = changed else {
@@ -103,6 +112,8 @@ fn once(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut BTre
         limit: arguments.limit,
         label: arguments.label.clone(),
         is_offline: arguments.offline,
+        budget_usd: arguments.budget.or(plan.workspace.budget),
+        is_fail_fast: arguments.fail_fast,
         records: Some(records.clone()),
     };
     let mode = if arguments.offline { Mode::Offline } else { Mode::Live };
@@ -124,7 +135,14 @@ fn once(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut BTre
         Format::Text => print(&format!("\n{}", report::closing(&View::of(&run), width(), is_verbose))),
         Format::Json => print(&serde_json::to_string(&run).expect("runs serialise")),
     }
-    Ok(exit::of_run(&run))
+    Ok(exit::of_run(&run, arguments.strict))
+}
+
+/// Reads an amount of dollars.
+fn dollars(text: &str) -> Result<f64, String> {
+    let amount: f64 =
+        text.trim_start_matches('$').parse().map_err(|_| "an amount of dollars, such as 5.00".to_owned())?;
+    if amount >= 0.0 && amount.is_finite() { Ok(amount) } else { Err("dollars are 0 or more".to_owned()) }
 }
 
 /// Keeps the run under `runs/`, unless it changed nothing.
@@ -141,16 +159,9 @@ fn keep(global: &Global, root: &Path, records: &Records, run: &Run) {
 
 /// On the first signal, nothing new is sent and what is in flight may arrive. On the second, etalon ends at once.
 async fn stop_on_signal(stop: Arc<AtomicBool>, display: Arc<Display>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
+    let mut signals = Signals::new();
     loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        signals.next().await;
         let is_second = stop.swap(true, Ordering::Relaxed);
         // Programs are ended at once: unlike calls, an unfinished program has no result that would be worth waiting
         // for.

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::exit::{self, Exit};
-use super::{Format, Global, print, runtime, signalled, talk};
+use super::{Format, Global, Signals, print, runtime, talk};
 use crate::dataset;
 use crate::problem::suggest;
 use crate::process;
@@ -94,7 +94,7 @@ pub(super) fn run(global: &Global, arguments: &ScoreArgs) -> Result<u8, Exit> {
     let runtime = runtime()?;
     // The terminal's Ctrl-C does not reach the program of a metric, so it is ended here.
     runtime.spawn(async {
-        signalled().await;
+        Signals::new().next().await;
         process::end_all();
         std::process::exit(i32::from(exit::INTERRUPTED));
     });

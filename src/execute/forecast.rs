@@ -17,7 +17,7 @@ use super::look::{Look, MissReason, look, why_absent};
 use super::make::attempt;
 use super::session::Session;
 use crate::digest::Digest;
-use crate::stage::{Inputs, Makes, Part, Produced, Progress, StageError};
+use crate::stage::{Account, Inputs, Makes, Part, Produced, Progress, Quote, StageError};
 use crate::store::{Fingerprint, Manifest, StoreError};
 
 /// What a run would do with a node: take it from the store, make it, or perhaps make it.
@@ -46,10 +46,17 @@ pub struct Forecast {
     pub calls: u64,
     /// Completions that are in the log.
     pub reused: u64,
-    /// Prompt tokens of the calls, estimated at four bytes each.
+    /// Calls that a run would make at least, and at most: behind nodes that are not settled it may be none, and a judge
+    /// whose replies could not always be read is asked again.
+    pub calls_low: u64,
+    pub calls_high: u64,
+    /// Prompt tokens of the calls, by the earlier calls of the model; without any, estimated at four bytes each.
     pub tokens: u64,
     /// Dollars that the calls would cost; none if that is not known.
     pub cost_usd: Option<f64>,
+    /// The range in which the cost lies, by the earlier calls of the model.
+    pub cost_low: Option<f64>,
+    pub cost_high: Option<f64>,
     /// The node's key, where everything that it reads is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Digest>,
@@ -59,6 +66,21 @@ pub struct Forecast {
 }
 
 impl Forecast {
+    /// Adds the ranges of calls and dollars. `again` is the share of calls that were repeated the last time.
+    fn add_range(&mut self, accounts: &[Arc<Account>], again: f64) {
+        let is_certain = self.state == State::Run;
+        self.calls_low = if is_certain { self.calls } else { 0 };
+        self.calls_high = self.calls + (self.calls as f64 * again).ceil() as u64;
+        let quotes: Vec<Quote> = accounts.iter().filter_map(|account| account.quote()).collect();
+        if quotes.is_empty() {
+            return;
+        }
+        let sum = |of: fn(&Quote) -> f64| Some(quotes.iter().map(of).sum::<f64>());
+        self.cost_usd = sum(|quote| quote.expected);
+        self.cost_low = if is_certain { sum(|quote| quote.low) } else { Some(0.0) };
+        self.cost_high = sum(|quote| quote.high).map(|cost| cost * (1.0 + again));
+    }
+
     fn because(&mut self, reason: MissReason) {
         self.reason = reason.to_string();
         self.miss = Some(reason);
@@ -150,8 +172,12 @@ fn blank(session: &Session, index: usize) -> Forecast {
         rows: 0,
         calls: 0,
         reused: 0,
+        calls_low: 0,
+        calls_high: 0,
         tokens: 0,
         cost_usd: None,
+        cost_low: None,
+        cost_high: None,
         key: None,
         error: None,
     }
@@ -215,11 +241,18 @@ async fn one(
     forecast.calls = accounts.iter().map(|account| account.calls()).sum();
     forecast.reused = accounts.iter().map(|account| account.reused()).sum();
     forecast.tokens = accounts.iter().map(|account| account.tokens()).sum();
-    forecast.cost_usd = accounts.iter().filter_map(|account| account.cost_usd()).reduce(|a, b| a + b);
+    forecast.add_range(&accounts, again(session, &node.name));
     let is_settled = unsettled.is_empty() && forecast.calls == 0 && produced.counts.failed == 0;
     let fingerprint = session.fingerprint(index, &inputs)?;
     let manifest = manifest_of(produced, fingerprint, key);
     Ok((forecast, Some(Known { manifest, is_settled })))
+}
+
+/// Returns which share of a node's answers were of no use the last time it was made, and asked for once more.
+fn again(session: &Session, node: &str) -> f64 {
+    let last = session.records().last(node);
+    let bill = last.and_then(|(run, _)| run.nodes.iter().find(|known| known.node == node)).map(|node| node.bill);
+    bill.filter(|bill| bill.answered > 0).map_or(0.0, |bill| bill.useless as f64 / bill.answered as f64)
 }
 
 /// Returns how many rows a node will have at most, judging by its inputs.

@@ -11,15 +11,17 @@ use super::look::heal;
 use super::session::Session;
 use super::{Event, Listener};
 use crate::digest::Digest;
-use crate::record::{NodeOutcome, NodeRun};
-use crate::stage::{Account, Inputs, Produced, Progress, StageError};
-use crate::store::{Lookup, Manifest, StoreError};
+use crate::record::{Bill, NodeOutcome, NodeRun};
+use crate::stage::{Account, Inputs, Produced, Progress, StageError, Unready};
+use crate::store::{Lookup, Manifest, StoreError, Watch};
 
 /// What came of making a node.
 pub(super) enum Made {
     Cached(Box<Manifest>, String),
     Ran(Box<Manifest>, Box<NodeRun>),
     Failed(Box<NodeRun>),
+    /// Nothing was made, since models behind the node cannot be asked.
+    Pointless(Box<NodeRun>, Unready),
     /// An input turned out to be damaged; the node that made it must run again.
     Damaged {
         input: usize,
@@ -58,12 +60,17 @@ pub(super) async fn make(
     let mut making = Making { session, index, inputs, key, reason, start: Instant::now(), accounts: Vec::new() };
     let mut had_to_wait = false;
     let name = key.to_string();
-    let lock = session.store.lock(&name, || {
+    let stop = session.stop_flag();
+    let lock = session.store.lock(&name, &stop, |holder| {
         had_to_wait = true;
-        listener(Event::NodeWaiting { node: node.name.clone() });
+        listener(Event::NodeWaiting {
+            node: node.name.clone(),
+            why: format!("waiting for {holder}, which makes the same"),
+        });
     });
     let _lock = match lock.await {
-        Ok(lock) => lock,
+        Ok(Some(lock)) => lock,
+        Ok(None) => return making.broken(StageError::Interrupted),
         Err(error) => return making.failed(&error.into()),
     };
     if had_to_wait
@@ -73,7 +80,14 @@ pub(super) async fn make(
     {
         return Made::Cached(manifest, "made by another run meanwhile".to_owned());
     }
-    let progress = Arc::new(Progress::default());
+    let told = (listener.clone(), node.name.clone());
+    let waiting = move |why| told.0(Event::NodeWaiting { node: told.1.clone(), why });
+    let progress = Arc::new(Progress::telling(Arc::new(waiting)));
+    let watch = session.fingerprint(index, &making.inputs).and_then(|known| session.watch(index, &known));
+    let watch = match watch {
+        Ok(watch) => watch,
+        Err(error) => return making.failed(&error),
+    };
     listener(Event::NodeStarted {
         node: node.name.clone(),
         kind: node.stage.kind(),
@@ -83,7 +97,7 @@ pub(super) async fn make(
     let (made, accounts) = attempt(session, index, &making.inputs, &progress).await;
     making.accounts = accounts;
     match made {
-        Ok(produced) => making.publish(produced),
+        Ok(produced) => making.publish(produced, &watch),
         Err(error) => making.broken(error),
     }
 }
@@ -119,22 +133,25 @@ pub(super) async fn attempt(
 }
 
 impl Making<'_> {
-    fn calls(&self) -> u64 {
-        self.accounts.iter().map(|account| account.calls()).sum()
-    }
-
-    fn reused(&self) -> u64 {
-        self.accounts.iter().map(|account| account.reused()).sum()
+    /// Returns the entry of the node with what it has bought so far.
+    fn entry(&self, outcome: NodeOutcome, reason: String) -> NodeRun {
+        let mut bill = Bill::default();
+        self.accounts.iter().for_each(|account| bill += account.bill());
+        NodeRun {
+            calls: bill.answered,
+            reused: self.accounts.iter().map(|account| account.reused()).sum(),
+            cost_usd: bill.bought_usd,
+            bill,
+            seconds: self.start.elapsed().as_secs_f64(),
+            ..blank(self.session, self.index, outcome, reason)
+        }
     }
 
     fn failed(&self, error: &StageError) -> Made {
         Made::Failed(Box::new(NodeRun {
             error: Some(error.to_string()),
             key: Some(self.key),
-            calls: self.calls(),
-            reused: self.reused(),
-            seconds: self.start.elapsed().as_secs_f64(),
-            ..blank(self.session, self.index, NodeOutcome::Failed, self.reason.clone())
+            ..self.entry(NodeOutcome::Failed, self.reason.clone())
         }))
     }
 
@@ -148,19 +165,25 @@ impl Making<'_> {
                     None => self.failed(&error),
                 }
             }
-            StageError::Interrupted => Made::Failed(Box::new(NodeRun {
-                calls: self.calls(),
-                reused: self.reused(),
-                seconds: self.start.elapsed().as_secs_f64(),
-                ..blank(self.session, self.index, NodeOutcome::Skipped, "interrupted".to_owned())
-            })),
+            StageError::Interrupted => {
+                let reason = self.session.why_stopped().to_owned();
+                Made::Failed(Box::new(self.entry(NodeOutcome::Skipped, reason)))
+            }
+            StageError::Behind(unready) => {
+                let reason = format!("not bought, since nothing could judge it: {}", unready.message);
+                Made::Pointless(Box::new(self.entry(NodeOutcome::Skipped, reason)), unready.clone())
+            }
             _ => self.failed(&error),
         }
     }
 
     /// Publishes the result if the key is the same as before: then nothing that the node depends on has changed
     /// meanwhile.
-    fn publish(&self, produced: Produced) -> Made {
+    fn publish(&self, produced: Produced, watch: &Watch) -> Made {
+        // What was put back is touched, too.
+        if let Some(path) = watch.changed().or_else(|| self.session.touched(self.index)) {
+            return self.failed(&StageError::failed(format!("{} changed while it ran; run again", path.display())));
+        }
         let fingerprint = match self.session.fingerprint(self.index, &self.inputs) {
             Ok(fingerprint) => fingerprint,
             Err(error) => return self.failed(&error),
@@ -181,15 +204,12 @@ impl Making<'_> {
             rows: counts.rows,
             failed: counts.failed,
             missing: counts.missing,
-            calls: self.calls(),
-            reused: self.reused(),
-            cost_usd: counts.cost_usd,
             seconds: counts.seconds,
             key: Some(self.key),
             artifact: Some(manifest.artifact.digest),
             instrument: manifest.fingerprint.instrument,
             notes: manifest.notes.clone(),
-            ..blank(self.session, self.index, NodeOutcome::Ran, self.reason.clone())
+            ..self.entry(NodeOutcome::Ran, self.reason.clone())
         };
         Made::Ran(Box::new(manifest), Box::new(run))
     }

@@ -64,6 +64,10 @@ pub struct Options {
     pub limit: Option<u64>,
     pub label: Option<String>,
     pub is_offline: bool,
+    /// Dollars that the run may cost.
+    pub budget_usd: Option<f64>,
+    /// The first failure ends the run.
+    pub is_fail_fast: bool,
     /// The runs with which reasons compare; by default those of the workspace. A caller that passes its own can report
     /// afterwards which files could not be read as runs.
     pub records: Option<Arc<Records>>,
@@ -99,9 +103,11 @@ pub enum Event {
         reason: String,
         progress: Arc<Progress>,
     },
-    /// Another process is making the same node; this one waits.
+    /// Another process makes the same node, or buys from the same model; this one waits.
     NodeWaiting {
         node: String,
+        /// For whom.
+        why: String,
     },
     NodeFinished(Box<NodeRun>),
 }

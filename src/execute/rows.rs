@@ -7,6 +7,7 @@ use crate::outcome::Outcome;
 use crate::plan::Node;
 use crate::provider::Message;
 use crate::row::{Completion, Judgement, Meta, Row, Scores, ShownOrder};
+use crate::spec::Price;
 use crate::stage::{Inputs, Join, Joined, Makes, Part, Shown, StageError, of_sample};
 use crate::store::{ByRow, Lookup, Manifest};
 
@@ -91,6 +92,8 @@ pub struct ShownRow {
     /// What the templates of metrics take out of the completion and of the row.
     pub extracted: Map<String, Value>,
     pub meta: Option<Meta>,
+    /// What its model costs.
+    pub price: Option<Price>,
     pub result: RowResult,
 }
 
@@ -155,7 +158,7 @@ impl ShownRow {
                         "latency": meta.latency,
                         "prompt_tokens": meta.prompt_tokens,
                         "completion_tokens": meta.completion_tokens,
-                        "cost_usd": meta.cost_usd,
+                        "cost_usd": self.price.and_then(|price| price.cost(&meta.usage())),
                         "served_model": meta.served_model,
                     }),
                 );
@@ -289,6 +292,8 @@ struct Showing<'a> {
     /// The models whose completions are read: the node's own first.
     contestants: Vec<&'a str>,
     judges: Vec<String>,
+    /// What the node's model costs.
+    price: Option<Price>,
     /// Prompts can be rendered again exactly as they were.
     is_asked: bool,
 }
@@ -301,6 +306,7 @@ impl<'a> Showing<'a> {
             session,
             node,
             contestants: contestants.collect(),
+            price: node.model.as_ref().and_then(|model| session.plan.spec.models.get(model)?.price),
             judges: node.callees.iter().map(|(_, judge)| judge.clone()).collect(),
             is_asked: node.stage.makes() == Makes::Completions && !found.is_stale,
         }
@@ -318,6 +324,7 @@ impl<'a> Showing<'a> {
             draft: None,
             extracted: Map::new(),
             meta: None,
+            price: self.price,
             result: RowResult::None,
         }
     }

@@ -36,7 +36,7 @@ pub async fn run(session: Arc<Session>, listener: Listener) -> Result<Run, Execu
     let mut run = Run {
         label: session.options.label.clone(),
         partial: session.options.is_partial(),
-        interrupted: session.is_stopped(),
+        interrupted: session.is_interrupted(),
         started,
         seconds: start.elapsed().as_secs_f64(),
         nodes,
@@ -62,6 +62,8 @@ struct Scheduler<'a> {
     repairs: Vec<u32>,
     /// The nodes that had a result and must run again, each with the reason.
     sent_back: BTreeMap<usize, String>,
+    /// The models that cannot be asked, as was found when a node before theirs was to buy; each with the reason.
+    unready: BTreeMap<String, String>,
     tasks: JoinSet<(usize, Made)>,
 }
 
@@ -88,6 +90,7 @@ impl<'a> Scheduler<'a> {
             running: BTreeSet::new(),
             repairs: vec![0; n],
             sent_back: BTreeMap::new(),
+            unready: BTreeMap::new(),
             tasks: JoinSet::new(),
         }
     }
@@ -115,15 +118,15 @@ impl<'a> Scheduler<'a> {
             match &self.manifests[*input] {
                 Some(manifest) => inputs.insert(*part, manifest.clone()),
                 None => {
-                    let upstream = self.session.plan.nodes[*input].name.clone();
-                    let run = blank(self.session, index, NodeOutcome::Skipped, format!("{upstream} has no result"));
+                    let run = self.without_input(index, *input);
                     self.finish(index, None, run);
                     return;
                 }
             };
         }
         if self.session.is_stopped() {
-            let run = blank(self.session, index, NodeOutcome::Skipped, "interrupted".to_owned());
+            let reason = self.session.why_stopped().to_owned();
+            let run = blank(self.session, index, NodeOutcome::Skipped, reason);
             self.finish(index, None, run);
             return;
         }
@@ -156,6 +159,19 @@ impl<'a> Scheduler<'a> {
         }
     }
 
+    /// Returns the entry of a node that cannot be made, since an input has no result.
+    fn without_input(&self, index: usize, input: usize) -> NodeRun {
+        let node = &self.session.plan.nodes[index];
+        let unready = node.callees.iter().find_map(|(_, model)| self.unready.get(model));
+        if let Some(message) = unready {
+            let mut run = blank(self.session, index, NodeOutcome::Failed, "its model cannot be asked".to_owned());
+            run.error = Some(message.clone());
+            return run;
+        }
+        let upstream = &self.session.plan.nodes[input].name;
+        blank(self.session, index, NodeOutcome::Skipped, format!("{upstream} has no result"))
+    }
+
     fn settle(&mut self, index: usize, made: Made) {
         self.running.remove(&index);
         match made {
@@ -172,6 +188,12 @@ impl<'a> Scheduler<'a> {
             }
             Made::Ran(manifest, run) => self.finish(index, Some(*manifest), *run),
             Made::Failed(run) => self.finish(index, None, *run),
+            Made::Pointless(run, unready) => {
+                for model in unready.models {
+                    self.unready.entry(model).or_insert_with(|| unready.message.clone());
+                }
+                self.finish(index, None, *run);
+            }
             Made::Damaged { input, reason } => {
                 self.repairs[index] += 1;
                 if self.repairs[index] > MAX_REPAIRS {
@@ -195,6 +217,9 @@ impl<'a> Scheduler<'a> {
     }
 
     fn finish(&mut self, index: usize, manifest: Option<Manifest>, run: NodeRun) {
+        if run.outcome == NodeOutcome::Failed && self.session.options.is_fail_fast {
+            self.session.halt(&run.node);
+        }
         (self.listener)(Event::NodeFinished(Box::new(run.clone())));
         self.manifests[index] = manifest;
         self.runs[index] = Some(run);

@@ -3,19 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use serde_json::{Map, Value};
 
 use super::{ExecuteError, Options};
 use crate::digest::Digest;
+use crate::files::{files, is_glob};
 use crate::plan::{Identity, Plan, build_provider};
 use crate::problem::suggest;
 use crate::provider::Pool;
 use crate::record::Records;
 use crate::spec::ModelSpec;
-use crate::stage::{Account, Desk, Earlier, Facts, Inputs, Job, Mode, Part, Preflight, Progress, Stage, StageError};
-use crate::store::{Changes, FileDigests, Fingerprint, Lookup, Store};
+use crate::stage::{
+    Account, Budget, Buyer, Checked, Desk, Earlier, Facts, Inputs, Job, Mode, Part, Preflight, Progress, Stage,
+    StageError,
+};
+use crate::store::{Changes, FileDigests, Fingerprint, Lookup, Store, Watch};
 
 /// What one plan or run knows and holds.
 pub struct Session {
@@ -30,12 +34,17 @@ pub struct Session {
     changes: Arc<Changes>,
     digests: FileDigests,
     identities: BTreeMap<String, Result<Identity, String>>,
+    /// The files whose content is in the identity of each model.
+    watches: BTreeMap<String, Watch>,
+    budget: Option<Arc<Budget>>,
     probes: Probes,
     /// Why remote data could not be fetched, by node.
     unprepared: BTreeMap<usize, String>,
     /// Desks by the identity of their models.
     desks: Mutex<BTreeMap<Digest, Arc<Desk>>>,
     stop: Arc<AtomicBool>,
+    /// Why the run stopped itself.
+    halted: OnceLock<String>,
     refreshed: Vec<bool>,
     pub selected: Vec<bool>,
 }
@@ -73,14 +82,21 @@ impl Session {
             async move { node.stage.prepare(workspace, is_offline).await.map_err(|error| (index, error.to_string())) }
         });
         let unprepared = futures_util::future::join_all(prepared).await.into_iter().filter_map(Result::err).collect();
-        let mut identities = BTreeMap::new();
+        let (mut identities, mut watches) = (BTreeMap::new(), BTreeMap::new());
+        let mut addresses = BTreeMap::new();
         for (index, node) in plan.nodes.iter().enumerate() {
             for (_, model) in node.callees.iter().filter(|_| selected[index]) {
                 if !identities.contains_key(model) {
-                    identities.insert(model.clone(), identity(&plan, &digests, &probes, model));
+                    let watch = Mutex::new(Watch::default());
+                    let known = identity(&plan, &watched(&digests, &watch), &probes, model);
+                    watches.insert(model.clone(), watch.into_inner().expect("no panic while locked"));
+                    addresses.insert(model.clone(), known.as_ref().ok().and_then(|(_, address)| address.clone()));
+                    identities.insert(model.clone(), known.map(|(identity, _)| identity));
                 }
             }
         }
+        refuse_twins(&mut identities, &addresses);
+        let budget = options.budget_usd.map(|dollars| Arc::new(Budget::new(dollars)));
         let (desks, stop) = (Mutex::default(), Arc::default());
         let own = || Arc::new(Records::new(&plan.workspace.root, &plan.spec.name));
         let records = options.records.clone().unwrap_or_else(own);
@@ -95,10 +111,13 @@ impl Session {
             changes: Arc::default(),
             digests,
             identities,
+            watches,
+            budget,
             probes,
             unprepared,
             desks,
             stop,
+            halted: OnceLock::new(),
             refreshed,
             selected,
         })
@@ -114,9 +133,26 @@ impl Session {
         self.stop.clone()
     }
 
-    /// Returns true once the user wants to stop.
+    /// Returns true once nothing new is to be sent or begun: the user wants that, or a node failed under `--fail-fast`.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Stops the run, because a node failed.
+    pub fn halt(&self, node: &str) {
+        if !self.stop.swap(true, Ordering::Relaxed) {
+            let _ = self.halted.set(format!("{node} failed, and --fail-fast ends the run"));
+        }
+    }
+
+    /// Returns true if the user stopped the run.
+    pub fn is_interrupted(&self) -> bool {
+        self.is_stopped() && self.halted.get().is_none()
+    }
+
+    /// Returns why the run was stopped.
+    pub fn why_stopped(&self) -> &str {
+        self.halted.get().map_or("interrupted", String::as_str)
     }
 
     /// Returns true if `--refresh` names the node, so that it is bought anew.
@@ -175,10 +211,20 @@ impl Session {
     ) -> Result<Job, StageError> {
         let node = &self.plan.nodes[index];
         let mut accounts = BTreeMap::new();
-        let preflight = Arc::new(Preflight::new(self.desks_behind(index)));
+        let artifacts = inputs.values().map(|manifest| manifest.artifact.clone()).collect();
+        let preflight = Arc::new(Preflight::new(self.desks_behind(index), &self.store, artifacts));
         for (_, model) in &node.callees {
-            let account = Account::new(self.desk(model)?, self.refreshed[index], &preflight);
-            accounts.insert(model.clone(), Arc::new(account));
+            let spec = model_spec(&self.plan, model)?;
+            let buyer = Buyer {
+                name: model.clone(),
+                place: spec.place.clone(),
+                price: spec.price,
+                is_refresh: self.refreshed[index],
+                preflight: preflight.clone(),
+                budget: self.budget.clone(),
+                waiting: progress.waiting(),
+            };
+            accounts.insert(model.clone(), Arc::new(Account::new(self.desk(model)?, buyer)));
         }
         progress.follow(accounts.values().cloned());
         let earlier = if takes_earlier { self.earlier(index, &inputs) } else { None };
@@ -195,6 +241,7 @@ impl Session {
             accounts,
             progress: progress.clone(),
             stop: self.stop.clone(),
+            is_fail_fast: self.options.is_fail_fast,
             earlier,
         })
     }
@@ -230,8 +277,9 @@ impl Session {
         Some(Earlier { manifest, inputs: then, changes: self.changes.clone() })
     }
 
-    /// Returns the desks of a node and of all nodes behind it: they will be asked about what this node buys.
-    fn desks_behind(&self, index: usize) -> Vec<Arc<Desk>> {
+    /// Returns the desks of a node and of all nodes behind it, which will be asked about what this node buys: each with
+    /// its models.
+    fn desks_behind(&self, index: usize) -> Vec<Checked> {
         let nodes = &self.plan.nodes;
         let mut is_behind = vec![false; nodes.len()];
         is_behind[index] = true;
@@ -242,8 +290,21 @@ impl Session {
         let behind = nodes.iter().zip(&is_behind).filter(|(_, is_behind)| **is_behind);
         let models: BTreeSet<&str> =
             behind.flat_map(|(node, _)| node.callees.iter().map(|(_, model)| model.as_str())).collect();
-        // A desk that cannot be made is left out here; the node that needs it reports why.
-        models.into_iter().filter_map(|model| self.desk(model).ok()).collect()
+        let mut desks: Vec<Checked> = Vec::new();
+        for model in models {
+            // A desk that cannot be made is left out here; the node that needs it reports why.
+            let (Ok(desk), Ok(spec)) = (self.desk(model), model_spec(&self.plan, model)) else { continue };
+            let is_own = nodes[index].callees.iter().any(|(_, own)| own == model);
+            let model = (model.to_owned(), spec.place.clone());
+            match desks.iter_mut().find(|known| Arc::ptr_eq(&known.desk, &desk)) {
+                Some(known) => {
+                    known.models.push(model);
+                    known.is_own |= is_own;
+                }
+                None => desks.push(Checked { desk, models: vec![model], is_own }),
+            }
+        }
+        desks
     }
 
     /// Returns, for each model that a node calls without having its API key, what to do about it.
@@ -253,6 +314,46 @@ impl Session {
             .filter_map(|(_, model)| Some((model, self.desk(model).ok()?.missing_key()?)))
             .map(|(model, message)| format!("model {model}: {message}"))
             .collect()
+    }
+
+    /// Returns the files whose content is in a node's key, watched from now on.
+    ///
+    /// # Errors
+    ///
+    /// A file is not any more what it was when the key was made.
+    pub fn watch(&self, index: usize, fingerprint: &Fingerprint) -> Result<Watch, StageError> {
+        let node = &self.plan.nodes[index];
+        let mut watch = Watch::default();
+        for (label, digest) in &fingerprint.files {
+            let Some(name) = node.stage.file(label) else { continue };
+            let path = self.plan.workspace.path(&name);
+            if is_glob(&name) {
+                files(&self.plan.workspace.root, &name)
+                    .iter()
+                    .for_each(|name| watch.add(&self.plan.workspace.path(name)));
+            }
+            // A dataset of the hub is no file of the workspace, and its files are digested where they are read.
+            if !path.is_file() {
+                continue;
+            }
+            watch.add(&path);
+            // Labels count by what they say, and were read when the spec was.
+            if label != "human" && self.digests.of(&path).is_ok_and(|now| now != *digest) {
+                return Err(StageError::Failed(format!("{name} changed since the run began; run again")));
+            }
+        }
+        Ok(watch)
+    }
+
+    /// Returns the first file of a node's models that has been touched since their identities were made.
+    pub fn touched(&self, index: usize) -> Option<&Path> {
+        let models = self.plan.nodes[index].callees.iter();
+        models.filter_map(|(_, model)| self.watches.get(model)?.changed()).next()
+    }
+
+    /// Returns what the run may cost, and has.
+    pub fn budget(&self) -> Option<&Budget> {
+        self.budget.as_deref()
     }
 
     /// Returns the models of a node's inputs, by part.
@@ -275,7 +376,8 @@ impl Session {
         let mut desks = self.desks.lock().expect("no panic while locked");
         let spec = model_spec(&self.plan, model)?;
         let probe = self.probes.get(model).and_then(|probe| probe.as_ref().ok());
-        let provider = build_provider(&self.plan.workspace, model, spec, probe, &|path| self.digests.of(path))
+        let watch = Mutex::new(Watch::default());
+        let provider = build_provider(&self.plan.workspace, model, spec, probe, &watched(&self.digests, &watch))
             .map_err(|error| StageError::failed(format!("model {model}: {}", error.message)))?;
         // Two names for the same model share a desk, so that a completion bought for one serves the other.
         let identity = Digest::of_json("", &Value::Object(provider.identity()));
@@ -283,7 +385,8 @@ impl Session {
             return Ok(desk.clone());
         }
         let pool = Pool::new(provider, &self.stop);
-        let desk = Arc::new(Desk::new(model, pool, spec, &self.store, self.mode)?);
+        let watch = watch.into_inner().expect("no panic while locked");
+        let desk = Arc::new(Desk::new(pool, &self.store, self.mode, &self.stop, watch)?);
         desks.insert(identity, desk.clone());
         Ok(desk)
     }
@@ -340,12 +443,45 @@ async fn probe(plan: &Plan, store: &Store, digests: &FileDigests, models: BTreeS
     futures_util::future::join_all(asked).await.into_iter().collect()
 }
 
-fn identity(plan: &Plan, digests: &FileDigests, probes: &Probes, model: &str) -> Result<Identity, String> {
+/// Returns the digest of a file, which is watched from then on.
+fn watched(digests: &FileDigests, watch: &Mutex<Watch>) -> impl Fn(&Path) -> std::io::Result<Digest> {
+    move |path| {
+        watch.lock().expect("no panic while locked").add(path);
+        digests.of(path)
+    }
+}
+
+/// Makes models that the key cannot tell apart, and that stand at different addresses, an error of each: else one would
+/// be served with the other's answers.
+fn refuse_twins(
+    identities: &mut BTreeMap<String, Result<Identity, String>>,
+    addresses: &BTreeMap<String, Option<String>>,
+) {
+    let mut twins = Vec::new();
+    for (name, identity) in identities.iter() {
+        let is_twin = |(other, known): &(&String, &Result<Identity, String>)| {
+            *other != name && identity.is_ok() && *known == identity && addresses[*other] != addresses[name]
+        };
+        if let Some((other, _)) = identities.iter().find(is_twin) {
+            twins.push((name.clone(), crate::plan::twins(name, other)));
+        }
+    }
+    for (name, message) in twins {
+        identities.insert(name, Err(message));
+    }
+}
+
+/// Returns the identity of a model, and its address.
+fn identity(
+    plan: &Plan,
+    digest_file: &dyn Fn(&Path) -> std::io::Result<Digest>,
+    probes: &Probes,
+    model: &str,
+) -> Result<(Identity, Option<String>), String> {
     let spec = model_spec(plan, model).map_err(|error| error.to_string())?;
-    let digest_file = |path: &Path| -> std::io::Result<Digest> { digests.of(path) };
     let failed = |message: &String| format!("model {model}: {message}");
     let probe = probes.get(model).map(Result::as_ref).transpose().map_err(failed)?;
-    build_provider(&plan.workspace, model, spec, probe, &digest_file)
-        .map(|provider| provider.identity())
+    build_provider(&plan.workspace, model, spec, probe, digest_file)
+        .map(|provider| (provider.identity(), provider.address().map(str::to_owned)))
         .map_err(|error| failed(&error.message))
 }

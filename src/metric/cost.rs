@@ -1,4 +1,5 @@
-//! `cost`: dollars per completion, by the price of its model when the node of the completions was made.
+//! `cost`: dollars per completion, by the price of its model. A completion whose server does not tell its tokens is
+//! missing, not free.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -11,7 +12,7 @@ use crate::score::{Estimate, Unit};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "cost",
-    about: "Dollars per completion, by the prices of the model when it was bought: the mean.",
+    about: "Dollars per completion, by the price of the model: the mean.",
     range: "0 and up, dollars",
     direction: Direction::Lower,
     score: "dollars",
@@ -35,7 +36,7 @@ impl Make for Cost {
 
 impl Metric for Cost {
     fn score(&self, scored: &Scored<'_>) -> Score {
-        let cost = scored.meta.and_then(|meta| meta.cost_usd);
+        let cost = scored.price.zip(scored.meta).and_then(|(price, meta)| price.cost(&meta.usage()));
         Ok(cost.and_then(Number::from_f64).map(Value::Number))
     }
 
@@ -44,6 +45,10 @@ impl Metric for Cost {
     }
 
     fn needs_meta(&self) -> bool {
+        true
+    }
+
+    fn needs_price(&self) -> bool {
         true
     }
 }

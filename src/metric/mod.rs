@@ -60,6 +60,7 @@ use crate::digest::Digest;
 use crate::row::Meta;
 pub use crate::score::Direction;
 use crate::score::{Estimate, Summary, Unit};
+use crate::spec::Price;
 
 /// What a metric gets of one completion.
 #[derive(Clone, Copy, Default)]
@@ -74,8 +75,10 @@ pub struct Scored<'a> {
     pub weight: Option<&'a Value>,
     /// Why the completion ended, in OpenAI's words.
     pub finish_reason: Option<&'a str>,
-    /// Latency, usage and cost, for metrics with [`Metric::needs_meta`].
+    /// Latency and usage, for metrics with [`Metric::needs_meta`].
     pub meta: Option<&'a Meta>,
+    /// The price of the model, for metrics with [`Metric::needs_price`].
+    pub price: Option<Price>,
     pub id: &'a str,
     pub sample: u32,
 }
@@ -154,8 +157,13 @@ pub trait Metric: Send + Sync {
     /// Tells it the directory where it may keep what is costly to compute again.
     fn keep_in(&mut self, _cache: &Path) {}
 
-    /// Returns true if it reads latency, usage or cost, which stand in an artifact of their own.
+    /// Returns true if it reads latency or usage, which stand in an artifact of their own.
     fn needs_meta(&self) -> bool {
+        false
+    }
+
+    /// Returns true if its scores depend on what the model costs today.
+    fn needs_price(&self) -> bool {
         false
     }
 

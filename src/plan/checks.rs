@@ -6,8 +6,36 @@ use std::sync::Arc;
 use super::build_provider;
 use crate::digest::Digest;
 use crate::problem::{Place, Problem};
-use crate::provider::PROVIDERS;
+use crate::provider::{PROVIDERS, Provider};
 use crate::spec::{PipelineSpec, Workspace};
+
+/// Returns what is wrong with two models that the key cannot tell apart, and that stand at different addresses.
+pub fn twins(name: &str, other: &str) -> String {
+    format!(
+        "model {name} and model {other} are the same to the cache, and stand at different addresses: one would be served with the other's answers"
+    )
+}
+
+/// How to tell twins apart.
+const TWINS_HELP: &str = "`weights:` or `revision:` with the commit of its own for each; or one name for both";
+
+/// Finds models that the key cannot tell apart, and that the network can. Digests of weights are not known here, so what
+/// is written counts.
+fn check_twins(spec: &PipelineSpec, built: &[(&String, Box<dyn Provider>)], problems: &mut Vec<Problem>) {
+    for (index, (name, provider)) in built.iter().enumerate() {
+        let model = &spec.models[*name];
+        let is_twin = |(other, known): &&(&String, Box<dyn Provider>)| {
+            let other = &spec.models[*other];
+            known.identity() == provider.identity()
+                && known.address() != provider.address()
+                && (&other.weights, other.probe) == (&model.weights, model.probe)
+        };
+        if let Some((other, _)) = built[..index].iter().find(is_twin) {
+            let place = model.place.clone().unwrap_or_default();
+            problems.push(Problem::error("M-TWINS", twins(name, other)).at(&place).help(TWINS_HELP));
+        }
+    }
+}
 
 /// Builds every model that is called, as far as that needs no digest of weights.
 pub(super) fn check_models(
@@ -17,6 +45,7 @@ pub(super) fn check_models(
     unread: &BTreeSet<&str>,
     problems: &mut Vec<Problem>,
 ) {
+    let mut built = Vec::new();
     for (name, model) in &spec.models {
         // Those of the pipeline itself, and those of the workspace that it calls.
         let is_own = model.place.as_ref().is_some_and(|place| Arc::ptr_eq(&place.source, &spec.source));
@@ -65,7 +94,11 @@ pub(super) fn check_models(
                             .help("weights: out/iter-3 (files on this machine), revision: iter-3, or probe: true (asks the server)"),
                     );
                 }
+                if used.contains_key(name) {
+                    built.push((name, provider));
+                }
             }
         }
     }
+    check_twins(spec, &built, problems);
 }

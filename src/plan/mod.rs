@@ -28,6 +28,7 @@ use crate::problem::Place;
 use crate::spec::{PipelineSpec, Workspace};
 use crate::stage::{Callee, Part, Stage};
 
+pub use checks::twins;
 pub use data::check_data;
 pub use gates::{Figure, GateTerm, find_term};
 pub use models::build_provider;

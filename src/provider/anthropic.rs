@@ -13,6 +13,7 @@ use super::http::Address;
 use super::remote::{Api, chat_body, option_fields, tokens};
 use super::reply::{error_of, reason_word, start};
 use super::{BuildError, Building, CallError, Entry, ErrorKind, Message, Provider, Reply, Request, network, remote};
+use crate::row::Usage;
 
 const MAX_TOKENS: u64 = 4096;
 
@@ -30,6 +31,7 @@ static API: Api = Api {
     },
     body,
     read,
+    usage,
 };
 
 pub(super) const ENTRY: Entry = Entry {
@@ -155,6 +157,14 @@ fn body(model: &str, request: &Request, out: &mut Vec<u8>) {
     chat_body(model, &turns, &fields, out);
 }
 
+/// Reads usage; the API counts what it cached beside the other tokens of the prompt.
+fn usage(said: &Value) -> Usage {
+    let count = |name: &str| tokens(&said[name]);
+    let (cached, cache_written) = (count("cache_read_input_tokens"), count("cache_creation_input_tokens"));
+    let prompt = count("input_tokens").map(|tokens| tokens + cached.unwrap_or(0) + cache_written.unwrap_or(0));
+    Usage { cached, cache_written, ..Usage::new(prompt, count("output_tokens")) }
+}
+
 fn read(raw: &str) -> Result<Reply, CallError> {
     let answer: Value = serde_json::from_str(raw)
         .map_err(|error| CallError::new(ErrorKind::Transient, format!("no message: `{}` ({error})", start(raw))))?;
@@ -164,12 +174,9 @@ fn read(raw: &str) -> Result<Reply, CallError> {
     let Some(content) = answer.get("content").filter(|content| !content.is_null()) else {
         return Err(CallError::new(ErrorKind::Transient, format!("no content in it: `{}`", start(raw))));
     };
-    let count = |name: &str| tokens(&answer["usage"][name]);
-    let cached = ["cache_creation_input_tokens", "cache_read_input_tokens"].into_iter().filter_map(count).sum::<u64>();
     let mut reply = Reply {
         finish_reason: answer["stop_reason"].as_str().map(reason_word),
-        prompt_tokens: count("input_tokens").map(|tokens| tokens + cached),
-        completion_tokens: count("output_tokens"),
+        usage: usage(&answer["usage"]),
         served_model: answer["model"].as_str().map(str::to_owned),
         ..Reply::default()
     };
@@ -269,10 +276,10 @@ mod tests {
         let reply = provider.read(&answer.to_string()).unwrap();
         assert_eq!((reply.text.as_str(), reply.finish_reason.as_deref()), ("Paris", Some("length")));
         assert_eq!(reply.reasoning.as_deref(), Some("hm"));
-        assert_eq!((reply.prompt_tokens, reply.completion_tokens), (Some(7), Some(3)));
+        assert_eq!((reply.usage.prompt, reply.usage.completion), (Some(7), Some(3)));
         assert!(provider.read("{\"type\": \"error\"}").is_err());
         let odd =
             provider.read(r#"{"content": "hello", "usage": {"input_tokens": -1, "output_tokens": 2.0}}"#).unwrap();
-        assert_eq!((odd.text.as_str(), odd.prompt_tokens, odd.completion_tokens), ("hello", None, Some(2)));
+        assert_eq!((odd.text.as_str(), odd.usage.prompt, odd.usage.completion), ("hello", None, Some(2)));
     }
 }

@@ -267,7 +267,7 @@ impl Endpoint {
         let parsed: Value = serde_json::from_str(&text).unwrap_or_default();
         let is_out_of_money = quota::is_out_of_money(parsed.get("error").unwrap_or(&parsed));
         let kind = match status.as_u16() {
-            402 => ErrorKind::Fatal,
+            401 | 402 => ErrorKind::Fatal,
             400..=499 if is_out_of_money => ErrorKind::Fatal,
             429 => ErrorKind::RateLimited,
             408 | 409 | 500..=599 => ErrorKind::Transient,
@@ -283,7 +283,8 @@ impl Endpoint {
         }
         // Where a server refuses without a word, its quota may say how long.
         let retry_after = retry_after.or(pause.filter(|_| kind == ErrorKind::RateLimited));
-        Err(CallError { message, kind, retry_after })
+        let is_unknown = status == StatusCode::NOT_FOUND;
+        Err(CallError { retry_after, is_unknown, ..CallError::new(kind, message) })
     }
 
     fn transport(&self, error: &reqwest::Error) -> CallError {

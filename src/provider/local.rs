@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::reply::reason_word;
 use super::{CallError, ErrorKind, Reply, Request, Sent, messages_into};
 use crate::digest::canonical_map_into;
+use crate::row::Usage;
 
 /// The answer of a provider within this process; all of them have this shape.
 #[derive(Default, Serialize, Deserialize)]
@@ -36,8 +37,7 @@ impl LocalAnswer {
             reasoning: answer.reasoning,
             refusal: answer.refusal,
             finish_reason: answer.finish_reason.as_deref().map(reason_word),
-            prompt_tokens: answer.prompt_tokens,
-            completion_tokens: answer.completion_tokens,
+            usage: Usage::new(answer.prompt_tokens, answer.completion_tokens),
             ..Reply::default()
         };
         reply.add_calls(&answer.tool_calls);

@@ -45,12 +45,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use pool::{Answer, Limits, Pool};
+pub use pool::{Answer, Ledger, Limits, Pool};
 pub use reach::Reach;
 pub use reply::Reply;
 
 use crate::digest::{Digest, canonical_into, canonical_map_into, canonical_text};
 use crate::problem::Problem;
+use crate::row::Usage;
 use crate::spec::{ModelSpec, Node, decode};
 use crate::template::Library;
 
@@ -133,6 +134,18 @@ pub struct CallError {
     pub kind: ErrorKind,
     /// How many seconds the server asked to wait.
     pub retry_after: Option<f64>,
+    /// The server does not know the model, or the path (404).
+    pub is_unknown: bool,
+    /// The useless answer that the server billed, if it says so.
+    pub billed: Option<Box<Billed>>,
+}
+
+/// An answer that nobody can use, and that was billed all the same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Billed {
+    /// The answer in the provider's own JSON.
+    pub raw: String,
+    pub usage: Usage,
 }
 
 /// What a failed call means for further ones.
@@ -153,9 +166,9 @@ pub enum ErrorKind {
 }
 
 impl CallError {
-    /// Returns an error without a time to wait.
+    /// Returns an error of which no more is known.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> CallError {
-        CallError { message: message.into(), kind, retry_after: None }
+        CallError { message: message.into(), kind, retry_after: None, is_unknown: false, billed: None }
     }
 }
 
@@ -166,6 +179,12 @@ pub trait Provider: Send + Sync {
 
     /// Returns how it is reached.
     fn reach(&self) -> Reach;
+
+    /// Returns where it is reached; none for what is not behind an address. It is part of the identity only where nothing
+    /// else says for certain which model answers.
+    fn address(&self) -> Option<&str> {
+        None
+    }
 
     /// Returns the limits on calls that the model's settings name.
     fn limits(&self) -> Limits {

@@ -11,6 +11,7 @@ use super::http::Address;
 use super::remote::{Api, chat_body, option_fields, tokens};
 use super::reply::{all_text, error_of, reason_word, start};
 use super::{BuildError, Building, CallError, Entry, ErrorKind, Provider, Reply, Request, network, remote};
+use crate::row::Usage;
 
 static API: Api = Api {
     name: "openai",
@@ -25,6 +26,7 @@ static API: Api = Api {
     },
     body,
     read,
+    usage,
 };
 
 pub(super) const ENTRY: Entry = Entry {
@@ -101,6 +103,23 @@ fn body(model: &str, request: &Request, out: &mut Vec<u8>) {
     chat_body(model, &request.messages, &fields, out);
 }
 
+fn usage(said: &Value) -> Usage {
+    let prompt = tokens(&said["prompt_tokens"]);
+    let mut completion = tokens(&said["completion_tokens"]);
+    let reasoning = tokens(&said["completion_tokens_details"]["reasoning_tokens"]);
+    // Some servers count reasoning beside the completion; their total tells.
+    if let (Some(prompt), Some(said_completion), Some(reasoning), Some(total)) =
+        (prompt, completion, reasoning, tokens(&said["total_tokens"]))
+        && reasoning > 0
+        && total == prompt + said_completion + reasoning
+    {
+        completion = Some(said_completion + reasoning);
+    }
+    let cached = tokens(&said["prompt_tokens_details"]["cached_tokens"]);
+    let cached = cached.or_else(|| tokens(&said["prompt_cache_hit_tokens"]));
+    Usage { cached, reasoning, ..Usage::new(prompt, completion) }
+}
+
 fn read(raw: &str) -> Result<Reply, CallError> {
     let answer: ChatAnswer<'_> = serde_json::from_str(raw).map_err(|error| {
         CallError::new(ErrorKind::Transient, format!("no chat completion: `{}` ({error})", start(raw)))
@@ -122,11 +141,9 @@ fn read(raw: &str) -> Result<Reply, CallError> {
     let Some(message) = choice.message else {
         return Err(CallError::new(ErrorKind::Transient, format!("no message in it: `{}`", start(raw))));
     };
-    let usage = aside(answer.usage);
     let mut reply = Reply {
         finish_reason: reason.as_str().map(reason_word),
-        prompt_tokens: tokens(&usage["prompt_tokens"]),
-        completion_tokens: tokens(&usage["completion_tokens"]),
+        usage: usage(&aside(answer.usage)),
         served_model: aside(answer.model).as_str().map(str::to_owned),
         ..Reply::default()
     };

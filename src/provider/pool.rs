@@ -18,13 +18,15 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::Notify;
 
 use super::pace::{Begun, Pace, Turn};
-use super::{CallError, ErrorKind, Provider, Request, Sent};
+use super::{Billed, CallError, ErrorKind, Provider, Request, Sent};
 
 /// How often a call in flight checks whether the user wants to stop, if an interrupt gives such calls up.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a call waits at once, before it looks whether it is still wanted.
 const REST: Duration = Duration::from_millis(100);
 const MAX_ATTEMPTS: u32 = 5;
+/// At most so many useless answers are paid for one call.
+const MAX_BILLED: u32 = 2;
 const RETRY_SECONDS: f64 = 60.0;
 /// An endpoint that has never answered is dead after so many attempts, or so many seconds.
 const DEAD_ATTEMPTS: u32 = 3;
@@ -43,6 +45,19 @@ pub struct Answer {
     pub latency: f64,
     /// How many attempts it took, 1 or more.
     pub attempts: u32,
+}
+
+/// Learns of the attempts of a call while it goes on.
+pub trait Ledger: Sync {
+    /// A request was sent.
+    fn sent(&self);
+
+    /// The server refused a request, because there were too many.
+    fn refused(&self);
+
+    /// The server billed an answer that nobody can use. `attempt` counts from 1. Returns false if the call must not be
+    /// sent again.
+    fn useless(&self, billed: &Billed, attempt: u32) -> bool;
 }
 
 /// The limits on calls that a model names in the spec.
@@ -137,8 +152,9 @@ impl Pool {
     ///
     /// The error of the last attempt, with the number of attempts; `Stopped` if the user wants to stop; or the error of
     /// an earlier call, if that showed that no call can succeed.
-    pub async fn call(&self, body: &Bytes, request: &Request) -> Result<Answer, CallError> {
+    pub async fn call(&self, body: &Bytes, request: &Request, ledger: &dyn Ledger) -> Result<Answer, CallError> {
         if !self.provider.reach().is_pooled() {
+            ledger.sent();
             let start = Instant::now();
             let sent = self.provider.send(body, request).await?;
             return Ok(Answer { sent, latency: start.elapsed().as_secs_f64(), attempts: 1 });
@@ -152,13 +168,14 @@ impl Pool {
             .with_max_delay(Duration::from_secs(20))
             .without_max_times()
             .build();
-        let (mut attempt, mut refusals) = (1, 0);
+        let (mut attempt, mut refusals, mut billed) = (1, 0, 0);
         loop {
             let queued = Instant::now();
             self.wait_for_quota(body).await?;
             let mut turn = self.turn().await?;
             waiting += queued.elapsed();
             let start = Instant::now();
+            ledger.sent();
             let error = match self.send(body, request).await {
                 Ok(sent) => {
                     self.has_answered.store(true, Ordering::Relaxed);
@@ -171,6 +188,10 @@ impl Pool {
             let asked = error.retry_after.and_then(|asked| Duration::try_from_secs_f64(asked).ok());
             turn.failed(&error, asked);
             drop(turn);
+            if let Some(useless) = &error.billed {
+                let may_go_on = ledger.useless(useless, attempt + refusals);
+                billed = if may_go_on { billed + 1 } else { MAX_BILLED };
+            }
             let elapsed = (first.elapsed() - waiting.min(first.elapsed())).as_secs_f64();
             let error = self.judge(error, attempt, elapsed);
             if !self.provider.reach().retries(error.kind) {
@@ -178,6 +199,7 @@ impl Pool {
             }
             let delay = if error.kind == ErrorKind::RateLimited {
                 refusals += 1;
+                ledger.refused();
                 waiting += start.elapsed();
                 asked.unwrap_or_default().max(backoff(refusals))
             } else {
@@ -186,7 +208,7 @@ impl Pool {
                     Some(_) => elapsed > self.retry_seconds,
                     None => elapsed + delay.as_secs_f64() > self.retry_seconds,
                 };
-                if attempt >= self.max_attempts || is_over {
+                if attempt >= self.max_attempts || billed >= MAX_BILLED || is_over {
                     return Err(after(error, attempt));
                 }
                 attempt += 1;
@@ -461,6 +483,18 @@ mod tests {
         }
     }
 
+    struct NoLedger;
+
+    impl Ledger for NoLedger {
+        fn sent(&self) {}
+
+        fn refused(&self) {}
+
+        fn useless(&self, _billed: &Billed, _attempt: u32) -> bool {
+            true
+        }
+    }
+
     fn request() -> Request {
         Request { messages: Vec::new(), options: Arc::default(), sample: 0 }
     }
@@ -469,7 +503,7 @@ mod tests {
     fn calls(pool: &Pool, count: usize) -> Vec<Result<Answer, CallError>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let (body, request) = (Bytes::new(), request());
-        runtime.block_on(join_all((0..count).map(|_| pool.call(&body, &request))))
+        runtime.block_on(join_all((0..count).map(|_| pool.call(&body, &request, &NoLedger))))
     }
 
     #[test]

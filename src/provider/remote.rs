@@ -2,18 +2,22 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
+use tokio::sync::OnceCell;
 
 use super::http::{Address, Endpoint, Posted};
 use super::network::Settings;
 use super::{
-    BuildError, Building, CallError, Limits, Message, Provider, Reach, Reply, Request, Sent, messages_into, probe,
+    Billed, BuildError, Building, CallError, ErrorKind, Limits, Message, Provider, Reach, Reply, Request, Sent,
+    messages_into, probe,
 };
 use crate::digest::{canonical_into, canonical_text};
 use crate::problem::Problem;
+use crate::row::Usage;
 use crate::spec::{Node, decode};
 
 /// A chat API.
@@ -27,6 +31,8 @@ pub(super) struct Api {
     pub body: fn(&str, &Request, &mut Vec<u8>),
     /// Reads an answer.
     pub read: fn(&str) -> Result<Reply, CallError>,
+    /// Reads the `usage` of an answer.
+    pub usage: fn(&Value) -> Usage,
 }
 
 /// Headers that carry a credential.
@@ -78,6 +84,9 @@ struct Remote {
     endpoint: Endpoint,
     identity: Map<String, Value>,
     limits: Limits,
+    has_answered: AtomicBool,
+    /// What the server has, asked for once: when it does not know the model.
+    models: OnceCell<String>,
 }
 
 /// Builds a model's provider.
@@ -91,11 +100,20 @@ pub(super) fn build(api: &'static Api, building: &Building<'_>) -> Result<Box<dy
     let settings: Settings = building.settings()?;
     let endpoint = Endpoint::new(&api.address, &settings)?;
     let identity = identity(api, &model, building, &endpoint, &settings);
-    Ok(Box::new(Remote { api, model, endpoint, identity, limits: settings.limits() }))
+    Ok(Box::new(Remote {
+        api,
+        model,
+        endpoint,
+        identity,
+        limits: settings.limits(),
+        has_answered: AtomicBool::new(false),
+        models: OnceCell::new(),
+    }))
 }
 
-/// Returns the identity of a model behind an address. If the spec names weights or a revision, those say which model it
-/// is, wherever it is served; otherwise the address is part of the identity.
+/// Returns the identity of a model behind an address. If its content is known, by the digests of its weights, a digest
+/// that its server told, or a revision that is a full commit hash, that says which model it is, wherever it is served;
+/// otherwise the address is part of the identity.
 fn identity(
     api: &Api,
     model: &str,
@@ -114,7 +132,8 @@ fn identity(
     if let Some(revision) = &spec.revision {
         identity.insert("revision".to_owned(), revision.clone().into());
     }
-    if building.weights.is_empty() && spec.revision.is_none() {
+    let is_pinned = spec.revision.as_deref().is_some_and(probe::is_commit) || building.probe.is_some_and(probe::is_content);
+    if building.weights.is_empty() && !is_pinned {
         identity.insert("base_url".to_owned(), endpoint.base_url.clone().into());
     }
     if let Some(probe) = building.probe {
@@ -127,6 +146,26 @@ fn identity(
     identity
 }
 
+impl Remote {
+    /// Adds to an error what the server has instead. If it has never answered, no call to this model can succeed.
+    async fn unknown(&self, error: CallError) -> CallError {
+        let models = self.models.get_or_init(|| async {
+            let known = probe::models(&self.endpoint).await;
+            if known.is_empty() { String::new() } else { format!("; it has: {}", known.join(", ")) }
+        });
+        let message = format!("{}{}", error.message, models.await);
+        let kind = if self.has_answered.load(Ordering::Relaxed) { error.kind } else { ErrorKind::Fatal };
+        CallError { message, kind, ..error }
+    }
+
+    /// Returns what a useless answer was billed, if its server tells.
+    fn billed(&self, raw: String) -> Option<Billed> {
+        let answer: Value = serde_json::from_str(&raw).ok()?;
+        let usage = (self.api.usage)(&answer["usage"]);
+        usage.is_known().then_some(Billed { raw, usage })
+    }
+}
+
 impl Provider for Remote {
     fn identity(&self) -> Map<String, Value> {
         self.identity.clone()
@@ -134,6 +173,10 @@ impl Provider for Remote {
 
     fn reach(&self) -> Reach {
         Reach::Network
+    }
+
+    fn address(&self) -> Option<&str> {
+        Some(&self.endpoint.base_url)
     }
 
     fn limits(&self) -> Limits {
@@ -146,12 +189,20 @@ impl Provider for Remote {
 
     fn send<'a>(&'a self, body: &'a Bytes, _request: &'a Request) -> BoxFuture<'a, Result<Sent, CallError>> {
         Box::pin(async move {
-            let Posted { text: raw, pause } = self.endpoint.post(body).await?;
+            let Posted { text: raw, pause } = match self.endpoint.post(body).await {
+                Ok(posted) => posted,
+                Err(error) if error.is_unknown => return Err(self.unknown(error).await),
+                Err(error) => return Err(error),
+            };
             match self.read(&raw) {
-                Ok(reply) => Ok(Sent { raw, reply, pause }),
+                Ok(reply) => {
+                    self.has_answered.store(true, Ordering::Relaxed);
+                    Ok(Sent { raw, reply, pause })
+                }
                 Err(error) => {
                     let message = format!("{} answered 200 with {}", self.endpoint.base_url, error.message);
-                    Err(CallError { message: self.endpoint.without_key(message), ..error })
+                    let billed = self.billed(raw).map(Box::new);
+                    Err(CallError { message: self.endpoint.without_key(message), billed, ..error })
                 }
             }
         })

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::quota::is_out_of_money;
 use super::{CallError, ErrorKind};
+use crate::row::Usage;
 
 /// What a model replied.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,10 +21,7 @@ pub struct Reply {
     /// In OpenAI's words: `stop`, `length`, `content_filter`, `refusal`, `tool_calls`, …; none if the server gives no
     /// reason.
     pub finish_reason: Option<String>,
-    /// Tokens of the prompt, with those that the server had cached; none if the server does not say.
-    pub prompt_tokens: Option<u64>,
-    /// Tokens of the completion; none if the server does not say.
-    pub completion_tokens: Option<u64>,
+    pub usage: Usage,
     /// The server's own name for the model that answered.
     pub served_model: Option<String>,
 }

@@ -6,6 +6,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `bill` | what a node bought, in calls and dollars |
 //! | `run` | the document: a [`Run`] with its nodes, numbers and gates |
 //! | `read` | from bytes to a run: which versions are read, and why a file is not a run |
 //! | `file` | finding, reading and writing the files |
@@ -15,10 +16,12 @@
 //!
 //! [`Reading`]: crate::score::Reading
 
+mod bill;
 mod file;
 mod read;
 mod run;
 
+pub use bill::Bill;
 pub use file::{Missing, Records, RunId, Unread};
 pub use read::{ReadError, VERSION, read};
 pub use run::{

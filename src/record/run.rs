@@ -11,7 +11,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::VERSION;
+use super::{Bill, VERSION};
 use crate::digest::Digest;
 use crate::score::{Drift, Estimate, Reading, SLICES, Slices};
 use crate::spec::Role;
@@ -95,9 +95,11 @@ impl Run {
         self.nodes.iter().find(|known| known.node == node && is_done(known.outcome))?.key
     }
 
-    /// Returns how many model calls were made.
-    pub fn calls(&self) -> u64 {
-        self.nodes.iter().map(|node| node.calls).sum()
+    /// Returns what all nodes bought.
+    pub fn bill(&self) -> Bill {
+        let mut all = Bill::default();
+        self.nodes.iter().for_each(|node| all += node.bill);
+        all
     }
 
     /// Returns the role of a model, if it has one.
@@ -148,12 +150,15 @@ pub struct NodeRun {
     pub failed: u64,
     /// Rows without a valid result, the failed ones included.
     pub missing: u64,
-    /// Calls made in this run.
+    /// Paid calls of this run.
     pub calls: u64,
     /// Completions that came from the log.
     pub reused: u64,
-    /// Dollars that the calls cost; none if the price is not known.
+    /// Dollars that the calls cost, as far as their price is known; none if no price is. [`Bill::unpriced`] says how many
+    /// are left out.
     pub cost_usd: Option<f64>,
+    #[serde(default, skip_serializing_if = "Bill::is_empty")]
+    pub bill: Bill,
     /// Seconds that it took to make the node.
     pub seconds: f64,
     pub key: Option<Digest>,
@@ -182,6 +187,7 @@ impl NodeRun {
             calls: 0,
             reused: 0,
             cost_usd: None,
+            bill: Bill::default(),
             seconds: 0.0,
             key: None,
             artifact: None,

@@ -101,9 +101,7 @@ fn line(forecast: &Forecast, width: usize) -> String {
         facts.push(format!("{at_most}{}", counted(forecast.calls, "call")));
         facts.push(format!("{} reused", forecast.reused));
     }
-    if let Some(cost) = forecast.cost_usd.filter(|cost| *cost > 0.0) {
-        facts.push(format!("about ${cost:.4}"));
-    }
+    facts.extend(about(forecast.cost_usd, forecast.cost_low, forecast.cost_high));
     let why = forecast.error.as_deref().unwrap_or(&forecast.reason);
     format!("{:<width$}  {:<34}  {why}\n", forecast.node, facts.join(", "))
 }
@@ -119,11 +117,20 @@ fn total(forecasts: &[Forecast]) -> String {
     out.push_str(&format!("\n{at_most}{}, {reused} reused", counted(calls, "call")));
     let unpriced: u64 =
         forecasts.iter().filter(|forecast| forecast.cost_usd.is_none()).map(|forecast| forecast.calls).sum();
-    if cost > 0.0 && unpriced > 0 {
-        out.push_str(&format!(", about ${cost:.4} without the {unpriced} whose price is not known"));
-    } else if cost > 0.0 {
-        out.push_str(&format!(", about ${cost:.4}"));
+    let sum = |of: fn(&Forecast) -> Option<f64>| forecasts.iter().filter_map(of).reduce(|a, b| a + b);
+    if let Some(about) = about(Some(cost), sum(|forecast| forecast.cost_low), sum(|forecast| forecast.cost_high)) {
+        out.push_str(&format!(", {about}"));
+        if unpriced > 0 {
+            out.push_str(&format!(" without the {unpriced} whose price is not known"));
+        }
     }
     out.push('\n');
     out
+}
+
+/// Renders what calls cost: `about $0.1200 (0.1000 to 0.1500)`.
+fn about(cost: Option<f64>, low: Option<f64>, high: Option<f64>) -> Option<String> {
+    let cost = cost.filter(|cost| *cost > 0.0)?;
+    let range = low.zip(high).map_or_else(String::new, |(low, high)| format!(" ({low:.4} to {high:.4})"));
+    Some(format!("about ${cost:.4}{range}"))
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::text::money;
 use super::{Tone, counted, toned};
 use crate::execute::Event;
 use crate::record::{NodeOutcome, NodeRun};
@@ -14,7 +15,7 @@ pub fn line(event: &Event, is_verbose: bool) -> Option<String> {
     match event {
         Event::Started { .. } => None,
         Event::NodeStarted { node, reason, .. } => is_verbose.then(|| format!("{:<8}{node}  ({reason})", "running")),
-        Event::NodeWaiting { node } => Some(format!("{:<8}{node}  (the same is being made already)", "waiting")),
+        Event::NodeWaiting { node, why } => Some(format!("{:<8}{node}  ({why})", "waiting")),
         Event::NodeFinished(run) => {
             let is_quiet = run.outcome == NodeOutcome::Cached && run.notes.is_empty();
             (is_verbose || !is_quiet).then(|| finished(run, is_verbose))
@@ -41,7 +42,7 @@ fn finished(run: &NodeRun, is_verbose: bool) -> String {
                 line.push_str(&format!(", {} missing", run.missing));
             }
             if let Some(cost) = run.cost_usd {
-                line.push_str(&format!(", ${cost:.4}"));
+                line.push_str(&format!(", {}", money(cost)));
             }
             line.push_str(&format!(", {:.1} s", run.seconds));
             if !is_verbose {
@@ -51,11 +52,16 @@ fn finished(run: &NodeRun, is_verbose: bool) -> String {
         NodeOutcome::Failed => {
             let error = run.error.as_deref().unwrap_or("no reason is known");
             line.push_str(&format!("  {error}"));
-            if run.calls > 0 {
-                line.push_str(&format!(" ({} kept)", counted(run.calls, "completion")));
+            if run.bill.kept > 0 {
+                line.push_str(&format!(" ({} kept)", counted(run.bill.kept, "completion")));
             }
         }
-        NodeOutcome::Skipped => line.push_str(&format!("  {}", run.reason)),
+        NodeOutcome::Skipped => {
+            line.push_str(&format!("  {}", run.reason));
+            if run.bill.kept > 0 {
+                line.push_str(&format!(" ({} kept)", counted(run.bill.kept, "completion")));
+            }
+        }
     }
     if let (Some(key), true) = (&run.key, is_verbose) {
         line.push_str(&format!("  key {}", key.short()));

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::decode::{OneOrMany, decode, one_or_many};
 use super::tree::{Key, Node, NodeValue};
 use crate::problem::{Place, Problem, suggest};
+use crate::row::Usage;
 
 /// What a model is in the comparison. Nothing is guessed from names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,7 +29,7 @@ pub enum Role {
 }
 
 /// US dollars per million tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "price")]
 #[serde(deny_unknown_fields)]
 pub struct Price {
@@ -36,6 +37,57 @@ pub struct Price {
     pub input: f64,
     /// Of the completion.
     pub output: f64,
+    /// Of what the server reads from its cache of prompts; as `input` unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_input: Option<f64>,
+    /// Of what the server writes into its cache of prompts; as `input` unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write: Option<f64>,
+    /// Of reasoning; as `output` unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<f64>,
+}
+
+impl Price {
+    /// Returns what a call costs, in dollars; none if the server did not tell its tokens.
+    ///
+    /// ```
+    /// use etalon::{row::Usage, spec::Price};
+    ///
+    /// let price = Price { input: 0.25, output: 2.0, cached_input: Some(0.025), cache_write: None, reasoning: None };
+    /// let usage = Usage { cached: Some(1_000), ..Usage::new(Some(5_000), Some(100)) };
+    /// assert_eq!(price.cost(&usage), Some(0.001225));
+    /// assert_eq!(price.cost(&Usage::new(None, Some(100))), None);
+    /// ```
+    pub fn cost(&self, usage: &Usage) -> Option<f64> {
+        let (prompt, completion) = (usage.prompt?, usage.completion?);
+        let cached = usage.cached.unwrap_or(0).min(prompt);
+        let written = usage.cache_written.unwrap_or(0).min(prompt - cached);
+        let reasoning = usage.reasoning.unwrap_or(0).min(completion);
+        let micros = (prompt - cached - written) as f64 * self.input
+            + cached as f64 * self.cached_input.unwrap_or(self.input)
+            + written as f64 * self.cache_write.unwrap_or(self.input)
+            + (completion - reasoning) as f64 * self.output
+            + reasoning as f64 * self.reasoning.unwrap_or(self.output);
+        Some(micros / 1e6)
+    }
+
+    /// Returns its entries by name.
+    fn entries(&self) -> [(&'static str, Option<f64>); 5] {
+        [
+            ("input", Some(self.input)),
+            ("output", Some(self.output)),
+            ("cached_input", self.cached_input),
+            ("cache_write", self.cache_write),
+            ("reasoning", self.reasoning),
+        ]
+    }
+
+    /// Returns the entries that are no price: negative, infinite, or not a number.
+    pub fn wrong(&self) -> Vec<&'static str> {
+        let is_wrong = |(_, price): &(_, Option<f64>)| price.is_some_and(|price| !(price >= 0.0 && price.is_finite()));
+        self.entries().into_iter().filter(is_wrong).map(|(name, _)| name).collect()
+    }
 }
 
 /// A model as the spec describes it, after `extends`.

@@ -22,6 +22,8 @@ pub struct Workspace {
     pub root: PathBuf,
     /// Where artifacts and completions are kept; `cache/` unless said.
     pub cache: PathBuf,
+    /// Dollars that a run may cost, unless it says so itself.
+    pub budget: Option<f64>,
     /// The models of `etalon.toml`, which every pipeline may use. They are still trees, since `extends` and `${…}` may
     /// refer to the pipeline.
     pub(super) models: IndexMap<String, Node>,
@@ -37,10 +39,17 @@ pub enum WorkspaceError {
     Problems(Vec<Problem>),
 }
 
+/// What `etalon.toml` may say, beside the models.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Settings {
+    /// The directory of the cache.
     cache: Option<String>,
+    /// Dollars that a run may cost.
+    budget: Option<f64>,
+    /// Taken out before: it is here so that messages name it.
+    #[serde(rename = "models")]
+    _models: Option<IndexMap<String, serde_json::Value>>,
 }
 
 impl Workspace {
@@ -62,6 +71,7 @@ impl Workspace {
         };
         let mut workspace = Workspace {
             cache: root.join("cache"),
+            budget: None,
             models: IndexMap::new(),
             library: Library::new(root.join("templates")),
             root,
@@ -80,7 +90,21 @@ impl Workspace {
             workspace.models = entries.into_iter().map(|(key, node)| (key.text, node)).collect();
         }
         let settings: Settings = decode(&node, "etalon.toml").map_err(WorkspaceError::Problems)?;
+        let wrong = |field: &str, message: &str| {
+            let place = node.get(field).map_or(&node.place, |node| &node.place);
+            WorkspaceError::Problems(vec![Problem::error("wrong-value", message).at(place)])
+        };
+        if settings.budget.is_some_and(|dollars| !(dollars >= 0.0 && dollars.is_finite())) {
+            return Err(wrong("budget", "`budget` is an amount of dollars, 0 or more"));
+        }
+        workspace.budget = settings.budget;
         if let Some(cache) = settings.cache {
+            if Path::new(cache.trim()).components().all(|part| matches!(part, std::path::Component::CurDir)) {
+                return Err(wrong(
+                    "cache",
+                    "`cache` is a directory of its own, not the workspace: `cache = \"cache\"`",
+                ));
+            }
             workspace.cache = workspace.root.join(cache);
         }
         Ok(workspace)

@@ -45,7 +45,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 
 pub use dataset::quotas;
-pub use desk::{Account, Desk, Mode, Preflight};
+pub use desk::{Account, Budget, Buyer, Checked, Desk, Mode, Preflight, Quote, Unready, Waiting};
 pub use earlier::Earlier;
 pub use join::{Join, Joined, of_sample};
 pub use judge::read;
@@ -193,6 +193,8 @@ pub struct Job {
     pub progress: Arc<Progress>,
     /// Set when the user wants to stop: nothing new is sent.
     pub stop: Arc<AtomicBool>,
+    /// No row may fail.
+    pub is_fail_fast: bool,
     /// An earlier result of the node, made in the same way from other inputs.
     pub earlier: Option<Earlier>,
 }
@@ -205,9 +207,20 @@ pub struct Progress {
     /// Rows × samples, where known.
     pub total: AtomicU64,
     accounts: Mutex<Vec<Arc<Account>>>,
+    waiting: Option<Waiting>,
 }
 
 impl Progress {
+    /// Returns a progress that tells for whom the node waits.
+    pub fn telling(waiting: Waiting) -> Progress {
+        Progress { waiting: Some(waiting), ..Progress::default() }
+    }
+
+    /// Returns whom to tell for whom the node waits.
+    pub fn waiting(&self) -> Waiting {
+        self.waiting.clone().unwrap_or_else(|| Arc::new(|_| {}))
+    }
+
     /// Adds accounts whose calls are counted.
     pub fn follow(&self, accounts: impl IntoIterator<Item = Arc<Account>>) {
         self.accounts.lock().expect("no panic while locked").extend(accounts);
@@ -256,6 +269,9 @@ pub enum StageError {
     /// The node's own input or endpoint is at fault.
     #[error("{0}")]
     Failed(String),
+    /// A model that is to be asked about what the node makes cannot be asked, so nothing is bought for it.
+    #[error("{}", .0.message)]
+    Behind(Unready),
     #[error("interrupted")]
     Interrupted,
 }

@@ -110,6 +110,18 @@ impl Store {
         Ok(LineReader { reader, hasher: Hasher::new(""), digest: artifact.digest })
     }
 
+    /// Reads a whole artifact, to know that it is what it was.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or its content does not match its digest.
+    pub fn verify(&self, artifact: &Artifact) -> Result<(), StoreError> {
+        let mut lines = self.read_lines(artifact)?;
+        let mut line = Vec::new();
+        while lines.read_into(&mut line)? {}
+        Ok(())
+    }
+
     /// Returns the path of a stored artifact.
     pub fn artifact_path(&self, digest: &Digest) -> PathBuf {
         let scratch = self.scratch_path(digest).filter(|path| path.exists());

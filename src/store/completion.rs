@@ -18,7 +18,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
@@ -26,6 +26,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::ballast::Ballast;
 use super::{Store, StoreError};
 use crate::digest::{self, Digest, OwnBits};
 
@@ -46,8 +47,26 @@ pub fn request_key(identity: &Digest, body: &[u8], sample: u32) -> Digest {
     hasher.finish()
 }
 
+/// Returns the key of an answer to a request that is of no use.
+fn useless_key(key: &Digest) -> Digest {
+    let mut hasher = digest::Hasher::new("etalon.useless.v1");
+    hasher.update(key.bytes());
+    hasher.finish()
+}
+
+/// What a record holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// A completion.
+    Chat,
+    /// An answer that was billed and is of no use. It is a purchase like any other, but no completion: nobody finds it
+    /// by its request.
+    Useless,
+}
+
 /// A completion to be remembered.
 pub struct NewRecord<'a> {
+    pub kind: RecordKind,
     pub key: &'a Digest,
     pub generation: u32,
     pub sample: u32,
@@ -100,6 +119,7 @@ pub struct CompletionLog {
     index: RwLock<Index>,
     /// The files that this process appends to; an append takes the first one that is free.
     writers: Vec<Mutex<Option<Writer>>>,
+    ballast: Ballast,
 }
 
 struct Writer {
@@ -125,7 +145,8 @@ impl Store {
         let directory = self.root.join("completions").join(identity.to_string());
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WRITERS);
         let writers = (0..threads).map(|_| Mutex::default()).collect();
-        let log = CompletionLog { directory, index: RwLock::default(), writers };
+        let ballast = Ballast::new(self.tmp());
+        let log = CompletionLog { directory, index: RwLock::default(), writers, ballast };
         log.refresh()?;
         Ok(log)
     }
@@ -199,31 +220,92 @@ impl CompletionLog {
         self.index.read().expect("no panic while locked").highest_generation
     }
 
-    /// Appends a completion: one `write` to a file that belongs to this process.
+    /// Makes sure that the answers of `calls` requests like one with so many bytes find room on the disk.
     ///
     /// # Errors
     ///
-    /// The record could not be written whole; it does not count then.
+    /// They do not: nothing more may be bought.
+    pub fn make_room(&self, request: usize, calls: usize) -> Result<(), StoreError> {
+        match self.ballast.hold(request, calls) {
+            Err(source) if is_full(&source) => Err(StoreError::Full { path: self.directory.clone(), source }),
+            // Where no room can be kept, such as under a limit on the size of files, the log is written without it.
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends a record: one `write` to a file that belongs to this process. On a full disk it takes the room that was
+    /// kept for it.
+    ///
+    /// # Errors
+    ///
+    /// The record could not be written whole, or the file was removed; it does not count then.
     pub fn append(&self, record: &NewRecord<'_>) -> Result<(), StoreError> {
         let line = line(record);
+        self.ballast.learn(line.len());
+        match self.append_line(record, &line) {
+            Err(StoreError::Io { source, .. }) if is_full(&source) && self.ballast.drop_it() => {
+                self.append_line(record, &line)
+            }
+            other => other,
+        }
+    }
+
+    fn append_line(&self, record: &NewRecord<'_>, line: &[u8]) -> Result<(), StoreError> {
         let mut writer = self.writer();
         if writer.is_none() {
             *writer = Some(self.create(record.at)?);
         }
         let open = writer.as_mut().expect("it was just made");
-        if let Err(error) = (&*open.file).write_all(&line) {
+        let written = (&*open.file).write_all(line).and_then(|()| Ok(open.file.metadata()?.nlink() > 0));
+        let is_there = written.map_err(|error| {
             // The torn line stays in this file; the next record goes to a new file.
             *writer = None;
-            return Err(StoreError::io("append to", &self.directory)(error));
+            StoreError::io("append to", &self.directory)(error)
+        })?;
+        if !is_there {
+            return Err(StoreError::Removed { path: self.directory.clone() });
         }
+        let open = writer.as_mut().expect("it is there");
         let entry =
             Entry { file: open.number, length: line.len() as u32 - 1, offset: open.end, generation: record.generation };
         open.end += line.len() as u64;
         let end = open.end;
         let mut index = self.index.write().expect("no panic while locked");
         index.files[entry.file as usize].read_to = end;
-        index.add(short(record.key), entry);
+        if record.kind == RecordKind::Chat {
+            index.add(short(record.key), entry);
+        }
         Ok(())
+    }
+
+    /// Returns the latest completions, at most so many: for each the bytes of its request, and the response.
+    pub fn latest(&self, most: usize) -> Vec<(usize, String)> {
+        let (entries, files) = {
+            let index = self.index.read().expect("no panic while locked");
+            let mut entries: Vec<Entry> = index.entries.values().copied().collect();
+            let most = most.min(entries.len());
+            let place = |entry: &Entry| std::cmp::Reverse((entry.file, entry.offset));
+            if most < entries.len() {
+                entries.select_nth_unstable_by_key(most, place);
+                entries.truncate(most);
+            }
+            let files: Vec<Arc<File>> = index.files.iter().map(|file| file.file.clone()).collect();
+            (entries, files)
+        };
+        #[derive(Deserialize)]
+        struct Line<'a> {
+            #[serde(borrow)]
+            request: &'a RawValue,
+            #[serde(borrow)]
+            response: &'a RawValue,
+        }
+        let read = |entry: Entry| {
+            let mut line = vec![0; entry.length as usize];
+            files[entry.file as usize].read_exact_at(&mut line, entry.offset).ok()?;
+            let line: Line<'_> = serde_json::from_slice(&line).ok()?;
+            Some((line.request.get().len(), line.response.get().to_owned()))
+        };
+        entries.into_iter().filter_map(read).collect()
     }
 
     /// Returns a writer that is free, or waits for one.
@@ -255,11 +337,18 @@ impl CompletionLog {
     ///
     /// # Errors
     ///
-    /// The disk refuses the bytes.
+    /// The disk refuses the bytes, or a file is not where it was written.
     pub fn sync(&self) -> Result<(), StoreError> {
-        self.writers.par_iter().try_for_each(|writer| match &*writer.lock().expect("no panic while locked") {
-            Some(writer) => writer.file.sync_data().map_err(StoreError::io("write", &self.directory)),
-            None => Ok(()),
+        self.writers.par_iter().try_for_each(|writer| {
+            let writer = writer.lock().expect("no panic while locked");
+            let Some(Writer { file, number, .. }) = &*writer else { return Ok(()) };
+            file.sync_data().map_err(StoreError::io("write", &self.directory))?;
+            let written = file.metadata().map_err(StoreError::io("read", &self.directory))?;
+            let path = self.index.read().expect("no panic while locked").files[*number as usize].path.clone();
+            match fs::metadata(&path) {
+                Ok(found) if (found.dev(), found.ino()) == (written.dev(), written.ino()) => Ok(()),
+                _ => Err(StoreError::Removed { path: self.directory.clone() }),
+            }
         })
     }
 }
@@ -324,10 +413,14 @@ fn line(record: &NewRecord<'_>) -> Vec<u8> {
     let mut line = Vec::with_capacity(record.request.len() + record.response.len() + 320);
     line.extend_from_slice(HEAD);
     line.extend_from_slice(b"00000000\",");
-    let NewRecord { key, generation, sample, attempt, at, latency, .. } = record;
+    let NewRecord { kind, key, generation, sample, attempt, at, latency, .. } = record;
+    let (kind, key) = match kind {
+        RecordKind::Chat => ("chat", **key),
+        RecordKind::Useless => ("useless", useless_key(key)),
+    };
     write!(
         line,
-        "\"key\":\"{key}\",\"generation\":{generation},\"sample\":{sample},\"attempt\":{attempt},\"type\":\"chat\",\"at\":\"{at}\",\"latency\":{latency:?},\"request\":",
+        "\"key\":\"{key}\",\"generation\":{generation},\"sample\":{sample},\"attempt\":{attempt},\"type\":\"{kind}\",\"at\":\"{at}\",\"latency\":{latency:?},\"request\":",
     )
     .expect("writing to memory cannot fail");
     line.extend_from_slice(record.request);
@@ -341,6 +434,10 @@ fn line(record: &NewRecord<'_>) -> Vec<u8> {
     hex::encode_to_slice(crc, &mut line[HEAD.len()..HEAD.len() + 8]).expect("four bytes are eight digits");
     line.push(b'\n');
     line
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Returns key and generation of a line that is whole; none for a torn or damaged one.
@@ -372,6 +469,7 @@ mod tests {
     fn put(log: &CompletionLog, key: &[u8], generation: u32, response: &str) {
         let key = Digest::of(key);
         let record = NewRecord {
+            kind: RecordKind::Chat,
             key: &key,
             generation,
             sample: 0,

@@ -98,6 +98,23 @@ impl FileDigests {
     }
 }
 
+/// Files, with what `stat` said of each when the watch began: before their digests were taken.
+#[derive(Clone, Debug, Default)]
+pub struct Watch(BTreeMap<PathBuf, Option<Stat>>);
+
+impl Watch {
+    /// Adds a file, unless it is watched already.
+    pub fn add(&mut self, path: &Path) {
+        self.0.entry(path.to_owned()).or_insert_with(|| fs::metadata(path).ok().as_ref().map(stat));
+    }
+
+    /// Returns the first file that has been touched since, also if its content is the old one again.
+    pub fn changed(&self) -> Option<&Path> {
+        let is_other = |(path, then): &(&PathBuf, &Option<Stat>)| fs::metadata(path).ok().as_ref().map(stat) != **then;
+        self.0.iter().find(is_other).map(|(path, _)| path.as_path())
+    }
+}
+
 impl Drop for FileDigests {
     fn drop(&mut self) {
         self.save();

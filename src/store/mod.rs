@@ -19,7 +19,7 @@
 //! | `artifact` | rows on disk: writer, verifying reader |
 //! | `changed` | what changed between two artifacts |
 //! | `manifest` | lookup and publication |
-//! | `completion` | the completion log and its index |
+//! | `completion` `ballast` | the completion log and its index; room that is kept for it on the disk |
 //! | `merge` | artifacts walked together by id |
 //! | `sorter` | sorting rows by id beyond memory |
 //! | `lock` `memo` | OS locks; file digests |
@@ -29,6 +29,7 @@
 //! **Invariant:** readers never lock.
 
 mod artifact;
+mod ballast;
 mod changed;
 mod completion;
 mod fingerprint;
@@ -45,11 +46,11 @@ use std::path::{Path, PathBuf};
 pub use artifact::{Artifact, ArtifactReader, ArtifactWriter, ColumnDigests, LineReader};
 pub(crate) use changed::id_of;
 pub use changed::{Changed, Changes, KeptLines, lines_of};
-pub use completion::{CompletionLog, NewRecord, Record, request_key};
+pub use completion::{CompletionLog, NewRecord, Record, RecordKind, request_key};
 pub use fingerprint::{Change, Fingerprint};
-pub use lock::Lock;
+pub use lock::{Holder, Lock};
 pub use manifest::{Counts, Lookup, Manifest};
-pub use memo::FileDigests;
+pub use memo::{FileDigests, Watch};
 pub use merge::{ByRow, outer};
 pub use sorter::{SortedLines, Sorter};
 
@@ -67,6 +68,12 @@ pub enum StoreError {
     /// An artifact does not match its manifest. The manifest must be removed, and the node run again.
     #[error("artifact {} is {reason}", digest.short())]
     Corrupt { digest: Digest, reason: String },
+    /// Someone removed or replaced the completion log while it was written: what was appended is lost.
+    #[error("{} was removed while this run wrote to it: the completions that it bought are lost; leave the cache alone while a run goes on", path.display())]
+    Removed { path: PathBuf },
+    /// The disk has no room for the answers of calls that would be sent.
+    #[error("the disk of {} is full: nothing is bought that could not be kept ({source})", path.display())]
+    Full { path: PathBuf, source: io::Error },
     #[error("{} has cache layout {found}, this etalon knows {LAYOUT}: use another directory or a newer etalon", path.display())]
     Layout { path: PathBuf, found: String },
 }

@@ -189,7 +189,7 @@ fn a_missing_key_is_named_before_the_first_row() {
     );
     let ran = workspace.run(&[]).code(3);
     assert!(
-        ran.stderr.contains("grader: http://127.0.0.1") && ran.stderr.contains("cannot be reached"),
+        ran.stderr.contains("model grader (pipelines/p.yaml:6): http://127.0.0.1") && ran.stderr.contains("cannot be reached"),
         "{}",
         ran.stderr
     );

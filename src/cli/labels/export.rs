@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -74,7 +75,8 @@ pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
     let key_path = key_path(&path);
     // The lock keeps two exports at the same time from losing what the other one adds to the key.
     let lock_name = format!("labels-{}", Digest::of(key_path.to_string_lossy().as_bytes()));
-    let _lock = runtime()?.block_on(session.store.lock(&lock_name, || {}))?;
+    let waiting = |holder| talk(&format!("waiting for {holder}"));
+    let _lock = runtime()?.block_on(session.store.lock(&lock_name, &AtomicBool::new(false), waiting))?;
     let mut keys = read_keys(&key_path)?;
     let mut known: BTreeSet<String> = keys.keys().cloned().collect();
     // An item that has a label already is not exported again.

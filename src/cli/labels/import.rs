@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -59,7 +60,8 @@ pub(super) fn run(global: &Global, arguments: &ImportArgs) -> Result<u8, Exit> {
     // The lock keeps two imports at the same time from losing what the other one adds.
     let store = open::store(&plan)?;
     let lock_name = format!("labels-{}", Digest::of(target_name.as_bytes()));
-    let _lock = runtime()?.block_on(store.lock(&lock_name, || {}))?;
+    let waiting = |holder| talk(&format!("waiting for {holder}"));
+    let _lock = runtime()?.block_on(store.lock(&lock_name, &AtomicBool::new(false), waiting))?;
     let mut known = read_labels(&target, &target_name)?;
     let (mut added, mut same, mut replaced, mut problems) = (0, 0, 0, Vec::new());
     for (number, line) in lines {

@@ -17,9 +17,9 @@ pub(super) use numbers::cell;
 use numbers::number;
 use table::table;
 
-use super::view::{Failures, Note, Slice, View};
+use super::view::{Failures, Note, Slice, Took, View};
 use super::{Tone, counted, printable, toned};
-use crate::record::{GateResult, GateVerdict, NodeDrift, NodeOutcome};
+use crate::record::{Bill, GateResult, GateVerdict, NodeDrift, NodeOutcome};
 use crate::score::{DriftVerdict, Unit};
 
 /// Renders what a run prints at its end, in lines of at most `width` characters where that is possible. With
@@ -174,6 +174,49 @@ fn gates(gates: &[GateResult]) -> String {
     lines.join("\n")
 }
 
+/// Renders what became of the requests, beside the number of calls: `, 12 sent, 2 refused, 40 reused`. What went as it
+/// should is not said twice.
+fn calls(took: &Took) -> String {
+    let Bill { sent, refused, useless, .. } = took.bill;
+    let mut out = String::new();
+    for (count, word) in [
+        (if sent > took.calls { sent } else { 0 }, "sent"),
+        (refused, "refused"),
+        (useless, "of no use"),
+        (took.reused, "reused"),
+    ] {
+        if count > 0 {
+            out.push_str(&format!(", {count} {word}"));
+        }
+    }
+    out
+}
+
+/// Renders dollars: `$1.2000, $0.0100 of it wasted, $0.3000 reused`; none where no price is known.
+fn dollars(took: &Took) -> Option<String> {
+    let Bill { unpriced, wasted_usd, reused_usd, .. } = took.bill;
+    let positive = |cost: Option<f64>| cost.filter(|cost| *cost > 0.0);
+    let parts = [
+        positive(Some(took.cost_usd)).map(money),
+        positive(wasted_usd).map(|cost| format!("{} of it wasted", money(cost))),
+        (unpriced > 0).then(|| format!("{} of unknown cost", counted(unpriced, "call"))),
+        positive(reused_usd).map(|cost| format!("{} reused", money(cost))),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Renders dollars with as many digits as small sums need.
+pub(super) fn money(dollars: f64) -> String {
+    match dollars {
+        cost if cost >= 0.01 || cost == 0.0 => format!("${cost:.4}"),
+        cost => {
+            let digits = (2 - cost.abs().log10().floor() as i32).clamp(4, 12) as usize;
+            format!("${}", format!("{cost:.digits$}").trim_end_matches('0'))
+        }
+    }
+}
+
 fn took(view: &View) -> String {
     let took = &view.took;
     let word = |outcome: NodeOutcome| match outcome {
@@ -185,11 +228,9 @@ fn took(view: &View) -> String {
     let outcomes: Vec<String> = took.outcomes.iter().map(|(outcome, n)| format!("{n} {}", word(*outcome))).collect();
     let mut text =
         format!("{}: {} · {}", counted(took.nodes, "node"), outcomes.join(", "), counted(took.calls, "call"));
-    if took.reused > 0 {
-        text.push_str(&format!(", {} reused", took.reused));
-    }
-    if took.cost_usd > 0.0 {
-        text.push_str(&format!(" · ${:.4}", took.cost_usd));
+    text.push_str(&calls(took));
+    if let Some(dollars) = dollars(took) {
+        text.push_str(&format!(" · {dollars}"));
     }
     text.push_str(&format!(" · {:.2} s", took.seconds));
     if took.is_partial {

@@ -25,7 +25,7 @@ pub use slices::Slice;
 
 use serde_json::Value;
 
-use crate::record::{GateResult, NodeDrift, NodeOutcome, Run};
+use crate::record::{Bill, GateResult, NodeDrift, NodeOutcome, Run};
 use crate::spec::Role;
 
 /// A run, arranged for reading.
@@ -83,6 +83,7 @@ pub struct Took {
     pub reused: u64,
     /// Dollars, of the nodes whose cost is known.
     pub cost_usd: f64,
+    pub bill: Bill,
     pub seconds: f64,
     pub is_partial: bool,
     pub is_interrupted: bool,
@@ -183,7 +184,8 @@ fn took(run: &Run) -> Took {
     Took {
         nodes: run.nodes.len() as u64,
         outcomes: outcomes.map(|outcome| (outcome, count(outcome))).into_iter().filter(|(_, n)| *n > 0).collect(),
-        calls: run.calls(),
+        calls: run.nodes.iter().map(|node| node.calls).sum(),
+        bill: run.bill(),
         reused: run.nodes.iter().map(|node| node.reused).sum(),
         cost_usd: run.nodes.iter().filter_map(|node| node.cost_usd).sum(),
         seconds: run.seconds,

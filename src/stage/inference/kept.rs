@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::settings::Inference;
 use super::writer::CompletionWriter;
-use crate::row::Meta;
 use crate::stage::{Account, Job, Part, StageError};
 use crate::store::{Changed, KeptLines, StoreError};
 
@@ -41,7 +40,7 @@ impl Inference {
 }
 
 impl Kept {
-    /// Copies the completions of the rows before an id; without one, all that are left. `account` has the price.
+    /// Copies the completions of the rows before an id; without one, all that are left. `account` counts them.
     pub fn copy(
         &mut self,
         end: Option<&str>,
@@ -49,14 +48,16 @@ impl Kept {
         account: Option<&Account>,
     ) -> Result<(), StoreError> {
         let (completions, meta) = (self.completions.artifact, self.meta.artifact);
-        let cost_of = |meta: &Meta| account.and_then(|account| account.cost_of(meta));
         let has_changed = |id: &str| self.changed.has(id);
         while let Some(line) = self.completions.next_before(end, has_changed)? {
             writer.push_line(line, completions)?;
             self.count += 1;
         }
         while let Some(line) = self.meta.next_before(end, has_changed)? {
-            writer.push_meta_line(line, meta, cost_of)?;
+            let taken = writer.push_meta_line(line, meta)?;
+            if let Some(account) = account {
+                account.keep(&taken);
+            }
         }
         Ok(())
     }

@@ -238,7 +238,10 @@ impl Work {
         };
         let messages = conversation.render(&variables).and_then(|messages| Ok((messages, self.options(&variables)?)));
         match messages {
-            Ok((messages, options)) => account.ask(&Request { messages, options, sample: item.sample }).await,
+            Ok((messages, options)) => {
+                let (bought, _) = account.ask(&Request { messages, options, sample: item.sample }).await?;
+                Ok(bought)
+            }
             Err(error) => Ok(Bought::Failed(format!("the prompt failed: {error}"))),
         }
     }
@@ -296,7 +299,7 @@ impl Inference {
         let rows = job.inputs.get(&Part::Rows).map_or(0, |rows| rows.artifact.rows);
         let all = rows * u64::from(self.samples);
         job.progress.total.store(all, Ordering::Relaxed);
-        let allowed = self.max_failures.of(all);
+        let allowed = if job.is_fail_fast { 0 } else { self.max_failures.of(all) };
         let work = Arc::new(Work::new(&self, &job, &model));
         let kept = self.kept(&job)?;
         let items = Items::open(&job, self.samples, kept.as_ref())?;
@@ -325,16 +328,17 @@ impl Inference {
         result?;
         sink.copy_kept(None)?;
         if !may_fail && sink.failures.count > allowed {
-            return Err(sink.failures.error(allowed, all));
+            let error = sink.failures.error(allowed, all);
+            return Err(match &account {
+                Some(account) => StageError::Failed(account.blame(&error.to_string())),
+                None => error,
+            });
         }
         self.summed_up(sink, all, may_fail)
     }
 
     fn summed_up(&self, sink: CompletionSink, all: u64, may_fail: bool) -> Result<Produced, StageError> {
-        let CompletionSink { mut writer, kept, failures, without_draft, account, .. } = sink;
-        if let (Some(kept), Some(account)) = (&kept, &account) {
-            account.keep(kept.count);
-        }
+        let CompletionSink { mut writer, failures, without_draft, account, .. } = sink;
         let valid = writer.valid;
         let shapes = std::mem::take(&mut writer.shapes);
         let (artifact, meta) = writer.finish()?;
@@ -346,6 +350,7 @@ impl Inference {
             notes.push(format!("{without_draft} of {all} rows have no completion of {} to read", self.input));
         }
         notes.extend(shapes.notes());
+        notes.extend(account.as_ref().and_then(|account| account.mixed()));
         let mut summary = Summary::default();
         summary.values.insert("coverage".to_owned(), coverage(valid, all));
         shapes.add_to(&mut summary.values, self.samples);
@@ -356,7 +361,7 @@ impl Inference {
             missing: all - valid,
             calls: account.map_or(0, Account::calls),
             reused: account.map_or(0, Account::reused),
-            cost_usd: account.and_then(Account::cost_usd),
+            cost_usd: account.and_then(|account| account.bill().bought_usd),
             seconds: 0.0,
         };
         Ok(Produced { artifact, meta: Some(meta), counts, summary, notes })

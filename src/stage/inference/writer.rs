@@ -112,24 +112,15 @@ impl CompletionWriter {
         self.shapes.add(status, finish_reason, has_reasoning);
     }
 
-    /// Appends what a completion took, as a canonical line of another artifact, but with what it costs now: prices may
-    /// have changed, and those of one artifact are of one list.
+    /// Appends what a completion took, as a canonical line of another artifact. Returns it.
     ///
     /// # Errors
     ///
     /// As for [`CompletionWriter::push_line`].
-    pub fn push_meta_line(
-        &mut self,
-        line: &[u8],
-        from: Digest,
-        cost_of: impl Fn(&Meta) -> Option<f64>,
-    ) -> Result<(), StoreError> {
+    pub fn push_meta_line(&mut self, line: &[u8], from: Digest) -> Result<Meta, StoreError> {
         let meta: Meta = serde_json::from_slice(line).map_err(|_| StoreError::damaged(from))?;
-        let (id, cost_usd) = (sample_id(&meta.id, meta.sample), cost_of(&meta));
-        match meta.cost_usd == cost_usd {
-            true => self.meta.push_line(&id, line),
-            false => self.meta.push(&id, &Meta { cost_usd, ..meta }),
-        }
+        self.meta.push_line(&sample_id(&meta.id, meta.sample), line)?;
+        Ok(meta)
     }
 
     /// Completes both artifacts; returns the completions and the meta artifact.
@@ -169,9 +160,7 @@ mod tests {
             made.push(&completion, &meta).unwrap();
             let from = Digest::of(b"an artifact");
             copied.push_line(&serde_json::to_vec(&completion).unwrap(), from).unwrap();
-            // The price was another one.
-            let before = Meta { cost_usd: Some(9.0), ..meta.clone() };
-            copied.push_meta_line(&serde_json::to_vec(&before).unwrap(), from, |_| meta.cost_usd).unwrap();
+            copied.push_meta_line(&serde_json::to_vec(&meta).unwrap(), from).unwrap();
             let cut = copied.push_line(b"{\"id\":\"a\"}", from).unwrap_err();
             assert!(matches!(cut, StoreError::Corrupt { digest, .. } if digest == from));
         }

@@ -131,7 +131,7 @@ impl Judge {
         let completions = job.inputs.get(&Part::OWN).map_or(0, |completions| completions.artifact.rows);
         let all = completions * pairs.len() as u64;
         job.progress.total.store(all, Ordering::Relaxed);
-        let allowed = self.max_failures.of(all);
+        let allowed = if job.is_fail_fast { 0 } else { self.max_failures.of(all) };
         let work = Arc::new(Work {
             accounts: accounts.clone(),
             params: params_value(&job.params),
@@ -205,7 +205,12 @@ impl Judge {
         } = sink;
         let method = &*self.method;
         if failures.count > allowed {
-            return Err(failures.error(allowed, all));
+            let message = failures.error(allowed, all).to_string();
+            // Of several judges the messages name the endpoints; of one it is clear whose fault it is.
+            return Err(StageError::Failed(match accounts {
+                [one] => one.blame(&message),
+                _ => message,
+            }));
         }
         let artifact = writer.finish()?;
         let mut summary = Summary::default();
@@ -230,6 +235,7 @@ impl Judge {
         if cut > 0 {
             notes.push(format!("{cut} of {all} candidates were cut to what `truncate_candidates` allows"));
         }
+        notes.extend(accounts.iter().filter_map(|account| account.mixed()));
         if failures.count > 0 {
             notes.push(format!("{} of {all} rows failed: {}", failures.count, failures.describe()));
         }
@@ -246,7 +252,7 @@ impl Judge {
             missing: all - valid,
             calls: accounts.iter().map(|account| account.calls()).sum(),
             reused: accounts.iter().map(|account| account.reused()).sum(),
-            cost_usd: accounts.iter().filter_map(|account| account.cost_usd()).reduce(|a, b| a + b),
+            cost_usd: accounts.iter().filter_map(|account| account.bill().bought_usd).reduce(|a, b| a + b),
             seconds: 0.0,
         };
         Ok(Produced { artifact, meta: None, counts, summary, notes })

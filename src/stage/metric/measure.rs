@@ -1,5 +1,6 @@
 //! What a metric stage consists of: its metrics with their settings and templates.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -7,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::metric::{Entry, Metric};
 use crate::problem::Place;
 use crate::score::{Direction, Rank, Reading, Unit};
+use crate::spec::Price;
 use crate::stage::dataset::LEAKAGE;
 use crate::stage::prompt::Prompt;
 use crate::store::Manifest;
@@ -19,6 +21,8 @@ pub(super) struct MetricStage {
     pub measures: Vec<Measure>,
     pub by: Vec<(String, Place)>,
     pub cluster: Option<(String, Place)>,
+    /// The prices of models, by name.
+    pub prices: BTreeMap<String, Price>,
 }
 
 /// One metric of the stage.
@@ -98,6 +102,15 @@ impl MetricStage {
 
     pub fn needs_meta(&self) -> bool {
         self.measures.iter().any(|measure| measure.metric.needs_meta())
+    }
+
+    /// Returns what a model costs, if some metric asks.
+    pub fn price(&self, model: &str) -> Option<Price> {
+        self.measures
+            .iter()
+            .any(|measure| measure.metric.needs_price())
+            .then(|| self.prices.get(model).copied())
+            .flatten()
     }
 
     pub fn reads(&self, variable: &str) -> bool {

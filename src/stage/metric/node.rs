@@ -185,6 +185,9 @@ impl Stage for MetricStage {
         let reads_reason = self.measures.iter().any(|measure| measure.metric.needs_finish_reason());
         let columns = said_columns(&|name| self.reads(name) || reads_reason && name == "finish_reason");
         add_completions(&mut fingerprint, Part::OWN, facts.inputs.get(&Part::OWN), &columns);
+        if let Some(price) = facts.model.and_then(|model| self.price(model)) {
+            fingerprint.setting("price", serde_json::to_value(price).expect("prices are JSON"));
+        }
         if self.needs_meta()
             && let Some(completions) = facts.inputs.get(&Part::OWN)
         {

@@ -17,6 +17,7 @@ use crate::digest::{Digest, canonical};
 use crate::metric::{RowScores, Score, Scored, Tally, TallySummary};
 use crate::row::{Completion, Row, Scores};
 use crate::score::Summary;
+use crate::spec::Price;
 use crate::stage::dataset::LEAKAGE;
 use crate::stage::join::Joined;
 use crate::stage::prompt::{Prompt, Variables, params_value};
@@ -53,6 +54,8 @@ pub(super) struct Scoring<'a> {
     /// By metric: why predictions could not be read, with how often. They are scored as what they are: wrong.
     unread: Vec<BTreeMap<String, u64>>,
     cautions: Vec<BTreeMap<&'static str, u64>>,
+    /// What the model costs, if a metric asks.
+    price: Option<Price>,
     /// Rows × samples.
     pub all: u64,
     /// Those with a completion.
@@ -113,6 +116,7 @@ impl<'a> Scoring<'a> {
         Scoring {
             stage,
             params: params_value(params),
+            price: model.and_then(|model| stage.price(model)),
             model: model.unwrap_or("_"),
             row_reads: stage.row_reads(),
             prompts,
@@ -326,6 +330,7 @@ impl<'a> Scoring<'a> {
                     weight: places.weight.and_then(|place| values[place].as_ref().ok()),
                     finish_reason: completion.finish_reason.as_deref(),
                     meta: joined.meta.get(sample),
+                    price: self.price,
                     id: &completion.id,
                     sample: completion.sample,
                 });

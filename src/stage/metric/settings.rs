@@ -196,7 +196,8 @@ pub(super) fn stage_of(spec: &StageSpec, scope: &Scope<'_>) -> Result<MetricStag
         let place = spec.settings.get("cluster").map_or(&spec.place, |node| &node.place);
         (column, place.clone())
     });
-    Ok(MetricStage { inputs, measures, by, cluster })
+    let prices = scope.models.iter().filter_map(|(name, model)| Some((name.clone(), model.price?))).collect();
+    Ok(MetricStage { inputs, measures, by, cluster, prices })
 }
 
 /// Returns the reference of a stage that has none, where the conversations that it scores were cut: what the assistant

@@ -150,7 +150,7 @@ impl Work {
         }
         if let Some(kept) = &task.kept {
             let calls = method.calls_per_row() * u64::from(self.judge.samples);
-            self.accounts.iter().for_each(|account| account.keep(calls));
+            self.accounts.iter().for_each(|account| account.keep_calls(calls));
             return Ok((Judgement::clone(kept), None));
         }
         let reference = match self.reference(&task.joined) {
@@ -260,10 +260,11 @@ impl Work {
         }
         for attempt in 0.. {
             let request = Request { messages: messages.clone(), options: options.clone(), sample: asking.ordinal };
-            let reply = match self.accounts[asking.judge].ask(&request).await? {
-                Bought::Reply(reply, _) => reply,
-                Bought::Failed(message) => return Ok(Asked::Failed(message)),
-                Bought::Unknown => return Ok(Asked::Unknown),
+            let account = &self.accounts[asking.judge];
+            let (reply, meta, is_new) = match account.ask(&request).await? {
+                (Bought::Reply(reply, meta), is_new) => (reply, meta, is_new),
+                (Bought::Failed(message), _) => return Ok(Asked::Failed(message)),
+                (Bought::Unknown, _) => return Ok(Asked::Unknown),
             };
             let finish_reason = reply.finish_reason.as_deref();
             let said = self.judge.judges[asking.judge].tags.own().map(|tags| tags.split(&reply.text).answer);
@@ -272,6 +273,9 @@ impl Work {
             if !reading.status.is_valid() && is_refusal(finish_reason) {
                 reading.status = VerdictStatus::Refused;
                 reading.error = "the judge refused".to_owned();
+            }
+            if !reading.status.is_valid() {
+                account.unreadable(&meta, is_new);
             }
             if reading.status.is_valid() || attempt >= self.judge.retries {
                 return Ok(Asked::Read(reading));
