@@ -25,6 +25,19 @@ const MAX_SAID: usize = 2_000;
 /// How many bytes one run may print. A batch of 100,000 scores with a sentence each is a tenth of that.
 const MAX_PRINTED: usize = 256 * 1024 * 1024;
 
+/// Programs that run a script: a name may end in a version, as in `python3.12`.
+const INTERPRETERS: &[&str] =
+    &["python", "pypy", "node", "deno", "bun", "ruby", "perl", "Rscript", "julia", "bash", "sh", "zsh", "php", "lua"];
+
+/// Their options that take code or the name of a module.
+const CODE: &[&str] = &["-m", "-c", "-e", "--eval", "-E", "-r", "-p", "--print"];
+
+/// Programs that find by themselves what they run.
+const RUNNERS: &[&str] = &[
+    "make", "just", "npm", "npx", "yarn", "pnpm", "uv", "uvx", "pipx", "poetry", "pdm", "hatch", "conda", "cargo",
+    "go", "docker", "podman", "bazel", "gradle", "mvn", "ssh", "xargs", "eval",
+];
+
 /// A program with its arguments, or a line for the shell.
 #[derive(Clone, Debug)]
 pub enum Program {
@@ -43,14 +56,45 @@ impl Program {
         }
     }
 
-    /// Returns the words of the command: a shell line split at spaces, or the program and its arguments. Callers look
-    /// which of them are files, because the program reads those.
+    /// Returns the words of the command: a shell line split at spaces, or the program and its arguments; and what stands
+    /// behind the `=` of a word. Callers look which of them are files, because the program reads those.
     pub fn words(&self) -> impl Iterator<Item = String> {
-        match self {
+        let words = match self {
             Program::Shell(line) => line.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
             Program::Direct(words) => words.clone(),
+        };
+        let values = |word: String| {
+            let value = word.split_once('=').map(|(_, value)| value.to_owned());
+            std::iter::once(word).chain(value)
+        };
+        words.into_iter().flat_map(values)
+    }
+
+    /// Returns why nobody can tell from the command which files it runs: an option that takes code or a module, a tool
+    /// that runs other programs, or what only a shell understands. None if its words say it.
+    pub fn unseen(&self) -> Option<String> {
+        if let Program::Shell(line) = self
+            && let Some(sign) = line.trim().chars().find(|c| "\"'\\`$;|&<>()[]{}*?~#!\n".contains(*c))
+        {
+            return Some(format!(
+                "`{}` is for the shell",
+                if sign == '\n' { "a second line".into() } else { sign.to_string() }
+            ));
         }
-        .into_iter()
+        let words: Vec<String> = self.words().collect();
+        let mut named = words.iter().map(|word| word.rsplit('/').next().unwrap_or(word));
+        let first = named.clone().next().unwrap_or_default();
+        if first == "cd" || RUNNERS.contains(&first) {
+            return Some(format!("`{first}` runs other programs"));
+        }
+        let is_interpreter = |name: &str| INTERPRETERS.iter().any(|known| name.starts_with(known));
+        // `env python3 -m x` and `nice python3 -c x` are told by their second word.
+        let at = named.position(is_interpreter)?;
+        let option = words[at + 1..]
+            .iter()
+            .take_while(|word| word.starts_with('-'))
+            .find(|word| CODE.contains(&word.as_str()))?;
+        Some(format!("`{option}` names code and no file"))
     }
 
     /// Returns the name of the program if it is missing, as far as that can be told without running anything.

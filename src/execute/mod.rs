@@ -9,6 +9,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `session` | fingerprints, lookups, desks |
+//! | `models` | identities of models, what servers say of themselves |
 //! | `run` `forecast` | the two ways through a plan |
 //! | `look` | from inputs to a key, and to a hit or the reason of a miss |
 //! | `make` | a stage is run, for a plan as for a run; what a run makes is published |
@@ -30,6 +31,7 @@ mod gates;
 mod labels;
 mod look;
 mod make;
+mod models;
 mod reason;
 mod record;
 mod rows;

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::models::{Probes, check_price, model_spec, probe, provider, refuse_twins, watched};
 use super::{ExecuteError, Options};
 use crate::digest::Digest;
 use crate::files::{files, is_glob};
@@ -14,7 +15,6 @@ use crate::plan::{Identity, Plan, build_provider};
 use crate::problem::suggest;
 use crate::provider::Pool;
 use crate::record::Records;
-use crate::spec::ModelSpec;
 use crate::stage::{
     Account, Budget, Buyer, Checked, Desk, Earlier, Facts, Inputs, Job, Mode, Part, Preflight, Progress, Stage,
     StageError,
@@ -88,10 +88,16 @@ impl Session {
             for (_, model) in node.callees.iter().filter(|_| selected[index]) {
                 if !identities.contains_key(model) {
                     let watch = Mutex::new(Watch::default());
-                    let known = identity(&plan, &watched(&digests, &watch), &probes, model);
+                    let known = provider(&plan, &watched(&digests, &watch), &probes, model);
                     watches.insert(model.clone(), watch.into_inner().expect("no panic while locked"));
-                    addresses.insert(model.clone(), known.as_ref().ok().and_then(|(_, address)| address.clone()));
-                    identities.insert(model.clone(), known.map(|(identity, _)| identity));
+                    let provider = known.as_ref().ok();
+                    if options.budget_usd.is_some() && provider.is_some_and(|provider| provider.reach().needs_network())
+                    {
+                        check_price(&plan, model)?;
+                    }
+                    addresses
+                        .insert(model.clone(), provider.and_then(|provider| provider.address().map(str::to_owned)));
+                    identities.insert(model.clone(), known.map(|provider| provider.identity()));
                 }
             }
         }
@@ -410,78 +416,4 @@ fn named(plan: &Plan, name: &str, flag: &str) -> Result<Vec<usize>, ExecuteError
         return Err(ExecuteError::Usage { message: format!("{flag} {name}: there is no such stage or node"), help });
     }
     Ok(found)
-}
-
-fn model_spec<'a>(plan: &'a Plan, model: &str) -> Result<&'a ModelSpec, StageError> {
-    plan.spec.models.get(model).ok_or_else(|| StageError::failed(format!("there is no model {model}")))
-}
-
-/// What servers said of themselves, by model.
-type Probes = BTreeMap<String, Result<Map<String, Value>, String>>;
-
-/// Asks the servers of models with `probe: true`, all at once, what they serve.
-///
-/// Offline, each server's last answer is used.
-async fn probe(plan: &Plan, store: &Store, digests: &FileDigests, models: BTreeSet<&str>, is_offline: bool) -> Probes {
-    let probed = models.into_iter().filter(|model| plan.spec.models.get(*model).is_some_and(|spec| spec.probe));
-    let asked = probed.map(|model| async move {
-        let asked = async {
-            let spec = model_spec(plan, model).map_err(|error| error.to_string())?;
-            let provider = build_provider(&plan.workspace, model, spec, None, &|path| digests.of(path))
-                .map_err(|error| error.message)?;
-            let kept = Digest::of_json("etalon.probe", &Value::Object(provider.identity()));
-            if is_offline {
-                let unknown = || "offline, and its server has never been probed".to_owned();
-                return store.probe(&kept).ok_or_else(unknown);
-            }
-            let said = provider.probe().await.map_err(|error| error.message)?;
-            store.keep_probe(&kept, &said).map_err(|error| error.to_string())?;
-            Ok(said)
-        };
-        (model.to_owned(), asked.await)
-    });
-    futures_util::future::join_all(asked).await.into_iter().collect()
-}
-
-/// Returns the digest of a file, which is watched from then on.
-fn watched(digests: &FileDigests, watch: &Mutex<Watch>) -> impl Fn(&Path) -> std::io::Result<Digest> {
-    move |path| {
-        watch.lock().expect("no panic while locked").add(path);
-        digests.of(path)
-    }
-}
-
-/// Makes models that the key cannot tell apart, and that stand at different addresses, an error of each: else one would
-/// be served with the other's answers.
-fn refuse_twins(
-    identities: &mut BTreeMap<String, Result<Identity, String>>,
-    addresses: &BTreeMap<String, Option<String>>,
-) {
-    let mut twins = Vec::new();
-    for (name, identity) in identities.iter() {
-        let is_twin = |(other, known): &(&String, &Result<Identity, String>)| {
-            *other != name && identity.is_ok() && *known == identity && addresses[*other] != addresses[name]
-        };
-        if let Some((other, _)) = identities.iter().find(is_twin) {
-            twins.push((name.clone(), crate::plan::twins(name, other)));
-        }
-    }
-    for (name, message) in twins {
-        identities.insert(name, Err(message));
-    }
-}
-
-/// Returns the identity of a model, and its address.
-fn identity(
-    plan: &Plan,
-    digest_file: &dyn Fn(&Path) -> std::io::Result<Digest>,
-    probes: &Probes,
-    model: &str,
-) -> Result<(Identity, Option<String>), String> {
-    let spec = model_spec(plan, model).map_err(|error| error.to_string())?;
-    let failed = |message: &String| format!("model {model}: {message}");
-    let probe = probes.get(model).map(Result::as_ref).transpose().map_err(failed)?;
-    build_provider(&plan.workspace, model, spec, probe, digest_file)
-        .map(|provider| (provider.identity(), provider.address().map(str::to_owned)))
-        .map_err(|error| failed(&error.message))
 }

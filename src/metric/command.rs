@@ -39,10 +39,11 @@ struct Settings {
     /// that are files enter the key.
     #[schemars(example = &"python3 metrics/polite.py")]
     command: OneOrMany<Scalar, 1>,
-    /// Files or globs that the program reads; their content enters the key.
+    /// Files or globs that the program reads; their content enters the key. A command whose words do not say what it
+    /// runs (`python3 -m score`, `a | b`) needs them; `[]` where there is none.
     #[serde(default)]
     #[schemars(example = &"metrics/*.py")]
-    files: OneOrMany<Scalar>,
+    files: Option<OneOrMany<Scalar>>,
     /// Completions that one start of the program gets; no part of the key.
     #[serde(default = "batch")]
     #[schemars(example = 100_000)]
@@ -68,6 +69,7 @@ struct CommandMetric {
     program: Program,
     root: PathBuf,
     files: Vec<(String, Digest)>,
+    unseen: Option<String>,
     batch: usize,
     longest: Duration,
 }
@@ -83,7 +85,8 @@ impl Make for Settings {
             return Err(written.wrong("command", format!("there is no program `{name}`")));
         }
         let mut names: Vec<String> = program.words().filter(|word| root.join(word).is_file()).collect();
-        for Scalar(pattern) in self.files.into_vec() {
+        let unseen = if self.files.is_none() { program.unseen() } else { None };
+        for Scalar(pattern) in self.files.map(OneOrMany::into_vec).unwrap_or_default() {
             let found = files::files(root, &pattern);
             if found.is_empty() || !is_glob(&pattern) && !root.join(&pattern).is_file() {
                 return Err(written.wrong("files", format!("there is no file {pattern}")));
@@ -99,7 +102,8 @@ impl Make for Settings {
             files.push((name, Digest::of(&bytes)));
         }
         let longest = Duration::from_secs_f64(self.timeout.0.clamp(0.1, 1e9));
-        Ok(Box::new(CommandMetric { program, root: root.to_owned(), files, batch: self.batch.size().max(1), longest }))
+        let (root, batch) = (root.to_owned(), self.batch.size().max(1));
+        Ok(Box::new(CommandMetric { program, root, files, unseen, batch, longest }))
     }
 }
 
@@ -181,6 +185,10 @@ impl Metric for CommandMetric {
 
     fn files(&self) -> Vec<(&'static str, Vec<(String, Digest)>)> {
         vec![("files", self.files.clone())]
+    }
+
+    fn unseen(&self) -> Option<String> {
+        self.unseen.clone()
     }
 }
 

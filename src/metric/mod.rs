@@ -149,6 +149,11 @@ pub trait Metric: Send + Sync {
         Vec::new()
     }
 
+    /// Returns why it cannot be told which files it runs, where only its settings could tell and do not.
+    fn unseen(&self) -> Option<String> {
+        None
+    }
+
     /// Returns the weights that it reads, by their names within the model; the stage digests them.
     fn weights(&self) -> Vec<(String, PathBuf)> {
         Vec::new()

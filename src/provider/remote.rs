@@ -132,7 +132,8 @@ fn identity(
     if let Some(revision) = &spec.revision {
         identity.insert("revision".to_owned(), revision.clone().into());
     }
-    let is_pinned = spec.revision.as_deref().is_some_and(probe::is_commit) || building.probe.is_some_and(probe::is_content);
+    let is_pinned =
+        spec.revision.as_deref().is_some_and(probe::is_commit) || building.probe.is_some_and(probe::is_content);
     if building.weights.is_empty() && !is_pinned {
         identity.insert("base_url".to_owned(), endpoint.base_url.clone().into());
     }

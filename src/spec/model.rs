@@ -34,17 +34,22 @@ pub enum Role {
 #[serde(deny_unknown_fields)]
 pub struct Price {
     /// Of the prompt.
+    #[schemars(range(min = 0))]
     pub input: f64,
     /// Of the completion.
+    #[schemars(range(min = 0))]
     pub output: f64,
     /// Of what the server reads from its cache of prompts; as `input` unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
     pub cached_input: Option<f64>,
     /// Of what the server writes into its cache of prompts; as `input` unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
     pub cache_write: Option<f64>,
     /// Of reasoning; as `output` unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
     pub reasoning: Option<f64>,
 }
 
@@ -218,7 +223,14 @@ pub(super) fn resolve(
         let provider = merged.get("provider");
         let provider_place = provider.map(|provider| provider.place.clone());
         match decode::<ModelSpec>(&merged, &format!("model {name}")) {
-            Ok(model) => _ = models.insert(name.clone(), ModelSpec { settings, place, provider_place, ..model }),
+            Ok(model) => {
+                for field in model.price.iter().flat_map(Price::wrong) {
+                    let at = merged.nearest(&["price".to_owned(), field.to_owned()]).place.clone();
+                    let message = format!("model {name}: `{field}` of a price is in dollars, 0 or more");
+                    problems.push(Problem::error("wrong-value", message).at(&at));
+                }
+                models.insert(name.clone(), ModelSpec { settings, place, provider_place, ..model });
+            }
             Err(found) => {
                 problems.extend(found);
                 let provider = provider.and_then(Node::as_text).map(str::to_owned);

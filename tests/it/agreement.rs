@@ -132,7 +132,7 @@ fn bases() -> Vec<(&'static str, String, Value)> {
             "role": "candidate", "family": "llama", "base_model": "llama", "trained_on_outputs_of": ["base"], "weights": "weights/*",
             "reasoning_tags": { "<a>": "</a>" }, "revision": "3", "probe": false, "options": { "temperature": 0 }, "headers": { "X-Team": "research" }, "concurrency": 4,
             "requests_per_minute": 60, "tokens_per_minute": 1000, "connect_timeout": 5, "timeout": 60, "max_attempts": 3,
-            "retry_seconds": 10, "patience": 600, "price": { "input": 0.4, "output": 1.6 },
+            "retry_seconds": 10, "patience": 600, "price": { "input": 0.4, "output": 1.6, "cached_input": 0.1, "cache_write": 0.5, "reasoning": 1.6 },
         }),
         json!({ "provider": "replay", "file": "data/replies.jsonl" }),
         json!({ "provider": "scripted", "reply": "x", "seed": 3 }),
@@ -184,7 +184,7 @@ fn datasets() -> Vec<Value> {
         json!({ "path": "data/rows.jsonl", "sample": { "size": 2, "strategy": "diverse", "by": ["group"], "model": "models/mini" } }),
         json!({ "rows": [{ "a": 1 }] }),
         json!({ "command": "cat data/rows.jsonl", "files": "data/rows.jsonl", "format": "jsonl" }),
-        json!({ "command": ["sh", "-c", "true"], "files": ["data/*.jsonl"] }),
+        json!({ "command": ["sort", "-u"], "files": ["data/*.jsonl"] }),
         json!({ "hf": "openai/gsm8k" }),
         json!({ "hf": { "repo": "openai/gsm8k", "split": "test", "config": "main", "revision": "main", "file": "*.jsonl" } }),
     ]
@@ -241,7 +241,7 @@ fn metrics() -> Vec<Value> {
         json!({ "pass_at_k": { "k": 2 } }),
         json!({ "json_fields": { "fields": ["a", "b.c"] } }),
         json!({ "json_schema": { "schema": { "type": "object" } } }),
-        json!({ "command": { "command": ["sh", "-c", "true"], "files": [] } }),
+        json!({ "command": { "command": ["sort", "-u"], "files": [] } }),
     ] {
         found.push(metric(more));
     }

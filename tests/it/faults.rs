@@ -189,7 +189,8 @@ fn a_missing_key_is_named_before_the_first_row() {
     );
     let ran = workspace.run(&[]).code(3);
     assert!(
-        ran.stderr.contains("model grader (pipelines/p.yaml:6): http://127.0.0.1") && ran.stderr.contains("cannot be reached"),
+        ran.stderr.contains("model grader (pipelines/p.yaml:6): http://127.0.0.1")
+            && ran.stderr.contains("cannot be reached"),
         "{}",
         ran.stderr
     );
@@ -314,7 +315,7 @@ fn an_interrupt_ends_the_programs_of_a_run() {
     let server = Server::plain();
     let workspace = standard(&server, 4);
     let program = "sh -c 'echo $$ > pid.new; mv pid.new pid; exec sleep 60' | cat";
-    let metric = format!("metrics: {{ own: {{ metric: command, command: \"{program}\" }}, ");
+    let metric = format!("metrics: {{ own: {{ metric: command, command: \"{program}\", files: [] }}, ");
     workspace.edit("pipelines/p.yaml", "metrics: [exact_match]", &format!("{metric} exact_match: }}"));
     let run = interrupted_with_its_program(&workspace, &["run", "p", "--format", "json"]).json();
     assert_eq!(run["interrupted"], true);
@@ -328,7 +329,7 @@ fn an_interrupt_ends_the_programs_of_a_run() {
 #[test]
 fn an_interrupt_ends_the_program_of_a_dataset() {
     let workspace = Workspace::new();
-    workspace.write("pipelines/p.yaml", "etalon: 1\nstages:\n  d:\n    kind: dataset\n    command: \"echo '{}'; echo $$ > pid.new; mv pid.new pid; sleep 60 | cat\"\n");
+    workspace.write("pipelines/p.yaml", "etalon: 1\nstages:\n  d:\n    kind: dataset\n    command: \"echo '{}'; echo $$ > pid.new; mv pid.new pid; sleep 60 | cat\"\n    files: []\n");
     let run = interrupted_with_its_program(&workspace, &["run", "p", "--format", "json"]).json();
     assert_eq!((&run["interrupted"], &run["nodes"][0]["outcome"]), (&true.into(), &"skipped".into()), "{run}");
 }

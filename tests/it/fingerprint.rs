@@ -96,15 +96,23 @@ fn revision_and_address() {
     check(edit(SPEC, "revision: c", "revision: d"), JUDGES);
     let other = Server::plain();
     let url = other.url.clone();
-    check(
-        move |workspace| {
-            let spec = workspace.read(SPEC);
-            let line = spec.lines().find(|line| line.contains("provider: openai")).unwrap().to_owned();
-            let address = line.split("base_url: ").nth(1).unwrap().split(',').next().unwrap().to_owned();
-            workspace.edit(SPEC, &address, &url);
-        },
-        &[],
-    );
+    let moved = move |workspace: &Workspace| {
+        let spec = workspace.read(SPEC);
+        let line = spec.lines().find(|line| line.contains("provider: openai")).unwrap().to_owned();
+        let address = line.split("base_url: ").nth(1).unwrap().split(',').next().unwrap().to_owned();
+        workspace.edit(SPEC, &address, &url);
+    };
+    // A revision that someone may move proves nothing at another address; weights do.
+    check(&moved, &["answers.base", "duel.tuned", "quality.base", "quality.tuned"]);
+    // A full commit hash does, too.
+    let server = Server::plain();
+    let workspace = standard(&server, 6);
+    for (revision, digit) in [("revision: a", 'a'), ("revision: b", 'b'), ("revision: c", 'c')] {
+        workspace.edit(SPEC, revision, &format!("revision: {}", String::from(digit).repeat(40)));
+    }
+    workspace.run(&[]).code(0);
+    moved(&workspace);
+    assert_eq!(workspace.run(&[]).code(0).ran(), Vec::<String>::new());
 }
 
 #[test]

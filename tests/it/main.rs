@@ -19,6 +19,7 @@ mod judging;
 mod kept;
 mod litellm;
 mod metrics;
+mod paid;
 mod panels;
 mod properties;
 mod quality;

@@ -19,6 +19,7 @@ use crate::files::is_glob;
 use crate::problem::{Place, Problem, suggest};
 use crate::process::Program;
 use crate::spec::{OneOrMany, ShortOr, StageSpec, decode};
+use crate::stage::program::unseen;
 use crate::stage::prompt::Prompt;
 use crate::stage::{Scope, Stage};
 
@@ -34,9 +35,9 @@ pub(in crate::stage) struct Settings {
     /// Program that prints rows: a line for the shell, or a list of program and arguments. It runs in
     /// the workspace.
     command: Option<OneOrMany>,
-    /// Files or globs that the command reads; their content enters the key.
-    #[serde(default)]
-    files: OneOrMany,
+    /// Files or globs that the command reads; their content enters the key. A command whose words do not say what it
+    /// runs (`python3 -m rows`, `a | b`) needs them; `[]` where there is none.
+    files: Option<OneOrMany>,
     /// Dataset of the Hugging Face hub: its name, or a map with split, config, revision and file.
     hf: Option<ShortOr<String, HubDataset>>,
     /// What the rows are written in, where the extension does not tell: jsonl, json, csv, tsv,
@@ -183,7 +184,7 @@ fn parse_source(
         });
         return None;
     }
-    if !settings.files.is_empty() && settings.command.is_none() {
+    if settings.files.is_some() && settings.command.is_none() {
         problems.push(Problem::error("conflict", "`files` belongs to `command`").at(place("files")));
     }
     let format = match &settings.format {
@@ -226,7 +227,11 @@ fn parse_source(
                     .help("a name is looked up in PATH, a path with `/` starts at the workspace"),
             );
         }
-        for (index, pattern) in settings.files.iter().enumerate() {
+        if let (None, Some(why)) = (&settings.files, program.unseen()) {
+            problems.push(unseen(&format!("stage {}", spec.name), &why, place("command")));
+        }
+        let patterns = settings.files.map(OneOrMany::into_vec).unwrap_or_default();
+        for (index, pattern) in patterns.iter().enumerate() {
             let names = source::files(scope.workspace, pattern);
             if names.iter().all(|name| !scope.workspace.path(name).is_file()) {
                 let at = spec.settings.nearest(&["files".to_owned(), index.to_string()]);
@@ -234,7 +239,7 @@ fn parse_source(
             }
         }
         let format = format.unwrap_or(&FORMATS[0]);
-        return Some(Source::Command { program, format, files: settings.files.into_vec() });
+        return Some(Source::Command { program, format, files: patterns });
     }
     Some(Source::Rows(settings.rows.unwrap_or_default()))
 }

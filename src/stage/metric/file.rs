@@ -217,7 +217,12 @@ fn stage_spec(
 ) -> StageSpec {
     let entries = file.metrics.iter().map(|(name, settings)| {
         let place = place_of(name);
-        let settings = Node::from_json(&Value::Object(settings.clone()), &place);
+        let mut settings = settings.clone();
+        // Nothing is kept of these scores, so it does not matter which files a program has.
+        if name == "command" || settings.get("metric").is_some_and(|metric| metric == "command") {
+            settings.entry("files").or_insert_with(|| json!([]));
+        }
+        let settings = Node::from_json(&Value::Object(settings), &place);
         (crate::spec::Key { text: name.clone(), place }, settings)
     });
     let metrics = Node { value: NodeValue::Map(entries.collect()), place: whole.clone() };

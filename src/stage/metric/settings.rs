@@ -12,6 +12,7 @@ use crate::metric::{METRICS, MetricName};
 use crate::problem::{Place, Problem, suggest};
 use crate::score::RESERVED;
 use crate::spec::{Described, Key, Node, NodeValue, OneOrMany, ShortOr, StageSpec, decode};
+use crate::stage::program::unseen;
 use crate::stage::prompt::Prompt;
 use crate::stage::{Scope, Stage};
 
@@ -323,6 +324,9 @@ fn measure(
             return Err(problems);
         }
     };
+    if let Some(why) = metric.unseen() {
+        problems.push(unseen(&own_what, &why, settings.place_of("command")));
+    }
     metric.keep_in(&scope.workspace.cache.join("embeddings"));
     let Value::Object(settings) = settings.to_json() else { unreachable!("it is a map") };
     // What the metric itself takes says more than what the stage gives to all its metrics.
