@@ -17,7 +17,7 @@ use crate::process;
 use crate::record::{Records, Run};
 use crate::report::{self, View};
 use crate::spec::Workspace;
-use crate::stage::Mode;
+use crate::stage::{Mode, Recorder};
 
 #[derive(Args)]
 pub(super) struct RunArgs {
@@ -46,6 +46,9 @@ pub(super) struct RunArgs {
     /// End the run at the first failure, whatever max_failures allows
     #[arg(long)]
     fail_fast: bool,
+    /// Write what the models say into a file, from which `provider: replay` answers; what is in the cache is not bought again
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Use what the cache has; call no server
     #[arg(long)]
     offline: bool,
@@ -106,6 +109,8 @@ fn once(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut BTre
     open::warn(&warnings);
     let store = open::store(&plan)?;
     let records = Arc::new(open::records(&plan));
+    let recorder = arguments.record.as_deref().map(Recorder::create).transpose();
+    let recorder = recorder.map_err(|error| Exit::usage(format!("--record: {error}"), None))?.map(Arc::new);
     let options = Options {
         only: arguments.only.clone(),
         refresh: arguments.refresh.clone(),
@@ -114,6 +119,7 @@ fn once(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut BTre
         is_offline: arguments.offline,
         budget_usd: arguments.budget.or(plan.workspace.budget),
         is_fail_fast: arguments.fail_fast,
+        recorder: recorder.clone(),
         records: Some(records.clone()),
     };
     let mode = if arguments.offline { Mode::Offline } else { Mode::Live };
@@ -128,6 +134,12 @@ fn once(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut BTre
     display.end();
     read.extend(session.files());
     let run = run?;
+    if let (Some(recorder), Some(path)) = (&recorder, &arguments.record) {
+        match recorder.finish() {
+            Ok(count) => talk(&format!("recorded {count} completions → {}", path.display())),
+            Err(error) => talk(&format!("warning: the recording could not be put in order: {error}")),
+        }
+    }
     open::warn_unread(&records);
     keep(global, &plan.workspace.root, &records, &run);
     let is_verbose = global.volume() == Volume::Verbose;

@@ -28,6 +28,8 @@ pub enum MissReason {
     NotKept,
     /// The user asked to buy it anew.
     Refreshed,
+    /// The user asked to record what its models say.
+    Recorded,
     /// Some of its calls failed the last time; `rows` is how many rows have no result.
     FailedBefore { rows: u64 },
     /// What was stored cannot be used.
@@ -44,6 +46,7 @@ impl fmt::Display for MissReason {
             MissReason::FirstRun => f.write_str("first run"),
             MissReason::NotKept => f.write_str("no longer in the cache"),
             MissReason::Refreshed => f.write_str("refreshed"),
+            MissReason::Recorded => f.write_str("recorded"),
             MissReason::FailedBefore { rows: 1 } => f.write_str("1 row failed before"),
             MissReason::FailedBefore { rows } => write!(f, "{rows} rows failed before"),
             MissReason::Damaged { what } => f.write_str(what),
@@ -72,6 +75,9 @@ pub(super) fn look(session: &Session, index: usize, inputs: &Inputs, counts_rows
     let key = fingerprint.key();
     if session.is_refreshed(index) {
         return Ok(Look::Miss { key, reason: MissReason::Refreshed });
+    }
+    if session.options.recorder.is_some() && !session.plan.nodes[index].callees.is_empty() {
+        return Ok(Look::Miss { key, reason: MissReason::Recorded });
     }
     let reason = match session.store.lookup(&key) {
         Lookup::Hit(manifest) if manifest.counts.failed == 0 => return Ok(Look::Hit(manifest)),

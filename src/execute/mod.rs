@@ -52,7 +52,7 @@ pub use session::Session;
 pub use why::{Difference, Why, why};
 
 use crate::record::{NodeRun, Records};
-use crate::stage::Progress;
+use crate::stage::{Progress, Recorder};
 use crate::store::StoreError;
 
 /// What the user asked of a run.
@@ -68,6 +68,8 @@ pub struct Options {
     pub is_offline: bool,
     /// Dollars that the run may cost.
     pub budget_usd: Option<f64>,
+    /// Where what the models say is recorded, besides; everything is asked then, from the log where it is there.
+    pub recorder: Option<Arc<Recorder>>,
     /// The first failure ends the run.
     pub is_fail_fast: bool,
     /// The runs with which reasons compare; by default those of the workspace. A caller that passes its own can report

@@ -229,6 +229,7 @@ impl Session {
                 preflight: preflight.clone(),
                 budget: self.budget.clone(),
                 waiting: progress.waiting(),
+                recorder: self.options.recorder.clone(),
             };
             accounts.insert(model.clone(), Arc::new(Account::new(self.desk(model)?, buyer)));
         }
@@ -254,7 +255,7 @@ impl Session {
 
     /// Returns an earlier result of a node that was made in the same way from other inputs, if there is one.
     fn earlier(&self, index: usize, inputs: &Inputs) -> Option<Earlier> {
-        if self.is_refreshed(index) {
+        if self.is_refreshed(index) || self.options.recorder.is_some() {
             return None;
         }
         let node = &self.plan.nodes[index];

@@ -47,6 +47,7 @@ use serde_json::{Map, Value};
 
 pub use pool::{Answer, Ledger, Limits, Pool};
 pub use reach::Reach;
+pub use replay::recorded;
 pub use reply::Reply;
 
 use crate::digest::{Digest, canonical_into, canonical_map_into, canonical_text};

@@ -55,6 +55,34 @@ struct RecordedUsage {
     completion_tokens: Option<u64>,
 }
 
+/// Returns the record of what a model said, as one line.
+pub fn recorded(model: &str, request: &Request, reply: &Reply) -> String {
+    let mut record = Map::new();
+    record.insert("model".to_owned(), model.into());
+    record.insert("messages".to_owned(), serde_json::to_value(&request.messages).expect("messages are JSON"));
+    if request.sample > 0 {
+        record.insert("sample".to_owned(), request.sample.into());
+    }
+    record.insert("completion".to_owned(), reply.text.as_str().into());
+    for (name, said) in
+        [("reasoning", &reply.reasoning), ("refusal", &reply.refusal), ("finish_reason", &reply.finish_reason)]
+    {
+        if let Some(said) = said {
+            record.insert(name.to_owned(), said.as_str().into());
+        }
+    }
+    if !reply.tool_calls.is_empty() {
+        record.insert("tool_calls".to_owned(), reply.tool_calls.clone().into());
+    }
+    if reply.usage.is_known() {
+        let usage = serde_json::json!({
+            "prompt_tokens": reply.usage.prompt, "completion_tokens": reply.usage.completion,
+        });
+        record.insert("usage".to_owned(), usage);
+    }
+    Value::Object(record).to_string()
+}
+
 /// Settings of a replayed model.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -47,7 +47,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 
 pub use dataset::quotas;
-pub use desk::{Account, Budget, Buyer, Checked, Desk, Mode, Preflight, Quote, Unready, Waiting};
+pub use desk::{Account, Budget, Buyer, Checked, Desk, Mode, Preflight, Quote, Recorder, Unready, Waiting};
 pub use earlier::Earlier;
 pub use join::{Join, Joined, of_sample};
 pub use judge::read;

@@ -227,7 +227,10 @@ impl CompletionLog {
     /// They do not: nothing more may be bought.
     pub fn make_room(&self, request: usize, calls: usize) -> Result<(), StoreError> {
         match self.ballast.hold(request, calls) {
-            Err(source) if is_full(&source) => Err(StoreError::Full { path: self.directory.clone(), source }),
+            Err(source) if is_full(&source) => {
+                let cache = self.directory.ancestors().nth(2).unwrap_or(&self.directory);
+                Err(StoreError::Full { path: cache.to_owned() })
+            }
             // Where no room can be kept, such as under a limit on the size of files, the log is written without it.
             _ => Ok(()),
         }

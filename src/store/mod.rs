@@ -72,8 +72,8 @@ pub enum StoreError {
     #[error("{} was removed while this run wrote to it: the completions that it bought are lost; leave the cache alone while a run goes on", path.display())]
     Removed { path: PathBuf },
     /// The disk has no room for the answers of calls that would be sent.
-    #[error("the disk of {} is full: nothing is bought that could not be kept ({source})", path.display())]
-    Full { path: PathBuf, source: io::Error },
+    #[error("the disk of {} is full: nothing is bought that could not be kept", path.display())]
+    Full { path: PathBuf },
     #[error("{} has cache layout {found}, this etalon knows {LAYOUT}: use another directory or a newer etalon", path.display())]
     Layout { path: PathBuf, found: String },
 }

@@ -418,3 +418,67 @@ fn strict_runs_fail_what_is_not_proven_and_fail_fast_ends_at_once() {
         ran.stderr
     );
 }
+
+#[test]
+fn a_disk_that_fills_ends_the_buying_and_loses_nothing() {
+    let filler = "x".repeat(3_000);
+    let server =
+        Server::start(move |_, body, _| Reply::Slow(Duration::from_millis(5), format!("{filler} {}", prompt(body))));
+    let workspace = priced(&server, 1_500, "concurrency: 24");
+    // A small disk of its own, in a namespace of its own; what the log holds is counted before it goes.
+    let script = format!(
+        "mount -t tmpfs -o size=3m tmpfs cache && for i in 1 2 3; do {} run p --format json > run.$i; echo $? >> codes; done; cat cache/completions/*/*.jsonl | tr -cd '\\n' | wc -c > lines",
+        env!("CARGO_BIN_EXE_etalon")
+    );
+    std::fs::create_dir_all(workspace.path("cache")).unwrap();
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
+        .current_dir(workspace.path(""))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(workspace.path("codes").exists(), "no small disk can be had here: {stderr}");
+    assert_eq!(workspace.read("codes"), "3\n3\n3\n", "{stderr}");
+    let (bought, lines) = (server.count(), workspace.read("lines").trim().parse::<usize>().unwrap());
+    // A line that did not fit stands torn in its file, and once more in the next.
+    assert!(bought > 100 && bought < 1_500 && lines >= bought, "{bought} bought, {lines} kept: {stderr}");
+    assert!(stderr.contains("is full: nothing is bought that could not be kept"), "{stderr}");
+    let kept: u64 = (1..=3)
+        .map(|run| {
+            let run: Value = serde_json::from_str(&workspace.read(&format!("run.{run}"))).unwrap();
+            run["nodes"][1]["bill"]["kept"].as_u64().unwrap_or(0)
+        })
+        .sum();
+    assert_eq!(kept, bought as u64, "what is told as kept is kept");
+}
+
+#[test]
+fn a_recorded_run_replays_without_a_server() {
+    let server = Server::plain();
+    let workspace = standard(&server, 6);
+    let first = workspace.run(&[]).code(0).json();
+    server.take();
+    let ran = workspace.run(&["--record", "demo/run.jsonl"]).code(0);
+    assert_eq!(server.count(), 0, "what is in the cache is not bought again");
+    assert!(ran.stderr.contains("recorded 36 completions"), "{}", ran.stderr);
+    let text = workspace.read("demo/run.jsonl");
+    workspace.run(&["--record", "demo/run.jsonl"]).code(0);
+    assert_eq!(workspace.read("demo/run.jsonl"), text, "the same completions make the same file");
+    let spec = workspace.read("pipelines/p.yaml");
+    let models = spec.lines().filter(|line| line.contains("m-")).collect::<Vec<_>>();
+    let mut replayed = spec.clone();
+    for (line, fields) in
+        models.iter().zip(["base: { FILE, role: baseline }", "tuned: { FILE, role: candidate }", "grader: { FILE }"])
+    {
+        replayed =
+            replayed.replace(*line, &format!("  {}", fields.replace("FILE", "provider: replay, file: demo/run.jsonl")));
+    }
+    let other = Workspace::new();
+    other.write("pipelines/p.yaml", replayed).write("demo/run.jsonl", &text);
+    for file in ["data/rows.jsonl", "templates/ask.j2", "templates/grade.j2", "templates/compare.j2"] {
+        other.write(file, workspace.read(file));
+    }
+    let again = other.run(&[]).code(0).json();
+    assert_eq!(again["summary"]["quality"], first["summary"]["quality"]);
+    assert_eq!(again["summary"]["duel"], first["summary"]["duel"]);
+}

@@ -9,7 +9,7 @@ use super::budget::Reserved;
 use super::preflight::named;
 use super::quote::Planned;
 use super::tab::{Counter, Tab};
-use super::{Budget, Desk, Mode, Preflight, Quote};
+use super::{Budget, Desk, Mode, Preflight, Quote, Recorder};
 use crate::digest::Digest;
 use crate::problem::Place;
 use crate::provider::{Answer, Billed, ErrorKind, Ledger, Reply, Request};
@@ -46,6 +46,8 @@ pub struct Buyer {
     pub budget: Option<Arc<Budget>>,
     /// Is told when another process has the model.
     pub waiting: Waiting,
+    /// Keeps what the models say beside the log.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 /// What one node buys from one desk, counted.
@@ -193,6 +195,16 @@ impl Account {
         desk.pool.provider.body(request, &mut body);
         let body = Bytes::from(body);
         let key = request_key(&desk.identity, &body, request.sample);
+        let (bought, is_new) = self.answer(key, body, request).await?;
+        if let (Some(recorder), Bought::Reply(reply, _)) = (&self.buyer.recorder, &bought) {
+            let recorded = recorder.add(&self.buyer.name, request, reply);
+            recorded.map_err(|error| StageError::Failed(format!("the recording cannot be written: {error}")))?;
+        }
+        Ok((bought, is_new))
+    }
+
+    async fn answer(&self, key: Digest, body: Bytes, request: &Request) -> Result<(Bought, bool), StageError> {
+        let desk = &*self.desk;
         if let Some(outcome) = self.recall(&key)? {
             return Ok((outcome, false));
         }

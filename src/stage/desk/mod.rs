@@ -12,6 +12,7 @@
 //! | `preflight` | what is checked before a node buys for the first time |
 //! | `tab` | calls and tokens, counted |
 //! | `budget` | dollars that a run may spend |
+//! | `recorder` | what models said, as a file to replay |
 //! | `quote` | what calls will cost that are not bought yet |
 //!
 //! One process buys from a model at a time: the first miss of a node takes the OS lock of the model
@@ -25,6 +26,7 @@ mod budget;
 mod counter;
 mod preflight;
 mod quote;
+mod recorder;
 mod tab;
 
 pub use account::{Account, Bought, Buyer, Waiting};
@@ -32,3 +34,4 @@ pub use budget::Budget;
 pub use counter::{Desk, Mode};
 pub use preflight::{Checked, Preflight, Unready};
 pub use quote::Quote;
+pub use recorder::Recorder;
