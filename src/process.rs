@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use process_wrap::std::{ChildWrapper, CommandWrap, ProcessGroup};
 
+use crate::problem::{Place, Problem};
+
 /// How many bytes of a program's standard error are kept.
 const MAX_SAID: usize = 2_000;
 
@@ -154,6 +156,18 @@ impl Program {
         Err(io::Error::other(error))
     }
 
+    /// Starts the program in a directory, to talk with it: what it prints, where its input is written, and what ends it.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be started.
+    pub fn converse(&self, root: &Path) -> io::Result<(Output, ChildStdin, Ender)> {
+        let (output, stdin) = self.spawn(root, Stdio::piped())?;
+        let stdin = stdin.ok_or_else(|| io::Error::other("it has no standard input"))?;
+        let ender = Ender(output.group.clone());
+        Ok((output, stdin, ender))
+    }
+
     fn spawn(&self, root: &Path, stdin: Stdio) -> io::Result<(Output, Option<ChildStdin>)> {
         let mut command = match self {
             Program::Shell(line) => {
@@ -193,6 +207,26 @@ impl Program {
         RUNNING.lock().expect("no panic while locked").add(&group);
         Ok((Output { group, stdout, said }, stdin))
     }
+}
+
+/// Ends a program with its group when it is dropped.
+pub struct Ender(Arc<Group>);
+
+impl Drop for Ender {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// What the error of a program says that etalon ended, because it was interrupted itself.
+pub const INTERRUPTED: &str = "interrupted";
+
+/// Returns the problem of a command of which nobody can tell which files it runs; see [`Program::unseen`].
+pub fn unseen(what: &str, why: &str, place: &Place) -> Problem {
+    let message = format!("{what}: {why}, so a change of what the command runs would not be noticed");
+    Problem::error("unseen-files", message)
+        .at(place)
+        .help("name what it reads: `files: [metrics/*.py]`; `files: []` where nothing can change")
 }
 
 /// Ends every running program with its group, and every one that is started later, at once. Their error is
@@ -300,7 +334,7 @@ impl Read for Output {
             return Ok(0);
         }
         if self.group.is_interrupted.load(Ordering::Relaxed) {
-            return Err(io::Error::other("interrupted"));
+            return Err(io::Error::other(INTERRUPTED));
         }
         // A daemon that the program left behind may hold standard error open, so what is there now has to do.
         std::thread::sleep(Duration::from_millis(50));

@@ -6,7 +6,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `openai` `anthropic` `replay` `scripted` | the providers |
+//! | `openai` `anthropic` `command` `replay` `scripted` | the providers |
 //! | `local` | what providers within this process share |
 //! | `reply` | what models reply, told apart once for all providers |
 //! | `quota` | what servers say about their limits |
@@ -20,6 +20,7 @@
 //! chat API behind an address needs no more than an `Api` (`remote`).
 
 mod anthropic;
+mod command;
 mod http;
 mod local;
 mod network;
@@ -313,7 +314,7 @@ impl Entry {
 }
 
 /// All providers.
-pub const PROVIDERS: &[Entry] = &[openai::ENTRY, anthropic::ENTRY, replay::ENTRY, scripted::ENTRY];
+pub const PROVIDERS: &[Entry] = &[openai::ENTRY, anthropic::ENTRY, command::ENTRY, replay::ENTRY, scripted::ENTRY];
 
 /// Finds what is wrong with settings, as far as their types can tell.
 fn check<T: DeserializeOwned + JsonSchema>(settings: &Node, what: &str) -> Vec<Problem> {

@@ -13,7 +13,6 @@
 //! | `earlier` | earlier results, whose unchanged rows are taken over |
 //! | `join` | streaming joins of artifacts by id |
 //! | `conversation` | what is asked: turns written as templates, or a row's own |
-//! | `program` | programs that a stage runs |
 //! | `prompt` | templates with what they add to a key; variables |
 //! | `scanned` | what a look at a dataset found |
 //!
@@ -32,7 +31,6 @@ mod join;
 mod judge;
 mod metric;
 mod part;
-mod program;
 mod prompt;
 mod scanned;
 

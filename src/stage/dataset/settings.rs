@@ -17,9 +17,8 @@ use crate::dataset::{self, FORMATS, Format, HubDataset, format_of};
 use crate::encoder::{self, ModelFolder};
 use crate::files::is_glob;
 use crate::problem::{Place, Problem, suggest};
-use crate::process::Program;
+use crate::process::{Program, unseen};
 use crate::spec::{OneOrMany, ShortOr, StageSpec, decode};
-use crate::stage::program::unseen;
 use crate::stage::prompt::Prompt;
 use crate::stage::{Scope, Stage};
 

@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 use super::measure::{Measure, MetricStage};
 use crate::metric::{METRICS, MetricName};
 use crate::problem::{Place, Problem, suggest};
+use crate::process::unseen;
 use crate::score::RESERVED;
 use crate::spec::{Described, Key, Node, NodeValue, OneOrMany, ShortOr, StageSpec, decode};
-use crate::stage::program::unseen;
 use crate::stage::prompt::Prompt;
 use crate::stage::{Scope, Stage};
 
