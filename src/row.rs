@@ -235,12 +235,12 @@ pub struct Meta {
 
 impl Meta {
     /// Returns what a call took; the row is still to be named.
-    pub fn of_call(usage: Usage, latency: f64, served_model: Option<String>) -> Meta {
+    pub fn of_call(usage: Usage, latency: Option<f64>, served_model: Option<String>) -> Meta {
         Meta {
             cache_written_tokens: usage.cache_written,
             cached_tokens: usage.cached,
             completion_tokens: usage.completion,
-            latency: Some(latency),
+            latency,
             prompt_tokens: usage.prompt,
             reasoning_tokens: usage.reasoning,
             served_model,

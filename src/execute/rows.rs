@@ -306,7 +306,7 @@ impl<'a> Showing<'a> {
             session,
             node,
             contestants: contestants.collect(),
-            price: node.model.as_ref().and_then(|model| session.plan.spec.models.get(model)?.price),
+            price: node.model.as_ref().and_then(|model| session.plan.spec.models.get(model)?.call_price()),
             judges: node.callees.iter().map(|(_, judge)| judge.clone()).collect(),
             is_asked: node.stage.makes() == Makes::Completions && !found.is_stale,
         }

@@ -224,7 +224,7 @@ impl Session {
             let buyer = Buyer {
                 name: model.clone(),
                 place: spec.place.clone(),
-                price: spec.price,
+                price: spec.call_price(),
                 is_refresh: self.refreshed[index],
                 preflight: preflight.clone(),
                 budget: self.budget.clone(),

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
+use super::batch::BatchApi;
 use super::http::Address;
 use super::remote::{Api, chat_body, option_fields, tokens};
 use super::reply::{error_of, reason_word, start};
@@ -31,6 +32,7 @@ static API: Api = Api {
     },
     body,
     read,
+    batches: BatchApi::Anthropic,
     usage,
 };
 

@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use super::local::{LocalAnswer, local_body, local_sent};
+use super::network::{Concurrency, calls, check_concurrency};
 use super::reply::start;
 use super::{
     BuildError, Building, CallError, Entry, ErrorKind, Limits, Provider, Reach, Reply, Request, Sent, check as typed,
@@ -49,8 +50,8 @@ struct Settings {
     /// runs (`python3 -m model`, `a | b`) needs them; `[]` where there is none.
     files: Option<OneOrMany>,
     /// Requests that the program has at once, one per core unless said. It may answer them in any order.
-    #[schemars(range(min = 1))]
-    concurrency: Option<usize>,
+    #[schemars(with = "Option<Concurrency>")]
+    concurrency: Option<Value>,
     /// Seconds for an answer, 600 unless said. A program that takes longer is ended, and started anew.
     timeout: Option<f64>,
 }
@@ -70,10 +71,7 @@ fn check(node: &Node, what: &str) -> Vec<Problem> {
         let message = format!("{what}: `timeout` is a number of seconds above 0");
         problems.push(Problem::error("wrong-value", message).at(node.place_of("timeout")));
     }
-    if settings.concurrency == Some(0) {
-        let message = format!("{what}: `concurrency` must be at least 1");
-        problems.push(Problem::error("wrong-value", message).at(node.place_of("concurrency")));
-    }
+    problems.extend(check_concurrency(&settings.concurrency, node, what));
     if let (Some(command), None) = (settings.command, &settings.files)
         && let Some(why) = Program::from(command).unseen()
     {
@@ -130,7 +128,7 @@ fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
         root: building.root.to_owned(),
         model: building.spec.model.clone(),
         identity,
-        limits: Limits { concurrency: settings.concurrency, ..Limits::default() },
+        limits: Limits { concurrency: calls(&settings.concurrency), ..Limits::default() },
         timeout: Duration::try_from_secs_f64(settings.timeout.unwrap_or(600.0)).unwrap_or(Duration::from_secs(600)),
         running: Mutex::default(),
         numbers: AtomicU64::new(0),

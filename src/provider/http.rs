@@ -55,6 +55,34 @@ pub(super) struct Posted {
     pub pause: Option<f64>,
 }
 
+/// What is sent, with its media type.
+pub(super) struct Content {
+    kind: String,
+    bytes: Vec<u8>,
+}
+
+impl Content {
+    /// Returns JSON.
+    pub fn json(text: String) -> Content {
+        Content { kind: "application/json".to_owned(), bytes: text.into_bytes() }
+    }
+
+    /// Returns a form with fields, and a file with its field, name and text.
+    pub fn form(fields: &[(&str, &str)], (field, name, text): (&str, &str, &str)) -> Content {
+        let boundary = format!("etalon-{:032x}", fastrand::u128(..));
+        let mut body = String::with_capacity(text.len() + 512);
+        for (field, value) in fields {
+            body.push_str(&format!(
+                "--{boundary}\r\ncontent-disposition: form-data; name=\"{field}\"\r\n\r\n{value}\r\n"
+            ));
+        }
+        body.push_str(&format!(
+            "--{boundary}\r\ncontent-disposition: form-data; name=\"{field}\"; filename=\"{name}\"\r\ncontent-type: application/jsonl\r\n\r\n{text}\r\n--{boundary}--\r\n"
+        ));
+        Content { kind: format!("multipart/form-data; boundary={boundary}"), bytes: body.into_bytes() }
+    }
+}
+
 /// What every call to an endpoint shares.
 struct Line {
     client: Client,
@@ -224,6 +252,26 @@ impl Endpoint {
         self.send(reqwest::Request::new(Method::GET, url)).await.map(|posted| posted.text)
     }
 
+    /// Sends a request to a path below the base URL; returns the body of an answer with status 200.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer with status 200.
+    pub async fn exchange(&self, method: Method, path: &str, content: Option<Content>) -> Result<String, CallError> {
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        let mut url = Url::parse(&self.base_url).expect("it was parsed before");
+        url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
+        if query.is_some() {
+            url.set_query(query);
+        }
+        let mut request = reqwest::Request::new(method, url);
+        let kind = content.as_ref().map(|content| content.kind.clone());
+        if let Some(content) = content {
+            *request.body_mut() = Some(content.bytes.into());
+        }
+        self.send_as(request, kind).await.map(|posted| posted.text)
+    }
+
     /// Returns the path of the base URL without its version (`/v1`).
     fn root_path(&self) -> String {
         let path =
@@ -231,9 +279,17 @@ impl Endpoint {
         path.strip_suffix("/v1").unwrap_or(&path).to_owned()
     }
 
-    async fn send(&self, mut request: reqwest::Request) -> Result<Posted, CallError> {
+    async fn send(&self, request: reqwest::Request) -> Result<Posted, CallError> {
+        self.send_as(request, None).await
+    }
+
+    /// Sends a request whose content is of another type than JSON, if one is given.
+    async fn send_as(&self, mut request: reqwest::Request, kind: Option<String>) -> Result<Posted, CallError> {
         let Line { client, headers, key } = self.line()?;
         request.headers_mut().clone_from(headers);
+        if let Some(kind) = kind.and_then(|kind| HeaderValue::from_str(&kind).ok()) {
+            request.headers_mut().insert(CONTENT_TYPE, kind);
+        }
         // One timer covers the whole answer; reqwest's own timeout would use two.
         tokio::time::timeout(self.timeout, self.answer(client, request, key.as_deref())).await.unwrap_or_else(|_| {
             let message = format!("{} did not answer within {} s", self.base_url, self.timeout.as_secs_f64());

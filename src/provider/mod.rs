@@ -9,6 +9,7 @@
 //! | `openai` `anthropic` `command` `replay` `scripted` | the providers |
 //! | `local` | what providers within this process share |
 //! | `reply` | what models reply, told apart once for all providers |
+//! | `batch` | batches of requests, in the two APIs that there are |
 //! | `quota` | what servers say about their limits |
 //! | `remote` `http` | what all chat APIs behind an address share; addresses, keys, errors |
 //! | `network` | the settings of all chat APIs behind an address |
@@ -20,6 +21,7 @@
 //! chat API behind an address needs no more than an `Api` (`remote`).
 
 mod anthropic;
+mod batch;
 mod command;
 mod http;
 mod local;
@@ -46,6 +48,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use batch::{Batch, BatchAnswers, BatchRequest, BatchState};
 pub use pool::{Answer, Ledger, Limits, Pool};
 pub use reach::Reach;
 pub use replay::recorded;
@@ -181,6 +184,11 @@ pub trait Provider: Send + Sync {
 
     /// Returns how it is reached.
     fn reach(&self) -> Reach;
+
+    /// Returns the way to send batches, for a model that wants that.
+    fn batch(&self) -> Option<&dyn Batch> {
+        None
+    }
 
     /// Returns where it is reached; none for what is not behind an address. It is part of the identity only where nothing
     /// else says for certain which model answers.

@@ -4,8 +4,51 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::pool::Limits;
+use crate::problem::Problem;
+use crate::spec::Node;
+
+/// At most so many calls may be in flight.
+const MOST_CONCURRENCY: u64 = 4096;
+
+/// The shape of `concurrency`.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes what is read by hand")]
+pub(super) enum Concurrency {
+    Auto(Auto),
+    Calls(#[schemars(range(min = 1, max = 4096))] u64),
+}
+
+/// A word: the number is found.
+#[derive(JsonSchema)]
+#[schemars(rename = "auto")]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it describes what is read by hand")]
+pub(super) enum Auto {
+    Auto,
+}
+
+/// Finds what is wrong with `concurrency`.
+pub(super) fn check_concurrency(value: &Option<Value>, node: &Node, what: &str) -> Option<Problem> {
+    let is_fine = match value {
+        None | Some(Value::Null) => true,
+        Some(Value::String(word)) => word == "auto",
+        Some(number) => number.as_u64().is_some_and(|calls| (1..=MOST_CONCURRENCY).contains(&calls)),
+    };
+    if is_fine {
+        return None;
+    }
+    let message = format!("{what}: `concurrency` is a number of calls, 1 to {MOST_CONCURRENCY}, or `auto`");
+    Some(Problem::error("wrong-value", message).at(node.place_of("concurrency")))
+}
+
+/// Returns the number of calls that `concurrency` says, if it says one.
+pub(super) fn calls(value: &Option<Value>) -> Option<usize> {
+    value.as_ref().and_then(Value::as_u64).map(|calls| calls as usize)
+}
 
 /// Settings of a model behind an address.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -17,8 +60,13 @@ pub(super) struct Settings {
     pub api_key_env: Option<String>,
     /// HTTP headers sent with every call. They enter the key; credentials do not belong here.
     pub headers: BTreeMap<String, String>,
-    /// Calls in flight at most, 16 unless said. A server that refuses some of them gets fewer.
-    pub concurrency: Option<usize>,
+    /// Calls in flight at most. `auto`, which is what counts unless said, begins with 16 and goes up to 128 as long as
+    /// more calls at once bring more answers. A server that refuses some of them gets fewer.
+    #[schemars(with = "Option<Concurrency>")]
+    pub concurrency: Option<Value>,
+    /// Sends the requests of a stage as batches, which are answered within a day at a lower price (OpenAI's and
+    /// Anthropic's APIs). A run that is stopped leaves its batches to the server, and the next one collects them.
+    pub batch: bool,
     /// Calls begun per minute, unlimited unless said.
     pub requests_per_minute: Option<u32>,
     /// Prompt tokens sent per minute, unlimited unless said.
@@ -39,9 +87,8 @@ pub(super) struct Settings {
 impl Settings {
     /// Returns what bounds its calls.
     pub fn limits(&self) -> Limits {
-        let Settings {
-            concurrency, requests_per_minute, tokens_per_minute, max_attempts, retry_seconds, patience, ..
-        } = *self;
+        let concurrency = calls(&self.concurrency);
+        let Settings { requests_per_minute, tokens_per_minute, max_attempts, retry_seconds, patience, .. } = *self;
         Limits { concurrency, requests_per_minute, tokens_per_minute, max_attempts, retry_seconds, patience }
     }
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::batch::BatchApi;
 use super::http::Address;
 use super::remote::{Api, chat_body, option_fields, tokens};
 use super::reply::{all_text, error_of, reason_word, start};
@@ -26,6 +27,7 @@ static API: Api = Api {
     },
     body,
     read,
+    batches: BatchApi::OpenAi,
     usage,
 };
 

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | beyond some number most calls are refused, and fewer below | keeps to that number, and tries one more from time to time |
 //! | calls are refused whatever the number | goes on: fewer calls in flight would not help |
+//! | twice the calls bring hardly more answers | goes back to half, and stays there (only where no number is said) |
 //! | more are refused in a row than are in flight | sends nothing for as long as the server asks, else longer each time, and then one call alone |
 //!
 //! A refused call is never lost to that: it waits and is sent again, until the server has answered nothing at all for as
@@ -23,6 +24,10 @@ const ROUNDS: (f64, f64) = (1.0, 16.0);
 const FEWEST: usize = 8;
 /// What an outcome counts after another one.
 const MEMORY: f64 = 1.0 - 1.0 / 128.0;
+/// So many answers per call in flight say how fast a server is at a level.
+const CLIMB_ROUNDS: usize = 2;
+/// A level is worth its calls if it brings so many times the answers of half of it.
+const CLIMB_GAIN: f64 = 1.25;
 /// How many refusals it takes to see a limit.
 const EVIDENCE: f64 = 2.5;
 /// The first wait of a pool to which nothing is answered, and the longest.
@@ -36,6 +41,8 @@ pub(super) struct Pace {
     ceiling: usize,
     /// Calls that may be in flight now, 1 or more.
     level: usize,
+    /// The search for the level beyond which more calls bring no more answers; none where it has ended.
+    climb: Option<Climb>,
     in_flight: usize,
     /// Rounds of answers until one more call is tried.
     rounds: f64,
@@ -58,6 +65,33 @@ pub(super) struct Pace {
     answered: Option<Duration>,
 }
 
+/// How many answers come at the present level, and came at half of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Climb {
+    /// Answers per second at half the level; none at the first level.
+    before: Option<f64>,
+    /// Answers at this level.
+    answers: usize,
+    /// As many calls were in flight as the level allows.
+    is_filled: bool,
+    /// When those that count began: the first ones still show the level before.
+    since: Duration,
+}
+
+impl Climb {
+    /// Adds an answer; returns the answers per second, once enough of them have come.
+    fn add(&mut self, level: usize, now: Duration) -> Option<f64> {
+        self.answers += 1;
+        if self.answers <= level {
+            self.since = now;
+            return None;
+        }
+        let counted = self.answers - level;
+        let seconds = (now.saturating_sub(self.since)).as_secs_f64();
+        (counted >= CLIMB_ROUNDS * level && seconds > 0.0).then(|| counted as f64 / seconds)
+    }
+}
+
 /// A call in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Begun {
@@ -76,15 +110,18 @@ pub(super) enum Turn {
 }
 
 impl Pace {
-    /// Returns the pace of a pool in which so many calls may be in flight at most.
-    pub fn new(ceiling: usize) -> Pace {
+    /// Returns the pace of a pool in which `start` calls may be in flight at first, and `most` at most. Where `most` is
+    /// more, the level is doubled as long as that brings more answers.
+    pub fn new(start: usize, most: usize) -> Pace {
+        let (start, most) = (start.max(1), most.max(start).max(1));
         Pace {
-            ceiling: ceiling.max(1),
-            level: ceiling.max(1),
+            ceiling: most,
+            level: start,
+            climb: (most > start).then(Climb::default),
             in_flight: 0,
             rounds: ROUNDS.0,
-            outcomes: vec![[0.0; 2]; ceiling.max(1)],
-            open: vec![0; ceiling.max(1)],
+            outcomes: vec![[0.0; 2]; most],
+            open: vec![0; most],
             is_trying: false,
             is_starting: false,
             successes: 0,
@@ -136,6 +173,10 @@ impl Pace {
             self.is_trying = false;
             self.rounds = (self.rounds / 2.0).max(ROUNDS.0);
         }
+        if self.climb.is_some() {
+            self.climb(begun, now);
+            return;
+        }
         self.successes += 1;
         if self.is_starting {
             self.level = (self.level + 1).min(self.ceiling);
@@ -146,6 +187,29 @@ impl Pace {
             self.level += 1;
             self.is_trying = true;
         }
+    }
+
+    /// Looks whether the present level is worth its calls: doubles it, or goes back and ends the search.
+    fn climb(&mut self, begun: Begun, now: Duration) {
+        let Some(climb) = &mut self.climb else { return };
+        climb.is_filled |= begun.with >= self.level;
+        let Some(rate) = climb.add(self.level, now) else { return };
+        if !climb.is_filled {
+            // Fewer calls are wanted than may be in flight: nothing is learnt.
+            self.climb = Some(Climb { before: climb.before, ..Climb::default() });
+            return;
+        }
+        let is_worth_it = climb.before.is_none_or(|before| rate >= CLIMB_GAIN * before);
+        if is_worth_it && self.level < self.ceiling {
+            self.level = (self.level * 2).min(self.ceiling);
+            self.climb = Some(Climb { before: Some(rate), ..Climb::default() });
+            return;
+        }
+        if !is_worth_it {
+            self.level = self.level.div_ceil(2);
+        }
+        self.ceiling = self.level;
+        self.climb = None;
     }
 
     /// Notes what became of a call.
@@ -185,6 +249,8 @@ impl Pace {
     pub fn refused(&mut self, begun: Begun, now: Duration, asked: Option<Duration>, chance: f64) {
         self.ended(begun);
         self.note(begun, 1);
+        // From here on refusals say where the limit is.
+        self.climb = None;
         self.is_starting &= self.in_flight == 0;
         if self.is_trying && begun.with >= self.level {
             self.is_trying = false;
@@ -258,6 +324,8 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     struct Rules {
         at_once: usize,
+        /// How many calls it works on at once; others wait in its queue.
+        slots: usize,
         chance: f64,
         closed_until: u64,
         asks: Option<u64>,
@@ -275,7 +343,11 @@ mod tests {
 
     /// Sends rows through a pace to a server, with a clock of its own, in milliseconds.
     fn simulate(rows: usize, ceiling: usize, rules: Rules, seed: u64) -> Outcome {
-        let mut pace = Pace::new(ceiling);
+        simulate_with(Pace::new(ceiling, ceiling), rows, rules, seed).0
+    }
+
+    /// Does the same with a given pace; returns also the level at the end.
+    fn simulate_with(mut pace: Pace, rows: usize, rules: Rules, seed: u64) -> (Outcome, usize) {
         let mut random = seed;
         let mut chance = || {
             random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -288,6 +360,8 @@ mod tests {
         // When the server is done with a call; the answer needs a moment to arrive.
         let mut frees: BinaryHeap<Reverse<u64>> = BinaryHeap::new();
         let mut calls: Vec<(usize, Begun, Answer)> = Vec::new();
+        // When each call ends that the server has taken, in the order in which they came.
+        let mut busy: Vec<u64> = Vec::new();
         let mut outcome = Outcome { millis: 0, refused: 0, answered: 0, most: 0 };
         let (mut now, mut at_server) = (0, 0);
         let time = Duration::from_millis;
@@ -309,7 +383,14 @@ mod tests {
                         let is_refused =
                             at_server >= rules.at_once || now < rules.closed_until || chance() < rules.chance;
                         let answer = if is_refused { Answer::Refusal(rules.asks) } else { Answer::Success };
-                        let takes = if is_refused { 2 } else { rules.takes };
+                        let takes = match is_refused {
+                            true => 2,
+                            false if busy.len() < rules.slots => rules.takes,
+                            false => busy[busy.len() - rules.slots].saturating_sub(now) + rules.takes,
+                        };
+                        if !is_refused {
+                            busy.push(now + takes);
+                        }
                         at_server += usize::from(!is_refused);
                         ends.push(Reverse((now + takes, calls.len())));
                         if !is_refused {
@@ -348,10 +429,11 @@ mod tests {
             assert!(now < 3_600_000, "an hour has passed: {outcome:?}");
         }
         outcome.millis = now;
-        outcome
+        (outcome, pace.level)
     }
 
-    const OPEN: Rules = Rules { at_once: usize::MAX, chance: 0.0, closed_until: 0, asks: None, takes: 50 };
+    const OPEN: Rules =
+        Rules { at_once: usize::MAX, slots: usize::MAX, chance: 0.0, closed_until: 0, asks: None, takes: 50 };
 
     #[test]
     fn a_limit_is_found_and_used_to_the_full() {
@@ -363,6 +445,31 @@ mod tests {
             // A limit of one or two is found by calls that are refused; what counts then is that they are few.
             assert!(outcome.refused <= 100, "{at_once} at once: {outcome:?}");
         }
+    }
+
+    #[test]
+    fn where_no_number_is_said_it_is_found() {
+        let auto = || Pace::new(16, 128);
+        let ideal = |calls: f64| 4_000.0 / calls * 50.0;
+        // A server that takes all: as many as may be.
+        let (outcome, level) = simulate_with(auto(), 4_000, OPEN, 1);
+        assert_eq!((outcome.most, level), (128, 128));
+        assert!(outcome.millis as f64 <= 1.5 * ideal(128.0), "{outcome:?}");
+        // Servers that work on so many at once: not many more wait in their queues.
+        for slots in [1, 4, 16, 40] {
+            let (outcome, level) = simulate_with(auto(), 4_000, Rules { slots, ..OPEN }, 1);
+            assert!(outcome.millis as f64 <= 1.1 * ideal(slots as f64), "{slots}: {outcome:?}");
+            assert!(level <= (2 * slots).max(16), "{slots}: level {level}, {outcome:?}");
+        }
+        // Servers that refuse more than so many.
+        for at_once in [8, 24, 100] {
+            let (outcome, _) = simulate_with(auto(), 4_000, Rules { at_once, ..OPEN }, 1);
+            assert!(outcome.millis as f64 <= 1.4 * ideal(at_once as f64), "{at_once}: {outcome:?}");
+            assert!(outcome.refused <= 200, "{at_once}: {outcome:?}");
+        }
+        // Few rows: nothing is wanted of a higher level.
+        let (outcome, _) = simulate_with(auto(), 10, OPEN, 1);
+        assert_eq!(outcome.millis, 50);
     }
 
     #[test]
@@ -387,7 +494,7 @@ mod tests {
     #[test]
     fn patience_ends_when_nothing_is_answered() {
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
-        let mut pace = Pace::new(2);
+        let mut pace = Pace::new(2, 2);
         assert!(!pace.is_out_of_patience(minute * 100, second, minute), "nothing was asked yet");
         let Turn::Now(begun) = pace.begin(second) else { panic!() };
         pace.refused(begun, second * 2, None, 0.5);
@@ -403,6 +510,8 @@ mod tests {
         fn every_row_ends_and_the_ceiling_holds(
             rows in 1_usize..300,
             ceiling in 1_usize..80,
+            start in 1_usize..20,
+            slots in 1_usize..100,
             at_once in 1_usize..100,
             chance in 0.0..0.5_f64,
             closed_until in 0_u64..5_000,
@@ -410,9 +519,10 @@ mod tests {
             takes in 1_u64..200,
             seed in any::<u64>(),
         ) {
-            let outcome = simulate(rows, ceiling, Rules { at_once, chance, closed_until, asks, takes }, seed);
+            let rules = Rules { at_once, slots, chance, closed_until, asks, takes };
+            let (outcome, _) = simulate_with(Pace::new(start, ceiling), rows, rules, seed);
             prop_assert_eq!(outcome.answered, rows);
-            prop_assert!(outcome.most <= ceiling);
+            prop_assert!(outcome.most <= ceiling.max(start));
         }
     }
 }

@@ -63,7 +63,7 @@ pub trait Ledger: Sync {
 /// The limits on calls that a model names in the spec.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Limits {
-    /// Calls in flight at most; by default what the [`Reach`](super::Reach) says.
+    /// Calls in flight at most; by default it is found, within what the [`Reach`](super::Reach) says.
     pub concurrency: Option<usize>,
     /// Calls begun per minute at most; unlimited by default.
     pub requests_per_minute: Option<u32>,
@@ -101,14 +101,18 @@ impl Pool {
     /// Returns a pool around a provider. Once `stop` is set, nothing new is sent.
     pub fn new(provider: Box<dyn Provider>, stop: &Arc<AtomicBool>) -> Pool {
         let limits = provider.limits();
-        let concurrency = limits.concurrency.unwrap_or_else(|| provider.reach().concurrency());
+        let reach = provider.reach();
+        let (start, most) = match limits.concurrency {
+            Some(calls) => (calls, calls),
+            None => (reach.concurrency(), reach.most_concurrency()),
+        };
         let limiter = |per_minute: Option<u32>| per_minute.and_then(NonZeroU32::new).map(per_minute_limiter);
         Pool {
             provider,
-            pace: Mutex::new(Pace::new(concurrency)),
+            pace: Mutex::new(Pace::new(start, most)),
             freed: Notify::new(),
             began: Instant::now(),
-            concurrency,
+            concurrency: most,
             requests: limiter(limits.requests_per_minute),
             tokens: limiter(limits.tokens_per_minute),
             max_attempts: limits.max_attempts.unwrap_or(MAX_ATTEMPTS),

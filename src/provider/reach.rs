@@ -3,7 +3,7 @@
 //! | | [`Instant`](Reach::Instant) | [`Process`](Reach::Process) | [`Network`](Reach::Network) |
 //! |---|---|---|---|
 //! | answers from | a template, a file | a program, weights in this process | a server |
-//! | in flight, unless said | does not wait | one per core | 16 |
+//! | in flight, unless said | does not wait | one per core | 16 at first, up to 128 if that brings more answers |
 //! | a failed call | stays failed | stays failed | is tried again, if that may help |
 //! | an interrupt | lets it end | gives it up | lets it arrive: it is paid for |
 //!
@@ -11,8 +11,8 @@
 
 use super::ErrorKind;
 
-/// How many calls to a server may be in flight, if its model does not say.
-const NETWORK_CONCURRENCY: usize = 16;
+/// How many calls to a server are in flight at first, and may be at most, if its model does not say.
+const NETWORK_CONCURRENCY: (usize, usize) = (16, 128);
 
 /// How a provider is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +27,17 @@ pub enum Reach {
 }
 
 impl Reach {
-    /// Returns how many calls may be in flight, if the model does not say.
+    /// Returns how many calls are in flight at first, if the model does not say.
     pub fn concurrency(self) -> usize {
         match self {
-            Reach::Instant | Reach::Network => NETWORK_CONCURRENCY,
+            Reach::Instant | Reach::Network => NETWORK_CONCURRENCY.0,
             Reach::Process => std::thread::available_parallelism().map_or(1, usize::from),
         }
+    }
+
+    /// Returns how many calls may be in flight at most, if the model does not say.
+    pub fn most_concurrency(self) -> usize {
+        if self == Reach::Network { NETWORK_CONCURRENCY.1 } else { self.concurrency() }
     }
 
     /// Returns true if a pool limits, awaits and counts the calls.

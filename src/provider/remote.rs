@@ -9,8 +9,9 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
+use super::batch::{Batch, BatchAnswers, BatchApi, BatchRequest, BatchState, Batches};
 use super::http::{Address, Endpoint, Posted};
-use super::network::Settings;
+use super::network::{Settings, check_concurrency};
 use super::{
     Billed, BuildError, Building, CallError, ErrorKind, Limits, Message, Provider, Reach, Reply, Request, Sent,
     messages_into, probe,
@@ -31,6 +32,8 @@ pub(super) struct Api {
     pub body: fn(&str, &Request, &mut Vec<u8>),
     /// Reads an answer.
     pub read: fn(&str) -> Result<Reply, CallError>,
+    /// How it takes batches.
+    pub batches: BatchApi,
     /// Reads the `usage` of an answer.
     pub usage: fn(&Value) -> Usage,
 }
@@ -63,8 +66,8 @@ pub(super) fn check(node: &Node, what: &str) -> Vec<Problem> {
             problems.push(Problem::error("wrong-value", message).at(node.place_of(field)));
         }
     }
+    problems.extend(check_concurrency(&settings.concurrency, node, what));
     for (field, is_zero) in [
-        ("concurrency", settings.concurrency == Some(0)),
         ("max_attempts", settings.max_attempts == Some(0)),
         ("requests_per_minute", settings.requests_per_minute == Some(0)),
         ("tokens_per_minute", settings.tokens_per_minute == Some(0)),
@@ -84,6 +87,8 @@ struct Remote {
     endpoint: Endpoint,
     identity: Map<String, Value>,
     limits: Limits,
+    /// Requests are sent as batches.
+    is_batched: bool,
     has_answered: AtomicBool,
     /// What the server has, asked for once: when it does not know the model.
     models: OnceCell<String>,
@@ -106,6 +111,7 @@ pub(super) fn build(api: &'static Api, building: &Building<'_>) -> Result<Box<dy
         endpoint,
         identity,
         limits: settings.limits(),
+        is_batched: settings.batch,
         has_answered: AtomicBool::new(false),
         models: OnceCell::new(),
     }))
@@ -148,6 +154,10 @@ fn identity(
 }
 
 impl Remote {
+    fn batches(&self) -> Batches<'_> {
+        Batches { api: self.api.batches, endpoint: &self.endpoint }
+    }
+
     /// Adds to an error what the server has instead. If it has never answered, no call to this model can succeed.
     async fn unknown(&self, error: CallError) -> CallError {
         let models = self.models.get_or_init(|| async {
@@ -167,7 +177,29 @@ impl Remote {
     }
 }
 
+impl Batch for Remote {
+    fn submit<'a>(&'a self, requests: &'a [BatchRequest], tag: &'a str) -> BoxFuture<'a, Result<String, CallError>> {
+        Box::pin(async move { self.batches().submit(requests, tag).await })
+    }
+
+    fn find<'a>(&'a self, tag: &'a str, ids: &'a [String]) -> BoxFuture<'a, Result<Option<String>, CallError>> {
+        Box::pin(async move { self.batches().find(tag, ids).await })
+    }
+
+    fn state<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<BatchState, CallError>> {
+        Box::pin(async move { self.batches().state(id).await })
+    }
+
+    fn collect<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<BatchAnswers, CallError>> {
+        Box::pin(async move { self.batches().collect(id).await })
+    }
+}
+
 impl Provider for Remote {
+    fn batch(&self) -> Option<&dyn Batch> {
+        self.is_batched.then_some(self)
+    }
+
     fn identity(&self) -> Map<String, Value> {
         self.identity.clone()
     }
@@ -296,7 +328,7 @@ mod tests {
             [
                 "model m: header `Cookie` carries a credential",
                 "model m: `timeout` is a number of seconds above 0",
-                "model m: `concurrency` must be at least 1",
+                "model m: `concurrency` is a number of calls, 1 to 4096, or `auto`",
             ]
         );
         assert_eq!(found(json!({ "timeout": "x", "concurrency": [] })).len(), 2);

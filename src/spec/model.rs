@@ -51,15 +51,37 @@ pub struct Price {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub reasoning: Option<f64>,
+    /// Which share of all this a call costs that is sent with a batch (`batch: true`): 0.5 unless said, as OpenAI and
+    /// Anthropic have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub batch: Option<f64>,
 }
 
+/// Which share of the price a call costs that is sent with a batch.
+const BATCH_SHARE: f64 = 0.5;
+
 impl Price {
+    /// Returns the price of calls that are sent as batches.
+    pub fn of_batches(self) -> Price {
+        let share = self.batch.unwrap_or(BATCH_SHARE);
+        let cut = |price: Option<f64>| price.map(|price| price * share);
+        Price {
+            input: self.input * share,
+            output: self.output * share,
+            cached_input: cut(self.cached_input),
+            cache_write: cut(self.cache_write),
+            reasoning: cut(self.reasoning),
+            batch: None,
+        }
+    }
+
     /// Returns what a call costs, in dollars; none if the server did not tell its tokens.
     ///
     /// ```
     /// use etalon::{row::Usage, spec::Price};
     ///
-    /// let price = Price { input: 0.25, output: 2.0, cached_input: Some(0.025), cache_write: None, reasoning: None };
+    /// let price = Price { input: 0.25, output: 2.0, cached_input: Some(0.025), ..Price::default() };
     /// let usage = Usage { cached: Some(1_000), ..Usage::new(Some(5_000), Some(100)) };
     /// assert_eq!(price.cost(&usage), Some(0.001225));
     /// assert_eq!(price.cost(&Usage::new(None, Some(100))), None);
@@ -78,13 +100,14 @@ impl Price {
     }
 
     /// Returns its entries by name.
-    fn entries(&self) -> [(&'static str, Option<f64>); 5] {
+    fn entries(&self) -> [(&'static str, Option<f64>); 6] {
         [
             ("input", Some(self.input)),
             ("output", Some(self.output)),
             ("cached_input", self.cached_input),
             ("cache_write", self.cache_write),
             ("reasoning", self.reasoning),
+            ("batch", self.batch),
         ]
     }
 
@@ -142,6 +165,14 @@ pub struct ModelSpec {
     pub provider_place: Option<Place>,
 }
 
+impl ModelSpec {
+    /// Returns what a call costs, in the way in which the model is asked.
+    pub fn call_price(&self) -> Option<Price> {
+        let is_batched = self.settings.flag("batch") == Some(true);
+        self.price.map(|price| if is_batched { price.of_batches() } else { price })
+    }
+}
+
 /// The fields of a [`ModelSpec`] as specs write them; all other fields are settings of a provider.
 pub const MODEL_FIELDS: &[&str] = &[
     "provider",
@@ -182,6 +213,14 @@ impl ModelSettings {
     pub fn named(&self, names: &[String], place: &Place) -> Node {
         let entries = self.entries.iter().filter(|(key, _)| names.contains(&key.text)).cloned().collect();
         Node { value: NodeValue::Map(entries), place: place.clone() }
+    }
+
+    /// Returns a setting, if it is true or false.
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        match self.entries.iter().find(|(key, _)| key.text == name)?.1.to_json() {
+            Value::Bool(flag) => Some(flag),
+            _ => None,
+        }
     }
 
     /// Returns a setting, if it is text.

@@ -72,8 +72,8 @@ pub struct NewRecord<'a> {
     pub sample: u32,
     /// How many attempts the call took.
     pub attempt: u32,
-    /// Seconds from sending to the complete answer.
-    pub latency: f64,
+    /// Seconds from sending to the complete answer; none for one that came with a batch.
+    pub latency: Option<f64>,
     /// When it arrived, as `2026-11-23T20:05:01Z`.
     pub at: &'a str,
     /// The wire body, as canonical JSON.
@@ -85,8 +85,8 @@ pub struct NewRecord<'a> {
 /// A remembered completion.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Seconds from sending to the complete answer.
-    pub latency: f64,
+    /// Seconds from sending to the complete answer; none for one that came with a batch.
+    pub latency: Option<f64>,
     /// What the provider said, as JSON.
     pub response: String,
 }
@@ -203,7 +203,7 @@ impl CompletionLog {
         #[derive(Deserialize)]
         struct Line<'a> {
             key: &'a str,
-            latency: f64,
+            latency: Option<f64>,
             #[serde(borrow)]
             response: &'a RawValue,
         }
@@ -421,9 +421,10 @@ fn line(record: &NewRecord<'_>) -> Vec<u8> {
         RecordKind::Chat => ("chat", **key),
         RecordKind::Useless => ("useless", useless_key(key)),
     };
+    let latency = latency.map_or_else(|| "null".to_owned(), |seconds| format!("{seconds:?}"));
     write!(
         line,
-        "\"key\":\"{key}\",\"generation\":{generation},\"sample\":{sample},\"attempt\":{attempt},\"type\":\"{kind}\",\"at\":\"{at}\",\"latency\":{latency:?},\"request\":",
+        "\"key\":\"{key}\",\"generation\":{generation},\"sample\":{sample},\"attempt\":{attempt},\"type\":\"{kind}\",\"at\":\"{at}\",\"latency\":{latency},\"request\":",
     )
     .expect("writing to memory cannot fail");
     line.extend_from_slice(record.request);
@@ -477,7 +478,7 @@ mod tests {
             generation,
             sample: 0,
             attempt: 1,
-            latency: 0.5,
+            latency: Some(0.5),
             at: "2026-11-23T20:05:01Z",
             request: b"{\"a\":1}",
             response,

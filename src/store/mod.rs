@@ -6,6 +6,7 @@
 //!   manifests/ab/<key>.json           what a node's key leads to: artifacts, counts, summary
 //!   contrasts/ab/<key>.json           values of a comparison of two nodes: shares of the ceiling
 //!   completions/<model>/*.jsonl       every paid completion, append-only, one writer per file
+//!   batches/<model>/*.jsonl           batches that were sent and not collected
 //!   sources/ab/<digest>.txt           texts of templates, to show later what changed in them
 //!   probes/ab/<model>.json            what servers said about themselves, for runs offline
 //!   locks/  tmp/  memo.json  layout   OS locks, unfinished files, digests of files by their stat, the layout's version
@@ -22,6 +23,7 @@
 //! | `completion` `ballast` | the completion log and its index; room that is kept for it on the disk |
 //! | `merge` | artifacts walked together by id |
 //! | `sorter` | sorting rows by id beyond memory |
+//! | `batch` | batches of requests that are under way |
 //! | `lock` `memo` | OS locks; file digests |
 //!
 //! **Invariant:** a manifest is written only after its artifacts, and both by rename: whatever can be seen is whole.
@@ -30,6 +32,7 @@
 
 mod artifact;
 mod ballast;
+mod batch;
 mod changed;
 mod completion;
 mod fingerprint;
@@ -44,6 +47,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 pub use artifact::{Artifact, ArtifactReader, ArtifactWriter, ColumnDigests, LineReader};
+pub use batch::{SentBatch, SentRequest};
 pub(crate) use changed::id_of;
 pub use changed::{Changed, Changes, KeptLines, lines_of};
 pub use completion::{CompletionLog, NewRecord, Record, RecordKind, request_key};

@@ -3,6 +3,7 @@
 //! The tests run the built `etalon` in temporary workspaces against a counting server on loopback.
 
 mod agreement;
+mod batch;
 mod cache;
 mod chains;
 mod check;

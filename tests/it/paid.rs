@@ -401,7 +401,7 @@ fn strict_runs_fail_what_is_not_proven_and_fail_fast_ends_at_once() {
         true => Reply::Raw(400, vec![], "{\"error\": {\"message\": \"too long\"}}".to_owned()),
         false => Reply::Text(default_reply(body)),
     });
-    let workspace = priced(&server, 60, "");
+    let workspace = priced(&server, 60, "concurrency: 4");
     workspace.edit("pipelines/p.yaml", "[cost, tokens]", "{ hit: { metric: regex, pattern: '[0-4]$' } }");
     let spec = workspace.read("pipelines/p.yaml");
     workspace.write("pipelines/p.yaml", format!("{spec}gates: [took.base.hit >= 0.45]\n"));

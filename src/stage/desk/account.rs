@@ -12,12 +12,12 @@ use super::tab::{Counter, Tab};
 use super::{Budget, Desk, Mode, Preflight, Quote, Recorder};
 use crate::digest::Digest;
 use crate::problem::Place;
-use crate::provider::{Answer, Billed, ErrorKind, Ledger, Reply, Request};
+use crate::provider::{Answer, Billed, CallError, ErrorKind, Ledger, Reply, Request, Sent};
 use crate::record::Bill;
 use crate::row::Meta;
 use crate::spec::Price;
 use crate::stage::StageError;
-use crate::store::{Lock, NewRecord, Record, RecordKind, StoreError, request_key};
+use crate::store::{Lock, NewRecord, Record, RecordKind, SentRequest, StoreError, request_key};
 
 /// What came of asking for a completion.
 #[derive(Clone, Debug, PartialEq)]
@@ -237,9 +237,12 @@ impl Account {
             },
             None => None,
         };
-        desk.log.make_room(body.len(), desk.pool.concurrency()).inspect_err(|error| self.close(error))?;
+        desk.log.make_room(body.len(), desk.concurrency()).inspect_err(|error| self.close(error))?;
         let asking = Asking { account: self, key: &key, body: &body, request, reserved, failed: Mutex::new(None) };
-        let called = desk.pool.call(&body, request, &asking).await;
+        let called = match desk.is_batched() {
+            true => asking.batched().await,
+            false => desk.pool.call(&body, request, &asking).await,
+        };
         let failed = asking.failed.lock().expect("no panic while locked").take();
         if let Some(error) = failed {
             return Err(error.into());
@@ -338,6 +341,17 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
+    /// Sends the request with a batch, and returns the answer, which is in the log then.
+    async fn batched(&self) -> Result<Answer, CallError> {
+        let Account { desk, buyer, generation, tab, .. } = self.account;
+        let body = String::from_utf8_lossy(self.body).into_owned();
+        let sent = SentRequest { key: *self.key, generation: *generation, sample: self.request.sample, body };
+        tab.sent.add(1);
+        let raw = desk.batcher.ask(desk, sent, &buyer.waiting).await?;
+        let reply = desk.pool.provider.read(&raw)?;
+        Ok(Answer { sent: Sent { raw, reply, pause: None }, latency: 0.0, attempts: 1 })
+    }
+
     /// Keeps an answer, and counts it.
     fn keep(&self, answer: Answer) -> Result<Bought, StageError> {
         let Account { desk, tab, buyer, .. } = self.account;
@@ -350,18 +364,23 @@ impl Asking<'_> {
         if let Some(reserved) = &self.reserved {
             reserved.spend(buyer.price.and_then(|price| price.cost(&reply.usage)));
         }
+        if desk.is_batched() {
+            tab.kept.add(1);
+            let meta = Meta::of_call(reply.usage, None, reply.served_model.clone());
+            return Ok(Bought::Reply(Box::new(reply), meta));
+        }
         if let Some(message) = desk.touched() {
-            self.append(RecordKind::Useless, answer.attempts, answer.latency, &answer.sent.raw)?;
+            self.append(RecordKind::Useless, answer.attempts, Some(answer.latency), &answer.sent.raw)?;
             desk.pool.close(&message);
             return Err(StageError::Failed(message));
         }
-        self.append(RecordKind::Chat, answer.attempts, answer.latency, &answer.sent.raw)?;
+        self.append(RecordKind::Chat, answer.attempts, Some(answer.latency), &answer.sent.raw)?;
         tab.kept.add(1);
-        let meta = Meta::of_call(reply.usage, answer.latency, reply.served_model.clone());
+        let meta = Meta::of_call(reply.usage, Some(answer.latency), reply.served_model.clone());
         Ok(Bought::Reply(Box::new(reply), meta))
     }
 
-    fn append(&self, kind: RecordKind, attempt: u32, latency: f64, response: &str) -> Result<(), StoreError> {
+    fn append(&self, kind: RecordKind, attempt: u32, latency: Option<f64>, response: &str) -> Result<(), StoreError> {
         let Account { desk, generation, .. } = self.account;
         let at = desk.clock.now();
         let record = NewRecord {
@@ -395,7 +414,7 @@ impl Ledger for Asking<'_> {
             Some(reserved) => reserved.spend(buyer.price.and_then(|price| price.cost(&billed.usage))),
             None => true,
         };
-        match self.append(RecordKind::Useless, attempt, 0.0, &billed.raw) {
+        match self.append(RecordKind::Useless, attempt, None, &billed.raw) {
             Ok(()) => may_go_on,
             Err(error) => {
                 self.failed.lock().expect("no panic while locked").get_or_insert(error);

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, OnceCell};
 
+use super::batcher::{Batcher, MOST_REQUESTS};
 use super::quote::Experience;
 use crate::digest::{Digest, OwnBits};
 use crate::provider::{ErrorKind, Pool};
@@ -34,7 +35,8 @@ pub struct Desk {
     pub(super) identity: Digest,
     pub(super) log: CompletionLog,
     pub(super) mode: Mode,
-    store: Arc<Store>,
+    pub(super) store: Arc<Store>,
+    pub(super) batcher: Batcher,
     /// The OS lock of the model, held while any node of this process buys.
     buyer: tokio::sync::Mutex<Weak<Lock>>,
     /// The requests that are being asked now, with whom to wake when the reply is there.
@@ -81,6 +83,7 @@ impl Desk {
             log,
             mode,
             store: store.clone(),
+            batcher: Batcher::default(),
             buyer: tokio::sync::Mutex::default(),
             asking: Mutex::default(),
             planned: Mutex::default(),
@@ -96,12 +99,22 @@ impl Desk {
 
     /// Returns how many calls may be in flight.
     pub fn concurrency(&self) -> usize {
-        self.pool.concurrency()
+        if self.is_batched() { MOST_REQUESTS } else { self.pool.concurrency() }
+    }
+
+    /// Returns true if requests are sent as batches.
+    pub(super) fn is_batched(&self) -> bool {
+        self.mode != Mode::Dry && self.pool.provider.batch().is_some()
+    }
+
+    /// Returns true once the user wants to stop.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     /// Returns how many more calls could be made right now.
     pub fn idle(&self) -> usize {
-        if self.mode == Mode::Dry { 0 } else { self.pool.idle() }
+        if self.mode == Mode::Dry || self.is_batched() { 0 } else { self.pool.idle() }
     }
 
     /// Returns true if some completion was bought anew, or is to be in this run; of two replies to one request the later

@@ -8,6 +8,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `account` | what one node buys from one model |
+//! | `batcher` | requests that are sent as batches |
 //! | `counter` | one model: its log, who may ask it |
 //! | `preflight` | what is checked before a node buys for the first time |
 //! | `tab` | calls and tokens, counted |
@@ -22,6 +23,7 @@
 //! **Invariant:** a reply is in the log before anyone sees it.
 
 mod account;
+mod batcher;
 mod budget;
 mod counter;
 mod preflight;

@@ -130,7 +130,8 @@ impl Planned {
 mod tests {
     use super::*;
 
-    const PRICE: Price = Price { input: 1.0, output: 10.0, cached_input: None, cache_write: None, reasoning: None };
+    const PRICE: Price =
+        Price { input: 1.0, output: 10.0, cached_input: None, cache_write: None, reasoning: None, batch: None };
 
     fn experience(calls: u64) -> Experience {
         let mut earlier = Experience::default();

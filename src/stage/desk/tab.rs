@@ -165,7 +165,8 @@ impl Tab {
 mod tests {
     use super::*;
 
-    const PRICE: Price = Price { input: 0.07, output: 0.0, cached_input: None, cache_write: None, reasoning: None };
+    const PRICE: Price =
+        Price { input: 0.07, output: 0.0, cached_input: None, cache_write: None, reasoning: None, batch: None };
 
     #[test]
     fn nothing_is_rounded_per_call() {

@@ -197,7 +197,7 @@ pub(super) fn stage_of(spec: &StageSpec, scope: &Scope<'_>) -> Result<MetricStag
         let place = spec.settings.get("cluster").map_or(&spec.place, |node| &node.place);
         (column, place.clone())
     });
-    let prices = scope.models.iter().filter_map(|(name, model)| Some((name.clone(), model.price?))).collect();
+    let prices = scope.models.iter().filter_map(|(name, model)| Some((name.clone(), model.call_price()?))).collect();
     Ok(MetricStage { inputs, measures, by, cluster, prices })
 }
 
