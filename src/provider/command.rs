@@ -182,14 +182,11 @@ impl Command {
             }
             let process = running.as_ref().expect("it was just started");
             let (sender, answer) = oneshot::channel();
-            match &mut *process.waiting.lock().expect("no panic while locked") {
-                Some(waiting) => {
-                    waiting.insert(number, sender);
-                    // A process that ends meanwhile tells so through `answer`.
-                    let _ = process.lines.send(line.to_vec());
-                    return Ok(answer);
-                }
-                None => {}
+            if let Some(waiting) = &mut *process.waiting.lock().expect("no panic while locked") {
+                waiting.insert(number, sender);
+                // A process that ends meanwhile tells so through `answer`.
+                let _ = process.lines.send(line.to_vec());
+                return Ok(answer);
             }
             *running = None;
         }

@@ -231,6 +231,7 @@ fn tables_are_complete() {
             "provider",
             &[
                 "mod.rs",
+                "batch.rs",
                 "http.rs",
                 "local.rs",
                 "network.rs",
