@@ -30,9 +30,34 @@ RULES = {
 }
 
 
+# Quotas per time, as a bucket that fills all the time: 100 calls, or 10,000 tokens, a second; a second's worth at most.
+PER_SECOND = 100
+QUOTAS = {
+    # name: how the server says that the quota is used up
+    "6,000 requests a minute, with headers": "headers",
+    "6,000 requests a minute, Retry-After": "retry-after",
+    "6,000 requests a minute, without a word": None,
+    "600,000 tokens a minute, with headers": "token headers",
+}
+
+
+class Bucket:
+    def __init__(self):
+        self.level, self.at = float(PER_SECOND), time.monotonic()
+
+    def take(self):
+        now = time.monotonic()
+        self.level, self.at = min(PER_SECOND, self.level + (now - self.at) * PER_SECOND), now
+        if self.level < 1:
+            return False
+        self.level -= 1
+        return True
+
+
 class Server:
-    def __init__(self, at_once, chance, closed, retry_after):
+    def __init__(self, at_once, chance, closed, retry_after, quota=None):
         self.at_once, self.chance, self.closed, self.retry_after = at_once, chance, closed, retry_after
+        self.quota, self.bucket = quota, Bucket() if quota else None
         self.busy = self.answered = self.refused = 0
         self.begun = None
         self.draw = random.Random(7)
@@ -45,6 +70,7 @@ class Server:
                 await reader.readexactly(length)
                 self.begun = self.begun or time.monotonic()
                 is_closed = time.monotonic() - self.begun < self.closed
+                is_closed = is_closed or self.bucket is not None and not self.bucket.take()
                 if is_closed or self.busy >= self.at_once or self.draw.random() < self.chance:
                     self.refused += 1
                     status, body = "429 Too Many Requests", '{"error": {"message": "slow down"}}'
@@ -57,6 +83,14 @@ class Server:
                         {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}
                     )
                 retry = f"retry-after: {self.retry_after}\r\n" if self.retry_after is not None and status[0] == "4" else ""
+                if self.bucket is not None:
+                    left, wait = int(self.bucket.level), max(0.0, (1 - self.bucket.level) / PER_SECOND)
+                    kind = {"headers": "requests", "token headers": "tokens"}.get(self.quota[0])
+                    if kind:
+                        scale = 100 if kind == "tokens" else 1
+                        retry += f"x-ratelimit-remaining-{kind}: {left * scale}\r\nx-ratelimit-reset-{kind}: {wait * 1000:.0f}ms\r\n"
+                    elif self.quota[0] == "retry-after" and status[0] == "4":
+                        retry += "retry-after: 1\r\n"
                 writer.write(
                     f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{retry}content-length: {len(body)}\r\n\r\n{body}".encode()
                 )
@@ -78,14 +112,14 @@ class Server:
         return port[0]
 
 
-def run(program, rule):
-    server = Server(*rule)
+def run(program, rule, quota=None, concurrency=CONCURRENCY):
+    server = Server(*rule, quota)
     port = server.start()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         (folder / "etalon.toml").write_text("")
         (folder / "rows.jsonl").write_text("".join(json.dumps({"id": str(n), "q": f"q {n}"}) + "\n" for n in range(ROWS)))
-        model = f'base_url: "http://127.0.0.1:{port}/v1", model: m, revision: "1", concurrency: {CONCURRENCY}'
+        model = f'base_url: "http://127.0.0.1:{port}/v1", model: m, revision: "1", concurrency: {concurrency}'
         (folder / "p.yaml").write_text(
             "etalon: 1\nname: p\nmodels:\n  m: { provider: openai, " + model + " }\nstages:\n"
             "  rows: { kind: dataset, path: rows.jsonl, id: id }\n"
@@ -109,6 +143,14 @@ def main():
         # What the rule costs beside what this machine needs without a limit.
         ideal = max(free, ROWS / min(at_once, CONCURRENCY) * TAKES) + closed
         print(f"{name:<42} {took:>8.2f} {took / ideal:>6.2f} {refused / (ROWS + refused):>7.1%}", flush=True)
+    for name, word in QUOTAS.items():
+        took, refused = run(program, RULES["no limit"], (word,))
+        ideal = (ROWS - PER_SECOND) / PER_SECOND
+        print(f"{name:<42} {took:>8.2f} {took / ideal:>6.2f} {refused / (ROWS + refused):>7.1%}", flush=True)
+    for name in ("no limit", "32 at once", "8 at once"):
+        took, refused = run(program, RULES[name], concurrency="auto")
+        ideal = max(free, ROWS / min(RULES[name][0], 128) * TAKES)
+        print(f"{name + ', concurrency: auto':<42} {took:>8.2f} {took / ideal:>6.2f} {refused / (ROWS + refused):>7.1%}", flush=True)
 
 
 main()

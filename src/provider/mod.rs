@@ -14,7 +14,7 @@
 //! | `remote` `http` | what all chat APIs behind an address share; addresses, keys, errors |
 //! | `network` | the settings of all chat APIs behind an address |
 //! | `probe` | asks a server what it serves |
-//! | `pool` `pace` `reach` | calls in flight, repeats, limits; how many a server takes; what of that holds for which kind of provider |
+//! | `pool` `pace` `tempo` `reach` | calls in flight, repeats, limits; how many a server takes; what of that holds for which kind of provider |
 //!
 //! **Adding a provider:** one file with its `Settings` and an `ENTRY`, one line in [`PROVIDERS`], an example in the
 //! README, and a test. The schema, the reference of the spec and all messages about settings follow from the entry. A
@@ -36,6 +36,7 @@ mod remote;
 mod replay;
 mod reply;
 mod scripted;
+mod tempo;
 
 use std::collections::BTreeMap;
 use std::path::Path;

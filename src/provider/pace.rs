@@ -8,7 +8,7 @@
 //! | what happens | the pace |
 //! |---|---|
 //! | beyond some number most calls are refused, and fewer below | keeps to that number, and tries one more from time to time |
-//! | calls are refused whatever the number | goes on: fewer calls in flight would not help |
+//! | calls are refused whatever the number | sends as many a second as are answered, if that helps (`tempo`); else goes on, for fewer calls in flight would not help |
 //! | twice the calls bring hardly more answers | goes back to half, and stays there (only where no number is said) |
 //! | more are refused in a row than are in flight | sends nothing for as long as the server asks, else longer each time, and then one call alone |
 //!
@@ -17,6 +17,8 @@
 //! tried with a clock of its own.
 
 use std::time::Duration;
+
+use super::tempo::Tempo;
 
 /// After how many rounds of answers one more call is tried: at first, and at most.
 const ROUNDS: (f64, f64) = (1.0, 16.0);
@@ -43,6 +45,7 @@ pub(super) struct Pace {
     level: usize,
     /// The search for the level beyond which more calls bring no more answers; none where it has ended.
     climb: Option<Climb>,
+    tempo: Tempo,
     in_flight: usize,
     /// Rounds of answers until one more call is tried.
     rounds: f64,
@@ -118,6 +121,7 @@ impl Pace {
             ceiling: most,
             level: start,
             climb: (most > start).then(Climb::default),
+            tempo: Tempo::default(),
             in_flight: 0,
             rounds: ROUNDS.0,
             outcomes: vec![[0.0; 2]; most],
@@ -145,6 +149,10 @@ impl Pace {
         if self.in_flight >= self.level {
             return Turn::Full;
         }
+        if let Some(at) = self.tempo.wait(now) {
+            return Turn::Later(at);
+        }
+        self.tempo.begin(now);
         self.in_flight += 1;
         self.open[self.in_flight - 1] += 1;
         self.answered.get_or_insert(now);
@@ -169,6 +177,7 @@ impl Pace {
         self.ended(begun);
         self.heard(now);
         self.note(begun, 0);
+        self.tempo.note(false, now);
         if self.is_trying && begun.with >= self.level {
             self.is_trying = false;
             self.rounds = (self.rounds / 2.0).max(ROUNDS.0);
@@ -249,6 +258,7 @@ impl Pace {
     pub fn refused(&mut self, begun: Begun, now: Duration, asked: Option<Duration>, chance: f64) {
         self.ended(begun);
         self.note(begun, 1);
+        self.tempo.note(true, now);
         // From here on refusals say where the limit is.
         self.climb = None;
         self.is_starting &= self.in_flight == 0;
@@ -326,6 +336,8 @@ mod tests {
         at_once: usize,
         /// How many calls it works on at once; others wait in its queue.
         slots: usize,
+        /// How many calls a second its quota allows: a bucket that holds a second's worth. 0: no quota.
+        per_second: u64,
         chance: f64,
         closed_until: u64,
         asks: Option<u64>,
@@ -364,6 +376,7 @@ mod tests {
         let mut busy: Vec<u64> = Vec::new();
         let mut outcome = Outcome { millis: 0, refused: 0, answered: 0, most: 0 };
         let (mut now, mut at_server) = (0, 0);
+        let (mut bucket, mut filled) = (rules.per_second * 1_000, 0);
         let time = Duration::from_millis;
         while outcome.answered < rows {
             while let Some(Reverse((at, row))) = later.peek().copied().filter(|Reverse((at, _))| *at <= now) {
@@ -380,8 +393,17 @@ mod tests {
                 match pace.begin(time(now)) {
                     Turn::Now(begun) => {
                         waiting.pop_front();
-                        let is_refused =
-                            at_server >= rules.at_once || now < rules.closed_until || chance() < rules.chance;
+                        // In thousandths of a call.
+                        bucket = (bucket + (now - filled) * rules.per_second).min(rules.per_second * 1_000);
+                        filled = now;
+                        let is_over = rules.per_second > 0 && bucket < 1_000;
+                        let is_refused = is_over
+                            || at_server >= rules.at_once
+                            || now < rules.closed_until
+                            || chance() < rules.chance;
+                        if !is_refused && rules.per_second > 0 {
+                            bucket -= 1_000;
+                        }
                         let answer = if is_refused { Answer::Refusal(rules.asks) } else { Answer::Success };
                         let takes = match is_refused {
                             true => 2,
@@ -432,8 +454,15 @@ mod tests {
         (outcome, pace.level)
     }
 
-    const OPEN: Rules =
-        Rules { at_once: usize::MAX, slots: usize::MAX, chance: 0.0, closed_until: 0, asks: None, takes: 50 };
+    const OPEN: Rules = Rules {
+        at_once: usize::MAX,
+        slots: usize::MAX,
+        per_second: 0,
+        chance: 0.0,
+        closed_until: 0,
+        asks: None,
+        takes: 50,
+    };
 
     #[test]
     fn a_limit_is_found_and_used_to_the_full() {
@@ -492,6 +521,17 @@ mod tests {
     }
 
     #[test]
+    fn a_quota_per_time_is_paced() {
+        for (per_second, asks) in [(100, None), (100, Some(1_000)), (20, None), (300, None)] {
+            let outcome = simulate(2_000, 64, Rules { per_second, asks, ..OPEN }, 4);
+            let ideal = (2_000 - per_second) * 1_000 / per_second;
+            let ratio = outcome.millis as f64 / ideal as f64;
+            assert!(ratio <= 1.3, "{per_second} {asks:?}: {ratio:.2} times the ideal, {outcome:?}");
+            assert!(outcome.refused <= 200, "{per_second} {asks:?}: {outcome:?}");
+        }
+    }
+
+    #[test]
     fn patience_ends_when_nothing_is_answered() {
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
         let mut pace = Pace::new(2, 2);
@@ -512,6 +552,7 @@ mod tests {
             ceiling in 1_usize..80,
             start in 1_usize..20,
             slots in 1_usize..100,
+            per_second in prop_oneof![Just(0_u64), 5_u64..200],
             at_once in 1_usize..100,
             chance in 0.0..0.5_f64,
             closed_until in 0_u64..5_000,
@@ -519,7 +560,7 @@ mod tests {
             takes in 1_u64..200,
             seed in any::<u64>(),
         ) {
-            let rules = Rules { at_once, slots, chance, closed_until, asks, takes };
+            let rules = Rules { at_once, slots, per_second, chance, closed_until, asks, takes };
             let (outcome, _) = simulate_with(Pace::new(start, ceiling), rows, rules, seed);
             prop_assert_eq!(outcome.answered, rows);
             prop_assert!(outcome.most <= ceiling.max(start));

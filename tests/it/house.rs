@@ -242,6 +242,7 @@ fn tables_are_complete() {
                 "reach.rs",
                 "remote.rs",
                 "reply.rs",
+                "tempo.rs",
             ],
         ),
         ("metric", &["mod.rs", "settings.rs", "tally.rs", "value.rs"]),
