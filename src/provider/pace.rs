@@ -302,6 +302,11 @@ impl Pace {
         }
     }
 
+    /// Returns how many calls in a row were refused, since something was last answered.
+    pub fn refusals(&self) -> usize {
+        self.refusals
+    }
+
     /// Lets no call begin before a time.
     pub fn pause(&mut self, until: Duration) {
         self.paused_until = self.paused_until.max(until);

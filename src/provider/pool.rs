@@ -205,7 +205,10 @@ impl Pool {
                 refusals += 1;
                 ledger.refused();
                 waiting += start.elapsed();
-                asked.unwrap_or_default().max(backoff(refusals))
+                // A server that answers others refuses by chance, or is used up to its limit: then a row that was unlucky
+                // need not wait longer each time.
+                let in_a_row = self.pace.lock().expect("no panic while locked").refusals() as u32;
+                asked.unwrap_or_default().max(backoff(refusals.min(1 + in_a_row)))
             } else {
                 let delay = delays.next().unwrap_or(Duration::from_secs(20));
                 let is_over = match asked {
