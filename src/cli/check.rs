@@ -10,6 +10,7 @@ use crate::report;
 use crate::spec::Workspace;
 
 #[derive(Args)]
+#[command(after_help = "Examples:\n  etalon check\n  etalon check pipelines/ab.yaml --format json")]
 pub(super) struct CheckArgs {
     /// Pipeline files, or names in pipelines/ [default: all of pipelines/]
     pipelines: Vec<String>,

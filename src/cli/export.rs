@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::exit::{self, Exit};
+use super::filter::Filter;
 use super::show::selected;
 use super::{Format, Global, Sets, open, print, talk};
 use crate::execute::{self, Found, Session};
@@ -15,6 +16,9 @@ use crate::files::Draft;
 use crate::report::{Columns, Csv, JsonLines, RowWriter};
 
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  etalon export ab answers --to jsonl > answers.jsonl\n  etalon export ab duel --to csv --output losses.csv --where 'verdict == \"loss\"'"
+)]
 pub(super) struct ExportArgs {
     /// Pipeline file, or the name of one in pipelines/
     pipeline: String,
@@ -31,6 +35,9 @@ pub(super) struct ExportArgs {
     /// Export this model's rows only
     #[arg(long)]
     model: Option<String>,
+    /// Export rows for which an expression holds, as `show` has it: `verdict == "loss"`
+    #[arg(long = "where", value_name = "EXPR")]
+    filter: Option<String>,
     /// Add latency, usage and cost
     #[arg(long)]
     meta: bool,
@@ -60,7 +67,8 @@ pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
     let nodes = selected(&plan, &arguments.stage, arguments.model.as_deref())?;
     let session = open::reader(&plan)?;
     let found = open::rows(&session, nodes, &arguments.pipeline)?;
-    let rows = Rows { session: &session, found: &found, with_meta: arguments.meta };
+    let filter = arguments.filter.as_deref().map(|text| Filter::load(&plan.workspace.library, text)).transpose()?;
+    let rows = Rows { session: &session, found: &found, with_meta: arguments.meta, filter };
     let mut columns = Columns::default();
     if arguments.to != To::Jsonl {
         rows.each(|document| {
@@ -112,6 +120,7 @@ struct Rows<'a> {
     session: &'a Session,
     found: &'a [(usize, Found)],
     with_meta: bool,
+    filter: Option<Filter>,
 }
 
 impl Rows<'_> {
@@ -120,11 +129,19 @@ impl Rows<'_> {
         mut take: impl FnMut(&serde_json::Map<String, serde_json::Value>) -> io::Result<()>,
     ) -> Result<(), Exit> {
         for (index, found) in self.found {
-            let mut failure = None;
+            let (mut failure, mut problem) = (None, None);
             execute::each_row(self.session, *index, found, |row| {
-                failure = take(&row.document(self.with_meta)).err();
-                failure.is_none()
+                let document = row.document(self.with_meta);
+                match self.filter.as_ref().map_or(Ok(true), |filter| filter.holds(&document)) {
+                    Ok(true) => failure = take(&document).err(),
+                    Ok(false) => {}
+                    Err(error) => problem = Some(error),
+                }
+                failure.is_none() && problem.is_none()
             })?;
+            if let Some(error) = problem {
+                return Err(Exit::usage(format!("--where: {error}"), None));
+            }
             // A reader that went away wants no more rows; that is no error.
             if let Some(error) = failure.filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
                 return Err(Exit::internal(&format!("failed to write: {error}")));

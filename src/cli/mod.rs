@@ -5,6 +5,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `filter` | `--where` of commands that go through rows |
 //! | `open` | what most commands begin with: from arguments to a plan, a store, a session |
 //! | `exit` | exit codes, and errors as text |
 //! | `output` | what is printed where, and how much of it |
@@ -15,8 +16,10 @@
 //! and one line in the `match` of `dispatch`; then its tests.
 
 mod check;
+mod completions;
 mod exit;
 mod export;
+mod filter;
 mod graph;
 mod init;
 mod labels;
@@ -58,16 +61,16 @@ struct Cli {
 #[derive(Args)]
 struct Global {
     /// What to print on standard output
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, help_heading = "For every command")]
     format: Format,
     /// The directory with etalon.toml [default: the nearest one around the current directory]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "For every command")]
     workspace: Option<PathBuf>,
     /// Say only results, warnings and errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "For every command")]
     quiet: bool,
     /// Say what begins and what is cached, too
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = "For every command")]
     verbose: bool,
 }
 
@@ -125,6 +128,8 @@ enum Command {
     Schema,
     /// List the templates there are, or print one: those that are built in, too
     Templates(templates::TemplatesArgs),
+    /// Print what makes a shell complete commands and flags
+    ShellCompletions(completions::CompletionsArgs),
 }
 
 /// `--set name=value`.
@@ -193,6 +198,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Exit> {
         Command::Score(arguments) => score::run(&cli.global, arguments),
         Command::Schema => schema::run(),
         Command::Templates(arguments) => templates::run(&cli.global, arguments),
+        Command::ShellCompletions(arguments) => completions::run(arguments),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::report;
 use crate::stage::Mode;
 
 #[derive(Args)]
+#[command(after_help = "Examples:\n  etalon plan ab\n  etalon plan ab --refresh quality\n  etalon plan ab --diff last")]
 pub(super) struct PlanArgs {
     /// Pipeline file, or the name of one in pipelines/
     pipeline: String,

@@ -9,6 +9,7 @@ use crate::report::{self, View};
 use crate::spec::Workspace;
 
 #[derive(Args)]
+#[command(after_help = "Examples:\n  etalon report\n  etalon report last~1")]
 pub(super) struct ReportArgs {
     /// The run: its id or the beginning of it, its label, `last` or `last~1`
     #[arg(default_value = "last")]

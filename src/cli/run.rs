@@ -20,6 +20,9 @@ use crate::spec::Workspace;
 use crate::stage::{Mode, Recorder};
 
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  etalon run ab\n  etalon run ab --limit 10 --label first-look\n  etalon run ab --budget 5.00 --strict\n  etalon run ab --set size=20 --only answers.tuned"
+)]
 pub(super) struct RunArgs {
     /// Pipeline file, or the name of one in pipelines/
     pipeline: String,

@@ -15,6 +15,9 @@ use crate::spec::{Workspace, value_of};
 use crate::stage::{ScoreError, ScoreFile, score_file};
 
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  etalon score predictions.csv --metric exact_match\n  etalon score out.jsonl --prediction answer --reference gold --metric rougeL --by topic"
+)]
 pub(super) struct ScoreArgs {
     /// File of predictions and references: .jsonl, .json, .csv, .tsv, plain or with .gz or .zst behind
     file: PathBuf,

@@ -3,49 +3,22 @@
 use std::sync::Arc;
 
 use clap::Args;
-use minijinja::Value as TemplateValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::exit::{self, Exit};
+use super::filter::Filter;
 use super::{Format, Global, Sets, is_read, open, print, talk, width};
 use crate::execute;
 use crate::plan::Plan;
-use crate::problem::{Place, Source, suggest};
+use crate::problem::suggest;
 use crate::report::{self, View};
 use crate::stage::StageError;
 use crate::store::StoreError;
-use crate::template::{Guard, Template, from_json, mixed_types};
-
-/// The variables that an expression of `--where` can read.
-const VARIABLES: &[&str] = &[
-    "id",
-    "model",
-    "sample",
-    "row",
-    "prompt",
-    "completion",
-    "baseline",
-    "status",
-    "raw",
-    "reasoning",
-    "refusal",
-    "tool_calls",
-    "finish_reason",
-    "error",
-    "scores",
-    "pair",
-    "verdict",
-    "orders",
-    "asked",
-    "prediction",
-    "reference",
-    "extracted",
-    "votes",
-    "reason",
-    "meta",
-];
 
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  etalon show ab answers --limit 3\n  etalon show ab duel.tuned --where 'verdict == \"loss\"'\n  etalon show ab answers --failed"
+)]
 pub(super) struct ShowArgs {
     /// Pipeline file, or the name of one in pipelines/
     pipeline: String,
@@ -79,7 +52,7 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
     if arguments.summary {
         return summary(global, arguments, &plan, nodes);
     }
-    let filter = arguments.filter.as_deref().map(|text| load_filter(&plan.workspace.library, text)).transpose()?;
+    let filter = arguments.filter.as_deref().map(|text| Filter::load(&plan.workspace.library, text)).transpose()?;
     let session = open::reader(&plan)?;
     let mut is_missing = false;
     let records = session.options.records.clone();
@@ -103,7 +76,7 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
                 return true;
             }
             let document = row.document(arguments.meta);
-            match filter.as_ref().map_or(Ok(true), |(filter, guards)| holds(filter, guards, &document)) {
+            match filter.as_ref().map_or(Ok(true), |filter| filter.holds(&document)) {
                 Ok(true) => {}
                 Ok(false) => return true,
                 Err(error) => {
@@ -176,24 +149,4 @@ pub(super) fn selected(plan: &Plan, stage: &str, model: Option<&str>) -> Result<
         }
     }
     Ok(nodes)
-}
-
-fn load_filter(library: &crate::template::Library, text: &str) -> Result<(Template, Vec<Guard>), Exit> {
-    let source = Arc::new(Source { path: "--where".to_owned(), text: text.to_owned() });
-    let place = Place { range: 0..text.len(), source };
-    let filter = Template::load_expression(library, text, &place, VARIABLES).map_err(Exit::problems)?;
-    let guards = filter.guards();
-    Ok((filter, guards))
-}
-
-/// Returns whether the filter holds for a row; a variable that the row does not have is none.
-fn holds(filter: &Template, guards: &[Guard], document: &Map<String, Value>) -> Result<bool, String> {
-    if let Some(message) = document.get("row").and_then(Value::as_object).and_then(|row| mixed_types(guards, row)) {
-        return Err(format!("it {message}"));
-    }
-    let variables = VARIABLES
-        .iter()
-        .map(|name| ((*name).to_owned(), document.get(*name).map_or(TemplateValue::from(()), from_json)));
-    let value = filter.evaluate(&TemplateValue::from_pairs(variables)).map_err(|error| error.message)?;
-    Ok(value.is_true())
 }

@@ -13,6 +13,7 @@ use crate::report;
 use crate::stage::Mode;
 
 #[derive(Args)]
+#[command(after_help = "Examples:\n  etalon why ab answers.tuned")]
 pub(super) struct WhyArgs {
     /// Pipeline file, or the name of one in pipelines/
     pipeline: String,

@@ -40,6 +40,9 @@ pub(super) fn changes_since(
         let counted = if counts_rows { rows_changed(session, node, inputs, &columns) } else { None };
         words.insert(0, counted.unwrap_or_else(|| described_columns(session, node, &columns)));
     }
+    // Several columns of an input may be said in the same words.
+    let mut seen = BTreeSet::new();
+    words.retain(|said| seen.insert(said.clone()));
     words
 }
 

@@ -44,7 +44,7 @@ pub fn check_data(plan: &Plan) -> Vec<Problem> {
             reads.iter().map(|(column, _)| column.clone()).filter(|column| column != "id").collect();
         let uses = uses.remove(&root).unwrap_or_default();
         let watched = uses.iter().map(|used| used.column.clone()).collect();
-        let Scanned { columns, values } = match node.stage.scan(&plan.workspace, &mut missing, &watched) {
+        let Scanned { columns, values, is_empty } = match node.stage.scan(&plan.workspace, &mut missing, &watched) {
             Ok(scanned) => scanned,
             Err(error) => {
                 let place = spec.settings.get("path").map_or(&spec.place, |node| &node.place);
@@ -52,6 +52,12 @@ pub fn check_data(plan: &Plan) -> Vec<Problem> {
                 continue;
             }
         };
+        if is_empty {
+            let place = spec.settings.get("path").map_or(&spec.place, |node| &node.place);
+            let message = format!("{} has no rows: there is nothing to evaluate", node.name);
+            problems.push(Problem::error("no-rows", message).at(place));
+            continue;
+        }
         for (column, place) in &reads {
             if missing.contains(column) {
                 let help = suggest(column, &format!("columns of {}", node.name), columns.iter().map(String::as_str));

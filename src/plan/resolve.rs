@@ -9,7 +9,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::checks::check_models;
 use super::models::check_settings;
-use super::warnings::{warn_floating_judges, warn_unused};
+use super::warnings::{warn_floating_judges, warn_options, warn_unused};
 use super::{Node, Plan, all_reads, find_term};
 use crate::problem::{Place, Problem, Severity, suggest};
 use crate::spec::{PipelineSpec, StageSpec, Workspace};
@@ -50,6 +50,7 @@ pub fn resolve(workspace: &Workspace, spec: PipelineSpec) -> (Option<Plan>, Vec<
         if problems.iter().all(|problem| problem.severity != Severity::Error) {
             warn_unused(&plan, &stages, &mut problems);
         }
+        warn_options(&plan.spec, &mut problems);
         warn_floating_judges(workspace, &plan, &mut problems);
         problems.extend(stages.values().flat_map(|stage| stage.warnings()));
     }

@@ -4,12 +4,68 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use serde_json::Value;
 
 use super::{Plan, all_reads, build_provider};
 use crate::digest::Digest;
-use crate::problem::Problem;
-use crate::spec::Workspace;
+use crate::problem::{Place, Problem, nearest};
+use crate::spec::{Node, PipelineSpec, Workspace};
 use crate::stage::{Makes, Stage};
+
+/// Options that most servers know, with what their values are.
+const OPTIONS: &[(&str, &str, fn(&Value) -> bool)] = &[
+    ("temperature", "a number, 0 or more", |value| value.as_f64().is_some_and(|value| value >= 0.0)),
+    ("top_p", "a number, 0 to 1", |value| value.as_f64().is_some_and(|value| (0.0..=1.0).contains(&value))),
+    ("top_k", "a whole number", |value| value.as_i64().is_some()),
+    ("min_p", "a number, 0 to 1", |value| value.as_f64().is_some_and(|value| (0.0..=1.0).contains(&value))),
+    ("max_tokens", "a whole number above 0", |value| value.as_u64().is_some_and(|value| value > 0)),
+    ("max_completion_tokens", "a whole number above 0", |value| value.as_u64().is_some_and(|value| value > 0)),
+    ("seed", "a whole number", |value| value.as_i64().is_some()),
+    ("stop", "a text or a list of texts", |value| value.is_string() || value.is_array()),
+    ("frequency_penalty", "a number", Value::is_number),
+    ("presence_penalty", "a number", Value::is_number),
+    ("repetition_penalty", "a number", Value::is_number),
+    ("logprobs", "true or false", |value| value.is_boolean() || value.is_u64()),
+    ("reasoning_effort", "a text, such as low", Value::is_string),
+    ("response_format", "a map, or its short form", |value| value.is_object() || value.is_string()),
+];
+
+/// Warns of options that are hardly meant: a name that is a slip of a common one, or a value of another type. Servers
+/// know many more, so other names are passed on.
+pub(super) fn warn_options(spec: &PipelineSpec, problems: &mut Vec<Problem>) {
+    let mut warn = |what: &str, name: &str, value: &Value, place: &Place| {
+        let problem = match OPTIONS.iter().find(|(known, ..)| *known == name) {
+            Some((_, kind, is_fine)) if !value.is_null() && !is_fine(value) => {
+                let message = format!("{what}: `{name}` is {kind}, and here it is `{value}`");
+                Problem::warning("odd-option", message)
+            }
+            Some(_) => return,
+            None => match nearest(name, OPTIONS.iter().map(|(known, ..)| *known)) {
+                Some(known) => {
+                    let message = format!("{what}: `{name}` is no option that servers usually know");
+                    Problem::warning("odd-option", message).help(format!("did you mean `{known}`?"))
+                }
+                None => return,
+            },
+        };
+        problems.push(problem.at(place));
+    };
+    let mut told: Vec<&Place> = Vec::new();
+    for (name, model) in &spec.models {
+        for (option, place) in &model.option_places {
+            // An inherited option is told once, where it stands.
+            if let Some(value) = model.options.get(option).filter(|_| !told.contains(&place)) {
+                warn(&format!("model {name}"), option, value, place);
+                told.push(place);
+            }
+        }
+    }
+    for (name, stage) in &spec.stages {
+        for (key, node) in stage.settings.get("options").map(Node::entries).unwrap_or_default() {
+            warn(&format!("stage {name}"), &key.text, &node.to_json(), &key.place);
+        }
+    }
+}
 
 /// Warns of what nothing uses.
 pub(super) fn warn_unused(plan: &Plan, stages: &IndexMap<String, Arc<dyn Stage>>, problems: &mut Vec<Problem>) {

@@ -163,6 +163,9 @@ pub struct ModelSpec {
     /// Where its provider is named.
     #[serde(skip)]
     pub provider_place: Option<Place>,
+    /// Where its options stand.
+    #[serde(skip)]
+    pub option_places: Vec<(String, Place)>,
 }
 
 impl ModelSpec {
@@ -268,7 +271,9 @@ pub(super) fn resolve(
                     let message = format!("model {name}: `{field}` of a price is in dollars, 0 or more");
                     problems.push(Problem::error("wrong-value", message).at(&at));
                 }
-                models.insert(name.clone(), ModelSpec { settings, place, provider_place, ..model });
+                let options = merged.get("options").map(Node::entries).unwrap_or_default();
+                let option_places = options.iter().map(|(key, _)| (key.text.clone(), key.place.clone())).collect();
+                models.insert(name.clone(), ModelSpec { settings, place, provider_place, option_places, ..model });
             }
             Err(found) => {
                 problems.extend(found);

@@ -66,6 +66,12 @@ fn syntax_problem(error: &serde_yaml::Error, source: &Arc<Source>) -> Problem {
         let problem = Problem::error("yaml-syntax", "the quote that begins here is not closed in its line");
         return problem.at(&place).help("close it with another `\"`");
     }
+    let is_layout = ["tab", "expected key", "not allowed in this context", "block end", "block mapping"]
+        .iter()
+        .any(|word| message.contains(word));
+    if let Some(problem) = wrong_indentation(source, place.range.start).filter(|_| is_layout) {
+        return problem;
+    }
     let line = line_text(source, place.range.start);
     let is_large =
         ["budget", "nesting", "depth", "nested deeper", "100,000 values"].iter().any(|word| message.contains(word));
@@ -81,6 +87,58 @@ fn syntax_problem(error: &serde_yaml::Error, source: &Arc<Source>) -> Problem {
         None
     };
     Problem::error("yaml-syntax", message).at(&place).maybe_help(help)
+}
+
+/// Returns what is wrong with the indentation of the line of an offset, or with a tab in that line or the next one:
+/// parsers see a tab late.
+fn wrong_indentation(source: &Arc<Source>, offset: usize) -> Option<Problem> {
+    let at_line = source.text[..offset].matches('\n').count();
+    // The lines that are open: each with its indentation and itself.
+    let mut open: Vec<(usize, &str)> = Vec::new();
+    let mut start = 0;
+    for (number, line) in source.text.split_inclusive('\n').enumerate() {
+        let text = line.trim();
+        let indent = line.len() - line.trim_start().len();
+        let place = Place { source: source.clone(), range: start..start + indent.max(1).min(line.len()) };
+        start += line.len();
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        if number >= at_line && line[..indent].contains('\t') {
+            let problem = Problem::error("yaml-syntax", "a tab where spaces belong");
+            return Some(problem.at(&place).help("YAML indents with spaces, not tabs"));
+        }
+        if number > at_line {
+            return None;
+        }
+        let above = open.last().map(|(_, above)| *above);
+        while open.last().is_some_and(|(known, _)| *known > indent) {
+            open.pop();
+        }
+        let is_known = open.last().is_none_or(|(known, _)| *known == indent);
+        if number == at_line {
+            let known: Vec<String> = open.iter().map(|(known, _)| known.to_string()).collect();
+            let spaces = if indent == 1 { "1 space".to_owned() } else { format!("{indent} spaces") };
+            let has_value = |above: &str| !above.ends_with(':') && open.last().is_some_and(|(_, line)| *line == above);
+            let message = match above {
+                _ if is_known => continue,
+                Some(above) if has_value(above) => {
+                    format!("this line is indented by {spaces}, below `{above}`, which has a value already")
+                }
+                Some(_) => format!("this line is indented by {spaces}, and no line above is"),
+                None => continue,
+            };
+            let help =
+                format!("lines that belong together begin at the same column: {} spaces here", known.join(" or "));
+            return Some(Problem::error("yaml-syntax", message).at(&place).help(help));
+        }
+        if !is_known || open.is_empty() {
+            open.push((indent, text));
+        } else if let Some(last) = open.last_mut() {
+            last.1 = text;
+        }
+    }
+    None
 }
 
 /// Returns the first double quote, at or before an offset, that its line does not close.
@@ -276,6 +334,20 @@ mod tests {
         let (_, problems) = parse(&source("a: 1\na: 2\nb: {c: 1, c: 2}\n"));
         assert_eq!(problems.len(), 2);
         assert_eq!(problems[0].place.as_ref().unwrap().line_column(), (2, 1));
+    }
+
+    #[test]
+    fn tabs_and_wrong_indentation_are_told_where_they_stand() {
+        for (text, line, told) in [
+            ("a: 1\nb: c\n\tmodels:\n  x: 1\n", 3, "a tab where spaces belong"),
+            ("m:\n  base:\n    p: s\n   r: x\n", 4, "this line is indented by 3 spaces, and no line above is"),
+            ("a: 1\nname: p\n stages:\n", 3, "below `name: p`, which has a value already"),
+        ] {
+            let source = Arc::new(Source { path: "p".to_owned(), text: text.to_owned() });
+            let problem = parse(&source).1.remove(0);
+            assert!(problem.message.contains(told), "{}", problem.message);
+            assert_eq!(problem.place.unwrap().line_column().0, line, "{text}");
+        }
     }
 
     #[test]

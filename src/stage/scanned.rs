@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Scanned {
     /// All columns that some row has.
     pub columns: BTreeSet<String>,
+    /// It was read, and holds no row.
+    pub is_empty: bool,
     /// By watched column.
     pub values: BTreeMap<String, Values>,
 }

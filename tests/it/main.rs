@@ -10,6 +10,7 @@ mod check;
 mod data;
 mod defended;
 mod docs;
+mod everyday;
 mod explain;
 mod faults;
 mod fingerprint;

@@ -82,6 +82,10 @@ pub(super) fn run(global: &Global, arguments: &ImportArgs) -> Result<u8, Exit> {
     if !problems.is_empty() {
         return Err(Exit::problems(problems));
     }
+    if added + same + replaced == 0 {
+        let message = format!("{}: nothing is filled in, {blank} rows are blank", path.display());
+        return Err(Exit::usage(message, Some("`label` is the column for what people say".to_owned())));
+    }
     if added + replaced > 0 {
         write_whole(&target, known.text().as_bytes())?;
     }
@@ -105,10 +109,6 @@ fn tell(global: &Global, counts: &Counts, target: &str, unnamed: Option<&str>, p
         let document =
             json!({ "etalon": 1, "file": target, "added": added, "replaced": replaced, "same": same, "blank": blank });
         print(&document.to_string());
-        return;
-    }
-    if added + replaced + same == 0 {
-        talk(&format!("nothing is filled in: {blank} rows are blank"));
         return;
     }
     let mut said = format!("{added} labels → {target}");

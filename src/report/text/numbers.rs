@@ -2,8 +2,14 @@
 
 use crate::score::{Estimate, Unit};
 
-/// Renders a number.
+/// Renders a number; one that rounds to zero has no sign.
 pub(super) fn number(value: f64, unit: Unit) -> String {
+    let text = signed(value, unit);
+    let is_zero = text.starts_with('-') && !text.contains(|c: char| ('1'..='9').contains(&c));
+    if is_zero { text[1..].to_owned() } else { text }
+}
+
+fn signed(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Scale => format!("{value:.2}"),
         Unit::Amount => format!("{value:.1}"),

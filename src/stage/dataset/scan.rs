@@ -83,6 +83,7 @@ impl Dataset {
         }
         if rows == 0 {
             wanted.clear();
+            seen.is_empty = true;
             return Ok(seen);
         }
         if let Some(old) = renamed.first() {

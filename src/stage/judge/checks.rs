@@ -14,7 +14,7 @@ impl Judge {
             problems.push(self.without_prompt());
         }
         problems.extend(self.wrong_baseline(reads));
-        let models = &reads.input.models;
+        let models: Vec<&String> = reads.input.models.iter().filter(|model| self.is_meant(model)).collect();
         let limits = 2..=usize::from(MAX_CONTESTANTS);
         if self.method.is_all_pairs() && !limits.contains(&models.len()) {
             let message =
@@ -23,7 +23,7 @@ impl Judge {
         }
         let foreign = self.foreign_baseline().map(|(_, model)| model);
         for grader in &self.judges {
-            for model in models.iter().map(String::as_str).chain(foreign) {
+            for model in models.iter().map(|model| model.as_str()).chain(foreign) {
                 for relation in self.lineage.relation(&grader.model, model) {
                     let problem = match relation.code {
                         "J-SELF" if self.allow_self => continue,

@@ -13,7 +13,7 @@ use super::method::{Method, Opponent};
 use super::people::labels::{LabelKind, Labels};
 use super::read::Scale;
 use crate::label::Sheet;
-use crate::problem::{Place, Problem};
+use crate::problem::{Place, Problem, suggest};
 use crate::score::{Estimate, Reading};
 use crate::stage::conversation::Conversation;
 use crate::stage::inference::ModelTags;
@@ -28,6 +28,7 @@ pub(crate) struct Judge {
     pub input_place: Place,
     pub place: Place,
     pub baseline_place: Place,
+    pub compare_place: Place,
     pub samples_place: Place,
     pub human_place: Place,
     pub lineage: Lineage,
@@ -83,7 +84,7 @@ impl Stage for Judge {
         if self.method.is_all_pairs() {
             return None;
         }
-        let is_judged = |model: &&String| self.own_baseline() != Some(model.as_str());
+        let is_judged = |model: &&String| self.own_baseline() != Some(model.as_str()) && self.is_meant(model);
         let of_input = reads.map_or(&[][..], |reads| &reads.input.models);
         Some(of_input.iter().filter(is_judged).cloned().collect())
     }
@@ -97,6 +98,13 @@ impl Stage for Judge {
     }
 
     fn check_input(&self, reads: &Reads<'_>, problems: &mut Vec<Problem>) {
+        for model in self.method.only_models().into_iter().flatten() {
+            if !reads.input.models.contains(model) {
+                let help = suggest(model, "its models", reads.input.models.iter().map(String::as_str));
+                let message = format!("`{}` has no completions of `{model}`", reads.input.name);
+                problems.push(Problem::error("unknown-model", message).at(&self.compare_place).maybe_help(help));
+            }
+        }
         self.check_reads(reads, problems);
     }
 
@@ -108,7 +116,7 @@ impl Stage for Judge {
         let input =
             |part, model: Option<&str>| Input { part, stage: self.input.clone(), model: model.map(str::to_owned) };
         if self.method.is_all_pairs() {
-            let models = &reads.input.models;
+            let models = reads.input.models.iter().filter(|model| self.is_meant(model));
             return Part::contestants().zip(models).map(|(part, model)| input(part, Some(model))).collect();
         }
         let mut inputs = vec![input(Part::OWN, model)];
@@ -187,6 +195,11 @@ impl Stage for Judge {
 }
 
 impl Judge {
+    /// Returns true if a model of the input is judged at all.
+    pub fn is_meant(&self, model: &str) -> bool {
+        self.method.only_models().is_none_or(|models| models.iter().any(|meant| meant == model))
+    }
+
     /// Returns the baseline if it is a model of the stage's own input.
     pub fn own_baseline(&self) -> Option<&str> {
         let baseline = self.method.baseline()?;

@@ -146,6 +146,7 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
         input: settings.input,
         input_place: reader.place("input"),
         place: spec.place.clone(),
+        compare_place: spec.settings.nearest(&["compare".to_owned(), "models".to_owned()]).place.clone(),
         baseline_place: spec.settings.nearest(&["compare".to_owned(), "baseline".to_owned()]).place.clone(),
         samples_place: reader.place("samples"),
         human_place: reader.place("human"),

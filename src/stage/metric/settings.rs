@@ -145,7 +145,8 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
 }
 
 pub(super) fn stage_of(spec: &StageSpec, scope: &Scope<'_>) -> Result<MetricStage, Vec<Problem>> {
-    let what = format!("stage {}", spec.name);
+    // A file that is scored has no stages.
+    let what = if scope.stages.is_empty() { "score".to_owned() } else { format!("stage {}", spec.name) };
     let settings: Settings = decode(&spec.settings, &what)?;
     let mut problems = Vec::new();
     let mut load = |node: &Node, field: &str, text: &Option<String>| {
@@ -341,9 +342,13 @@ fn measure(
     let reference = unless_given("reference", metric.own_reference(), reference);
     if metric.needs_reference() && reference.is_none() && !has_reference && problems.is_empty() {
         problems.push(
-            Problem::error("missing-field", format!("{what}: metric `{name}` needs a `reference`"))
-                .at(place)
-                .help("reference: \"{{ row.gold }}\", on the stage or on the metric"),
+            Problem::error("missing-field", format!("{what}: metric `{name}` needs a `reference`")).at(place).help(
+                match scope.stages.is_empty() {
+                    // A file is scored, without any pipeline.
+                    true => "--reference COLUMN names the column that it is compared with",
+                    false => "reference: \"{{ row.gold }}\", on the stage or on the metric",
+                },
+            ),
         );
     }
     if !problems.is_empty() {

@@ -109,6 +109,11 @@ pub(crate) trait Method: Send + Sync {
     /// Returns the variables of its prompts.
     fn variables(&self) -> &'static [&'static str];
 
+    /// Returns the models of the input that are judged; none: all.
+    fn only_models(&self) -> Option<&[String]> {
+        None
+    }
+
     /// Returns the baseline; none for a method without one.
     fn baseline(&self) -> Option<&Opponent> {
         None

@@ -75,6 +75,10 @@ impl Method for Compare {
         ]
     }
 
+    fn only_models(&self) -> Option<&[String]> {
+        self.models.as_deref()
+    }
+
     fn baseline(&self) -> Option<&Opponent> {
         self.baseline.as_ref()
     }

@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     baseline: Option<String>,
     /// Instead of `baseline`: each model is compared with each, and ranked.
     pairs: Option<PairsOf>,
+    /// The models that are compared; all those of the input unless said.
+    models: Option<Vec<String>>,
     /// Which candidate is shown first.
     #[serde(default)]
     order: Order,
@@ -117,6 +119,8 @@ impl TieRule {
 pub(crate) struct Compare {
     /// None: all pairs.
     pub baseline: Option<Opponent>,
+    /// The models that are compared; none: all.
+    pub models: Option<Vec<String>>,
     pub identity_pairs: u64,
     pub answer_first: bool,
     pub verdict_style: VerdictStyle,
@@ -161,8 +165,15 @@ pub(crate) fn parse(node: &Node, what: &str, problems: &mut Vec<Problem>) -> Opt
                 );
                 return None;
             }
+            let is_too_few = |models: &Vec<String>| models.len() < if settings.pairs.is_some() { 2 } else { 1 };
+            if settings.models.as_ref().is_some_and(is_too_few) {
+                let message = format!("{what}: `models` of `compare` names too few models");
+                problems.push(Problem::error("wrong-value", message).at(node.place_of("models")));
+                return None;
+            }
             Some(Box::new(Compare {
                 baseline: settings.baseline.map(Opponent::of),
+                models: settings.models,
                 identity_pairs: settings.identity_pairs,
                 answer_first: settings.answer_first,
                 verdict_style: settings.verdict_style,
