@@ -274,7 +274,7 @@ fn judges() -> Vec<Value> {
         }),
         json!({ "input": "answers", "panel": ["grader", "second"], "canaries": true, "rubric": { "criteria": { "tone": "Is it kind?" } } }),
         json!({ "input": "answers", "model": "grader", "messages": [{ "role": "user", "content": "{{ a }} {{ b }}" }],
-            "compare": { "baseline": "base", "order": "random", "tie_rule": "drop", "verdicts": 5, "seed": 1, "identity_pairs": 1, "answer_first": false, "verdict_style": "bracket" } }),
+            "compare": { "baseline": "base", "order": "random", "tie_rule": "drop", "verdicts": 5, "seed": 1, "identity_pairs": 1, "answer_first": false, "verdict_style": "bracket", "models": ["tuned"] } }),
         json!({ "input": "answers", "model": "grader", "compare": { "pairs": "all" } }),
         json!({ "input": "answers", "model": "grader", "classify": { "labels": ["good", "bad"] } }),
         json!({ "input": "answers", "model": "grader", "classify": { "labels": { "good": 1, "bad": 0 } } }),

@@ -23,6 +23,7 @@ fn workspace() -> Workspace {
         .write("labels/duel.csv", "row,label\n1,wim\n,tie\n")
         .write("labels/help.jsonl", "{\"row\": 1, \"criterion\": \"tnoe\", \"label\": 3}\n{\"row\": 1, \"criterion\": \"tone\", \"label\": 8}\n")
         .write("data/notes.txt", "a")
+        .write("data/empty.jsonl", "")
         .write("templates/large.j2", "x".repeat(70_000))
         .write("templates/latin.j2", b"\xe9")
         .write("templates/outer.j2", "{% include 'typo.j2' %}");

