@@ -66,12 +66,12 @@ pub(super) const ENTRY: Entry = Entry {
 
 fn check(node: &Node, what: &str) -> Vec<Problem> {
     let mut problems = typed::<Settings>(node, what);
+    problems.extend(check_concurrency(node, what));
     let Ok(settings) = decode::<Settings>(node, what) else { return problems };
     if settings.timeout.is_some_and(|seconds| !(seconds > 0.0 && seconds < 1e6)) {
         let message = format!("{what}: `timeout` is a number of seconds above 0");
         problems.push(Problem::error("wrong-value", message).at(node.place_of("timeout")));
     }
-    problems.extend(check_concurrency(&settings.concurrency, node, what));
     if let (Some(command), None) = (settings.command, &settings.files)
         && let Some(why) = Program::from(command).unseen()
     {

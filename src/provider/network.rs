@@ -32,8 +32,8 @@ pub(super) enum Auto {
 }
 
 /// Finds what is wrong with `concurrency`.
-pub(super) fn check_concurrency(value: &Option<Value>, node: &Node, what: &str) -> Option<Problem> {
-    let is_fine = match value {
+pub(super) fn check_concurrency(node: &Node, what: &str) -> Option<Problem> {
+    let is_fine = match &node.get("concurrency").map(Node::to_json) {
         None | Some(Value::Null) => true,
         Some(Value::String(word)) => word == "auto",
         Some(number) => number.as_u64().is_some_and(|calls| (1..=MOST_CONCURRENCY).contains(&calls)),

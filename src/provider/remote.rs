@@ -45,7 +45,7 @@ const SECRET_HEADERS: &[&str] = &["authorization", "api-key", "x-api-key", "cook
 pub(super) fn check(node: &Node, what: &str) -> Vec<Problem> {
     let settings: Settings = match decode(node, what) {
         Ok(settings) => settings,
-        Err(problems) => return problems,
+        Err(problems) => return problems.into_iter().chain(check_concurrency(node, what)).collect(),
     };
     let mut problems = Vec::new();
     for header in settings.headers.keys().filter(|header| SECRET_HEADERS.contains(&&*header.to_lowercase())) {
@@ -66,7 +66,7 @@ pub(super) fn check(node: &Node, what: &str) -> Vec<Problem> {
             problems.push(Problem::error("wrong-value", message).at(node.place_of(field)));
         }
     }
-    problems.extend(check_concurrency(&settings.concurrency, node, what));
+    problems.extend(check_concurrency(node, what));
     for (field, is_zero) in [
         ("max_attempts", settings.max_attempts == Some(0)),
         ("requests_per_minute", settings.requests_per_minute == Some(0)),
