@@ -12,8 +12,11 @@ use crate::problem::{Place, Problem, nearest};
 use crate::spec::{Node, PipelineSpec, Workspace};
 use crate::stage::{Makes, Stage};
 
-/// Options that most servers know, with what their values are.
-const OPTIONS: &[(&str, &str, fn(&Value) -> bool)] = &[
+/// An option: its name, what its value is in words, and whether a value is that.
+type KnownOption = (&'static str, &'static str, fn(&Value) -> bool);
+
+/// Options that most servers know.
+const OPTIONS: &[KnownOption] = &[
     ("temperature", "a number, 0 or more", |value| value.as_f64().is_some_and(|value| value >= 0.0)),
     ("top_p", "a number, 0 to 1", |value| value.as_f64().is_some_and(|value| (0.0..=1.0).contains(&value))),
     ("top_k", "a whole number", |value| value.as_i64().is_some()),

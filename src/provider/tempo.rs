@@ -194,7 +194,7 @@ mod tests {
         let mut number = 0_u64;
         let (share, rate) = send(60, |_| {
             number += 1;
-            (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) % 10 != 0
+            !(number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40).is_multiple_of(10)
         });
         assert!((share - 0.1).abs() < 0.02 && rate > 0.9 * 170.0, "{share:.3} refused, {rate:.1} answered a second");
     }
