@@ -27,12 +27,56 @@ const MAX_SAID: usize = 2_000;
 /// How many bytes one run may print. A batch of 100,000 scores with a sentence each is a tenth of that.
 const MAX_PRINTED: usize = 256 * 1024 * 1024;
 
-/// Programs that run a script: a name may end in a version, as in `python3.12`.
-const INTERPRETERS: &[&str] =
-    &["python", "pypy", "node", "deno", "bun", "ruby", "perl", "Rscript", "julia", "bash", "sh", "zsh", "php", "lua"];
+/// Programs that run a script.
+struct Interpreter {
+    /// Its names; a version may follow, as in `python3.12`.
+    names: &'static [&'static str],
+    /// The letters of options that take code, or the name of a module, in place of a script.
+    code: &'static str,
+    /// The letters of options that take the next word.
+    takes_word: &'static str,
+}
 
-/// Their options that take code or the name of a module.
-const CODE: &[&str] = &["-m", "-c", "-e", "--eval", "-E", "-r", "-p", "--print"];
+const INTERPRETERS: &[Interpreter] = &[
+    Interpreter { names: &["python", "pypy"], code: "cm", takes_word: "WX" },
+    Interpreter { names: &["node", "deno", "bun"], code: "ep", takes_word: "r" },
+    Interpreter { names: &["ruby", "perl", "lua", "julia", "Rscript"], code: "eE", takes_word: "" },
+    Interpreter { names: &["php"], code: "r", takes_word: "" },
+    Interpreter { names: &["sh", "bash", "zsh", "dash"], code: "c", takes_word: "" },
+];
+
+/// Long options that take code.
+const CODE: &[&str] = &["--eval", "--print", "eval"];
+
+impl Interpreter {
+    /// Returns the interpreter of a name, without its folder.
+    fn of(name: &str) -> Option<&'static Interpreter> {
+        let is_version = |rest: &str| rest.chars().all(|c| c.is_ascii_digit() || c == '.');
+        INTERPRETERS.iter().find(|one| one.names.iter().any(|known| name.strip_prefix(known).is_some_and(is_version)))
+    }
+
+    /// Returns why its arguments do not say which file it runs.
+    fn unseen(&self, arguments: &[String], root: Option<&Path>) -> Option<String> {
+        let mut words = arguments.iter();
+        while let Some(word) = words.next() {
+            let Some(option) = word.strip_prefix('-') else {
+                let is_folder = root.is_some_and(|root| root.join(word).is_dir());
+                let is_code = CODE.contains(&word.as_str());
+                return (is_folder || is_code).then(|| format!("`{word}` is no file"));
+            };
+            // An option that takes a word has it right behind its letter, or as the next word.
+            let takes = if option.starts_with('-') { None } else { option.find(|c| self.takes_word.contains(c)) };
+            let letters = if option.starts_with('-') { "" } else { &option[..takes.unwrap_or(option.len())] };
+            if CODE.contains(&word.as_str()) || letters.contains(|c| self.code.contains(c)) {
+                return Some(format!("`{word}` names code and no file"));
+            }
+            if takes.is_some_and(|at| at + 1 == option.len()) {
+                words.next();
+            }
+        }
+        None
+    }
+}
 
 /// Programs that find by themselves what they run.
 const RUNNERS: &[&str] = &[
@@ -72,31 +116,29 @@ impl Program {
         words.into_iter().flat_map(values)
     }
 
-    /// Returns why nobody can tell from the command which files it runs: an option that takes code or a module, a tool
-    /// that runs other programs, or what only a shell understands. None if its words say it.
-    pub fn unseen(&self) -> Option<String> {
+    /// Returns why nobody can tell from the command which files it runs: an option that takes code or a module, a folder,
+    /// a tool that runs other programs, or what only a shell understands. None if its words say it. Without a workspace,
+    /// folders are not told from files.
+    pub fn unseen(&self, root: Option<&Path>) -> Option<String> {
         if let Program::Shell(line) = self
             && let Some(sign) = line.trim().chars().find(|c| "\"'\\`$;|&<>()[]{}*?~#!\n".contains(*c))
         {
-            return Some(format!(
-                "`{}` is for the shell",
-                if sign == '\n' { "a second line".into() } else { sign.to_string() }
-            ));
+            let sign = if sign == '\n' { "a second line".to_owned() } else { format!("`{sign}`") };
+            return Some(format!("{sign} is for the shell"));
         }
-        let words: Vec<String> = self.words().collect();
-        let mut named = words.iter().map(|word| word.rsplit('/').next().unwrap_or(word));
-        let first = named.clone().next().unwrap_or_default();
-        if first == "cd" || RUNNERS.contains(&first) {
+        let words: Vec<String> = match self {
+            Program::Shell(line) => line.split_whitespace().map(str::to_owned).collect(),
+            Program::Direct(words) => words.clone(),
+        };
+        let name = |word: &String| word.rsplit('/').next().unwrap_or(word).to_owned();
+        let first = words.first().map(name).unwrap_or_default();
+        if first == "cd" || RUNNERS.contains(&first.as_str()) {
             return Some(format!("`{first}` runs other programs"));
         }
-        let is_interpreter = |name: &str| INTERPRETERS.iter().any(|known| name.starts_with(known));
         // `env python3 -m x` and `nice python3 -c x` are told by their second word.
-        let at = named.position(is_interpreter)?;
-        let option = words[at + 1..]
-            .iter()
-            .take_while(|word| word.starts_with('-'))
-            .find(|word| CODE.contains(&word.as_str()))?;
-        Some(format!("`{option}` names code and no file"))
+        let (at, interpreter) =
+            words.iter().enumerate().find_map(|(at, word)| Some((at, Interpreter::of(&name(word))?)))?;
+        interpreter.unseen(&words[at + 1..], root)
     }
 
     /// Returns the name of the program if it is missing, as far as that can be told without running anything.
@@ -221,12 +263,17 @@ impl Drop for Ender {
 /// What the error of a program says that etalon ended, because it was interrupted itself.
 pub const INTERRUPTED: &str = "interrupted";
 
-/// Returns the problem of a command of which nobody can tell which files it runs; see [`Program::unseen`].
+/// Returns what is wrong with a command of which nobody can tell which files it runs, and what to write; see
+/// [`Program::unseen`].
+pub fn unseen_text(why: &str) -> (String, &'static str) {
+    let message = format!("{why}, so a change of what the command runs would not be noticed");
+    (message, "name what it reads: `files: [metrics/*.py]`; `files: []` where nothing can change")
+}
+
+/// Returns the problem of such a command.
 pub fn unseen(what: &str, why: &str, place: &Place) -> Problem {
-    let message = format!("{what}: {why}, so a change of what the command runs would not be noticed");
-    Problem::error("unseen-files", message)
-        .at(place)
-        .help("name what it reads: `files: [metrics/*.py]`; `files: []` where nothing can change")
+    let (message, help) = unseen_text(why);
+    Problem::error("unseen-files", format!("{what}: {message}")).at(place).help(help)
 }
 
 /// Ends every running program with its group, and every one that is started later, at once. Their error is
@@ -373,6 +420,49 @@ mod tests {
             std::thread::sleep(Duration::from_millis(10));
             !is_alive(pid)
         })
+    }
+
+    #[test]
+    fn what_a_command_runs_is_seen_or_not() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("pkg")).unwrap();
+        let unseen = |line: &str| {
+            let words = line.split(' ').map(str::to_owned).collect();
+            let both = [shell(line), Program::Direct(words)].map(|program| program.unseen(Some(root.path())).is_some());
+            assert_eq!(both[0], both[1], "{line}");
+            both[0]
+        };
+        for line in [
+            "python3 -m pkg.score",
+            "python3.12 -um pkg",
+            "python3 -X dev -m pkg",
+            "python3 pkg",
+            "/usr/bin/env python3 -c x",
+            "bash -lc x",
+            "node --eval x",
+            "deno eval x",
+            "ruby -e x",
+            "make score",
+            "cd pkg",
+        ] {
+            assert!(unseen(line), "{line}");
+        }
+        for line in [
+            "python3 score.py",
+            "python3 -u -E score.py -m fast -c 3",
+            "python3 -W ignore score.py",
+            "python3 -Wignore::DeprecationWarning score.py",
+            "bash -e run.sh",
+            "shuf -e a b",
+            "nodes -p 3",
+            "cat data/rows.jsonl",
+            "./score --mode=e",
+        ] {
+            assert!(!unseen(line), "{line}");
+        }
+        for line in ["python3 a.py; true", "a | b", "a 'b c'", "a $B", "a\nb"] {
+            assert!(shell(line).unseen(None).is_some(), "{line}");
+        }
     }
 
     #[test]

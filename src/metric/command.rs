@@ -85,7 +85,7 @@ impl Make for Settings {
             return Err(written.wrong("command", format!("there is no program `{name}`")));
         }
         let mut names: Vec<String> = program.words().filter(|word| root.join(word).is_file()).collect();
-        let unseen = if self.files.is_none() { program.unseen() } else { None };
+        let unseen = if self.files.is_none() { program.unseen(Some(root)) } else { None };
         for Scalar(pattern) in self.files.map(OneOrMany::into_vec).unwrap_or_default() {
             let found = files::files(root, &pattern);
             if found.is_empty() || !is_glob(&pattern) && !root.join(&pattern).is_file() {

@@ -31,7 +31,7 @@ use super::{
 use crate::digest::Digest;
 use crate::files;
 use crate::problem::Problem;
-use crate::process::{Ender, INTERRUPTED, Output, Program, unseen};
+use crate::process::{Ender, INTERRUPTED, Output, Program, unseen, unseen_text};
 use crate::spec::{Node, OneOrMany, decode};
 
 /// How often a request is asked of a program that dies over it.
@@ -73,7 +73,7 @@ fn check(node: &Node, what: &str) -> Vec<Problem> {
         problems.push(Problem::error("wrong-value", message).at(node.place_of("timeout")));
     }
     if let (Some(command), None) = (settings.command, &settings.files)
-        && let Some(why) = Program::from(command).unseen()
+        && let Some(why) = Program::from(command).unseen(None)
     {
         problems.push(unseen(what, &why, node.place_of("command")));
     }
@@ -91,6 +91,10 @@ fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
     if let Some(name) = program.missing(building.root) {
         let help = "a name is looked up in PATH, a path with `/` starts at the workspace";
         return Err(BuildError::new(format!("there is no program `{name}`"), help));
+    }
+    if let (None, Some(why)) = (&settings.files, program.unseen(Some(building.root))) {
+        let (message, help) = unseen_text(&why);
+        return Err(BuildError::new(message, help));
     }
     let mut names: Vec<String> = program.words().filter(|word| building.root.join(word).is_file()).collect();
     for pattern in settings.files.map(OneOrMany::into_vec).unwrap_or_default() {

@@ -226,7 +226,7 @@ fn parse_source(
                     .help("a name is looked up in PATH, a path with `/` starts at the workspace"),
             );
         }
-        if let (None, Some(why)) = (&settings.files, program.unseen()) {
+        if let (None, Some(why)) = (&settings.files, program.unseen(Some(&scope.workspace.root))) {
             problems.push(unseen(&format!("stage {}", spec.name), &why, place("command")));
         }
         let patterns = settings.files.map(OneOrMany::into_vec).unwrap_or_default();
