@@ -15,6 +15,7 @@ use super::make::{Made, blank, make};
 use super::record::describe;
 use super::session::Session;
 use super::{Event, ExecuteError, Listener, contrast, gates};
+use crate::digest::Digest;
 use crate::record::{NodeOutcome, NodeRun, Run, RunId};
 use crate::store::Manifest;
 
@@ -58,7 +59,8 @@ struct Scheduler<'a> {
     ready: VecDeque<usize>,
     manifests: Vec<Option<Manifest>>,
     runs: Vec<Option<NodeRun>>,
-    running: BTreeSet<usize>,
+    /// The nodes that are being made, with their keys.
+    running: BTreeMap<usize, Digest>,
     repairs: Vec<u32>,
     /// The nodes that had a result and must run again, each with the reason.
     sent_back: BTreeMap<usize, String>,
@@ -87,7 +89,7 @@ impl<'a> Scheduler<'a> {
             readers,
             manifests: vec![None; n],
             runs: vec![None; n],
-            running: BTreeSet::new(),
+            running: BTreeMap::new(),
             repairs: vec![0; n],
             sent_back: BTreeMap::new(),
             unready: BTreeMap::new(),
@@ -134,7 +136,10 @@ impl<'a> Scheduler<'a> {
         let looked = look(self.session, index, &inputs, false);
         match looked {
             Ok(Look::Hit(manifest)) if sent_back.is_none() => {
-                self.settle(index, Made::Cached(manifest, "unchanged".to_owned()));
+                let is_maker = |run: &&NodeRun| run.outcome == NodeOutcome::Ran && run.key == Some(manifest.key);
+                let maker = self.runs.iter().flatten().find(is_maker);
+                let reason = maker.map_or_else(|| "unchanged".to_owned(), |maker| format!("made by {}", maker.node));
+                self.settle(index, Made::Cached(manifest, reason));
             }
             Err(error) => {
                 let mut run = blank(self.session, index, NodeOutcome::Failed, "its key cannot be made".to_owned());
@@ -146,13 +151,20 @@ impl<'a> Scheduler<'a> {
                     Look::Hit(manifest) => (manifest.key, None),
                     Look::Miss { key, reason } => (key, Some(reason)),
                 };
+                // Of several nodes with one key the first makes it, whichever task would be the quickest: so it is always
+                // the same one that pays. What it makes takes the place of what is damaged, too.
+                if let Some((first, _)) = self.running.iter().find(|(_, running)| **running == key) {
+                    self.waiting_on[index].insert(*first);
+                    self.readers[*first].push(index);
+                    return;
+                }
                 // A node that was sent back is made again, even if the store still has a result.
                 let sent_back = sent_back.map(|what| {
                     self.session.store.forget(&key);
                     MissReason::Damaged { what }
                 });
                 let reason = sent_back.or(reason).map_or_else(String::new, |reason| reason.to_string());
-                self.running.insert(index);
+                self.running.insert(index, key);
                 let (session, listener) = (self.session.clone(), self.listener.clone());
                 self.tasks.spawn(async move { (index, make(&session, index, inputs, key, reason, &listener).await) });
             }
@@ -207,7 +219,7 @@ impl<'a> Scheduler<'a> {
                 }
                 self.waiting_on[index].insert(input);
                 // If another reader has sent the maker back already, this node waits for it to finish.
-                if !self.running.contains(&input) && self.runs[input].take().is_some() {
+                if !self.running.contains_key(&input) && self.runs[input].take().is_some() {
                     self.manifests[input] = None;
                     self.sent_back.insert(input, reason);
                     self.ready.push_back(input);
