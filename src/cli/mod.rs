@@ -226,7 +226,11 @@ impl Signals {
 
     /// Waits for the next one.
     async fn next(&mut self) {
-        let waiting = self.0.iter_mut().map(|signal| Box::pin(signal.recv()));
-        futures_util::future::select_all(waiting).await;
+        let waiting: Vec<_> = self.0.iter_mut().map(|signal| Box::pin(signal.recv())).collect();
+        match waiting.is_empty() {
+            // No signal can be heard: there is nothing to wait for.
+            true => std::future::pending().await,
+            false => _ = futures_util::future::select_all(waiting).await,
+        }
     }
 }

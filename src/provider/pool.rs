@@ -198,8 +198,9 @@ impl Pool {
             }
             let elapsed = (first.elapsed() - waiting.min(first.elapsed())).as_secs_f64();
             let error = self.judge(error, attempt, elapsed);
-            if !self.provider.reach().retries(error.kind) {
-                return Err(after(error, attempt));
+            // Whatever the error is: what is billed again and again must end.
+            if !self.provider.reach().retries(error.kind) || billed >= MAX_BILLED {
+                return Err(after(error, attempt + refusals));
             }
             let delay = if error.kind == ErrorKind::RateLimited {
                 refusals += 1;
@@ -215,7 +216,7 @@ impl Pool {
                     Some(_) => elapsed > self.retry_seconds,
                     None => elapsed + delay.as_secs_f64() > self.retry_seconds,
                 };
-                if attempt >= self.max_attempts || billed >= MAX_BILLED || is_over {
+                if attempt >= self.max_attempts || is_over {
                     return Err(after(error, attempt));
                 }
                 attempt += 1;

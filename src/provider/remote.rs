@@ -170,10 +170,10 @@ impl Remote {
     }
 
     /// Returns what a useless answer was billed, if its server tells.
-    fn billed(&self, raw: String) -> Option<Billed> {
-        let answer: Value = serde_json::from_str(&raw).ok()?;
+    fn billed(&self, raw: &str) -> Option<Box<Billed>> {
+        let answer: Value = serde_json::from_str(raw).ok()?;
         let usage = (self.api.usage)(&answer["usage"]);
-        usage.is_known().then_some(Billed { raw, usage })
+        usage.is_known().then(|| Box::new(Billed { raw: raw.to_owned(), usage }))
     }
 }
 
@@ -234,15 +234,14 @@ impl Provider for Remote {
                 }
                 Err(error) => {
                     let message = format!("{} answered 200 with {}", self.endpoint.base_url, error.message);
-                    let billed = self.billed(raw).map(Box::new);
-                    Err(CallError { message: self.endpoint.without_key(message), billed, ..error })
+                    Err(CallError { message: self.endpoint.without_key(message), ..error })
                 }
             }
         })
     }
 
     fn read(&self, raw: &str) -> Result<Reply, CallError> {
-        (self.api.read)(raw)
+        (self.api.read)(raw).map_err(|error| CallError { billed: self.billed(raw), ..error })
     }
 
     fn missing_key(&self) -> Option<String> {

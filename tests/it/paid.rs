@@ -65,6 +65,27 @@ fn an_answer_without_choices_is_billed_bounded_and_told() {
 }
 
 #[test]
+fn a_billed_answer_is_bounded_whatever_error_it_holds() {
+    // A rate limit is no attempt and waited for; one that is billed each time is not.
+    for code in [429, 500, 400] {
+        let server = Server::start(move |_, body, _| match prompt(body).as_str() {
+            "q1" => {
+                let error = json!({ "code": code, "message": "no" });
+                Reply::Raw(200, vec![], json!({ "error": error, "usage": usage(1_000, 0) }).to_string())
+            }
+            _ => answer("fine", &usage(10, 0)),
+        });
+        let workspace = priced(&server, 4, "price: { input: 1.0, output: 1.0 }");
+        let ran = workspace.run(&[]).code(0);
+        let asked = server.count() as u64;
+        assert!(asked <= 5, "{code}: {asked} calls");
+        let answers = node(&ran, "answers.base");
+        assert_eq!((answers["calls"].as_u64(), &answers["failed"]), (Some(asked), &json!(1)), "{code}: {answers}");
+        assert_eq!(answers["bill"]["useless"], asked - 3, "{code}");
+    }
+}
+
+#[test]
 fn a_price_belongs_to_its_model_and_not_to_the_desk() {
     let server = Server::start(|_, body, _| answer(&default_reply(body), &usage(1_000_000, 0)));
     let workspace = priced(&server, 5, "price: { input: 0.2, output: 0 }");
@@ -77,6 +98,9 @@ fn a_price_belongs_to_its_model_and_not_to_the_desk() {
         (&node(&ran, "answers.base")["cost_usd"], &node(&ran, "more.dear")["cost_usd"]),
         (&json!(1.0), &json!(10.0))
     );
+    // Of nodes with one key the first makes it and pays, whichever would be the quickest.
+    let same = node(&ran, "same.dear");
+    assert_eq!((&same["outcome"], &same["reason"]), (&json!("cached"), &json!("made by answers.base")));
     // The same completions, each at the price of the model that asks.
     let summary = &ran.json()["summary"];
     assert_eq!(summary["took"]["base"]["cost"]["value"], 0.2);

@@ -154,7 +154,9 @@ impl Account {
 
     /// Returns the prompt tokens of planned calls, as far as can be told before they are made.
     pub fn tokens(&self) -> u64 {
-        self.planned.lock().expect("no panic while locked").0.prompt_tokens(&self.desk.experience())
+        let planned = self.planned.lock().expect("no panic while locked").0;
+        // The log is read for it: not where nothing is planned.
+        if planned == Planned::default() { 0 } else { planned.prompt_tokens(&self.desk.experience()) }
     }
 
     /// Returns what planned calls will cost. None if the model has no price, or if some calls cannot be rendered yet.
@@ -347,7 +349,11 @@ impl Asking<'_> {
         let body = String::from_utf8_lossy(self.body).into_owned();
         let sent = SentRequest { key: *self.key, generation: *generation, sample: self.request.sample, body };
         tab.sent.add(1);
-        let raw = desk.batcher.ask(desk, sent, &buyer.waiting).await?;
+        let raw = desk.batcher.ask(desk, sent, &buyer.waiting).await.inspect_err(|error| {
+            if let Some(billed) = &error.billed {
+                self.count_useless(billed);
+            }
+        })?;
         let reply = desk.pool.provider.read(&raw)?;
         Ok(Answer { sent: Sent { raw, reply, pause: None }, latency: 0.0, attempts: 1 })
     }
@@ -370,6 +376,7 @@ impl Asking<'_> {
             return Ok(Bought::Reply(Box::new(reply), meta));
         }
         if let Some(message) = desk.touched() {
+            tab.unreadable(&reply.usage);
             self.append(RecordKind::Useless, answer.attempts, Some(answer.latency), &answer.sent.raw)?;
             desk.pool.close(&message);
             return Err(StageError::Failed(message));
@@ -378,6 +385,16 @@ impl Asking<'_> {
         tab.kept.add(1);
         let meta = Meta::of_call(reply.usage, Some(answer.latency), reply.served_model.clone());
         Ok(Bought::Reply(Box::new(reply), meta))
+    }
+
+    /// Counts a billed answer that is of no use. Returns false if the budget does not allow another one.
+    fn count_useless(&self, billed: &Billed) -> bool {
+        let Account { tab, buyer, .. } = self.account;
+        tab.useless(&billed.usage);
+        match &self.reserved {
+            Some(reserved) => reserved.spend(buyer.price.and_then(|price| price.cost(&billed.usage))),
+            None => true,
+        }
     }
 
     fn append(&self, kind: RecordKind, attempt: u32, latency: Option<f64>, response: &str) -> Result<(), StoreError> {
@@ -408,12 +425,7 @@ impl Ledger for Asking<'_> {
     }
 
     fn useless(&self, billed: &Billed, attempt: u32) -> bool {
-        let Account { tab, buyer, .. } = self.account;
-        tab.useless(&billed.usage);
-        let may_go_on = match &self.reserved {
-            Some(reserved) => reserved.spend(buyer.price.and_then(|price| price.cost(&billed.usage))),
-            None => true,
-        };
+        let may_go_on = self.count_useless(billed);
         match self.append(RecordKind::Useless, attempt, None, &billed.raw) {
             Ok(()) => may_go_on,
             Err(error) => {

@@ -231,15 +231,16 @@ async fn look(desk: &Desk, batch: &mut SentBatch, ids: &[String]) -> Result<bool
     Ok(true)
 }
 
-/// Puts an answer into the log, if it is one.
+/// Puts an answer into the log; one that is of no use as what it is.
 fn keep(desk: &Desk, request: &SentRequest, raw: String) -> Answered {
-    desk.pool.provider.read(&raw)?;
-    if let Some(message) = desk.touched() {
-        return Err(CallError::new(ErrorKind::Fatal, message));
-    }
+    let read = desk.pool.provider.read(&raw).map(|_| ());
+    let read = read.and_then(|()| match desk.touched() {
+        Some(message) => Err(CallError::new(ErrorKind::Fatal, message)),
+        None => Ok(()),
+    });
     let body = Bytes::from(request.body.clone());
     let record = NewRecord {
-        kind: RecordKind::Chat,
+        kind: if read.is_ok() { RecordKind::Chat } else { RecordKind::Useless },
         key: &request.key,
         generation: request.generation,
         sample: request.sample,
@@ -250,7 +251,7 @@ fn keep(desk: &Desk, request: &SentRequest, raw: String) -> Answered {
         response: &raw,
     };
     desk.log.append(&record).map_err(|error| CallError::new(ErrorKind::Fatal, error.to_string()))?;
-    Ok(raw)
+    read.map(|()| raw)
 }
 
 fn fail(desk: &Desk, batch: &SentBatch, error: &CallError) {
