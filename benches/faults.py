@@ -15,8 +15,9 @@ import random
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+
+import loopback
 
 TAKES, TIMEOUT = 0.02, 1.0
 FAULTS = ["429", "429 with Retry-After", "500", "503", "reset", "hang", "cut off", "no JSON", "slow drip", "200 with an error", "billed and empty"]
@@ -41,9 +42,7 @@ class Server:
 
         try:
             while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(next(l for l in head.lower().split(b"\r\n") if l.startswith(b"content-length")).split(b":")[1])
-                asked = json.loads(await reader.readexactly(length))["messages"][-1]["content"]
+                asked = json.loads(await loopback.read_request(reader))["messages"][-1]["content"]
                 good = json.dumps(self.reply("answer to " + asked)).encode()
                 await asyncio.sleep(TAKES)
                 fault = self.fault if self.draw.random() < self.share else None
@@ -86,33 +85,14 @@ class Server:
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
-    def start(self):
-        port = []
-
-        async def serve():
-            server = await asyncio.start_server(self.answer, "127.0.0.1", 0, backlog=256)
-            port.append(server.sockets[0].getsockname()[1])
-            await server.serve_forever()
-
-        threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
-        while not port:
-            time.sleep(0.01)
-        return port[0]
-
 
 def run(program, rows, fault, share, api):
     server = Server(fault, share, api)
-    port = server.start()
+    port = loopback.serve(server.answer)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        (folder / "etalon.toml").write_text("")
-        (folder / "rows.jsonl").write_text("".join(json.dumps({"id": str(n), "q": f"q {n}"}) + "\n" for n in range(rows)))
-        model = f'base_url: "http://127.0.0.1:{port}/v1", model: m, revision: "1", concurrency: 64, timeout: {TIMEOUT}'
-        (folder / "p.yaml").write_text(
-            "etalon: 1\nname: p\nmodels:\n  m: { provider: " + api + ", " + model + " }\nstages:\n"
-            "  rows: { kind: dataset, path: rows.jsonl, id: id }\n"
-            '  answers: { kind: inference, input: rows, models: [m], prompt: "{{ row.q }}", max_failures: 100% }\n'
-        )
+        fields = f"concurrency: 64, timeout: {TIMEOUT}"
+        loopback.workspace(folder, rows, api, port, fields, ", max_failures: 100%")
         begin = time.monotonic()
         ran = subprocess.run([program, "run", "p.yaml"], cwd=folder, capture_output=True, text=True)
         took = time.monotonic() - begin

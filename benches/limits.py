@@ -13,8 +13,9 @@ import random
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+
+import loopback
 
 ROWS, TAKES, CONCURRENCY = 2_000, 0.05, 64
 RULES = {
@@ -65,9 +66,7 @@ class Server:
     async def answer(self, reader, writer):
         try:
             while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(next(l for l in head.lower().split(b"\r\n") if l.startswith(b"content-length")).split(b":")[1])
-                await reader.readexactly(length)
+                await loopback.read_request(reader)
                 self.begun = self.begun or time.monotonic()
                 is_closed = time.monotonic() - self.begun < self.closed
                 is_closed = is_closed or self.bucket is not None and not self.bucket.take()
@@ -98,33 +97,13 @@ class Server:
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
-    def start(self):
-        port = []
-
-        async def serve():
-            server = await asyncio.start_server(self.answer, "127.0.0.1", 0, backlog=256)
-            port.append(server.sockets[0].getsockname()[1])
-            await server.serve_forever()
-
-        threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
-        while not port:
-            time.sleep(0.01)
-        return port[0]
-
 
 def run(program, rule, quota=None, concurrency=CONCURRENCY):
     server = Server(*rule, quota)
-    port = server.start()
+    port = loopback.serve(server.answer)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        (folder / "etalon.toml").write_text("")
-        (folder / "rows.jsonl").write_text("".join(json.dumps({"id": str(n), "q": f"q {n}"}) + "\n" for n in range(ROWS)))
-        model = f'base_url: "http://127.0.0.1:{port}/v1", model: m, revision: "1", concurrency: {concurrency}'
-        (folder / "p.yaml").write_text(
-            "etalon: 1\nname: p\nmodels:\n  m: { provider: openai, " + model + " }\nstages:\n"
-            "  rows: { kind: dataset, path: rows.jsonl, id: id }\n"
-            '  answers: { kind: inference, input: rows, models: [m], prompt: "{{ row.q }}" }\n'
-        )
+        loopback.workspace(folder, ROWS, "openai", port, f"concurrency: {concurrency}")
         begin = time.monotonic()
         ran = subprocess.run([program, "run", "p.yaml"], cwd=folder, capture_output=True, text=True)
         took = time.monotonic() - begin

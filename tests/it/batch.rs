@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use super::support::{Workspace, finish};
+use super::support::{Workspace, finish, serve};
 
 /// What the server has seen.
 #[derive(Default)]
@@ -48,17 +48,8 @@ impl BatchServer {
             .fallback(|| async { StatusCode::IM_A_TEAPOT })
             .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(seen.clone());
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let (address, addressed) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-                address.send(listener.local_addr().unwrap()).unwrap();
-                let _ = axum::serve(listener, app).with_graceful_shutdown(async move { drop(stopped.await) }).await;
-            });
-        });
-        BatchServer { url: format!("http://{}/v1", addressed.recv().unwrap()), seen, _stop: stop }
+        let (url, stop) = serve(app);
+        BatchServer { url, seen, _stop: stop }
     }
 
     /// Returns how many requests each batch has.
@@ -148,6 +139,11 @@ async fn content(State(seen): State<Shared>, Path(file): Path<String>) -> Respon
     let line = |request: &Value| {
         let text = question(&request["body"]);
         let is_error = text.contains("bad");
+        if text.contains("hollow") && kind == "out" {
+            let body = json!({ "choices": [], "usage": { "prompt_tokens": 500_000, "completion_tokens": 0 } });
+            let response = json!({ "status_code": 200, "body": body });
+            return Some(json!({ "custom_id": request["custom_id"], "response": response }).to_string());
+        }
         (is_error == (kind == "err")).then(|| match is_error {
             true => json!({ "custom_id": request["custom_id"], "response": { "status_code": 400, "body": { "error": { "message": "too long" } } }, "error": null }),
             false => json!({ "custom_id": request["custom_id"], "error": null, "response": { "status_code": 200, "body": {
@@ -223,6 +219,20 @@ fn what_a_batch_does_not_answer_is_a_failed_row() {
         workspace.run(&[]).code(0);
         assert_eq!(server.sizes(), [1, 40], "{provider}");
     }
+}
+
+#[test]
+fn an_answer_of_a_batch_that_is_of_no_use_is_billed_and_told() {
+    let server = BatchServer::start(0);
+    let workspace = workspace(&server, "openai", 30);
+    workspace.edit("data/rows.jsonl", "\"q\": \"q7\"", "\"q\": \"hollow\"");
+    let ran = workspace.run(&[]).code(0).json();
+    let bill = &ran["nodes"][1]["bill"];
+    assert_eq!((&bill["kept"], &bill["useless"]), (&json!(29), &json!(1)), "{bill}");
+    assert_eq!((&bill["wasted_usd"], &bill["bought_usd"]), (&json!(0.5), &json!(29.5)), "{bill}");
+    let log = super::support::files(&workspace.path("cache/completions"));
+    let text: String = log.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    assert_eq!(text.matches("\"type\":\"useless\"").count(), 1);
 }
 
 #[test]

@@ -60,20 +60,9 @@ impl Server {
             most_in_flight: Arc::default(),
             accepted: Arc::default(),
         };
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let (address, addressed) = std::sync::mpsc::channel();
-        let app = Router::new().fallback(answer).with_state(shared.clone());
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-                address.send(listener.local_addr().unwrap()).unwrap();
-                let _ = axum::serve(listener, app).with_graceful_shutdown(async move { drop(stopped.await) }).await;
-            });
-        });
-        let address = addressed.recv().unwrap();
+        let (url, stop) = serve(Router::new().fallback(answer).with_state(shared.clone()));
         Server {
-            url: format!("http://{address}/v1"),
+            url,
             calls: shared.calls,
             in_flight: shared.in_flight,
             pages: shared.pages,
@@ -119,6 +108,21 @@ impl Server {
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
     }
+}
+
+/// Serves an app on a loopback address of its own, until the returned sender is dropped. Returns its base URL, too.
+pub fn serve(app: Router) -> (String, tokio::sync::oneshot::Sender<()>) {
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (address, addressed) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            address.send(listener.local_addr().unwrap()).unwrap();
+            let _ = axum::serve(listener, app).with_graceful_shutdown(async move { drop(stopped.await) }).await;
+        });
+    });
+    (format!("http://{}/v1", addressed.recv().unwrap()), stop)
 }
 
 async fn answer(State(shared): State<Shared>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
