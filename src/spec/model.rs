@@ -140,7 +140,8 @@ pub struct ModelSpec {
     #[serde(deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     pub weights: Vec<String>,
-    /// A revision that names the weights where the files are elsewhere.
+    /// A revision that names the weights where the files are elsewhere. Only a full commit hash proves them wherever they
+    /// are served; beside any other name the address counts, too.
     #[serde(deserialize_with = "optional_text")]
     #[schemars(with = "Option<String>")]
     pub revision: Option<String>,
