@@ -1,5 +1,5 @@
 //! Programs that a pipeline runs. They start in the workspace; what a program writes to standard error becomes part of
-//! its error message.
+//! its error message. They get etalon's environment without the API keys of models.
 //!
 //! A program is the leader of a process group of its own, and whatever it starts belongs to that group.
 //! The terminal's Ctrl-C reaches etalon's group only, so [`end_all`] passes an interrupt on.
@@ -8,7 +8,7 @@
 //! prints too much, when its [`Output`] is dropped, and when etalon is interrupted. Only a process that has moved to
 //! another group (a daemon) lives on, and nobody waits for it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -230,6 +230,9 @@ impl Program {
                 command
             }
         };
+        for name in HIDDEN.lock().expect("no panic while locked").iter() {
+            command.env_remove(name);
+        }
         command.current_dir(root).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = CommandWrap::from(command).wrap(ProcessGroup::leader()).spawn()?;
         let said = Arc::new(Mutex::new(VecDeque::new()));
@@ -280,6 +283,14 @@ pub fn unseen(what: &str, why: &str, place: &Place) -> Problem {
 /// `interrupted`. To be called when etalon itself is about to end.
 pub fn end_all() {
     RUNNING.lock().expect("no panic while locked").end();
+}
+
+/// Environment variables that no program gets.
+static HIDDEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Keeps an environment variable from every program that is started from now on: the API key of a model.
+pub fn hide(variable: &str) {
+    HIDDEN.lock().expect("no panic while locked").insert(variable.to_owned());
 }
 
 /// The process groups that this process has started.

@@ -38,6 +38,9 @@ pub(super) struct ExportArgs {
     /// Export rows for which an expression holds, as `show` has it: `verdict == "loss"`
     #[arg(long = "where", value_name = "EXPR")]
     filter: Option<String>,
+    /// Write CSV cells as they are: without it, a text that a spreadsheet would run as a formula gets a `'` before it
+    #[arg(long)]
+    raw: bool,
     /// Add latency, usage and cost
     #[arg(long)]
     meta: bool,
@@ -78,7 +81,7 @@ pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
     }
     let Some(path) = &arguments.output else {
         let out = BufWriter::new(io::stdout());
-        rows.write(writer(arguments.to, out, columns)?)?;
+        rows.write(writer(arguments, out, columns)?)?;
         return Ok(exit::OK);
     };
     if path.parent().is_some_and(|parent| !parent.as_os_str().is_empty() && !parent.is_dir()) {
@@ -89,10 +92,10 @@ pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
     let count = if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         // A pipe or a device cannot be replaced, so it is written to directly.
         let file = File::options().write(true).open(path).map_err(failed)?;
-        rows.write(writer(arguments.to, BufWriter::new(file), columns)?)?
+        rows.write(writer(arguments, BufWriter::new(file), columns)?)?
     } else {
         let mut draft = Draft::beside(path).map_err(failed)?;
-        let count = rows.write(writer(arguments.to, BufWriter::new(&mut draft), columns)?)?;
+        let count = rows.write(writer(arguments, BufWriter::new(&mut draft), columns)?)?;
         draft.publish(path).map_err(failed)?;
         count
     };
@@ -103,11 +106,15 @@ pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
     Ok(exit::OK)
 }
 
-fn writer<'a, W: Write + Send + 'a>(to: To, out: W, columns: Columns) -> Result<Box<dyn RowWriter + 'a>, Exit> {
+fn writer<'a, W: Write + Send + 'a>(
+    arguments: &ExportArgs,
+    out: W,
+    columns: Columns,
+) -> Result<Box<dyn RowWriter + 'a>, Exit> {
     let failed = |error: io::Error| Exit::internal(&format!("failed to write: {error}"));
-    Ok(match to {
+    Ok(match arguments.to {
         To::Jsonl => Box::new(JsonLines(out)),
-        To::Csv => Box::new(Csv::new(out, columns).map_err(failed)?),
+        To::Csv => Box::new(Csv::new(out, columns, arguments.raw).map_err(failed)?),
         #[cfg(feature = "parquet")]
         To::Parquet => Box::new(crate::report::Parquet::new(out, columns).map_err(failed)?),
         #[cfg(not(feature = "parquet"))]

@@ -103,6 +103,7 @@ pub(super) fn rows(session: &Session, nodes: Vec<usize>, pipeline: &str) -> Resu
         let Some(rows) = execute::find_rows(session, index)? else {
             return Err(Exit::stage(&format!("{name} has not run yet, or failed: etalon run {pipeline}")));
         };
+        whole(session, name, &rows, pipeline)?;
         if rows.is_stale {
             talk(&format!("{name}: the pipeline or its data have changed; these are the rows of the last run"));
         }
@@ -111,6 +112,13 @@ pub(super) fn rows(session: &Session, nodes: Vec<usize>, pipeline: &str) -> Resu
     let found = nodes.into_iter().map(found).collect();
     session.options.records.iter().for_each(|records| warn_unread(records));
     found
+}
+
+/// Reads once what will be shown, before a line of it is: half of a table is no result.
+pub(super) fn whole(session: &Session, name: &str, rows: &Found, pipeline: &str) -> Result<(), Exit> {
+    execute::verify_rows(session, rows).map_err(|damage| {
+        Exit::stage(&format!("{name} cannot be shown, {damage}: `etalon run {pipeline}` makes it again"))
+    })
 }
 
 /// Prints warnings.

@@ -63,6 +63,7 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
             is_missing = true;
             continue;
         };
+        open::whole(&session, name, &found, &arguments.pipeline)?;
         if found.is_stale {
             talk(&format!("{name}: the pipeline or its data have changed; these are the rows of the last run"));
         }

@@ -46,7 +46,7 @@ pub use labels::{Stratum, items as label_items};
 pub use look::MissReason;
 pub use reason::Ids;
 pub use record::summarize;
-pub use rows::{Found, RowResult, ShownRow, each_row, find_rows};
+pub use rows::{Found, RowResult, ShownRow, each_row, find_rows, verify_rows};
 pub use run::run;
 pub use session::Session;
 pub use why::{Difference, Why, why};

@@ -1,5 +1,7 @@
 //! The rows of a node, with everything that led to them: for `show`, `export`, `labels`, and for people.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::session::Session;
@@ -9,7 +11,7 @@ use crate::provider::Message;
 use crate::row::{Completion, Judgement, Meta, Row, Scores, ShownOrder};
 use crate::spec::Price;
 use crate::stage::{Inputs, Join, Joined, Makes, Part, Shown, StageError, of_sample};
-use crate::store::{ByRow, Lookup, Manifest};
+use crate::store::{ByRow, Lookup, Manifest, StoreError};
 
 /// The manifest of a node, with the manifests of its inputs.
 pub struct Found {
@@ -17,6 +19,25 @@ pub struct Found {
     pub inputs: Inputs,
     /// The spec or the data have changed since, and these rows are from the last run.
     pub is_stale: bool,
+}
+
+/// Reads everything that shows these rows, to know that it is what it was. What is damaged is a miss for the next run.
+///
+/// # Errors
+///
+/// An artifact is missing, damaged or cannot be read.
+pub fn verify_rows(session: &Session, found: &Found) -> Result<(), StoreError> {
+    let mut seen = BTreeSet::new();
+    for manifest in std::iter::once(&found.manifest).chain(found.inputs.values()) {
+        for artifact in std::iter::once(&manifest.artifact).chain(&manifest.meta) {
+            let result = if seen.insert(artifact.digest) { session.store.verify(artifact) } else { Ok(()) };
+            if result.is_err() {
+                session.store.forget(&manifest.key);
+                return result;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Finds a node's rows: those under its present key, else those of the last run.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
-use crate::problem::{Problem, suggest};
-use crate::provider::{BuildError, Building, Entry, PROVIDERS, Provider};
+use crate::problem::{Place, Problem, suggest};
+use crate::provider::{BuildError, Building, Entry, PROVIDERS, Provider, is_credential, is_key};
 use crate::spec::{Key, MODEL_FIELDS, ModelSpec, Workspace, unknown_field};
 
 /// Files of a weights folder that do not change what a model says: traces of its training, papers. Every other file
@@ -64,9 +64,6 @@ fn find(provider: &str) -> Option<&'static Entry> {
     PROVIDERS.iter().find(|entry| entry.name == provider)
 }
 
-/// Field names under which people write an API key into the spec.
-const SECRETS: &[&str] = &["api_key", "apikey", "key", "token", "secret", "password", "authorization"];
-
 /// Finds what is wrong with the settings of a model's provider. If the model has no provider, or one that does not
 /// exist, it may have any setting that some provider has.
 pub(super) fn check_settings(name: &str, model: &ModelSpec) -> Vec<Problem> {
@@ -97,7 +94,35 @@ pub(super) fn check_settings(name: &str, model: &ModelSpec) -> Vec<Problem> {
         let is_taken_back = || value.is_null() && is_setting(&key.text);
         !names.contains(&key.text) && !is_taken_back()
     });
-    unknown.map(|(key, _)| no_setting(key, entry, &names, &what)).chain(found).collect()
+    let unknown = unknown.map(|(key, _)| no_setting(key, entry, &names, &what));
+    let options = Value::Object(model.options.clone());
+    let secrets = secret_option(&options).map(|name| secret_in(&what, &name, place_of_option(model, &name)));
+    unknown.chain(found).chain(secrets).collect()
+}
+
+/// Returns the problem of a key that stands in the spec; it does not repeat the key.
+pub(super) fn secret_in(what: &str, field: &str, place: Place) -> Problem {
+    Problem::error("secret-in-spec", format!("{what}: `{field}` puts a key into the spec"))
+        .at(&place)
+        .help("put it into an environment variable and name that: `api_key_env: MY_KEY`; then make a new key, for this one may have been seen")
+}
+
+/// Returns the name of an option that carries a credential, at any depth.
+pub(super) fn secret_option(options: &Value) -> Option<String> {
+    match options {
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| match value {
+            Value::String(text) if !text.is_empty() && (is_credential(name) || is_key(text)) => Some(name.clone()),
+            value => secret_option(value),
+        }),
+        Value::Array(items) => items.iter().find_map(secret_option),
+        _ => None,
+    }
+}
+
+/// Returns where an option stands; one that stands deeper is told at the model.
+fn place_of_option(model: &ModelSpec, name: &str) -> Place {
+    let own = model.option_places.iter().find(|(option, _)| option == name).or(model.option_places.first());
+    own.map(|(_, place)| place.clone()).or_else(|| model.place.clone()).unwrap_or_default()
 }
 
 /// Returns true if some provider has this setting.
@@ -108,10 +133,8 @@ fn is_setting(field: &str) -> bool {
 /// Returns the problem of a setting that a model cannot have; `names` are the settings of its provider.
 fn no_setting(key: &Key, entry: Option<&Entry>, names: &[String], what: &str) -> Problem {
     let field = key.text.as_str();
-    if SECRETS.contains(&field.to_lowercase().replace('-', "_").as_str()) {
-        return Problem::error("secret-in-spec", format!("{what}: `{field}` puts a key into the spec"))
-            .at(&key.place)
-            .help("put it into an environment variable and name that: `api_key_env: MY_KEY`; then make a new key, for this one may have been seen");
+    if is_credential(field) {
+        return secret_in(what, field, key.place.clone());
     }
     if let Some(entry) = entry.filter(|_| is_setting(field)) {
         let message = format!("{what}: `{field}` is no setting of provider {}", entry.name);

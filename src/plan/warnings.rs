@@ -6,6 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::models::{secret_in, secret_option};
 use super::{Plan, all_reads, build_provider};
 use crate::digest::Digest;
 use crate::problem::{Place, Problem, nearest};
@@ -53,7 +54,7 @@ pub(super) fn warn_options(spec: &PipelineSpec, problems: &mut Vec<Problem>) {
         };
         problems.push(problem.at(place));
     };
-    let mut told: Vec<&Place> = Vec::new();
+    let (mut told, mut secrets): (Vec<&Place>, Vec<Problem>) = (Vec::new(), Vec::new());
     for (name, model) in &spec.models {
         for (option, place) in &model.option_places {
             // An inherited option is told once, where it stands.
@@ -65,9 +66,14 @@ pub(super) fn warn_options(spec: &PipelineSpec, problems: &mut Vec<Problem>) {
     }
     for (name, stage) in &spec.stages {
         for (key, node) in stage.settings.get("options").map(Node::entries).unwrap_or_default() {
+            if let Some(secret) = secret_option(&serde_json::json!({ &*key.text: node.to_json() })) {
+                secrets.push(secret_in(&format!("stage {name}"), &secret, key.place.clone()));
+                continue;
+            }
             warn(&format!("stage {name}"), &key.text, &node.to_json(), &key.place);
         }
     }
+    problems.extend(secrets);
 }
 
 /// Warns of what nothing uses.

@@ -9,11 +9,13 @@ use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value;
 
 use super::network::Settings;
+use super::secret::Veil;
 use super::{BuildError, CallError, ErrorKind, quota};
 use crate::net::{Connection, client, is_loopback};
+use crate::process;
 
-/// The longest answer that is read, in bytes.
-const MAX_ANSWER: usize = 256 * 1024 * 1024;
+/// The longest answer that is read, in bytes, unpacked.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// Where an API is found, and how it must be called.
 pub(super) struct Address {
@@ -87,7 +89,7 @@ impl Content {
 struct Line {
     client: Client,
     headers: HeaderMap,
-    key: Option<String>,
+    veil: Option<Veil>,
 }
 
 /// Returns a time; one that is no time has been complained about.
@@ -131,6 +133,8 @@ impl Endpoint {
             None if host == default_key.1 || is_loopback => Some((default_key.0.to_owned(), host == default_key.1)),
             None => None,
         };
+        process::hide(default_key.0);
+        key_env.iter().for_each(|(name, _)| process::hide(name));
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         for (name, value) in address.fixed {
             headers.insert(*name, HeaderValue::from_static(value));
@@ -205,7 +209,10 @@ impl Endpoint {
 
     /// Removes the API key from a message, in case that the server repeated it.
     pub fn without_key(&self, message: String) -> String {
-        redacted(message, self.line.get().and_then(|line| line.key.as_deref()))
+        match self.line.get().and_then(|line| line.veil.as_ref()) {
+            Some(veil) => veil.over(message),
+            None => message,
+        }
     }
 
     fn line(&self) -> Result<&Line, CallError> {
@@ -226,7 +233,7 @@ impl Endpoint {
             follows: false,
         })
         .map_err(|error| CallError::new(ErrorKind::Fatal, format!("failed to set up HTTP: {error}")))?;
-        Ok(self.line.get_or_init(|| Line { client, headers, key }))
+        Ok(self.line.get_or_init(|| Line { client, headers, veil: key.as_deref().map(Veil::new) }))
     }
 
     /// Posts a JSON body; returns the body of an answer with status 200.
@@ -285,41 +292,52 @@ impl Endpoint {
 
     /// Sends a request whose content is of another type than JSON, if one is given.
     async fn send_as(&self, mut request: reqwest::Request, kind: Option<String>) -> Result<Posted, CallError> {
-        let Line { client, headers, key } = self.line()?;
+        let Line { client, headers, veil } = self.line()?;
         request.headers_mut().clone_from(headers);
         if let Some(kind) = kind.and_then(|kind| HeaderValue::from_str(&kind).ok()) {
             request.headers_mut().insert(CONTENT_TYPE, kind);
         }
         // One timer covers the whole answer; reqwest's own timeout would use two.
-        tokio::time::timeout(self.timeout, self.answer(client, request, key.as_deref())).await.unwrap_or_else(|_| {
+        tokio::time::timeout(self.timeout, self.answer(client, request, veil.as_ref())).await.unwrap_or_else(|_| {
             let message = format!("{} did not answer within {} s", self.base_url, self.timeout.as_secs_f64());
             Err(CallError::new(ErrorKind::Transient, message))
         })
     }
 
     /// Sends a request and reads the whole answer.
-    async fn answer(&self, client: &Client, request: reqwest::Request, key: Option<&str>) -> Result<Posted, CallError> {
-        let response = client.execute(request).await.map_err(|error| self.transport(&error))?;
+    async fn answer(
+        &self,
+        client: &Client,
+        request: reqwest::Request,
+        veil: Option<&Veil>,
+    ) -> Result<Posted, CallError> {
+        let mut response = client.execute(request).await.map_err(|error| self.transport(&error))?;
         let status = response.status();
         let (retry_after, pause) = (quota::retry_after(response.headers()), quota::pause(response.headers()));
         let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let bytes = response.bytes().await.map_err(|error| self.transport(&error))?;
-        if bytes.len() > MAX_ANSWER {
-            return Err(CallError::new(
-                ErrorKind::Permanent,
-                format!("{} answered {} bytes", self.base_url, bytes.len()),
-            ));
+        // It is read piece by piece, so that neither an endless answer nor one that unpacks to gigabytes fills the memory.
+        let mut bytes = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(|error| self.transport(&error))? {
+            if bytes.len() + piece.len() > MAX_ANSWER {
+                let message = format!("{} answered more than {} MB", self.base_url, MAX_ANSWER >> 20);
+                return Err(CallError::new(ErrorKind::Permanent, message));
+            }
+            bytes.extend_from_slice(&piece);
         }
         if status == StatusCode::OK {
-            let text = String::from_utf8(bytes.into()).map_err(|error| {
+            let text = String::from_utf8(bytes).map_err(|error| {
                 let at = error.utf8_error().valid_up_to();
                 let message = format!("{} answered text that is not UTF-8, at byte {at}", self.base_url);
                 CallError::new(ErrorKind::Permanent, message)
             })?;
             // What was answered is kept as it was answered; only an echo of a real key is not.
-            return Ok(Posted { text: redacted(text, key.filter(|key| is_unlike_words(key))), pause });
+            let text = match veil {
+                Some(veil) => veil.over_answer(text),
+                None => text,
+            };
+            return Ok(Posted { text, pause });
         }
-        let text = redacted(String::from_utf8_lossy(&bytes).into_owned(), key);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         let parsed: Value = serde_json::from_str(&text).unwrap_or_default();
         let is_out_of_money = quota::is_out_of_money(parsed.get("error").unwrap_or(&parsed));
         let kind = match status.as_u16() {
@@ -329,12 +347,12 @@ impl Endpoint {
             408 | 409 | 500..=599 => ErrorKind::Transient,
             _ => ErrorKind::Permanent,
         };
-        let mut message = format!("{} answered {status}: {}", self.base_url, said(&text));
+        let mut message = format!("{} answered {status}: {}", self.base_url, self.without_key(said(&text)));
         if status.is_redirection() {
             message = format!(
                 "{} redirects to {}; redirects are not followed, put the final address into base_url",
                 self.base_url,
-                location.as_deref().unwrap_or("another address")
+                location.map_or_else(|| "another address".to_owned(), |location| self.without_key(location))
             );
         }
         // Where a server refuses without a word, its quota may say how long.
@@ -354,22 +372,6 @@ impl Endpoint {
             (ErrorKind::Transient, format!("broke the connection: {cause}"))
         };
         CallError::new(kind, format!("{} {what}", self.base_url))
-    }
-}
-
-/// A key shorter than this is a placeholder (`none`, `EMPTY`, `1`), and a word like any other.
-const SHORTEST_KEY: usize = 8;
-
-/// Returns true for a key that no answer holds by chance. Placeholders are words: `not-needed`, `sk-no-key-required`.
-fn is_unlike_words(key: &str) -> bool {
-    key.len() >= 16 && key.bytes().any(|b| b.is_ascii_digit()) && key.bytes().any(|b| b.is_ascii_alphabetic())
-}
-
-/// Removes the key from what a server said, since some servers repeat it in their errors.
-fn redacted(text: String, key: Option<&str>) -> String {
-    match key {
-        Some(key) if key.len() >= SHORTEST_KEY && text.contains(key) => text.replace(key, "[key]"),
-        _ => text,
     }
 }
 
@@ -431,7 +433,5 @@ mod tests {
         assert_eq!(said(r#"{"error": {"message": "no such model"}}"#), "no such model");
         assert_eq!(said(r#"{"detail": "bad"}"#), "bad");
         assert_eq!(said(""), "(empty answer)");
-        assert_eq!(redacted("key sk-12345 is wrong".into(), Some("sk-12345")), "key [key] is wrong");
-        assert_eq!(redacted("none of them".into(), Some("none")), "none of them");
     }
 }

@@ -13,6 +13,7 @@
 //! | `quota` | what servers say about their limits |
 //! | `remote` `http` | what all chat APIs behind an address share; addresses, keys, errors |
 //! | `network` | the settings of all chat APIs behind an address |
+//! | `secret` | what a credential looks like; keys kept out of what is said |
 //! | `probe` | asks a server what it serves |
 //! | `pool` `pace` `tempo` `reach` | calls in flight, repeats, limits; how many a server takes; what of that holds for which kind of provider |
 //!
@@ -36,6 +37,7 @@ mod remote;
 mod replay;
 mod reply;
 mod scripted;
+mod secret;
 mod tempo;
 
 use std::collections::BTreeMap;
@@ -54,6 +56,7 @@ pub use pool::{Answer, Ledger, Limits, Pool};
 pub use reach::Reach;
 pub use replay::recorded;
 pub use reply::Reply;
+pub(crate) use secret::{is_credential, is_key};
 
 use crate::digest::{Digest, canonical_into, canonical_map_into, canonical_text};
 use crate::problem::Problem;

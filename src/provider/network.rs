@@ -56,7 +56,8 @@ pub(super) fn calls(value: &Option<Value>) -> Option<usize> {
 pub(super) struct Settings {
     /// Address of the API, such as http://127.0.0.1:8000/v1.
     pub base_url: Option<String>,
-    /// Environment variable that holds the API key.
+    /// Environment variable that holds the API key: its name, not the key. `extends` does not pass it on to another host.
+    #[schemars(length(min = 1))]
     pub api_key_env: Option<String>,
     /// HTTP headers sent with every call. They enter the key; credentials do not belong here.
     pub headers: BTreeMap<String, String>,

@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 use super::batch::{Batch, BatchAnswers, BatchApi, BatchRequest, BatchState, Batches};
 use super::http::{Address, Endpoint, Posted};
 use super::network::{Settings, check_concurrency};
+use super::secret::{is_credential, is_key, is_variable};
 use super::{
     Billed, BuildError, Building, CallError, ErrorKind, Limits, Message, Provider, Reach, Reply, Request, Sent,
     messages_into, probe,
@@ -38,8 +39,38 @@ pub(super) struct Api {
     pub usage: fn(&Value) -> Usage,
 }
 
-/// Headers that carry a credential.
-const SECRET_HEADERS: &[&str] = &["authorization", "api-key", "x-api-key", "cookie", "proxy-authorization"];
+/// What to do with a key instead of writing it down.
+const KEY_HELP: &str = "put the key into an environment variable and name it: `api_key_env: MY_KEY`; then make a new key, for this one may have been seen";
+
+/// Finds credentials in a model's settings. No message repeats one.
+fn check_secrets(settings: &Settings, node: &Node, what: &str) -> Vec<Problem> {
+    let secret = |field: &str, message: String| {
+        Problem::error("secret-in-spec", format!("{what}: {message}")).at(node.place_of(field)).help(KEY_HELP)
+    };
+    let mut problems = Vec::new();
+    for (header, value) in &settings.headers {
+        if is_credential(header) || is_key(value) {
+            problems.push(secret("headers", format!("header `{header}` carries a credential")));
+        }
+    }
+    if settings.api_key_env.as_deref().is_some_and(|name| !is_variable(name)) {
+        problems.push(secret(
+            "api_key_env",
+            "`api_key_env` is the name of a variable, and what stands there is none".to_owned(),
+        ));
+    }
+    let authority = settings.base_url.as_deref().and_then(|url| url.split_once("://")).map_or("", |(_, rest)| rest);
+    if authority.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@')) {
+        problems.push(secret("base_url", "base_url carries a credential".to_owned()));
+    }
+    let query = settings.base_url.as_deref().and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);
+    for (name, value) in reqwest::Url::parse(&format!("http://a/?{query}")).iter().flat_map(reqwest::Url::query_pairs) {
+        if is_credential(&name) || is_key(&value) || matches!(&*name, "sig" | "signature") {
+            problems.push(secret("base_url", format!("`{name}` in base_url carries a credential")));
+        }
+    }
+    problems
+}
 
 /// Finds what is wrong with a model's settings.
 pub(super) fn check(node: &Node, what: &str) -> Vec<Problem> {
@@ -47,14 +78,7 @@ pub(super) fn check(node: &Node, what: &str) -> Vec<Problem> {
         Ok(settings) => settings,
         Err(problems) => return problems.into_iter().chain(check_concurrency(node, what)).collect(),
     };
-    let mut problems = Vec::new();
-    for header in settings.headers.keys().filter(|header| SECRET_HEADERS.contains(&&*header.to_lowercase())) {
-        problems.push(
-            Problem::error("secret-in-spec", format!("{what}: header `{header}` carries a credential"))
-                .at(node.place_of("headers"))
-                .help("put the key into an environment variable and name it: `api_key_env: MY_KEY`"),
-        );
-    }
+    let mut problems = check_secrets(&settings, node, what);
     for (field, value) in [
         ("timeout", settings.timeout),
         ("connect_timeout", settings.connect_timeout),

@@ -4,6 +4,7 @@
 //! (`row.question`, `scores.exact_match`), and whatever is nested deeper is JSON text. Columns and their types come
 //! from a first pass over the rows.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use indexmap::IndexMap;
@@ -115,26 +116,47 @@ fn cause(error: csv::Error) -> io::Error {
     }
 }
 
+/// Keeps a spreadsheet from running a text as a formula: a quote is put before it. Numbers are none.
+pub(super) fn harmless(text: &str) -> Cow<'_, str> {
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
+    if is_formula && text.trim_start_matches(['+', '-']).parse::<f64>().is_err() {
+        Cow::Owned(format!("'{text}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 /// CSV with a header.
 pub struct Csv<W: Write> {
     writer: csv::Writer<W>,
     columns: Columns,
+    is_raw: bool,
 }
 
 impl<W: Write> Csv<W> {
-    /// Starts a CSV file by writing its header.
-    pub fn new(out: W, columns: Columns) -> io::Result<Csv<W>> {
-        let mut writer = csv::Writer::from_writer(out);
-        writer.write_record(columns.0.keys()).map_err(cause)?;
-        Ok(Csv { writer, columns })
+    /// Starts a CSV file by writing its header. Unless it is raw, texts that a spreadsheet would run are made harmless.
+    pub fn new(out: W, columns: Columns, is_raw: bool) -> io::Result<Csv<W>> {
+        let mut csv = Csv { writer: csv::Writer::from_writer(out), columns, is_raw };
+        let names: Vec<String> = csv.columns.0.keys().map(|name| csv.cell(name).into_owned()).collect();
+        csv.writer.write_record(names).map_err(cause)?;
+        Ok(csv)
+    }
+
+    fn cell<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.is_raw { Cow::Borrowed(text) } else { harmless(text) }
     }
 }
 
 impl<W: Write> RowWriter for Csv<W> {
     fn write(&mut self, document: &Map<String, Value>) -> io::Result<()> {
         let fields: IndexMap<String, &Value> = flat(document).into_iter().collect();
-        let record =
-            self.columns.0.keys().map(|name| fields.get(name).and_then(|value| text(value)).unwrap_or_default());
+        let record: Vec<String> = self
+            .columns
+            .0
+            .keys()
+            .map(|name| fields.get(name).and_then(|value| text(value)).unwrap_or_default())
+            .map(|text| self.cell(&text).into_owned())
+            .collect();
         self.writer.write_record(record).map_err(cause)
     }
 

@@ -6,7 +6,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde_json::{Value, json};
 
 use super::printable;
-use crate::problem::{Problem, Severity};
+use crate::problem::{Place, Problem, Severity};
 
 /// Renders problems, errors first, each with its excerpt.
 pub fn problems(problems: &[Problem], is_styled: bool) -> String {
@@ -15,15 +15,21 @@ pub fn problems(problems: &[Problem], is_styled: bool) -> String {
     sorted.sort_by_key(|problem| {
         (problem.severity, problem.place.as_ref().map(|place| (place.source.path.clone(), place.range.start)))
     });
+    // A secret is repeated in no excerpt, since logs are kept.
+    let secrets: Vec<&Place> = problems
+        .iter()
+        .filter(|problem| problem.code == "secret-in-spec")
+        .filter_map(|problem| problem.place.as_ref())
+        .collect();
     let mut out = String::new();
     for problem in sorted {
-        out.push_str(&one(problem, &renderer));
+        out.push_str(&one(problem, &renderer, &secrets));
         out.push_str("\n\n");
     }
     out
 }
 
-fn one(problem: &Problem, renderer: &Renderer) -> String {
+fn one(problem: &Problem, renderer: &Renderer, secrets: &[&Place]) -> String {
     let level = match problem.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -33,11 +39,10 @@ fn one(problem: &Problem, renderer: &Renderer) -> String {
         .id(problem.code)
         .elements(Vec::<annotate_snippets::Element<'_>>::new());
     if let Some(place) = &problem.place {
-        // A secret is not repeated in the excerpt, since logs are kept.
-        let text = match problem.code {
-            "secret-in-spec" => Cow::Owned(without_line(&place.source.text, place.range.start)),
-            _ => Cow::Borrowed(place.source.text.as_str()),
-        };
+        let mut text = Cow::Borrowed(place.source.text.as_str());
+        for secret in secrets.iter().filter(|secret| secret.source == place.source) {
+            text = Cow::Owned(without_secret(&text, secret.range.start));
+        }
         let start = crate::problem::floor_char(&text, place.range.start);
         let mut end = crate::problem::floor_char(&text, place.range.end.max(start));
         // A long value is marked in its first line only.
@@ -54,14 +59,23 @@ fn one(problem: &Problem, renderer: &Renderer) -> String {
     renderer.render(&[group])
 }
 
-/// Returns a text in which the rest of a line, after the word at an offset, is removed.
-fn without_line(text: &str, offset: usize) -> String {
+/// Returns a text in which the rest of a line is hidden from an offset on; a field's name that stands there is kept. All
+/// other offsets stay as they are.
+fn without_secret(text: &str, offset: usize) -> String {
     let start = crate::problem::floor_char(text, offset);
     let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
     let word_end = text[start..line_end]
         .find(|c: char| !(c.is_alphanumeric() || "_-\"'".contains(c)))
         .map_or(line_end, |at| start + at);
-    format!("{}{}{}", &text[..word_end], ": …", &text[line_end..])
+    let is_name = text[word_end..line_end].trim_start().starts_with(": ");
+    let from = if is_name { word_end + 2 } else { start };
+    let hidden = line_end.saturating_sub(from);
+    let sign = if hidden < '…'.len_utf8() {
+        "*".repeat(hidden)
+    } else {
+        format!("…{}", " ".repeat(hidden - '…'.len_utf8()))
+    };
+    format!("{}{sign}{}", &text[..line_end - hidden], &text[line_end..])
 }
 
 /// Returns the JSON document of `check`.

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::export::harmless;
 use crate::label::{Item, Sheet};
 
 /// Renders a sheet as CSV or JSON lines.
@@ -21,15 +22,9 @@ pub fn sheet(items: &[Item], sheet: &Sheet, columns: &[String], is_csv: bool) ->
         writer.write_record(first.iter().map(|(name, _)| name)).expect(failed);
     }
     for row in &rows {
-        writer.write_record(row.iter().map(|(_, text)| harmless(text))).expect(failed);
+        writer.write_record(row.iter().map(|(_, text)| harmless(text).into_owned())).expect(failed);
     }
     writer.into_inner().expect(failed)
-}
-
-/// Keeps a spreadsheet from running a text as a formula: a quote is put before it. The key has the text itself.
-fn harmless(text: &str) -> String {
-    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    if is_formula { format!("'{text}") } else { text.to_owned() }
 }
 
 fn cells(item: &Item, sheet: &Sheet, columns: &[String]) -> Vec<(String, String)> {

@@ -300,6 +300,16 @@ fn take_settings(merged: &mut Node, own: &Node) -> ModelSettings {
     ModelSettings { entries, inherited }
 }
 
+/// Returns the host of an address, in small letters; what is no address as it is.
+fn host(address: Option<String>) -> Option<String> {
+    let address = address?.to_lowercase();
+    let Some((_, rest)) = address.split_once("://") else { return Some(address) };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    let end = if host.starts_with('[') { host.find(']').map(|at| at + 1) } else { host.find(':') };
+    Some(host[..end.unwrap_or(host.len())].to_owned())
+}
+
 fn merged(name: &str, nodes: &IndexMap<String, Node>, path: &mut Vec<String>) -> Result<Node, Problem> {
     let mut node = nodes[name].clone();
     if node.is_null() {
@@ -330,8 +340,16 @@ fn merged(name: &str, nodes: &IndexMap<String, Node>, path: &mut Vec<String>) ->
     let NodeValue::Map(own) = &mut node.value else {
         return Ok(node);
     };
+    let text = |node: &[(Key, Node)], name: &str| {
+        node.iter().find(|(key, _)| key.text == name).and_then(|(_, value)| value.as_text()).map(str::to_owned)
+    };
+    // A key goes to the host that it was named for, and to no other.
+    let is_elsewhere = ["base_url", "provider"].iter().any(|field| {
+        let theirs = text(inherited.entries(), field);
+        own.iter().any(|(key, _)| key.text == *field) && host(text(own, field)) != host(theirs)
+    });
     for (key, value) in inherited.entries() {
-        if OWN_FIELDS.contains(&key.text.as_str()) {
+        if OWN_FIELDS.contains(&key.text.as_str()) || key.text == "api_key_env" && is_elsewhere {
             continue;
         }
         match own.iter_mut().find(|(name, _)| name.text == key.text) {
@@ -372,6 +390,21 @@ mod tests {
         let schema = schemars::SchemaGenerator::default().into_root_schema_for::<ModelSpec>().to_value();
         let fields: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
         assert_eq!(fields, MODEL_FIELDS);
+    }
+
+    #[test]
+    fn a_key_is_not_inherited_by_another_host() {
+        let models = resolved(&json!({
+            "base": { "provider": "openai", "model": "m", "base_url": "https://A.example/v1", "api_key_env": "K" },
+            "same": { "extends": "base", "base_url": "https://a.example:443/v2" },
+            "other": { "extends": "base", "base_url": "https://a.example.evil/v1" },
+            "home": { "extends": "base", "base_url": null },
+            "vendor": { "extends": "base", "provider": "anthropic" },
+            "own": { "extends": "base", "base_url": "https://b.example/v1", "api_key_env": "L" },
+        }));
+        let key = |name: &str| models[name].settings.text("api_key_env");
+        assert_eq!((key("same"), key("own")), (Some("K"), Some("L")));
+        assert_eq!((key("other"), key("home"), key("vendor")), (None, None, None));
     }
 
     #[test]

@@ -11,10 +11,10 @@ const GOLDEN: &[(&str, u64, &str, &str)] = &[
     ("dataset", 1, "rows", "73f963f9fb26dc415b0dfb114fac9769dc465ca5ad9a66e977e0ceb52f050ee4"),
     ("inference", 2, "answers.tuned", "b6196eccd3053177e15eb6fa214e65a765f2bc9eb1b36e2768d1af716f12c099"),
     ("metric", 3, "scores.tuned", "515e9637971f7d5097c7c231ccf50e2d91ffdc5a289261d43e7e44b8e244d829"),
-    ("judge", 4, "quality.tuned", "567b16525c5cf6b9b66061fbbccf71ace3f1bed37bcb051ab708707fbb83b3fb"),
-    ("judge", 4, "watched.tuned", "a73c49355eaab944a6b6152b432fa64b8930617268f1ce59cca06c745cfc9ffa"),
-    ("judge", 4, "ranked", "0b6fca56798e48a0cb98d46548012ace46d91f0a6adb546b468701831f02a55c"),
-    ("judge", 4, "duel.tuned", "450fb65fafb8d119406f86c2617f370bd16965e64264eb07966ba5714d939782"),
+    ("judge", 5, "quality.tuned", "567b16525c5cf6b9b66061fbbccf71ace3f1bed37bcb051ab708707fbb83b3fb"),
+    ("judge", 5, "watched.tuned", "a73c49355eaab944a6b6152b432fa64b8930617268f1ce59cca06c745cfc9ffa"),
+    ("judge", 5, "ranked", "0b6fca56798e48a0cb98d46548012ace46d91f0a6adb546b468701831f02a55c"),
+    ("judge", 5, "duel.tuned", "450fb65fafb8d119406f86c2617f370bd16965e64264eb07966ba5714d939782"),
 ];
 
 const SPEC: &str = r#"

@@ -242,6 +242,7 @@ fn tables_are_complete() {
                 "reach.rs",
                 "remote.rs",
                 "reply.rs",
+                "secret.rs",
                 "tempo.rs",
             ],
         ),

@@ -30,4 +30,5 @@ mod replies;
 mod run;
 mod simulated;
 mod support;
+mod trust;
 mod vectors;

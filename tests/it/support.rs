@@ -298,7 +298,6 @@ impl Workspace {
         Ran::of(self.command(arguments).output().unwrap())
     }
 
-    #[cfg(feature = "local")]
     pub fn etalon_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
         Ran::of(self.command(arguments).envs(environment.iter().copied()).output().unwrap())
     }

@@ -16,6 +16,9 @@ use crate::text::ReasoningTags;
 
 const VARIABLES: &[&str] = &["row", "params", "model", "sample", "inputs"];
 
+/// At most so many completions are asked for per row.
+const MOST_SAMPLES: u32 = 10_000;
+
 /// A completion per row, model and sample.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -125,9 +128,9 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
     let mut problems = Vec::new();
     let models = models(&settings, spec, scope, &mut problems);
     check_options(&spec.settings, &settings.options, &mut problems);
-    if settings.samples == 0 {
-        problems
-            .push(Problem::error("wrong-value", format!("{what}: `samples` must be at least 1")).at(&place("samples")));
+    if !(1..=MOST_SAMPLES).contains(&settings.samples) {
+        let message = format!("{what}: `samples` is a number from 1 to {MOST_SAMPLES}");
+        problems.push(Problem::error("wrong-value", message).at(&place("samples")));
     }
     let asks = settings.prompt.is_some() || settings.system.is_some() || settings.messages.is_some();
     let asked = Asked {

@@ -87,6 +87,13 @@ impl Judge {
     pub fn find_warnings(&self) -> Vec<Problem> {
         let is_cold = |grader: &&Grader| grader.options.get("temperature").and_then(Value::as_f64) == Some(0.0);
         let mut problems = Vec::new();
+        if self.method.binds_tag() && !self.conversation.reads("tag") {
+            let message = "the judge's template has no `{{ tag }}`: a verdict that a candidate writes, and the judge quotes, can count";
+            let place = self.conversation.prompts().last().map_or(&self.place, |prompt| &prompt.place);
+            let help =
+                format!("let it end its reply with the tag, which no candidate knows: `{}`", self.method.tagged());
+            problems.push(Problem::warning("no-tag", message).at(place).help(help));
+        }
         if let Some(grader) = self.judges.iter().find(is_cold).filter(|_| self.samples > 1) {
             let message = format!(
                 "`{}` is asked {} times at temperature 0: it says nearly the same each time, and each is paid",

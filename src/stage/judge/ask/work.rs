@@ -342,7 +342,7 @@ impl Work {
             return Ok((messages, None));
         }
         let request = serde_json::to_value(&messages).expect("messages are JSON");
-        let tag = Digest::of_json("etalon.tag", &request).short();
+        let tag = Digest::of_json("etalon.tag", &request).tag();
         let messages = render(&tag)?;
         let is_shown = messages.iter().any(|message| message.text().contains(&tag));
         Ok((messages, is_shown.then_some(tag)))

@@ -139,6 +139,11 @@ pub(crate) trait Method: Send + Sync {
         true
     }
 
+    /// Returns how a template asks for the tag beside the verdict.
+    fn tagged(&self) -> &'static str {
+        "VERDICT-{{ tag }}: <verdict>"
+    }
+
     /// Returns the JSON Schema of the reply to a question; none for a method whose replies are not JSON.
     fn schema(&self, _question: &Question, _tag: Option<&str>) -> Option<Value> {
         None

@@ -108,6 +108,10 @@ impl Method for Rubric {
         self.criteria.iter().filter_map(|criterion| Some((criterion.name.clone(), criterion.pass_at?))).collect()
     }
 
+    fn tagged(&self) -> &'static str {
+        r#""tag": "{{ tag }}""#
+    }
+
     fn schema(&self, question: &Question, tag: Option<&str>) -> Option<Value> {
         let (low, high) = (number_of(self.scale.low), number_of(self.scale.high));
         // A long scale is described by its two ends, not by a list of its numbers.
