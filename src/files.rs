@@ -77,7 +77,10 @@ impl Draft {
     fn named(prefix: &str, directory: &Path) -> io::Result<Draft> {
         // Opened here, not by the crate: only the owner could read the crate's files, and results are for everyone.
         let open = |path: &Path| File::options().write(true).create_new(true).open(path);
-        Ok(Draft { file: Builder::new().prefix(prefix).suffix(".tmp").make_in(directory, open)? })
+        let draft = Draft { file: Builder::new().prefix(prefix).suffix(".tmp").make_in(directory, open)? };
+        // The lock says that someone is writing it, until this process ends. Some file systems have none.
+        _ = draft.file().try_lock();
+        Ok(draft)
     }
 
     /// Returns the path at which the draft stands until it is published.

@@ -117,7 +117,7 @@ pub(super) fn rows(session: &Session, nodes: Vec<usize>, pipeline: &str) -> Resu
 /// Reads once what will be shown, before a line of it is: half of a table is no result.
 pub(super) fn whole(session: &Session, name: &str, rows: &Found, pipeline: &str) -> Result<(), Exit> {
     execute::verify_rows(session, rows).map_err(|damage| {
-        Exit::stage(&format!("{name} cannot be shown, {damage}: `etalon run {pipeline}` makes it again"))
+        Exit::stage(&format!("the rows of {name} cannot be shown, {damage}: `etalon run {pipeline}` makes them again"))
     })
 }
 

@@ -24,7 +24,7 @@
 //! | `merge` | artifacts walked together by id |
 //! | `sorter` | sorting rows by id beyond memory |
 //! | `batch` | batches of requests that are under way |
-//! | `lock` `memo` | OS locks; file digests |
+//! | `lock` `memo` `sweep` | OS locks; file digests; what killed processes left behind |
 //!
 //! **Invariant:** a manifest is written only after its artifacts, and both by rename: whatever can be seen is whole.
 //!
@@ -41,6 +41,7 @@ mod manifest;
 mod memo;
 mod merge;
 mod sorter;
+mod sweep;
 
 use std::fs;
 use std::io::{self, Write};
@@ -99,6 +100,8 @@ pub struct Store {
     root: PathBuf,
     /// Where artifacts go that no later run should find: those of a plan.
     scratch: Option<tempfile::TempDir>,
+    /// Says that the scratch directory is in use.
+    in_use: Option<fs::File>,
 }
 
 impl Store {
@@ -109,7 +112,7 @@ impl Store {
     /// A directory or file cannot be made, or another version of etalon made the cache with a layout that this one does
     /// not know.
     pub fn open(root: &Path) -> Result<Store, StoreError> {
-        let store = Store { root: root.to_owned(), scratch: None };
+        let store = Store { root: root.to_owned(), scratch: None, in_use: None };
         let layout = root.join("layout");
         let known = match fs::read_to_string(&layout) {
             Ok(found) if found.trim() == LAYOUT => true,
@@ -126,6 +129,7 @@ impl Store {
             }
         }
         if known {
+            sweep::sweep(&store.tmp());
             return Ok(store);
         }
         let tag = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by etalon; backup programs may skip it. https://bford.info/cachedir/\n";
@@ -149,7 +153,9 @@ impl Store {
         let mut store = Store::open(root)?;
         let tmp = store.tmp();
         let scratch = tempfile::Builder::new().prefix("plan-").tempdir_in(&tmp);
-        store.scratch = Some(scratch.map_err(StoreError::io("create a directory in", &tmp))?);
+        let scratch = scratch.map_err(StoreError::io("create a directory in", &tmp))?;
+        store.in_use = sweep::mark(scratch.path());
+        store.scratch = Some(scratch);
         Ok(store)
     }
 

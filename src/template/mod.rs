@@ -10,24 +10,29 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `bounded` | texts that do not grow beyond a bound |
 //! | `library` | where template sources are found |
 //! | `reads` | the walk over a parsed template: columns, variables, includes, names used |
+//! | `syntax` | single expressions; help where a text is not Jinja |
 //! | `uses` | what it prints, compares with numbers, takes for true |
 //! | `environment` | the Jinja environment: filters, limits |
 //! | `extract` | values taken out of texts, or why there is none |
 //! | `value` | JSON to template values and back |
 
+mod bounded;
 mod environment;
 mod extract;
 mod library;
 mod reads;
+mod syntax;
 mod uses;
 mod value;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::Arc;
 
-use minijinja::machinery::{ast, parse};
+use minijinja::machinery::parse;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Value};
 
@@ -37,6 +42,8 @@ pub use reads::{Attrs, Reads};
 pub use uses::{ColumnUse, Guard, Usage, mixed_types};
 pub use value::{from_json, row_value, row_variables, to_json};
 
+use self::bounded::{Bounded, MAX_TEXT};
+use self::syntax::{single_expression, syntax_help};
 use crate::digest::Digest;
 use crate::problem::{Place, Problem, Source, suggest};
 
@@ -311,16 +318,27 @@ impl Template {
     ///
     /// # Errors
     ///
-    /// An undefined value is read, a filter fails, or the render takes too many instructions.
+    /// An undefined value is read, a filter fails, the render takes too many instructions, or the text is longer than
+    /// 64 MB.
     pub fn render(&self, variables: &Value) -> Result<String, TemplateError> {
         if self.is_expression {
             let value = self.evaluate(variables)?;
-            return Ok(if value.is_none() { String::new() } else { value.to_string() });
+            let mut text = Bounded::default();
+            let is_whole = value.is_none() || write!(text, "{value}").is_ok();
+            return if is_whole { Ok(text.into_text()) } else { Err(self.too_long()) };
         }
-        self.environment
-            .get_template(&self.name)
-            .and_then(|template| template.render(variables.clone()))
-            .map_err(|error| self.error(&error))
+        let template = self.environment.get_template(&self.name).map_err(|error| self.error(&error))?;
+        let mut text = Bounded::default();
+        match template.render_captured_to(variables.clone(), &mut text).map(drop) {
+            Ok(()) => Ok(text.into_text()),
+            Err(_) if text.is_over => Err(self.too_long()),
+            Err(error) => Err(self.error(&error)),
+        }
+    }
+
+    fn too_long(&self) -> TemplateError {
+        let message = format!("the text is longer than {} MB", MAX_TEXT >> 20);
+        TemplateError { message, place: self.place_of(&self.name, 0..0) }
     }
 
     /// Evaluates to a typed value if the source is one expression, else to text.
@@ -459,41 +477,6 @@ fn find_line(yaml: &str, from: usize, line: &str) -> Option<usize> {
         at += candidate.len();
     }
     rest.find(line).map(|found| from + found)
-}
-
-/// Returns what usually causes a syntax error of this sort.
-fn syntax_help(message: &str, place: &Place, is_expression: bool) -> Option<String> {
-    let text = &place.source.text;
-    let line_start = text[..crate::problem::floor_char(text, place.range.start)].rfind('\n').map_or(0, |at| at + 1);
-    let line = text[line_start..].lines().next().unwrap_or_default();
-    let help = if is_expression && line.contains("{{") {
-        "an expression stands here without braces: `row.language == \"en\"`"
-    } else if message.contains("unexpected identifier") {
-        "a column whose name has a space: `row['Expected label']`; or `rename:` it in the dataset"
-    } else if message.contains("unexpected `=`") {
-        "`==` compares, `{% set name = … %}` assigns"
-    } else if message.contains("unexpected `}`") || message.contains("end of variable block") {
-        "close it with both braces: `{{ row.question }}`"
-    } else if message.contains("end of block") && !message.contains("unexpected end") {
-        "close it with `%}`"
-    } else if message.contains("unexpected end of input") || message.contains("unknown statement") {
-        "every `{% if … %}` and `{% for … %}` needs its `{% endif %}` and `{% endfor %}`"
-    } else {
-        return None;
-    };
-    Some(help.to_owned())
-}
-
-/// Returns the inside of a text that is exactly one `{{ expr }}`.
-fn single_expression(text: &str) -> Option<&str> {
-    let trimmed = text.trim();
-    let inner = trimmed.strip_prefix("{{")?.strip_suffix("}}")?;
-    let parsed = parse(trimmed, "<inline>", SyntaxConfig::default()).ok()?;
-    let ast::Stmt::Template(template) = parsed else {
-        return None;
-    };
-    let is_single = matches!(template.children.as_slice(), [ast::Stmt::EmitExpr(_)]);
-    is_single.then(|| inner.strip_prefix(['-', '+']).unwrap_or(inner).trim_end_matches(['-', '+']).trim())
 }
 
 #[cfg(test)]

@@ -139,4 +139,7 @@ fn nothing_is_escaped_and_big_numbers_stay() {
 fn endless_templates_end() {
     let template = load("{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}");
     assert!(template.render(&context! {}).unwrap_err().message.contains("fuel"));
+    for bomb in ["{{ ['a'*100000]*100000 }}", "x {{ ['a'*100000]*100000 }}", "x {{ [[[[1]*1000]*1000]*1000]*1000 }}"] {
+        assert!(load(bomb).render(&context! {}).unwrap_err().message.contains("longer than 64 MB"), "{bomb}");
+    }
 }

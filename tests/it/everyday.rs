@@ -33,7 +33,8 @@ fn a_file_without_rows_does_not_pass() {
         let workspace = standard(&server, 3);
         workspace.write(name, text).edit(SPEC, "data/rows.jsonl", name);
         let checked = workspace.etalon(&["check", "p", "--format", "json"]).code(2).json();
-        assert_eq!(checked["problems"][0]["code"], "no-rows", "{text:?}: {checked}");
+        let problems = checked["problems"].as_array().unwrap();
+        assert!(problems.iter().any(|problem| problem["code"] == "no-rows"), "{text:?}: {checked}");
     }
 }
 

@@ -138,7 +138,7 @@ fn a_judge_picks_labels_that_carry_scores() {
     classify: { labels: { right: 1, partly: 0.5, wrong: 0 } }
 "#;
     let workspace = workspace(judge);
-    let tag = "{% set tag = prompt.split('VERDICT-')[-1][:8] %}";
+    let tag = "{% set tag = prompt.split('VERDICT-')[-1][:32] %}";
     let spec = workspace
         .read("pipelines/p.yaml")
         .replace(

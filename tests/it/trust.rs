@@ -219,7 +219,7 @@ fn programs_see_no_key_of_a_model() {
     workspace.edit(
         "pipelines/p.yaml",
         "metrics: [exact_match]",
-        "metrics: [exact_match, { type: command, name: spy, command: 'env > seen.txt; sed s/.*/0/', files: [] }]",
+        "metrics: { exact_match: {}, spy: { metric: command, command: 'env > seen.txt; sed s/.*/0/', files: [] } }",
     );
     let keys = [("CANARY_KEY", CANARY), ("OPENAI_API_KEY", "sk-other-0123456789abc"), ("HARMLESS", "yes")];
     workspace.etalon_with(&["run", "pipelines/p.yaml"], &keys);
