@@ -308,9 +308,10 @@ impl Tally for ClassificationTally {
         };
         let is_multilabel = report.samples_avg.is_some();
         let averages = AVERAGES.iter().chain(if is_multilabel { SAMPLES } else { &[] });
+        let shown = shown(&labels);
         let names: Vec<String> = averages
             .map(|part| (*part).to_owned())
-            .chain(labels.iter().flat_map(|label| ["f1", "precision", "recall"].map(|part| format!("{part}.{label}"))))
+            .chain(shown.iter().flat_map(|label| ["f1", "precision", "recall"].map(|part| format!("{part}.{label}"))))
             .collect();
         let values = numbers(&report);
         let clusters: Vec<&[CellWeight]> = self.clusters.values().map(Vec::as_slice).collect();
@@ -335,6 +336,13 @@ impl Tally for ClassificationTally {
                     missing: self.missing,
                 },
             ));
+        }
+        if shown.len() < labels.len() {
+            summary.notes.push(format!(
+                "{} different labels, more than {MOST_LABELS}: averages only, no values by label, no confusion matrix; is the reference a class?",
+                labels.len()
+            ));
+            return;
         }
         if !is_multilabel {
             let columns: Vec<&str> = labels.iter().map(String::as_str).chain([INVALID]).collect();
@@ -366,9 +374,18 @@ impl ClassificationTally {
     /// Returns how many rows each number rests on, in the order of [`numbers`]: all rows, or those of the label.
     fn bases(&self, report: &Report, count: usize) -> Vec<f64> {
         let total = if self.clusters.is_empty() { self.n as f64 } else { self.clusters.len() as f64 };
-        let of_labels = report.labels.iter().flat_map(|(_, scores)| [scores.support.clamp(1.0, total.max(1.0)); 3]);
-        vec![total; count - 3 * report.labels.len()].into_iter().chain(of_labels).collect()
+        let labels = shown(&report.labels);
+        let of_labels = labels.iter().flat_map(|(_, scores)| [scores.support.clamp(1.0, total.max(1.0)); 3]);
+        vec![total; count - 3 * labels.len()].into_iter().chain(of_labels).collect()
     }
+}
+
+/// From more labels than these, values by label and a matrix with a cell for each pair of them help nobody.
+const MOST_LABELS: usize = 500;
+
+/// Returns the labels that have values of their own: all, or none if there are too many.
+fn shown<T>(labels: &[T]) -> &[T] {
+    if labels.len() > MOST_LABELS { &[] } else { labels }
 }
 
 /// Returns the numbers of a report: the averages in their order, then f1, precision and recall of each label.
@@ -381,7 +398,7 @@ fn numbers(report: &Report) -> Vec<f64> {
     if let Some(samples) = report.samples_avg {
         numbers.extend([samples.f1, samples.precision, samples.recall]);
     }
-    for (_, scores) in &report.labels {
+    for (_, scores) in shown(&report.labels) {
         numbers.extend([scores.f1, scores.precision, scores.recall]);
     }
     numbers

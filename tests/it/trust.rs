@@ -226,3 +226,24 @@ fn programs_see_no_key_of_a_model() {
     let seen = workspace.read("seen.txt");
     assert!(seen.contains("HARMLESS=yes") && !seen.contains(CANARY) && !seen.contains("sk-other"), "{seen}");
 }
+
+#[test]
+fn labels_without_bound_are_told() {
+    let of = |golds: Vec<String>| {
+        let workspace = Workspace::new();
+        let line = |(at, gold): (usize, String)| json!({ "id": at, "out": gold, "gold": gold }).to_string() + "\n";
+        workspace.write("data/rows.jsonl", golds.into_iter().enumerate().map(line).collect::<String>()).write(
+            "pipelines/p.yaml",
+            "etalon: 1\nname: p\nmodels:\n  m: { provider: scripted, reply: \"{{ prompt }}\" }\nstages:\n  rows: { kind: dataset, path: data/rows.jsonl, id: id }\n  answers: { kind: inference, input: rows, model: m, prompt: \"{{ row.out }}\" }\n  cls: { kind: metric, input: answers, reference: \"{{ row.gold }}\", metrics: [classification] }\n",
+        );
+        let ran = workspace.run(&[]).code(0);
+        let size: u64 = files(&workspace.path("runs")).iter().map(|path| path.metadata().unwrap().len()).sum();
+        (ran, size)
+    };
+    let (ran, _) = of(vec!["y".repeat(70_000), "a".to_owned()]);
+    assert_eq!(ran.json()["summary"]["cls"]["m"]["classification.accuracy"]["value"], 1.0);
+    let (ran, size) = of((0..600).map(|at| format!("label {at}")).collect());
+    assert_eq!(ran.json()["summary"]["cls"]["m"]["classification.accuracy"]["value"], 1.0);
+    assert!(ran.stdout.contains("600 different labels, more than 500"), "{}", ran.stderr);
+    assert!(size < 100_000, "{size} bytes");
+}

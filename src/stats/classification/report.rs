@@ -1,5 +1,6 @@
 //! The report of a classification: scores by label, averages, and the text that scikit-learn prints.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Precision, recall and F1 of one label, or averaged over labels. NaN where `zero_division` is.
@@ -54,11 +55,12 @@ impl Report {
         self.is_complete.then_some(self.accuracy)
     }
 
-    /// Returns the text that scikit-learn prints; `names` stand for the labels.
+    /// Returns the text that scikit-learn prints; `names` stand for the labels. A label of more than 200 characters is
+    /// shortened there.
     pub fn text(&self, names: Option<&[String]>, digits: usize) -> String {
-        let names: Vec<&str> = match names {
-            Some(names) => names.iter().map(String::as_str).collect(),
-            None => self.labels.iter().map(|(label, _)| label.as_str()).collect(),
+        let names: Vec<Cow<'_, str>> = match names {
+            Some(names) => names.iter().map(|name| shortened(name)).collect(),
+            None => self.labels.iter().map(|(label, _)| shortened(label)).collect(),
         };
         let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
         let width = longest.max("weighted avg".len()).max(digits);
@@ -92,5 +94,13 @@ impl Report {
             _ = writeln!(text, " {:>9}", support(scores.support));
         }
         text
+    }
+}
+
+/// Returns a name as the text shows it.
+fn shortened(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(200) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
+        None => Cow::Borrowed(name),
     }
 }
