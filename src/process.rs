@@ -230,9 +230,8 @@ impl Program {
                 command
             }
         };
-        for name in HIDDEN.lock().expect("no panic while locked").iter() {
-            command.env_remove(name);
-        }
+        KEYS.iter().for_each(|name| _ = command.env_remove(name));
+        HIDDEN.lock().expect("no panic while locked").iter().for_each(|name| _ = command.env_remove(name));
         command.current_dir(root).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = CommandWrap::from(command).wrap(ProcessGroup::leader()).spawn()?;
         let said = Arc::new(Mutex::new(VecDeque::new()));
@@ -285,7 +284,10 @@ pub fn end_all() {
     RUNNING.lock().expect("no panic while locked").end();
 }
 
-/// Environment variables that no program gets.
+/// Keys that no program gets, whether or not a model of the pipeline uses them.
+const KEYS: &[&str] = &["ANTHROPIC_API_KEY", "OPENAI_API_KEY"];
+
+/// Further environment variables that no program gets.
 static HIDDEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Keeps an environment variable from every program that is started from now on: the API key of a model.

@@ -96,14 +96,22 @@ pub(super) fn reader(plan: &Arc<Plan>) -> Result<Session, Exit> {
     Ok(runtime()?.block_on(Session::open(plan.clone(), store(plan)?, options, Mode::Dry))?)
 }
 
-/// Finds the rows of nodes; a node without any ends the command.
+/// Finds the rows of nodes, and reads them once whole; a node without any ends the command.
 pub(super) fn rows(session: &Session, nodes: Vec<usize>, pipeline: &str) -> Result<Vec<(usize, Found)>, Exit> {
+    let found = found(session, nodes, pipeline)?;
+    for (index, rows) in &found {
+        whole(session, &session.plan.nodes[*index].name, rows, pipeline)?;
+    }
+    Ok(found)
+}
+
+/// Finds the results of nodes; a node without any ends the command.
+pub(super) fn found(session: &Session, nodes: Vec<usize>, pipeline: &str) -> Result<Vec<(usize, Found)>, Exit> {
     let found = |index: usize| {
         let name = &session.plan.nodes[index].name;
         let Some(rows) = execute::find_rows(session, index)? else {
             return Err(Exit::stage(&format!("{name} has not run yet, or failed: etalon run {pipeline}")));
         };
-        whole(session, name, &rows, pipeline)?;
         if rows.is_stale {
             talk(&format!("{name}: the pipeline or its data have changed; these are the rows of the last run"));
         }

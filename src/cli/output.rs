@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use clap::ValueEnum;
 
+use crate::report::is_control;
+
 /// How data are printed.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
@@ -21,11 +23,9 @@ pub(super) fn is_read() -> bool {
 }
 
 /// Makes control characters visible, so that nothing that a server, a file or a model said drives the terminal: ESC
-/// becomes `\\u001b`, which is the same text in JSON. Colours of etalon's own are kept.
+/// becomes `\u001b`, which is the same text in JSON. Colours of etalon's own are kept.
 fn visible(text: &str) -> Cow<'_, str> {
-    let is_bidi = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let is_hidden = |c: char| c.is_control() && c != '\n' && c != '\t' || is_bidi(c);
-    if !text.contains(is_hidden) {
+    if !text.contains(is_control) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
@@ -37,7 +37,7 @@ fn visible(text: &str) -> Cow<'_, str> {
             rest = &rest[length..];
             continue;
         }
-        match is_hidden(c) {
+        match is_control(c) {
             true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
             false => out.push(c),
         }

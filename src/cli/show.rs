@@ -118,7 +118,7 @@ pub(super) fn run(global: &Global, arguments: &ShowArgs) -> Result<u8, Exit> {
 /// Shows the summary of nodes instead of their rows.
 fn summary(global: &Global, arguments: &ShowArgs, plan: &Arc<Plan>, nodes: Vec<usize>) -> Result<u8, Exit> {
     let session = open::reader(plan)?;
-    let found = open::rows(&session, nodes, &arguments.pipeline)?;
+    let found = open::found(&session, nodes, &arguments.pipeline)?;
     let run = execute::summarize(&session, &found);
     match global.format {
         Format::Text => print(&report::summary(&View::of(&run), width())),

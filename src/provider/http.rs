@@ -15,7 +15,10 @@ use crate::net::{Connection, client, is_loopback};
 use crate::process;
 
 /// The longest answer that is read, in bytes, unpacked.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+const MAX_ANSWER: usize = 64 << 20;
+
+/// The longest file that is read: the answers of a whole batch.
+const MAX_FILE: usize = 1 << 30;
 
 /// Where an API is found, and how it must be called.
 pub(super) struct Address {
@@ -133,7 +136,6 @@ impl Endpoint {
             None if host == default_key.1 || is_loopback => Some((default_key.0.to_owned(), host == default_key.1)),
             None => None,
         };
-        process::hide(default_key.0);
         key_env.iter().for_each(|(name, _)| process::hide(name));
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         for (name, value) in address.fixed {
@@ -142,7 +144,7 @@ impl Endpoint {
         for (name, value) in &settings.headers {
             let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) else {
                 return Err(BuildError::new(
-                    format!("the header `{name}: {value}` cannot be sent"),
+                    format!("the value of the header `{name}` cannot be sent"),
                     "X-Team: research",
                 ));
             };
@@ -276,7 +278,7 @@ impl Endpoint {
         if let Some(content) = content {
             *request.body_mut() = Some(content.bytes.into());
         }
-        self.send_as(request, kind).await.map(|posted| posted.text)
+        self.send_as(request, kind, MAX_FILE).await.map(|posted| posted.text)
     }
 
     /// Returns the path of the base URL without its version (`/v1`).
@@ -287,21 +289,28 @@ impl Endpoint {
     }
 
     async fn send(&self, request: reqwest::Request) -> Result<Posted, CallError> {
-        self.send_as(request, None).await
+        self.send_as(request, None, MAX_ANSWER).await
     }
 
-    /// Sends a request whose content is of another type than JSON, if one is given.
-    async fn send_as(&self, mut request: reqwest::Request, kind: Option<String>) -> Result<Posted, CallError> {
+    /// Sends a request whose content is of another type than JSON, if one is given. Its answer has `most` bytes at most.
+    async fn send_as(
+        &self,
+        mut request: reqwest::Request,
+        kind: Option<String>,
+        most: usize,
+    ) -> Result<Posted, CallError> {
         let Line { client, headers, veil } = self.line()?;
         request.headers_mut().clone_from(headers);
         if let Some(kind) = kind.and_then(|kind| HeaderValue::from_str(&kind).ok()) {
             request.headers_mut().insert(CONTENT_TYPE, kind);
         }
         // One timer covers the whole answer; reqwest's own timeout would use two.
-        tokio::time::timeout(self.timeout, self.answer(client, request, veil.as_ref())).await.unwrap_or_else(|_| {
-            let message = format!("{} did not answer within {} s", self.base_url, self.timeout.as_secs_f64());
-            Err(CallError::new(ErrorKind::Transient, message))
-        })
+        tokio::time::timeout(self.timeout, self.answer(client, request, veil.as_ref(), most)).await.unwrap_or_else(
+            |_| {
+                let message = format!("{} did not answer within {} s", self.base_url, self.timeout.as_secs_f64());
+                Err(CallError::new(ErrorKind::Transient, message))
+            },
+        )
     }
 
     /// Sends a request and reads the whole answer.
@@ -310,6 +319,7 @@ impl Endpoint {
         client: &Client,
         request: reqwest::Request,
         veil: Option<&Veil>,
+        most: usize,
     ) -> Result<Posted, CallError> {
         let mut response = client.execute(request).await.map_err(|error| self.transport(&error))?;
         let status = response.status();
@@ -318,8 +328,8 @@ impl Endpoint {
         // It is read piece by piece, so that neither an endless answer nor one that unpacks to gigabytes fills the memory.
         let mut bytes = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(|error| self.transport(&error))? {
-            if bytes.len() + piece.len() > MAX_ANSWER {
-                let message = format!("{} answered more than {} MB", self.base_url, MAX_ANSWER >> 20);
+            if bytes.len() + piece.len() > most {
+                let message = format!("{} answered more than {} MB", self.base_url, most >> 20);
                 return Err(CallError::new(ErrorKind::Permanent, message));
             }
             bytes.extend_from_slice(&piece);

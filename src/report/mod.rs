@@ -67,9 +67,12 @@ fn toned(tone: Tone, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Removes control characters: neither hostile input nor the output of a model may control the terminal.
+/// Returns true for characters that control a terminal: C0, DEL, C1, and those that turn the direction of text.
+pub fn is_control(c: char) -> bool {
+    c.is_control() && c != '\n' && c != '\t' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Replaces control characters: neither hostile input nor the output of a model may control the terminal.
 fn printable(text: &str) -> String {
-    let is_bidi = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let is_hidden = |c: char| c.is_control() && c != '\n' && c != '\t' || is_bidi(c);
-    text.chars().map(|c| if is_hidden(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_control(c) { '\u{fffd}' } else { c }).collect()
 }

@@ -247,3 +247,16 @@ fn labels_without_bound_are_told() {
     assert!(ran.stdout.contains("600 different labels, more than 500"), "{}", ran.stderr);
     assert!(size < 100_000, "{size} bytes");
 }
+
+#[test]
+fn a_program_of_a_pipeline_without_models_sees_no_key_either() {
+    let workspace = Workspace::new();
+    workspace.write(
+        "pipelines/p.yaml",
+        "etalon: 1\nname: p\nstages:\n  rows: { kind: dataset, command: \"env > seen.txt; echo '{\\\"id\\\": 1}'\", format: jsonl, files: [], id: id }\n",
+    );
+    let keys = [("OPENAI_API_KEY", CANARY), ("ANTHROPIC_API_KEY", CANARY), ("HARMLESS", "yes")];
+    workspace.etalon_with(&["run", "pipelines/p.yaml"], &keys).code(0);
+    let seen = workspace.read("seen.txt");
+    assert!(seen.contains("HARMLESS=yes") && !seen.contains(CANARY), "{seen}");
+}
