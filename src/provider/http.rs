@@ -106,10 +106,12 @@ impl Endpoint {
         let Address { default_url, path, default_key, .. } = address;
         let base_url = settings.base_url.as_deref().unwrap_or(default_url);
         let help = "write it like http://127.0.0.1:8000/v1";
+        // A credential may stand before an `@` or in a query; no message repeats it.
+        let shown = if base_url.contains(['@', '?']) { "…" } else { base_url };
         let mut base =
-            Url::parse(base_url).map_err(|error| BuildError::new(format!("base_url `{base_url}`: {error}"), help))?;
+            Url::parse(base_url).map_err(|error| BuildError::new(format!("base_url `{shown}`: {error}"), help))?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
-            return Err(BuildError::new(format!("base_url `{base_url}` is not an http address"), help));
+            return Err(BuildError::new(format!("base_url `{shown}` is not an http address"), help));
         }
         if !base.username().is_empty() || base.password().is_some() {
             let help = "put the key into an environment variable and name it: `api_key_env: MY_KEY`";

@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime};
 const IN_USE: &str = "in-use";
 /// What is younger is left alone.
 const YOUNG: Duration = Duration::from_secs(60);
+/// Without a mark nobody knows whether a directory is in use; no plan takes so long.
+const UNMARKED: Duration = Duration::from_secs(24 * 3600);
 
 /// Marks a scratch directory as in use while the returned file is open. Without locks, or without room, it is not marked.
 pub(super) fn mark(directory: &Path) -> Option<File> {
@@ -24,16 +26,15 @@ pub(super) fn sweep(tmp: &Path) {
     for entry in fs::read_dir(tmp).into_iter().flatten().flatten() {
         let path = entry.path();
         let Ok(kind) = entry.file_type() else { continue };
-        let is_old = |path: &Path| {
-            let changed = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
-            changed.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > YOUNG))
-        };
-        if !is_old(&path) {
+        let Ok(changed) = entry.metadata().and_then(|metadata| metadata.modified()) else { continue };
+        let age = SystemTime::now().duration_since(changed).unwrap_or_default();
+        if age <= YOUNG {
             continue;
         }
         if kind.is_dir() && entry.file_name().to_string_lossy().starts_with("plan-") {
-            // A directory without the mark was made by a process that ended before it could mark it.
-            if !path.join(IN_USE).exists() || is_free(&path.join(IN_USE)) {
+            let mark = path.join(IN_USE);
+            let is_left = if mark.exists() { is_free(&mark) } else { age > UNMARKED };
+            if is_left {
                 _ = fs::remove_dir_all(&path);
             }
         } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "tmp") && is_free(&path) {

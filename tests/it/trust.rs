@@ -93,6 +93,7 @@ fn a_key_in_the_spec_is_refused_and_not_repeated() {
         format!("options: {{ extra: {{ auth: {{ token: {key} }} }} }}"),
         format!("base_url: 'http://127.0.0.1:1/v1?api_key={key}'"),
         format!("base_url: 'http://u:{key}@127.0.0.1:1/v1'"),
+        format!("base_url: 'htp://u:{key}@127.0.0.1:1/v1'"),
         format!("token: {key}"),
     ] {
         let workspace = Workspace::new();
