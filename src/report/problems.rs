@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::printable;
 use crate::problem::{Place, Problem, Severity};
+use crate::provider::is_key;
 
 /// Renders problems, errors first, each with its excerpt.
 pub fn problems(problems: &[Problem], is_styled: bool) -> String {
@@ -43,6 +44,8 @@ fn one(problem: &Problem, renderer: &Renderer, secrets: &[&Place]) -> String {
         for secret in secrets.iter().filter(|secret| secret.source == place.source) {
             text = Cow::Owned(without_secret(&text, secret.range.start));
         }
+        // A key under a misspelt name is another problem, and a key all the same.
+        let text = without_keys(&text);
         let start = crate::problem::floor_char(&text, place.range.start);
         let mut end = crate::problem::floor_char(&text, place.range.end.max(start));
         // A long value is marked in its first line only.
@@ -76,6 +79,15 @@ fn without_secret(text: &str, offset: usize) -> String {
         format!("…{}", " ".repeat(hidden - '…'.len_utf8()))
     };
     format!("{}{sign}{}", &text[..line_end - hidden], &text[line_end..])
+}
+
+/// Returns a text with stars in the place of every word that looks like a key.
+fn without_keys(text: &str) -> String {
+    let starred = |word: &str| match is_key(word.trim_end_matches(|c: char| !c.is_alphanumeric())) {
+        true => word.chars().map(|c| if c.is_ascii_alphanumeric() { '*' } else { c }).collect(),
+        false => word.to_owned(),
+    };
+    text.split_inclusive(|c: char| c.is_whitespace() || "\"'`,:={}[]()".contains(c)).map(starred).collect()
 }
 
 /// Returns the JSON document of `check`.
