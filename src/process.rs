@@ -18,7 +18,9 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use process_wrap::std::{ChildWrapper, CommandWrap, ProcessGroup};
+use serde_json::{Map, Value, json};
 
+use crate::digest::Digest;
 use crate::problem::{Place, Problem};
 
 /// How many bytes of a program's standard error are kept.
@@ -84,6 +86,14 @@ const RUNNERS: &[&str] = &[
     "go", "docker", "podman", "bazel", "gradle", "mvn", "ssh", "xargs", "eval",
 ];
 
+/// A program that a pipeline would start. The user consents to it by its digest, which covers the command and the
+/// files that are known to be read by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    pub command: String,
+    pub digest: Digest,
+}
+
 /// A program with its arguments, or a line for the shell.
 #[derive(Clone, Debug)]
 pub enum Program {
@@ -100,6 +110,18 @@ impl Program {
             Program::Shell(line) => line.trim().to_owned(),
             Program::Direct(words) => words.join(" "),
         }
+    }
+
+    /// Returns what the user consents to: the command with the digests of its files, by name.
+    pub fn launch<'a>(&self, files: impl IntoIterator<Item = (&'a String, &'a Digest)>) -> Launch {
+        let command = match self {
+            Program::Shell(line) => Value::from(line.as_str()),
+            Program::Direct(words) => words.clone().into(),
+        };
+        let files: Map<String, Value> =
+            files.into_iter().map(|(name, digest)| (name.clone(), digest.to_string().into())).collect();
+        let facts = json!({ "command": command, "files": files });
+        Launch { command: self.text(), digest: Digest::of_json("etalon.launch", &facts) }
     }
 
     /// Returns the words of the command: a shell line split at spaces, or the program and its arguments; and what stands

@@ -20,7 +20,8 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(global: &Global, arguments: &CheckArgs) -> Result<u8, Exit> {
     let workspace = Workspace::open(global.workspace.as_deref())?;
-    let pipelines = if arguments.pipelines.is_empty() { all(&workspace) } else { arguments.pipelines.clone() };
+    let pipelines =
+        if arguments.pipelines.is_empty() { open::pipelines(&workspace) } else { arguments.pipelines.clone() };
     if pipelines.is_empty() {
         return Err(Exit::usage(
             "there is no pipeline in pipelines/",
@@ -55,14 +56,4 @@ pub(super) fn run(global: &Global, arguments: &CheckArgs) -> Result<u8, Exit> {
         }
     }
     Ok(if errors > 0 { exit::USAGE } else { exit::OK })
-}
-
-fn all(workspace: &Workspace) -> Vec<String> {
-    let mut found: Vec<String> = ["pipelines/*.yaml", "pipelines/*.yml"]
-        .iter()
-        .flat_map(|pattern| glob::glob(&workspace.path(pattern).to_string_lossy()).into_iter().flatten().flatten())
-        .filter_map(|path| Some(path.strip_prefix(&workspace.root).ok()?.to_string_lossy().into_owned()))
-        .collect();
-    found.sort();
-    found
 }

@@ -91,6 +91,7 @@ impl From<ExecuteError> for Exit {
     fn from(error: ExecuteError) -> Exit {
         match error {
             ExecuteError::Store(error) => error.into(),
+            ExecuteError::Unconsented(problems) => Exit::problems(problems),
             ExecuteError::Usage { message, help } => Exit::usage(message, help),
         }
     }

@@ -15,6 +15,7 @@
 //! **Adding a command:** one file with its `Args` and a `run` function, one variant of `Command` with a line of help,
 //! and one line in the `match` of `dispatch`; then its tests.
 
+mod cache;
 mod check;
 mod completions;
 mod exit;
@@ -33,6 +34,7 @@ mod schema;
 mod score;
 mod show;
 mod templates;
+mod trust;
 mod watch;
 mod why;
 
@@ -124,6 +126,10 @@ enum Command {
     Labels(labels::LabelsArgs),
     /// Score a file of predictions and references, without a pipeline
     Score(score::ScoreArgs),
+    /// Look after the cache: what it holds and what that cost, what is damaged, what can go
+    Cache(cache::CacheArgs),
+    /// Let the programs of a pipeline start; those that you have not read do not
+    Trust(trust::TrustArgs),
     /// Print the JSON Schema of pipelines, for editors
     Schema,
     /// List the templates there are, or print one: those that are built in, too
@@ -196,6 +202,8 @@ fn dispatch(cli: &Cli) -> Result<u8, Exit> {
         Command::Export(arguments) => export::run(&cli.global, arguments),
         Command::Labels(arguments) => labels::run(&cli.global, arguments),
         Command::Score(arguments) => score::run(&cli.global, arguments),
+        Command::Cache(arguments) => cache::run(&cli.global, arguments),
+        Command::Trust(arguments) => trust::run(&cli.global, arguments),
         Command::Schema => schema::run(),
         Command::Templates(arguments) => templates::run(&cli.global, arguments),
         Command::ShellCompletions(arguments) => completions::run(arguments),

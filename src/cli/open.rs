@@ -19,8 +19,16 @@ pub(super) fn plan(
     pipeline: &str,
     sets: &[(String, String)],
 ) -> Result<(Arc<Plan>, Vec<Problem>), Exit> {
-    let workspace = Workspace::open(global.workspace.as_deref())?;
-    let (plan, problems) = load(&workspace, pipeline, sets);
+    plan_in(&Workspace::open(global.workspace.as_deref())?, pipeline, sets)
+}
+
+/// Loads and resolves a pipeline of a workspace that is open.
+pub(super) fn plan_in(
+    workspace: &Workspace,
+    pipeline: &str,
+    sets: &[(String, String)],
+) -> Result<(Arc<Plan>, Vec<Problem>), Exit> {
+    let (plan, problems) = load(workspace, pipeline, sets);
     match plan {
         Some(plan) if !has_error(&problems) => Ok((Arc::new(plan), problems)),
         _ => Err(Exit::problems(problems)),
@@ -48,6 +56,17 @@ pub(super) fn load(workspace: &Workspace, pipeline: &str, sets: &[(String, Strin
     };
     problems.extend(found.into_iter().filter(is_news));
     (plan, problems)
+}
+
+/// Returns the pipelines of a workspace, by their files.
+pub(super) fn pipelines(workspace: &Workspace) -> Vec<String> {
+    let mut found: Vec<String> = ["pipelines/*.yaml", "pipelines/*.yml"]
+        .iter()
+        .flat_map(|pattern| glob::glob(&workspace.path(pattern).to_string_lossy()).into_iter().flatten().flatten())
+        .filter_map(|path| Some(path.strip_prefix(&workspace.root).ok()?.to_string_lossy().into_owned()))
+        .collect();
+    found.sort();
+    found
 }
 
 /// Returns the runs of a plan's pipeline.

@@ -12,11 +12,12 @@ use super::exit::{self, Exit};
 use super::progress::Display;
 use super::watch::{self, Seen};
 use super::{Format, Global, Sets, Signals, Volume, open, print, runtime, talk, width};
+use crate::digest::Digest;
 use crate::execute::{self, Options, Session};
 use crate::process;
 use crate::record::{Records, Run};
 use crate::report::{self, View};
-use crate::spec::Workspace;
+use crate::spec::{KeyHost, Workspace};
 use crate::stage::{Mode, Recorder};
 
 #[derive(Args)]
@@ -52,6 +53,9 @@ pub(super) struct RunArgs {
     /// Write what the models say into a file, from which `provider: replay` answers; what is in the cache is not bought again
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Let every program of the pipeline start, this once; with digests, those programs
+    #[arg(long, value_name = "DIGEST", num_args = 0..=1, require_equals = true, value_delimiter = ',')]
+    allow_commands: Option<Vec<Digest>>,
     /// Use what the cache has; call no server
     #[arg(long)]
     offline: bool,
@@ -108,7 +112,13 @@ fn watched(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut B
 
 /// Runs once, and adds to `read` the files that were read.
 fn once(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut BTreeSet<PathBuf>) -> Result<u8, Exit> {
-    let (plan, warnings) = open::plan(global, &arguments.pipeline, &arguments.sets.sets)?;
+    let mut workspace = Workspace::open(global.workspace.as_deref())?;
+    match arguments.allow_commands.as_deref() {
+        None => {}
+        Some([]) => workspace.consent.to_all(),
+        Some(programs) => programs.iter().for_each(|program| workspace.consent.to(*program)),
+    }
+    let (plan, warnings) = open::plan_in(&workspace, &arguments.pipeline, &arguments.sets.sets)?;
     open::warn(&warnings);
     let store = open::store(&plan)?;
     let records = Arc::new(open::records(&plan));
@@ -127,6 +137,11 @@ fn once(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut BTre
     };
     let mode = if arguments.offline { Mode::Offline } else { Mode::Live };
     let session = Arc::new(runtime.block_on(Session::open(plan.clone(), store, options, mode))?);
+    if !arguments.offline {
+        for KeyHost { variable, host } in plan.workspace.consent.new_hosts(session.key_hosts()) {
+            talk(&format!("the key {variable} goes to {host}, for the first time from here"));
+        }
+    }
     let display = Display::new(global.volume());
     let run = runtime.block_on(async {
         let signals = tokio::spawn(stop_on_signal(session.stop_flag(), display.clone()));

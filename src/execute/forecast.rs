@@ -1,6 +1,7 @@
 //! The forecast: what a run would do, why, and how many calls it would make.
 //!
-//! Datasets are read for real, since that costs nothing and settles the keys behind them. Every node that calls a model
+//! Datasets are read for real, since that costs nothing and settles the keys behind them; but no program is started, so
+//! that rows which a program prints are not known before it has run. Every node that calls a model
 //! is then made with a desk that never buys. If all completions of a node are in the log, the node is settled too; the
 //! nodes behind one that is not settled are `maybe`, and their calls an upper bound.
 //!
@@ -42,6 +43,10 @@ pub struct Forecast {
     pub miss: Option<MissReason>,
     /// Rows of the node; at most so many behind nodes that are not settled.
     pub rows: u64,
+    /// Neither rows nor calls are known: the node's rows, or those of a node before it, come from a program, and a plan
+    /// starts none.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_unknown: bool,
     /// Calls that a run would make.
     pub calls: u64,
     /// Completions that are in the log.
@@ -170,6 +175,7 @@ fn blank(session: &Session, index: usize) -> Forecast {
         reason: String::new(),
         miss: None,
         rows: 0,
+        is_unknown: false,
         calls: 0,
         reused: 0,
         calls_low: 0,
@@ -196,6 +202,7 @@ async fn one(
         let name = &session.plan.nodes[*input].name;
         let Some(upstream) = &known[*input] else {
             forecast.state = State::Maybe;
+            forecast.is_unknown = true;
             forecast.because(MissReason::DependsOn { nodes: vec![name.clone()] });
             return Ok((forecast, None));
         };
@@ -233,6 +240,10 @@ async fn one(
     // A node that calls no model and makes only scores is not made by a plan: it costs nothing, so a run makes it.
     let is_planned = matches!(node.stage.makes(), Makes::Rows | Makes::Completions) || !node.callees.is_empty();
     if !is_planned {
+        return Ok((forecast, None));
+    }
+    if !session.launches_of(index)?.is_empty() {
+        forecast.is_unknown = true;
         return Ok((forecast, None));
     }
     let (produced, accounts) = attempt(session, index, &inputs, &Arc::new(Progress::default())).await;

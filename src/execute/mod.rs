@@ -9,6 +9,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `session` | fingerprints, lookups, desks |
+//! | `consent` | programs that a run would start, and whether the user has said that they may |
 //! | `models` | identities of models, what servers say of themselves |
 //! | `run` `forecast` | the two ways through a plan |
 //! | `look` | from inputs to a key, and to a hit or the reason of a miss |
@@ -25,6 +26,7 @@
 //!
 //! [`Run`]: crate::record::Run
 
+mod consent;
 mod contrast;
 mod forecast;
 mod gates;
@@ -41,6 +43,7 @@ mod why;
 
 use std::sync::Arc;
 
+pub use consent::Started;
 pub use forecast::{Forecast, State, forecast};
 pub use labels::{Stratum, items as label_items};
 pub use look::MissReason;
@@ -51,6 +54,7 @@ pub use run::run;
 pub use session::Session;
 pub use why::{Difference, Why, why};
 
+use crate::problem::Problem;
 use crate::record::{NodeRun, Records};
 use crate::stage::{Progress, Recorder};
 use crate::store::StoreError;
@@ -89,6 +93,9 @@ impl Options {
 pub enum ExecuteError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The pipeline would start programs to which the user has not consented.
+    #[error("programs need consent")]
+    Unconsented(Vec<Problem>),
     /// The command line names something that does not exist.
     #[error("{message}")]
     Usage { message: String, help: Option<String> },

@@ -7,14 +7,17 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use serde_json::Value;
 
+use super::consent::{Started, check_consent, launched_by_stages};
 use super::models::{Probes, check_price, model_spec, probe, provider, refuse_twins, watched};
 use super::{ExecuteError, Options};
 use crate::digest::Digest;
 use crate::files::{files, is_glob};
 use crate::plan::{Identity, Plan, build_provider};
 use crate::problem::suggest;
+use crate::process::Launch;
 use crate::provider::Pool;
 use crate::record::Records;
+use crate::spec::KeyHost;
 use crate::stage::{
     Account, Budget, Buyer, Checked, Desk, Earlier, Facts, Inputs, Job, Mode, Part, Preflight, Progress, Stage,
     StageError,
@@ -47,6 +50,8 @@ pub struct Session {
     halted: OnceLock<String>,
     refreshed: Vec<bool>,
     pub selected: Vec<bool>,
+    launches: Vec<Started>,
+    key_hosts: BTreeSet<KeyHost>,
 }
 
 impl Session {
@@ -54,24 +59,15 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `--only` or `--refresh` names a node that does not exist. What cannot be fetched or asked is an error of the
-    /// nodes that need it, later.
+    /// `--only` or `--refresh` names a node that does not exist; a session that is not dry would start a program to which
+    /// the user has not consented. What cannot be fetched or asked is an error of the nodes that need it, later.
     pub async fn open(
         plan: Arc<Plan>,
         store: Arc<Store>,
         options: Options,
         mode: Mode,
     ) -> Result<Session, ExecuteError> {
-        let mut refreshed = vec![false; plan.nodes.len()];
-        for name in &options.refresh {
-            for index in named(&plan, name, "--refresh")? {
-                refreshed[index] = true;
-            }
-        }
-        let selected = match &options.only {
-            Some(name) => plan.needed(&named(&plan, name, "--only")?),
-            None => vec![true; plan.nodes.len()],
-        };
+        let (selected, refreshed) = chosen(&plan, &options)?;
         let digests = store.file_digests();
         let called = plan.nodes.iter().zip(&selected).filter(|(_, is_selected)| **is_selected);
         let called = called.flat_map(|(node, _)| node.callees.iter().map(|(_, model)| model.as_str())).collect();
@@ -82,6 +78,8 @@ impl Session {
             async move { node.stage.prepare(workspace, is_offline).await.map_err(|error| (index, error.to_string())) }
         });
         let unprepared = futures_util::future::join_all(prepared).await.into_iter().filter_map(Result::err).collect();
+        let mut launches = launched_by_stages(&plan, &selected, &|path| digests.of(path))?;
+        let mut key_hosts = BTreeSet::new();
         let (mut identities, mut watches) = (BTreeMap::new(), BTreeMap::new());
         let mut addresses = BTreeMap::new();
         for (index, node) in plan.nodes.iter().enumerate() {
@@ -91,6 +89,9 @@ impl Session {
                     let known = provider(&plan, &watched(&digests, &watch), &probes, model);
                     watches.insert(model.clone(), watch.into_inner().expect("no panic while locked"));
                     let provider = known.as_ref().ok();
+                    key_hosts.extend(provider.and_then(|provider| provider.key_host()));
+                    let launch = provider.and_then(|provider| provider.launch());
+                    launches.extend(launch.map(|launch| Started::by_model(&plan, model, launch)));
                     if options.budget_usd.is_some() && provider.is_some_and(|provider| provider.reach().needs_network())
                     {
                         check_price(&plan, model)?;
@@ -102,6 +103,9 @@ impl Session {
             }
         }
         refuse_twins(&mut identities, &addresses);
+        if mode != Mode::Dry {
+            check_consent(&plan, &launches)?;
+        }
         let budget = options.budget_usd.map(|dollars| Arc::new(Budget::new(dollars)));
         let (desks, stop) = (Mutex::default(), Arc::default());
         let own = || Arc::new(Records::new(&plan.workspace.root, &plan.spec.name));
@@ -126,7 +130,24 @@ impl Session {
             halted: OnceLock::new(),
             refreshed,
             selected,
+            launches,
+            key_hosts,
         })
+    }
+
+    /// Returns the programs that a run starts.
+    pub fn launches(&self) -> &[Started] {
+        &self.launches
+    }
+
+    /// Returns the programs that a node's stage starts.
+    pub(super) fn launches_of(&self, index: usize) -> Result<Vec<Launch>, StageError> {
+        self.plan.nodes[index].stage.launches(&self.plan.workspace, &|path| self.digests.of(path))
+    }
+
+    /// Returns the keys that calls may send, each with the host that gets it.
+    pub fn key_hosts(&self) -> &BTreeSet<KeyHost> {
+        &self.key_hosts
     }
 
     /// Returns the runs with which reasons compare.
@@ -407,6 +428,21 @@ impl Session {
     pub fn save(&self) {
         self.digests.save();
     }
+}
+
+/// Returns which nodes take part, and which of them are bought anew.
+fn chosen(plan: &Plan, options: &Options) -> Result<(Vec<bool>, Vec<bool>), ExecuteError> {
+    let mut refreshed = vec![false; plan.nodes.len()];
+    for name in &options.refresh {
+        for index in named(plan, name, "--refresh")? {
+            refreshed[index] = true;
+        }
+    }
+    let selected = match &options.only {
+        Some(name) => plan.needed(&named(plan, name, "--only")?),
+        None => vec![true; plan.nodes.len()],
+    };
+    Ok((selected, refreshed))
 }
 
 fn named(plan: &Plan, name: &str, flag: &str) -> Result<Vec<usize>, ExecuteError> {

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::{Entry, Made, Make, MeanTally, Metric, RowScores, Score, Scored, Tally, TallySummary, Written, share};
 use crate::digest::{Digest, canonical};
 use crate::files::{self, is_glob};
-use crate::process::Program;
+use crate::process::{Launch, Program};
 use crate::score::Unit;
 use crate::spec::{Amount, OneOrMany, Scalar, Whole};
 
@@ -185,6 +185,10 @@ impl Metric for CommandMetric {
 
     fn files(&self) -> Vec<(&'static str, Vec<(String, Digest)>)> {
         vec![("files", self.files.clone())]
+    }
+
+    fn launch(&self) -> Option<Launch> {
+        Some(self.program.launch(self.files.iter().map(|(name, digest)| (name, digest))))
     }
 
     fn unseen(&self) -> Option<String> {

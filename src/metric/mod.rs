@@ -57,6 +57,7 @@ pub use settings::{Made, MetricName, SettingsType, Written};
 pub use tally::{MeanTally, PartsTally, SpreadTally, SumsTally};
 
 use crate::digest::Digest;
+use crate::process::Launch;
 use crate::row::Meta;
 pub use crate::score::Direction;
 use crate::score::{Estimate, Summary, Unit};
@@ -151,6 +152,11 @@ pub trait Metric: Send + Sync {
 
     /// Returns why it cannot be told which files it runs, where only its settings could tell and do not.
     fn unseen(&self) -> Option<String> {
+        None
+    }
+
+    /// Returns the program that it starts, as the user consents to it.
+    fn launch(&self) -> Option<Launch> {
         None
     }
 

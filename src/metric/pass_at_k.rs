@@ -15,6 +15,7 @@ use super::{
 };
 use crate::digest::Digest;
 use crate::problem::suggest;
+use crate::process::Launch;
 use crate::spec::{Amount, Node, NodeValue, OneOrMany, Whole};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -147,6 +148,10 @@ impl Metric for PassAtK {
 
     fn files(&self) -> Vec<(&'static str, Vec<(String, Digest)>)> {
         self.of.files().into_iter().map(|(_, files)| ("with", files)).collect()
+    }
+
+    fn launch(&self) -> Option<Launch> {
+        self.of.launch()
     }
 
     fn weights(&self) -> Vec<(String, PathBuf)> {

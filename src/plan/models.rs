@@ -57,7 +57,17 @@ pub fn build_provider(
     // Settings that were inherited from a model of another provider, and that this provider does not have, are left
     // out.
     let settings = &spec.settings.named(&entry.fields(), &place);
-    (entry.build)(&Building { name, spec, settings, weights, probe, root, library, digest_file })
+    (entry.build)(&Building {
+        name,
+        spec,
+        settings,
+        weights,
+        probe,
+        root,
+        consent: &workspace.consent,
+        library,
+        digest_file,
+    })
 }
 
 fn find(provider: &str) -> Option<&'static Entry> {

@@ -31,7 +31,7 @@ use super::{
 use crate::digest::Digest;
 use crate::files;
 use crate::problem::Problem;
-use crate::process::{Ender, INTERRUPTED, Output, Program, unseen, unseen_text};
+use crate::process::{Ender, INTERRUPTED, Launch, Output, Program, unseen, unseen_text};
 use crate::spec::{Node, OneOrMany, decode};
 
 /// How often a request is asked of a program that dies over it.
@@ -128,6 +128,7 @@ fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
         identity.insert("weights".to_owned(), Value::Object(text(&building.weights)));
     }
     Ok(Box::new(Command {
+        launch: program.launch(&digests),
         program,
         root: building.root.to_owned(),
         model: building.spec.model.clone(),
@@ -142,6 +143,7 @@ fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
 
 /// One model behind a program.
 struct Command {
+    launch: Launch,
     program: Program,
     root: PathBuf,
     model: Option<String>,
@@ -326,6 +328,10 @@ fn read(output: Output, waiting: &Waiting, deaths: &AtomicU64, program: &str) ->
 impl Provider for Command {
     fn identity(&self) -> Map<String, Value> {
         self.identity.clone()
+    }
+
+    fn launch(&self) -> Option<Launch> {
+        Some(self.launch.clone())
     }
 
     fn reach(&self) -> Reach {

@@ -13,6 +13,7 @@ use super::secret::Veil;
 use super::{BuildError, CallError, ErrorKind, quota};
 use crate::net::{Connection, client, is_loopback};
 use crate::process;
+use crate::spec::KeyHost;
 
 /// The longest answer that is read, in bytes, unpacked.
 const MAX_ANSWER: usize = 64 << 20;
@@ -209,6 +210,14 @@ impl Endpoint {
                 format!("{} needs an API key and {name} is not set: export {name}=…", self.base_url),
             )),
         }
+    }
+
+    /// Returns the variable of the key, and the host that gets it; none where no key is set.
+    pub fn key_host(&self) -> Option<KeyHost> {
+        self.key().ok().flatten()?;
+        let (variable, _) = self.key_env.clone()?;
+        let port = self.url.port().map_or_else(String::new, |port| format!(":{port}"));
+        Some(KeyHost { variable, host: format!("{}{port}", self.url.host_str()?) })
     }
 
     /// Removes the API key from a message, in case that the server repeated it.

@@ -86,6 +86,7 @@ pub(super) mod testing {
             weights: BTreeMap::new(),
             probe: None,
             root,
+            consent: &Default::default(),
             library: &Library::new("templates".into()),
             digest_file: &|path| std::fs::read(path).map(|bytes| Digest::of(&bytes)),
         })

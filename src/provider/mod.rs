@@ -60,8 +60,9 @@ pub(crate) use secret::{is_credential, is_key};
 
 use crate::digest::{Digest, canonical_into, canonical_map_into, canonical_text};
 use crate::problem::Problem;
+use crate::process::Launch;
 use crate::row::Usage;
-use crate::spec::{ModelSpec, Node, decode};
+use crate::spec::{Consent, KeyHost, ModelSpec, Node, decode};
 use crate::template::Library;
 
 /// One turn of a conversation.
@@ -200,6 +201,16 @@ pub trait Provider: Send + Sync {
         None
     }
 
+    /// Returns the program that answers, as the user consents to it.
+    fn launch(&self) -> Option<Launch> {
+        None
+    }
+
+    /// Returns the key that is sent, and the host that gets it; none where no key is set.
+    fn key_host(&self) -> Option<KeyHost> {
+        None
+    }
+
     /// Returns the limits on calls that the model's settings name.
     fn limits(&self) -> Limits {
         Limits::default()
@@ -265,6 +276,8 @@ pub struct Building<'a> {
     pub probe: Option<&'a Map<String, Value>>,
     /// The directory of the workspace.
     pub root: &'a Path,
+    /// What the user lets pipelines read.
+    pub consent: &'a Consent,
     /// The templates of the workspace.
     pub library: &'a Library,
     /// Returns the digest of a file.

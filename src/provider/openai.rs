@@ -204,6 +204,7 @@ mod tests {
             weights: BTreeMap::new(),
             probe: None,
             root: std::path::Path::new("."),
+            consent: &Default::default(),
             library: &Library::new("templates".into()),
             digest_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
         })

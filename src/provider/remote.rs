@@ -20,7 +20,7 @@ use super::{
 use crate::digest::{canonical_into, canonical_text};
 use crate::problem::Problem;
 use crate::row::Usage;
-use crate::spec::{Node, decode};
+use crate::spec::{KeyHost, Node, decode};
 
 /// A chat API.
 pub(super) struct Api {
@@ -266,6 +266,10 @@ impl Provider for Remote {
 
     fn read(&self, raw: &str) -> Result<Reply, CallError> {
         (self.api.read)(raw).map_err(|error| CallError { billed: self.billed(raw), ..error })
+    }
+
+    fn key_host(&self) -> Option<KeyHost> {
+        self.endpoint.key_host()
     }
 
     fn missing_key(&self) -> Option<String> {

@@ -107,6 +107,9 @@ fn build(building: &Building<'_>) -> Result<Box<dyn Provider>, BuildError> {
         ));
     };
     let path = building.root.join(&file);
+    if let Some((message, help)) = building.consent.refusal(&file, &path) {
+        return Err(BuildError::new(message, help));
+    }
     let digest = (building.digest_file)(&path)
         .map_err(|error| BuildError::new(format!("failed to read {file}: {error}"), "paths start at the workspace"))?;
     let mut identity = Map::new();

@@ -95,7 +95,8 @@ fn width(forecasts: &[Forecast]) -> usize {
 
 /// Renders a node: its name, how many calls and dollars it takes, and why.
 fn line(forecast: &Forecast, width: usize) -> String {
-    let mut facts = vec![counted(forecast.rows, "row")];
+    let rows = if forecast.is_unknown { "rows not known".to_owned() } else { counted(forecast.rows, "row") };
+    let mut facts = vec![rows];
     if forecast.calls + forecast.reused > 0 {
         let at_most = if forecast.state == State::Maybe && forecast.calls > 0 { "at most " } else { "" };
         facts.push(format!("{at_most}{}", counted(forecast.calls, "call")));
@@ -125,6 +126,13 @@ fn total(forecasts: &[Forecast]) -> String {
         }
     }
     out.push('\n');
+    // The first one is the node whose program prints rows: nodes stand in the order in which they run.
+    if let Some(first) = forecasts.iter().find(|forecast| forecast.is_unknown && forecast.error.is_none()) {
+        out.push_str(&format!(
+            "calls behind {0} are not known: a program prints its rows, and a plan starts none; `run --only {0}` does\n",
+            first.node
+        ));
+    }
     out
 }
 

@@ -12,6 +12,7 @@
 //! | `forecast` `why` `graph` | what a run would do, why, and the graph of the pipeline |
 //! | `export` | rows as JSON lines, CSV, Parquet |
 //! | `rows` `scores` | the rows of a node; the scores of a file |
+//! | `store` | what the cache holds, what that cost, what can go |
 //! | `sheet` | sheets for people who label rows |
 
 mod export;
@@ -22,6 +23,7 @@ mod progress;
 mod rows;
 mod scores;
 mod sheet;
+mod store;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -38,12 +40,13 @@ pub use progress::{line, progress};
 pub use rows::row;
 pub use scores::{scores, scores_json};
 pub use sheet::{sheet, sheet_answers};
+pub use store::{bytes, garbage, store};
 pub use text::{closing, report, summary};
 pub use view::{Column, Line, View};
 pub use why::why;
 
 /// Returns a count with its word: `1 call`, `2 calls`.
-fn counted(n: u64, one: &str) -> String {
+pub(crate) fn counted(n: u64, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 

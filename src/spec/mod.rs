@@ -15,7 +15,9 @@
 //! | `params` | `${…}` resolved on the tree |
 //! | `decode` `values` `forms` `described` `teach` | the tree to typed values; types of settings; messages that say what to write |
 //! | `lock` | `etalon.lock`: pins of remote data |
+//! | `consent` | the user's own settings: what pipelines may start and read |
 
+mod consent;
 mod decode;
 mod described;
 mod forms;
@@ -31,6 +33,7 @@ mod values;
 mod workspace;
 mod yaml;
 
+pub use consent::{Consent, KeyHost};
 pub use decode::{decode, unknown_field};
 pub use described::{Described, Field};
 pub use forms::{OneOrMany, Short, ShortOr, TextOrList, one_or_many};

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::consent::Consent;
 use super::decode::decode;
 use super::toml;
 use super::tree::{Node, NodeValue};
@@ -28,6 +29,8 @@ pub struct Workspace {
     /// refer to the pipeline.
     pub(super) models: IndexMap<String, Node>,
     pub library: Library,
+    /// What the user has consented to here.
+    pub consent: Consent,
 }
 
 /// Why a workspace could not be opened.
@@ -35,7 +38,7 @@ pub struct Workspace {
 pub enum WorkspaceError {
     #[error("there is no directory {}", .0.display())]
     NoDirectory(PathBuf),
-    #[error("etalon.toml has errors")]
+    #[error("the settings have errors")]
     Problems(Vec<Problem>),
 }
 
@@ -58,23 +61,29 @@ impl Workspace {
     ///
     /// # Errors
     ///
-    /// The directory does not exist, or `etalon.toml` has problems.
+    /// The directory does not exist, or `etalon.toml` or the user's own settings have problems.
     pub fn open(directory: Option<&Path>) -> Result<Workspace, WorkspaceError> {
-        let here = PathBuf::from(".");
+        // An absolute one, since globs leave a leading `./` out of the paths that they find.
+        let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         let root = match directory {
-            Some(directory) if directory.is_dir() => directory.to_owned(),
+            Some(directory) if directory.is_dir() => {
+                std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned())
+            }
             Some(directory) => return Err(WorkspaceError::NoDirectory(directory.to_owned())),
             None => std::env::current_dir()
                 .ok()
                 .and_then(|start| start.ancestors().find(|parent| parent.join(MARKER).is_file()).map(Path::to_owned))
                 .unwrap_or(here),
         };
+        let consent = Consent::read(&root).map_err(WorkspaceError::Problems)?;
+        let library = Library::new(root.join("templates"));
         let mut workspace = Workspace {
             cache: root.join("cache"),
             budget: None,
             models: IndexMap::new(),
-            library: Library::new(root.join("templates")),
+            library: consent.folders().into_iter().fold(library, Library::within),
             root,
+            consent,
         };
         let Ok(bytes) = std::fs::read(workspace.root.join(MARKER)) else {
             return Ok(workspace);
@@ -108,6 +117,13 @@ impl Workspace {
             workspace.cache = workspace.root.join(cache);
         }
         Ok(workspace)
+    }
+
+    /// Returns the problem of a file that a pipeline may not read, since it lies outside of the workspace and the user
+    /// allows no pipeline to read there.
+    pub fn refusal(&self, name: &str) -> Option<Problem> {
+        let (message, help) = self.consent.refusal(name, &self.path(name))?;
+        Some(Problem::error("outside-workspace", message).help(help))
     }
 
     /// Returns a path of the spec as a path of the file system.

@@ -56,6 +56,7 @@ pub use scanned::{Scanned, Seen, Values};
 use crate::digest::Digest;
 use crate::label::Sheet;
 use crate::problem::{Place, Problem};
+use crate::process::Launch;
 use crate::provider::Message;
 use crate::row::{Completion, Row};
 pub use crate::score::{Drift, DriftVerdict};
@@ -155,6 +156,9 @@ pub const KIND_ALIASES: &[(&str, &str)] = &[
     ("pairwise", "judge"),
 ];
 
+/// Returns the digest of a file.
+pub type DigestFile<'a> = dyn Fn(&Path) -> std::io::Result<Digest> + Sync + 'a;
+
 /// What a node's key is made from, beside the stage's settings.
 pub struct Facts<'a> {
     pub model: Option<&'a str>,
@@ -170,7 +174,7 @@ pub struct Facts<'a> {
     /// At most so many rows of each dataset (`--limit`).
     pub limit: Option<u64>,
     pub workspace: &'a Workspace,
-    pub digest_file: &'a (dyn Fn(&Path) -> std::io::Result<Digest> + Sync),
+    pub digest_file: &'a DigestFile<'a>,
 }
 
 /// Everything that is needed to make a node's rows.
@@ -345,6 +349,11 @@ pub trait Stage: Send + Sync {
     /// Fetches remote data that this machine does not have yet.
     fn prepare<'a>(&'a self, _workspace: &'a Workspace, _is_offline: bool) -> BoxFuture<'a, Result<(), StageError>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Returns the programs that its nodes start, beside those that answer for models.
+    fn launches(&self, _workspace: &Workspace, _digest_file: &DigestFile<'_>) -> Result<Vec<Launch>, StageError> {
+        Ok(Vec::new())
     }
 
     /// Returns everything that a node's output depends on.

@@ -82,6 +82,11 @@ impl Store {
     }
 }
 
+/// Returns true if every line of a batch's file can be read.
+pub(super) fn is_whole(text: &str) -> bool {
+    text.ends_with('\n') && read(text).is_some_and(|batch| batch.requests.len() + 1 == text.lines().count())
+}
+
 fn read(text: &str) -> Option<SentBatch> {
     let mut lines = text.lines();
     let Head { tag, id } = serde_json::from_str(lines.next()?).ok()?;

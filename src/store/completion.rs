@@ -9,8 +9,8 @@
 //! {"crc":"9a8b7c6d","key":"<64 hex>","generation":0,"sample":0,"attempt":1,"type":"chat","at":"…","latency":0.41,"request":{…},"response":{…}}
 //! ```
 //!
-//! **Invariant:** a record for which [`CompletionLog::append`] has returned survives the process. A torn line is
-//! ignored on reading; nobody truncates.
+//! **Invariant:** a record for which [`CompletionLog::append`] has returned survives the process, and a second later the
+//! machine. A torn line is ignored on reading; nobody truncates.
 //!
 //! **Invariant:** of two records with one key the higher generation wins; of equal generations the first, so a success
 //! is pinned.
@@ -21,6 +21,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::time::Duration;
 
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -35,6 +36,8 @@ const KEY: &[u8] = b"\",\"key\":\"";
 const GENERATION: &[u8] = b"\",\"generation\":";
 /// At most so many files does one process append to.
 const MAX_WRITERS: usize = 8;
+/// So much may a power cut cost.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// Where the checksummed part starts: behind `{"crc":"xxxxxxxx",`.
 const BODY: usize = 18;
 
@@ -120,6 +123,8 @@ pub struct CompletionLog {
     /// The files that this process appends to; an append takes the first one that is free.
     writers: Vec<Mutex<Option<Writer>>>,
     ballast: Ballast,
+    /// The files that were appended to and are not forced onto the disk yet.
+    unsynced: Arc<Mutex<Vec<Arc<File>>>>,
 }
 
 struct Writer {
@@ -146,7 +151,8 @@ impl Store {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WRITERS);
         let writers = (0..threads).map(|_| Mutex::default()).collect();
         let ballast = Ballast::new(self.tmp());
-        let log = CompletionLog { directory, index: RwLock::default(), writers, ballast };
+        let unsynced = Arc::default();
+        let log = CompletionLog { directory, index: RwLock::default(), writers, ballast, unsynced };
         log.refresh()?;
         Ok(log)
     }
@@ -269,6 +275,7 @@ impl CompletionLog {
             return Err(StoreError::Removed { path: self.directory.clone() });
         }
         let open = writer.as_mut().expect("it is there");
+        self.sync_soon(&open.file);
         let entry =
             Entry { file: open.number, length: line.len() as u32 - 1, offset: open.end, generation: record.generation };
         open.end += line.len() as u64;
@@ -334,6 +341,24 @@ impl CompletionLog {
             }
         }
         Err(StoreError::io("create a file in", &self.directory)(io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Forces a file onto the disk within a second or so, without waiting for it.
+    fn sync_soon(&self, file: &Arc<File>) {
+        let mut files = self.unsynced.lock().expect("no panic while locked");
+        if files.iter().any(|known| Arc::ptr_eq(known, file)) {
+            return;
+        }
+        files.push(file.clone());
+        if files.len() == 1 {
+            let unsynced = self.unsynced.clone();
+            // What the disk refuses here, it refuses again at the end, and then it is told.
+            std::thread::spawn(move || {
+                std::thread::sleep(SYNC_EVERY);
+                let files = std::mem::take(&mut *unsynced.lock().expect("no panic while locked"));
+                files.iter().for_each(|file| _ = file.sync_data());
+            });
+        }
     }
 
     /// Forces what was appended onto the disk.
@@ -445,7 +470,7 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// Returns key and generation of a line that is whole; none for a torn or damaged one.
-fn check_line(line: &[u8]) -> Option<(u128, u32)> {
+pub(super) fn check_line(line: &[u8]) -> Option<(u128, u32)> {
     let rest = line.strip_prefix(HEAD)?;
     let crc = u32::from_str_radix(std::str::from_utf8(rest.get(..8)?).ok()?, 16).ok()?;
     if crc32fast::hash(line.get(BODY..)?) != crc {
@@ -501,6 +526,19 @@ mod tests {
         assert_eq!(get(&other, b"b"), None);
         other.refresh().unwrap();
         assert_eq!(get(&other, b"b").as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn what_was_appended_is_on_the_disk_soon() {
+        let (_directory, _store, log) = open();
+        let unsynced = || log.unsynced.lock().unwrap().len();
+        for round in [b"a", b"b"] {
+            put(&log, round, 0, "1");
+            assert_eq!(unsynced(), 1);
+            while unsynced() > 0 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
     }
 
     #[test]

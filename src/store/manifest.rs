@@ -172,7 +172,7 @@ impl Store {
     }
 }
 
-fn read(bytes: &[u8], key: &Digest) -> Result<Manifest, String> {
+pub(super) fn read(bytes: &[u8], key: &Digest) -> Result<Manifest, String> {
     let stored: Stored = serde_json::from_slice(bytes).map_err(|_| "its manifest is damaged".to_owned())?;
     if Digest::of(&canonical(&stored.manifest)) != stored.checksum {
         return Err("its manifest fails its checksum".to_owned());

@@ -25,6 +25,7 @@
 //! | `sorter` | sorting rows by id beyond memory |
 //! | `batch` | batches of requests that are under way |
 //! | `lock` `memo` `sweep` | OS locks; file digests; what killed processes left behind |
+//! | `inventory` `verify` `collect` | what it holds and what that cost; what is damaged; what can go |
 //!
 //! **Invariant:** a manifest is written only after its artifacts, and both by rename: whatever can be seen is whole.
 //!
@@ -34,14 +35,17 @@ mod artifact;
 mod ballast;
 mod batch;
 mod changed;
+mod collect;
 mod completion;
 mod fingerprint;
+mod inventory;
 mod lock;
 mod manifest;
 mod memo;
 mod merge;
 mod sorter;
 mod sweep;
+mod verify;
 
 use std::fs;
 use std::io::{self, Write};
@@ -51,16 +55,22 @@ pub use artifact::{Artifact, ArtifactReader, ArtifactWriter, ColumnDigests, Line
 pub use batch::{SentBatch, SentRequest};
 pub(crate) use changed::id_of;
 pub use changed::{Changed, Changes, KeptLines, lines_of};
+pub use collect::Garbage;
 pub use completion::{CompletionLog, NewRecord, Record, RecordKind, request_key};
 pub use fingerprint::{Change, Fingerprint};
+pub use inventory::{Holding, Ledger};
 pub use lock::{Holder, Lock};
 pub use manifest::{Counts, Lookup, Manifest};
 pub use memo::{FileDigests, Watch};
 pub use merge::{ByRow, outer};
 pub use sorter::{SortedLines, Sorter};
+pub use verify::{Damage, Verified};
 
 use crate::digest::Digest;
 use crate::files::Draft;
+
+/// How the tag of a folder begins that holds nothing but a cache: <https://bford.info/cachedir/>.
+const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55";
 
 /// Version of the layout below the cache directory.
 const LAYOUT: &str = "1";
@@ -79,6 +89,11 @@ pub enum StoreError {
     /// The disk has no room for the answers of calls that would be sent.
     #[error("the disk of {} is full: nothing is bought that could not be kept", path.display())]
     Full { path: PathBuf },
+    #[error("{} is no cache of etalon: it lacks the tag that etalon puts there", path.display())]
+    NoCache { path: PathBuf },
+    /// The directory is to become a cache, and holds other things.
+    #[error("{} holds other files and is no cache of etalon: `cache` in etalon.toml names an empty or a new folder", path.display())]
+    Foreign { path: PathBuf },
     #[error("{} has cache layout {found}, this etalon knows {LAYOUT}: use another directory or a newer etalon", path.display())]
     Layout { path: PathBuf, found: String },
 }
@@ -119,7 +134,9 @@ impl Store {
             Ok(found) if !found.trim().is_empty() => {
                 return Err(StoreError::Layout { path: root.to_owned(), found: found.trim().to_owned() });
             }
-            _ => false,
+            // A cache that lost its layout still has its tag; the repository of a workspace may keep the tag alone.
+            _ if is_cache(root) || is_empty(root) => false,
+            _ => return Err(StoreError::Foreign { path: root.to_owned() }),
         };
         // Directories that someone has removed are made again.
         for directory in ["artifacts", "manifests", "completions", "locks", "tmp"] {
@@ -132,8 +149,8 @@ impl Store {
             sweep::sweep(&store.tmp());
             return Ok(store);
         }
-        let tag = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by etalon; backup programs may skip it. https://bford.info/cachedir/\n";
-        for (name, text) in [("CACHEDIR.TAG", tag), (".gitignore", "*\n!.gitignore\n!CACHEDIR.TAG\n")] {
+        let tag = format!("{TAG}\n# Made by etalon; backup programs may skip it. https://bford.info/cachedir/\n");
+        for (name, text) in [("CACHEDIR.TAG", &*tag), (".gitignore", "*\n!.gitignore\n!CACHEDIR.TAG\n")] {
             let path = root.join(name);
             if !path.exists() {
                 store.publish_bytes(&path, text.as_bytes())?;
@@ -141,6 +158,27 @@ impl Store {
         }
         store.publish_bytes(&layout, format!("{LAYOUT}\n").as_bytes())?;
         Ok(store)
+    }
+
+    /// Removes a whole cache directory.
+    ///
+    /// # Errors
+    ///
+    /// It is not tagged as a cache of etalon, or something in it cannot be removed.
+    pub fn clear(root: &Path) -> Result<(), StoreError> {
+        if !is_cache(root) {
+            return Err(StoreError::NoCache { path: root.to_owned() });
+        }
+        // The tag goes last, so that a clearing that was interrupted can be taken up again.
+        let mut entries: Vec<PathBuf> =
+            fs::read_dir(root).map_err(StoreError::io("read", root))?.flatten().map(|entry| entry.path()).collect();
+        entries.sort_by_key(|path| path.ends_with("CACHEDIR.TAG") || path.ends_with("layout"));
+        for path in entries {
+            let is_folder = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+            let removed = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(StoreError::io("remove", &path))?;
+        }
+        Ok(())
     }
 
     /// Opens a cache directory for looking only. Artifacts that are made lie in a scratch directory, which is removed
@@ -198,4 +236,16 @@ impl Store {
         draft.write_all(bytes).map_err(StoreError::io("write", draft.path()))?;
         Store::place(draft, path)
     }
+}
+
+/// Returns true if etalon's tag stands in a directory.
+fn is_cache(root: &Path) -> bool {
+    fs::read_to_string(root.join("CACHEDIR.TAG"))
+        .is_ok_and(|text| text.starts_with(TAG) && text.contains("Made by etalon"))
+}
+
+/// Returns true for a directory without files, and for one that does not exist. Hidden files do not count.
+fn is_empty(root: &Path) -> bool {
+    let is_hidden = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with('.');
+    fs::read_dir(root).into_iter().flatten().flatten().all(|entry| is_hidden(&entry))
 }

@@ -1,6 +1,6 @@
 //! Where templates come from: the workspace's `templates/`, then those built into the binary.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::problem::Source;
@@ -17,12 +17,27 @@ const BUILT_IN: &[(&str, &str)] = &[
 #[derive(Clone, Debug)]
 pub struct Library {
     directory: PathBuf,
+    /// The folders, without links, in one of which each file must lie when all links are followed; none if it may lie
+    /// anywhere.
+    within: Option<Vec<PathBuf>>,
 }
 
 impl Library {
     /// Returns the library of a workspace, whose templates stand in `directory`.
     pub fn new(directory: PathBuf) -> Library {
-        Library { directory }
+        Library { directory, within: None }
+    }
+
+    /// Lets no link lead out of some folders, whose own paths are without links.
+    pub fn within(self, folders: Vec<PathBuf>) -> Library {
+        Library { within: Some(folders), ..self }
+    }
+
+    /// Returns where a file lies if that is in none of the folders.
+    fn outside(&self, path: &Path) -> Option<PathBuf> {
+        let folders = self.within.as_ref()?;
+        let target = std::fs::canonicalize(path).ok()?;
+        (!folders.iter().any(|folder| target.starts_with(folder))).then_some(target)
     }
 
     /// Returns a template's source; none if there is no such template.
@@ -42,6 +57,12 @@ impl Library {
         }
         let path = self.directory.join(name);
         let display = format!("templates/{name}");
+        if let Some(target) = self.outside(&path) {
+            return Err(format!(
+                "{display} is a link to {}, outside of the workspace; `allow` in your own settings lets pipelines read there (docs/security.md)",
+                target.display()
+            ));
+        }
         match std::fs::read(&path) {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Ok(Some(Arc::new(Source { path: display, text }))),

@@ -63,6 +63,20 @@ fn every_message_has_its_fixture() {
     assert!(seen >= 20, "{seen}");
 }
 
+#[test]
+fn pipelines_are_found_wherever_the_workspace_is_named_from() {
+    let workspace = workspace();
+    workspace.write("pipelines/p.yaml", std::fs::read("tests/check/ok_plain.yaml").unwrap());
+    for arguments in [&["check"][..], &["check", "--workspace", "."], &["check", "--workspace", "../"]] {
+        let at = if arguments.last() == Some(&"../") { "pipelines" } else { "." };
+        let ran = workspace.command(arguments).current_dir(workspace.path(at)).output().unwrap();
+        assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    }
+    std::fs::remove_file(workspace.path("etalon.toml")).unwrap();
+    let ran = workspace.etalon(&["check"]);
+    assert!(!ran.stderr.contains("there is no pipeline"), "{}", ran.stderr);
+}
+
 /// Mistakes outside of pipelines: on the command line, and in etalon.toml.
 #[test]
 fn the_other_messages_have_their_snapshot() {
@@ -87,6 +101,16 @@ fn the_other_messages_have_their_snapshot() {
     say(&["check", "p"], 2);
     workspace.write("etalon.toml", "cahce = \"x\"\n");
     say(&["check", "p"], 2);
+    // What a user reads who has consented to nothing.
+    workspace.write("etalon.toml", "").write("rows.py", "print()");
+    for rows in ["command: python3 rows.py", "path: /etc/passwd, format: jsonl"] {
+        workspace.write(
+            "pipelines/foreign.yaml",
+            format!("etalon: 1\nname: foreign\nstages:\n  rows: {{ kind: dataset, {rows} }}\n"),
+        );
+        let ran = workspace.etalon_with(&["run", "foreign"], &[("XDG_CONFIG_HOME", "/home/me/.config")]).code(2);
+        said.push_str(&format!("$ etalon run foreign\n{}\n", ran.stderr));
+    }
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check/snapshots"));
     settings.set_prepend_module_to_snapshot(false);

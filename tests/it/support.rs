@@ -290,6 +290,7 @@ impl Workspace {
             .env_remove("OPENAI_API_KEY")
             .env_remove("HTTP_PROXY")
             .env("NO_COLOR", "1")
+            .env("XDG_CONFIG_HOME", settings())
             .stdin(Stdio::null());
         command
     }
@@ -328,6 +329,17 @@ impl Workspace {
             .map(str::to_owned)
             .collect()
     }
+}
+
+/// Returns the settings of a user to whom every workspace belongs; made once.
+pub fn settings() -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("settings");
+    static MADE: std::sync::Once = std::sync::Once::new();
+    MADE.call_once(|| {
+        std::fs::create_dir_all(folder.join("etalon")).unwrap();
+        std::fs::write(folder.join("etalon/settings.toml"), "trusted = [\"/\"]\n").unwrap();
+    });
+    folder
 }
 
 /// Waits for a child process to end.

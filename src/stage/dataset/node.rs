@@ -7,10 +7,11 @@ use super::source::Source;
 use crate::dataset::BadRow;
 use crate::encoder::ModelFolder;
 use crate::problem::Place;
+use crate::process::Launch;
 use crate::score::{Direction, Rank, Reading, Unit};
 use crate::spec::Workspace;
 use crate::stage::prompt::Prompt;
-use crate::stage::{Callee, Facts, Input, Job, Makes, Produced, Reads, Scanned, Stage, StageError};
+use crate::stage::{Callee, DigestFile, Facts, Input, Job, Makes, Produced, Reads, Scanned, Stage, StageError};
 use crate::store::Fingerprint;
 use crate::template::ColumnUse;
 use futures_util::future::BoxFuture;
@@ -106,6 +107,10 @@ impl Stage for Dataset {
 
     fn prepare<'a>(&'a self, workspace: &'a Workspace, is_offline: bool) -> BoxFuture<'a, Result<(), StageError>> {
         Box::pin(self.source.prepare(workspace, is_offline))
+    }
+
+    fn launches(&self, workspace: &Workspace, digest_file: &DigestFile<'_>) -> Result<Vec<Launch>, StageError> {
+        Ok(self.source.launch(workspace, digest_file)?.into_iter().collect())
     }
 
     fn fingerprint(&self, facts: &Facts<'_>) -> Result<Fingerprint, StageError> {

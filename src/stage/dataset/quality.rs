@@ -3,9 +3,6 @@
 //!
 //! Rows are examined in the order of their ids, so that the order of a file decides nothing.
 
-use std::io;
-use std::path::Path;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -19,8 +16,8 @@ use crate::problem::{Place, Problem};
 use crate::score::{Estimate, Summary};
 use crate::spec::{Node, OneOrMany, Share, Whole, Workspace};
 use crate::stage::Scope;
-use crate::stage::StageError;
 use crate::stage::prompt::Prompt;
+use crate::stage::{DigestFile, StageError};
 use crate::store::Fingerprint;
 use crate::template::{row_variables, to_json};
 use crate::text::{Distinct, Fingerprinted, Leak, LeakIndex, LeakLevel, LeakLimits, comparison_tokens};
@@ -136,7 +133,9 @@ impl Quality {
             for pattern in leakage.against.iter() {
                 let names = source::files(scope.workspace, pattern);
                 for name in &names {
-                    if !scope.workspace.path(name).is_file() {
+                    if let Some(refused) = scope.workspace.refusal(name) {
+                        problems.push(refused.at(&at));
+                    } else if !scope.workspace.path(name).is_file() {
                         problems.push(super::settings::missing_file(scope, name).at(&at));
                     } else if format_of(name).is_none() {
                         problems.push(super::settings::without_format(name).at(&at));
@@ -179,7 +178,7 @@ impl Quality {
         &self,
         fingerprint: &mut Fingerprint,
         workspace: &Workspace,
-        digest_file: &(dyn Fn(&Path) -> io::Result<Digest> + Sync),
+        digest_file: &DigestFile<'_>,
     ) -> Result<(), StageError> {
         if let Some(dedupe) = &self.dedupe {
             fingerprint.setting("dedupe.by", dedupe.by.to_vec());

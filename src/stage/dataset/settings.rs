@@ -258,6 +258,9 @@ fn wrong_path(scope: &Scope<'_>, pattern: &str, format: Option<&'static Format>)
         let help = format!("a glob takes its files: `path: {folder}/*.jsonl`");
         return Some(Problem::error("missing-file", format!("{pattern} is a folder")).help(help));
     }
+    if let Some(refused) = names.iter().find_map(|name| scope.workspace.refusal(name)) {
+        return Some(refused);
+    }
     let name = names.iter().find(|name| format.is_none() && format_of(name).is_none())?;
     Some(without_format(name))
 }

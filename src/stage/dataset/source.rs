@@ -1,15 +1,15 @@
 //! Where the records of a dataset come from: files, the spec itself, a program, the hub.
 
-use std::io;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use crate::dataset::{BadRow, Format, Hub, HubDataset, Record, Records, format_of};
 use crate::digest::Digest;
-use crate::process::Program;
+use crate::process::{Launch, Program};
 use crate::spec::{Pins, Workspace};
-use crate::stage::StageError;
+use crate::stage::{DigestFile, StageError};
 use crate::store::Fingerprint;
 
 /// Where the records come from.
@@ -81,6 +81,9 @@ impl Source {
                 let names = files(workspace, pattern);
                 if names.is_empty() {
                     return Err(StageError::failed(format!("no file matches {pattern}")));
+                }
+                if let Some(refused) = names.iter().find_map(|name| workspace.refusal(name)) {
+                    return Err(StageError::failed(refused.message));
                 }
                 Ok(names.into_iter().map(|name| (name.clone(), workspace.path(&name))).collect())
             }
@@ -162,7 +165,7 @@ impl Source {
         &self,
         fingerprint: &mut Fingerprint,
         workspace: &Workspace,
-        digest_file: &(dyn Fn(&Path) -> io::Result<Digest> + Sync),
+        digest_file: &DigestFile<'_>,
     ) -> Result<(), StageError> {
         let digest = |name: &str, path: &Path| {
             digest_file(path).map_err(|error| StageError::failed(format!("failed to read {name}: {error}")))
@@ -185,27 +188,46 @@ impl Source {
                 let rows = Value::Array(rows.iter().cloned().map(Value::Object).collect());
                 fingerprint.setting("rows", Digest::of_json("", &rows).to_string());
             }
-            Source::Command { program, format, files: patterns } => {
+            Source::Command { program, format, .. } => {
                 let command = match program {
                     Program::Shell(line) => Value::from(line.as_str()),
                     Program::Direct(words) => words.clone().into(),
                 };
                 fingerprint.setting("command", command);
                 fingerprint.setting("format", format.name);
-                // A word of the command that is a file of the workspace, such as a script, counts as read.
-                for word in program.words().filter(|word| workspace.path(word).is_file()) {
-                    let path = workspace.path(&word);
-                    fingerprint.files.insert(format!("files.{word}"), digest(&word, &path)?);
-                }
-                for pattern in patterns {
-                    for name in files(workspace, pattern) {
-                        let path = workspace.path(&name);
-                        fingerprint.files.insert(format!("files.{name}"), digest(&name, &path)?);
-                    }
+                for (name, digest) in self.program_files(workspace, digest_file)? {
+                    fingerprint.files.insert(format!("files.{name}"), digest);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Returns the files that the program is known to read, with their digests.
+    fn program_files(
+        &self,
+        workspace: &Workspace,
+        digest_file: &DigestFile<'_>,
+    ) -> Result<BTreeMap<String, Digest>, StageError> {
+        let Source::Command { program, files: patterns, .. } = self else {
+            return Ok(BTreeMap::new());
+        };
+        // A word of the command that is a file of the workspace, such as a script, counts as read.
+        let words = program.words().filter(|word| workspace.path(word).is_file());
+        let named = patterns.iter().flat_map(|pattern| files(workspace, pattern));
+        let digest = |name: String| match digest_file(&workspace.path(&name)) {
+            Ok(digest) => Ok((name, digest)),
+            Err(error) => Err(StageError::failed(format!("failed to read {name}: {error}"))),
+        };
+        words.chain(named).map(digest).collect()
+    }
+
+    /// Returns the program that is started to get the records, as the user consents to it.
+    pub fn launch(&self, workspace: &Workspace, digest_file: &DigestFile<'_>) -> Result<Option<Launch>, StageError> {
+        let Source::Command { program, .. } = self else {
+            return Ok(None);
+        };
+        Ok(Some(program.launch(&self.program_files(workspace, digest_file)?)))
     }
 
     /// Returns the path of a file that the fingerprint names by a label.

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, OnceCell};
 use super::batcher::{Batcher, MOST_REQUESTS};
 use super::quote::Experience;
 use crate::digest::{Digest, OwnBits};
-use crate::provider::{ErrorKind, Pool};
+use crate::provider::{ErrorKind, Pool, Provider};
 use crate::stage::StageError;
 use crate::store::{CompletionLog, Holder, Lock, Store, Watch};
 
@@ -62,6 +62,11 @@ pub struct Desk {
 const PREFLIGHT_PAUSES: &[Duration] = &[Duration::from_millis(300), Duration::from_millis(900)];
 
 impl Desk {
+    /// Returns the digest under which the completions of a model are kept.
+    pub fn identity(provider: &dyn Provider) -> Digest {
+        Digest::of_json("etalon.model.v1", &serde_json::Value::Object(provider.identity()))
+    }
+
     /// Opens the desk of a model, with the completions in its log.
     ///
     /// # Errors
@@ -74,7 +79,7 @@ impl Desk {
         stop: &Arc<AtomicBool>,
         watch: Watch,
     ) -> Result<Desk, StageError> {
-        let identity = Digest::of_json("etalon.model.v1", &serde_json::Value::Object(pool.provider.identity()));
+        let identity = Desk::identity(&*pool.provider);
         let log = store.completions(&identity)?;
         let next_generation = log.highest_generation() + 1;
         Ok(Desk {

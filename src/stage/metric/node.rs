@@ -3,13 +3,17 @@
 use super::measure::{Measure, MetricStage, has_leakage};
 use super::scoring::Scoring;
 use crate::problem::{Place, Problem};
+use crate::process::Launch;
 use crate::row::{Completion, Row};
 use crate::score::Reading;
+use crate::spec::Workspace;
 use crate::stage::dataset::LEAKAGE;
 use crate::stage::inference::sample_id;
 use crate::stage::join::{Join, Joined};
 use crate::stage::prompt::{add_columns, add_completions, said_columns};
-use crate::stage::{Callee, Contrast, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError, Upstream};
+use crate::stage::{
+    Callee, Contrast, DigestFile, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError, Upstream,
+};
 use crate::store::{ArtifactWriter, Counts, Fingerprint, Store};
 use crate::template::{Attrs, ColumnUse, Usage};
 use futures_util::future::BoxFuture;
@@ -195,6 +199,10 @@ impl Stage for MetricStage {
             fingerprint.inputs.entry(Part::OWN.name().into_owned()).or_default().insert("meta".to_owned(), digest);
         }
         Ok(fingerprint)
+    }
+
+    fn launches(&self, _workspace: &Workspace, _digest_file: &DigestFile<'_>) -> Result<Vec<Launch>, StageError> {
+        Ok(self.measures.iter().filter_map(|measure| measure.metric.launch()).collect())
     }
 
     fn run(self: Arc<Self>, job: Job) -> BoxFuture<'static, Result<Produced, StageError>> {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::measure::{Measure, MetricStage};
-use crate::metric::{METRICS, MetricName};
+use crate::metric::{METRICS, Metric, MetricName};
 use crate::problem::{Place, Problem, suggest};
 use crate::process::unseen;
 use crate::score::RESERVED;
@@ -333,9 +333,7 @@ fn measure(
             return Err(problems);
         }
     };
-    if let Some(why) = metric.unseen() {
-        problems.push(unseen(&own_what, &why, settings.place_of("command")));
-    }
+    problems.extend(wrong_files(&*metric, scope, &settings, &own_what));
     metric.keep_in(&scope.workspace.cache.join("embeddings"));
     let Value::Object(settings) = settings.to_json() else { unreachable!("it is a map") };
     // What the metric itself takes says more than what the stage gives to all its metrics.
@@ -359,4 +357,17 @@ fn measure(
         return Err(problems);
     }
     Ok(Measure { name: name.to_owned(), entry, metric, settings, prediction, reference, weight })
+}
+
+/// Returns what is wrong with the files of a metric: nobody can tell which it runs, or the user lets no pipeline read
+/// them. What a program reads is a matter of the consent to it.
+fn wrong_files(metric: &dyn Metric, scope: &Scope<'_>, settings: &Node, what: &str) -> Vec<Problem> {
+    if metric.launch().is_some() {
+        return metric.unseen().map(|why| unseen(what, &why, settings.place_of("command"))).into_iter().collect();
+    }
+    let refused = |(field, files): (&str, Vec<(String, _)>)| {
+        let refused = files.iter().find_map(|(name, _)| scope.workspace.refusal(name))?;
+        Some(refused.at(settings.place_of(field)))
+    };
+    metric.files().into_iter().filter_map(refused).collect()
 }

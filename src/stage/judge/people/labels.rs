@@ -122,6 +122,10 @@ impl Labels {
                 problems.push(Problem::error("wrong-label", message).at(at).maybe_help(help));
             }
         };
+        if let Some(refused) = workspace.refusal(name) {
+            problems.push(refused.at(at));
+            return None;
+        }
         let lines = match read_labels(&workspace.path(name), name) {
             Ok(lines) => lines,
             // Labels are written after the first run; until then the file is missing, and there are no labels.
