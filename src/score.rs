@@ -125,6 +125,17 @@ impl Reading {
         Reading { unit, direction, rank }
     }
 
+    /// Returns the least and the greatest number that a value can be; none if it has no bounds that are known here. A rate
+    /// of which neither end is better may be a correlation.
+    pub fn range(self) -> Option<(f64, f64)> {
+        match self.unit {
+            Unit::Rate if self.direction == Direction::Neither => Some((-1.0, 1.0)),
+            Unit::Fraction | Unit::Rate | Unit::PValue => Some((0.0, 1.0)),
+            Unit::Points => Some((0.0, 100.0)),
+            Unit::Scale | Unit::Amount | Unit::Seconds | Unit::Dollars | Unit::Count => None,
+        }
+    }
+
     /// Returns the same reading with another direction.
     pub const fn toward(self, direction: Direction) -> Reading {
         Reading { direction, ..self }

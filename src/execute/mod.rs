@@ -15,7 +15,7 @@
 //! | `look` | from inputs to a key, and to a hit or the reason of a miss |
 //! | `make` | a stage is run, for a plan as for a run; what a run makes is published |
 //! | `reason` `why` | why a node is a miss: in words, and down to the line |
-//! | `gates` | verdicts on gates |
+//! | `gates` `pairs` | verdicts on gates; two values compared row by row |
 //! | `contrast` | values in comparison with other nodes: shares of the ceiling, preferences; drift of judges |
 //! | `record` | what a run's record says of nodes, models and stages |
 //! | `labels` | which rows people should label |
@@ -34,6 +34,7 @@ mod labels;
 mod look;
 mod make;
 mod models;
+mod pairs;
 mod reason;
 mod record;
 mod rows;

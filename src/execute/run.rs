@@ -45,7 +45,7 @@ pub async fn run(session: Arc<Session>, listener: Listener) -> Result<Run, Execu
     };
     describe(&session, &scheduler.manifests, &mut run);
     run.drift = contrast::drift(&session, &scheduler.manifests, &run);
-    run.gates = gates::judge(plan, &run);
+    run.gates = gates::judge(&session, &scheduler.manifests, &run);
     session.save();
     Ok(run)
 }

@@ -252,6 +252,13 @@ pub struct GateResult {
     pub left: Option<f64>,
     /// The value of the right side; none without data.
     pub right: Option<f64>,
+    /// The left side less the right side, row by row, over the rows that have all values; none where the gate's values are
+    /// no means over the same rows. Both sides are then those of these rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Estimate>,
+    /// Why the gate is not proven, or what its verdict rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
 }
 
 /// The verdict on a gate.

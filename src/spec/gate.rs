@@ -3,6 +3,8 @@
 //! The grammar is small on purpose: paths, numbers, `+ - * /` (with spaces around, since `-` may be part of a name),
 //! parentheses, and one comparison.
 
+use serde::{Deserialize, Serialize};
+
 use crate::problem::{Place, Problem};
 
 /// One gate as written, with its parsed form.
@@ -42,7 +44,7 @@ pub struct Term {
 }
 
 /// An estimate with the two ends of its interval; without an interval, all three are the same.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bounds {
     pub value: f64,
     pub low: f64,
@@ -50,6 +52,9 @@ pub struct Bounds {
 }
 
 impl Bounds {
+    /// Both ends are open.
+    const UNKNOWN: Bounds = Bounds { value: f64::NAN, low: f64::NEG_INFINITY, high: f64::INFINITY };
+
     /// Returns the bounds of an exact number: both ends are the number itself.
     pub fn exact(value: f64) -> Bounds {
         Bounds { value, low: value, high: value }
@@ -62,24 +67,47 @@ impl Bounds {
             operation(self.high, other.low),
             operation(self.high, other.high),
         ];
+        let value = operation(self.value, other.value);
+        // Infinity less infinity, or times zero, can be anything.
+        if ends.iter().any(|end| end.is_nan()) {
+            return Bounds { value, ..Bounds::UNKNOWN };
+        }
         Bounds {
-            value: operation(self.value, other.value),
+            value,
             low: ends.iter().copied().fold(f64::INFINITY, f64::min),
             high: ends.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         }
     }
+
+    /// Divides. By an interval through zero, the result can be anything.
+    fn divide(self, other: Bounds) -> Bounds {
+        if other.low < other.high && other.low <= 0.0 && 0.0 <= other.high {
+            return Bounds { value: self.value / other.value, ..Bounds::UNKNOWN };
+        }
+        self.combine(other, |a, b| a / b)
+    }
+}
+
+/// Numbers that differ by less than this share of the larger one are equal: sums of many rows are rounded differently in
+/// different orders, and that must not decide a gate.
+const SAME: f64 = 1e-9;
+
+/// Returns true if two numbers are equal but for rounding.
+fn is_same(left: f64, right: f64) -> bool {
+    left == right || (left - right).abs() <= SAME * left.abs().max(right.abs()).max(SAME)
 }
 
 impl Comparison {
-    /// Returns whether the comparison holds.
+    /// Returns whether the comparison holds. Numbers that differ by a billionth of the larger one, or by 10⁻¹⁸, are equal.
     pub fn holds(self, left: f64, right: f64) -> bool {
+        let is_same = is_same(left, right);
         match self {
-            Comparison::Less => left < right,
-            Comparison::LessOrEqual => left <= right,
-            Comparison::Greater => left > right,
-            Comparison::GreaterOrEqual => left >= right,
-            Comparison::Equal => left == right,
-            Comparison::NotEqual => left != right,
+            Comparison::Less => left < right && !is_same,
+            Comparison::LessOrEqual => left < right || is_same,
+            Comparison::Greater => left > right && !is_same,
+            Comparison::GreaterOrEqual => left > right || is_same,
+            Comparison::Equal => is_same,
+            Comparison::NotEqual => !is_same,
         }
     }
 
@@ -88,7 +116,12 @@ impl Comparison {
         match self {
             Comparison::Less | Comparison::LessOrEqual => self.holds(left.high, right.low),
             Comparison::Greater | Comparison::GreaterOrEqual => self.holds(left.low, right.high),
-            Comparison::Equal | Comparison::NotEqual => self.holds(left.value, right.value),
+            Comparison::Equal => {
+                [left.low, left.high].iter().all(|end| is_same(*end, right.low) && is_same(*end, right.high))
+            }
+            Comparison::NotEqual => {
+                Comparison::Less.is_proven(left, right) || Comparison::Greater.is_proven(left, right)
+            }
         }
     }
 }
@@ -114,11 +147,75 @@ impl Expression {
                     '+' => left.combine(right, |a, b| a + b),
                     '-' => left.combine(right, |a, b| a - b),
                     '*' => left.combine(right, |a, b| a * b),
-                    _ => left.combine(right, |a, b| a / b),
+                    _ => left.divide(right),
                 }
             }
         };
         bounds.value.is_finite().then_some(bounds)
+    }
+}
+
+/// A sum of values, each with a factor: Σ factor · value + constant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weighted<'a> {
+    pub terms: Vec<(&'a Term, f64)>,
+    pub constant: f64,
+}
+
+impl<'a> Weighted<'a> {
+    fn number(constant: f64) -> Weighted<'a> {
+        Weighted { terms: Vec::new(), constant }
+    }
+
+    fn times(mut self, factor: f64) -> Weighted<'a> {
+        self.terms.iter_mut().for_each(|(_, own)| *own *= factor);
+        Weighted { constant: self.constant * factor, ..self }
+    }
+
+    fn plus(mut self, other: Weighted<'a>) -> Weighted<'a> {
+        for (term, factor) in other.terms {
+            match self.terms.iter_mut().find(|(known, _)| known.path == term.path) {
+                Some((_, known)) => *known += factor,
+                None => self.terms.push((term, factor)),
+            }
+        }
+        Weighted { constant: self.constant + other.constant, ..self }
+    }
+
+    fn of(expression: &'a Expression) -> Option<Weighted<'a>> {
+        let Expression::Binary(operator, left, right) = expression else {
+            return Some(match expression {
+                Expression::Term(term) => Weighted { terms: vec![(term, 1.0)], constant: 0.0 },
+                Expression::Number(number) => Weighted::number(*number),
+                Expression::Binary(..) => return None,
+            });
+        };
+        let (left, right) = (Weighted::of(left)?, Weighted::of(right)?);
+        match (operator, left.terms.is_empty(), right.terms.is_empty()) {
+            ('+', ..) => Some(left.plus(right)),
+            ('-', ..) => Some(left.plus(right.times(-1.0))),
+            ('*', true, _) => Some(right.times(left.constant)),
+            ('*', _, true) => Some(left.times(right.constant)),
+            ('/', _, true) if right.constant != 0.0 => Some(left.times(1.0 / right.constant)),
+            _ => None,
+        }
+    }
+}
+
+impl Gate {
+    /// Returns the left side less the right side as a sum of values; none if it is no such sum. With a quotient on one side
+    /// and a number on the other, both sides are first multiplied by the divisor, which is returned, too: the comparison
+    /// stays the same only if that is greater than 0.
+    pub fn weighted(&self) -> Option<(Weighted<'_>, Option<&Expression>)> {
+        if let (Some(left), Some(right)) = (Weighted::of(&self.left), Weighted::of(&self.right)) {
+            return Some((left.plus(right.times(-1.0)), None));
+        }
+        let quotient = |side: &Expression| matches!(side, Expression::Binary('/', ..));
+        let sides = [(&self.left, &self.right, 1.0), (&self.right, &self.left, -1.0)];
+        let (side, other, sign) = sides.into_iter().find(|(side, ..)| quotient(side))?;
+        let (Expression::Binary(_, top, divisor), Expression::Number(number)) = (side, other) else { return None };
+        let less = Weighted::of(top)?.plus(Weighted::of(divisor)?.times(-number));
+        Some((less.times(sign), Some(divisor)))
     }
 }
 
@@ -317,6 +414,47 @@ mod tests {
         assert!(Comparison::GreaterOrEqual.is_proven(left, Bounds::exact(0.7)));
         assert!(!Comparison::Greater.is_proven(left, Bounds::exact(0.7)));
         assert!(!Comparison::Less.is_proven(left, Bounds::exact(0.85)));
+    }
+
+    #[test]
+    fn rounding_decides_nothing() {
+        let tenths = [0.1; 8].iter().sum::<f64>();
+        assert!(
+            tenths != 0.8
+                && Comparison::GreaterOrEqual.holds(tenths, 0.8)
+                && Comparison::LessOrEqual.holds(tenths, 0.8)
+        );
+        assert!(Comparison::Equal.holds(tenths, 0.8) && !Comparison::NotEqual.holds(tenths, 0.8));
+        assert!(!Comparison::Less.holds(tenths, 0.8) && !Comparison::Greater.holds(0.8, tenths));
+        assert!(Comparison::Less.holds(1e-9, 2e-9) && Comparison::Greater.holds(1.0 + 1e-8, 1.0));
+        let spread = Bounds { value: 0.8, low: 0.7, high: 0.9 };
+        assert!(!Comparison::Equal.is_proven(spread, Bounds::exact(0.8)));
+        assert!(Comparison::NotEqual.is_proven(spread, Bounds::exact(0.95)));
+    }
+
+    #[test]
+    fn a_quotient_through_zero_can_be_anything() {
+        let gate = gate("1 / a.net >= -20").unwrap();
+        let value = gate.left.evaluate(&|_| Some(Bounds { value: 0.1, low: -0.1, high: 0.3 })).unwrap();
+        assert_eq!((value.value, value.low, value.high), (10.0, f64::NEG_INFINITY, f64::INFINITY));
+        assert!(!gate.comparison.is_proven(value, Bounds::exact(-20.0)));
+    }
+
+    #[test]
+    fn gates_become_sums() {
+        let of = |text: &str| {
+            let gate = gate(text).unwrap();
+            gate.weighted().map(|(sum, divisor)| {
+                let terms: Vec<_> = sum.terms.iter().map(|(term, factor)| (term.path.join("."), *factor)).collect();
+                (terms, sum.constant, divisor.is_some())
+            })
+        };
+        let two = |a: f64, b: f64| vec![("a.x".to_owned(), a), ("a.y".to_owned(), b)];
+        assert_eq!(of("a.x > a.y"), Some((two(1.0, -1.0), 0.0, false)));
+        assert_eq!(of("a.x - 0.02 >= 0.5 * (a.y + 1)"), Some((two(1.0, -0.5), -0.52, false)));
+        assert_eq!(of("a.x / a.y >= 0.5"), Some((two(1.0, -0.5), 0.0, true)));
+        assert_eq!(of("0.5 <= a.x / a.y"), Some((two(-1.0, 0.5), 0.0, true)));
+        assert_eq!(of("a.x * a.y >= 0.5"), None);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use consent::{Consent, KeyHost};
 pub use decode::{decode, unknown_field};
 pub use described::{Described, Field};
 pub use forms::{OneOrMany, Short, ShortOr, TextOrList, one_or_many};
-pub use gate::{Bounds, Comparison, Expression, Gate, Term};
+pub use gate::{Bounds, Comparison, Expression, Gate, Term, Weighted};
 pub use lock::Pins;
 pub use model::{MODEL_FIELDS, ModelSettings, ModelSpec, Price, Role};
 pub use pipeline::{PipelineSpec, StageSpec, load, value_of};

@@ -1,5 +1,6 @@
 //! Conversations that are sent: turns written as templates, or the conversation that each row has of its own.
 
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,6 +9,7 @@ use super::prompt::Prompt;
 use super::{Facts, Scope};
 use crate::problem::{Place, Problem};
 use crate::provider::Message;
+use crate::row::{Completion, Row};
 use crate::spec::{Node, TextOrList};
 use crate::store::Fingerprint;
 use crate::template::{Attrs, TemplateError, to_json};
@@ -180,6 +182,17 @@ fn check_end(turns: &[Turn]) -> Result<(), String> {
         Some("system" | "developer") => Err("the conversation has no turn of the user".to_owned()),
         Some(_) => Ok(()),
     }
+}
+
+/// A row for which the prompt is rendered again, to be shown.
+pub struct Shown<'a> {
+    pub model: Option<&'a str>,
+    pub params: &'a IndexMap<String, Value>,
+    pub row: &'a Row,
+    /// Which sample of the row it is, from 0.
+    pub sample: u32,
+    /// The completion of an earlier inference stage that its prompt reads, if it reads one.
+    pub draft: Option<&'a Completion>,
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! | `earlier` | earlier results, whose unchanged rows are taken over |
 //! | `join` | streaming joins of artifacts by id |
 //! | `conversation` | what is asked: turns written as templates, or a row's own |
+//! | `paired` | nodes that are compared row by row |
 //! | `prompt` | templates with what they add to a key; variables |
 //! | `scanned` | what a look at a dataset found |
 //!
@@ -30,6 +31,7 @@ mod inference;
 mod join;
 mod judge;
 mod metric;
+mod paired;
 mod part;
 mod prompt;
 mod scanned;
@@ -44,12 +46,14 @@ use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 
+pub use conversation::Shown;
 pub use dataset::quotas;
 pub use desk::{Account, Budget, Buyer, Checked, Desk, Mode, Preflight, Quote, Recorder, Unready, Waiting};
 pub use earlier::Earlier;
 pub use join::{Join, Joined, of_sample};
 pub use judge::read;
 pub use metric::{FileScores, ScoreError, ScoreFile, score_file};
+pub use paired::{Contrast, RowValues, is_mean};
 pub use part::{Callee, Inputs, MAX_CONTESTANTS, MAX_JUDGES, Part};
 pub use scanned::{Scanned, Seen, Values};
 
@@ -372,6 +376,21 @@ pub trait Stage: Send + Sync {
         Ok(None)
     }
 
+    /// Returns the least and the greatest number that a value can be; none if it has no bounds.
+    fn range(&self, value: &str) -> Option<(f64, f64)> {
+        self.reading(value)?.range()
+    }
+
+    /// Returns a value row by row, each averaged over its samples; none if it is nothing that rows have.
+    fn row_values(&self, _store: &Store, _node: &Manifest, _value: &str) -> Result<Option<RowValues>, StageError> {
+        Ok(None)
+    }
+
+    /// Returns the column whose values put rows that depend on each other into clusters.
+    fn cluster(&self) -> Option<&str> {
+        None
+    }
+
     /// Returns true if its nodes can be compared with each other.
     fn has_contrasts(&self) -> bool {
         false
@@ -457,26 +476,6 @@ pub enum Makes {
     Scores,
     /// Judgements of completions, or of pairs of them.
     Judgements,
-}
-
-/// Two nodes of a stage that are compared with each other.
-pub struct Contrast<'a> {
-    pub model: &'a str,
-    pub own: &'a Manifest,
-    pub other_model: &'a str,
-    pub other: &'a Manifest,
-    pub is_ceiling: bool,
-}
-
-/// A row for which the prompt is rendered again, to be shown.
-pub struct Shown<'a> {
-    pub model: Option<&'a str>,
-    pub params: &'a IndexMap<String, Value>,
-    pub row: &'a crate::row::Row,
-    /// Which sample of the row it is, from 0.
-    pub sample: u32,
-    /// The completion of an earlier inference stage that its prompt reads, if it reads one.
-    pub draft: Option<&'a Completion>,
 }
 
 /// Returns the `coverage` of a stage: valid rows as a share of all, 0 to 1. It is a fact, not an estimate, so it has no

@@ -9,6 +9,7 @@
 //! | `interval` | Wilson, normal, percentile bootstrap, order statistics |
 //! | `proportion` | more intervals of a share; binomial, two-sample and McNemar tests |
 //! | `paired` | t, Wilcoxon, sign, sign-flip, bootstrap and clustered errors of paired differences |
+//! | `difference` | the interval of a mean difference that holds for few rows, too |
 //! | `agreement` | kappa (plain, weighted), AC1, Fleiss, Krippendorff |
 //! | `correlation` | Spearman, Pearson, Kendall, bias and limits of agreement |
 //! | `ranking` | Bradley–Terry and Elo |
@@ -26,6 +27,7 @@ mod classification;
 mod correction;
 mod correlation;
 mod curve;
+mod difference;
 mod distribution;
 mod farthest;
 mod interval;
@@ -42,6 +44,7 @@ pub use classification::{CellWeight, Confusion, LabelScores, Report, sorted_labe
 pub use correction::{Corrected, HumanScore, JudgedPasses, PredictionPowered, corrected_mean, rogan_gladen};
 pub use correlation::{Correlation, correlation, pearson, ranks};
 pub use curve::{Curve, CurveEvaluation, CurveStatus, Logged, curve, logged};
+pub use difference::{Differences, difference_interval};
 pub use distribution::z_of;
 pub use farthest::{Covering, Distance, farthest_first, least_distance};
 pub use interval::{

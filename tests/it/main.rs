@@ -15,6 +15,7 @@ mod everyday;
 mod explain;
 mod faults;
 mod fingerprint;
+mod gates;
 mod golden;
 mod house;
 mod init;

@@ -20,7 +20,7 @@ use table::table;
 use super::view::{Failures, Note, Slice, Took, View};
 use super::{Tone, counted, printable, toned};
 use crate::record::{Bill, GateResult, GateVerdict, NodeDrift, NodeOutcome};
-use crate::score::{DriftVerdict, Unit};
+use crate::score::{DriftVerdict, Estimate, Unit};
 
 /// Renders what a run prints at its end, in lines of at most `width` characters where that is possible. With
 /// `is_verbose`, the scores of every label are added.
@@ -162,7 +162,14 @@ fn gates(gates: &[GateResult]) -> String {
         };
         let mut line = format!("{} {}", toned(tone, &format!("{word:<9}")), printable(&gate.gate));
         if let (Some(left), Some(right)) = (gate.left, gate.right) {
-            line.push_str(&format!("   ({left:.3} against {right:.3})"));
+            line.push_str(&format!("   ({left:.3} against {right:.3}"));
+            if let Some(Estimate { value: Some(value), low: Some(low), high: Some(high), .. }) = gate.difference {
+                line.push_str(&format!("; by row {value:+.3} [{low:+.3}, {high:+.3}]"));
+            }
+            line.push(')');
+        }
+        if let Some(because) = &gate.because {
+            line.push_str(&format!("\n{:10}{}", "", printable(because)));
         }
         lines.push(line);
     }

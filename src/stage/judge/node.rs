@@ -14,11 +14,13 @@ use super::people::labels::{LabelKind, Labels};
 use super::read::Scale;
 use crate::label::Sheet;
 use crate::problem::{Place, Problem, suggest};
-use crate::score::{Estimate, Reading};
+use crate::score::{Estimate, Reading, Unit};
 use crate::stage::conversation::Conversation;
 use crate::stage::inference::ModelTags;
 use crate::stage::prompt::{MaxFailures, Prompt};
-use crate::stage::{Callee, Contrast, Drift, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError};
+use crate::stage::{
+    Callee, Contrast, Drift, Facts, Input, Job, Makes, Part, Produced, Reads, RowValues, Stage, StageError,
+};
 use crate::store::{Fingerprint, Manifest, Store};
 use crate::template::ColumnUse;
 
@@ -172,6 +174,21 @@ impl Stage for Judge {
         }
         let kin = self.kin(Some(contrast.model), Some(contrast.other_model));
         contrast::self_preference(store, contrast.own, contrast.other, &*self.method, &kin)
+    }
+
+    fn range(&self, value: &str) -> Option<(f64, f64)> {
+        let reading = self.reading_of(value)?;
+        match (reading.unit, self.scale()) {
+            // Shares of a ceiling have no greatest number, and chance-corrected agreement may be negative.
+            _ if value.ends_with(".of_ceiling") => None,
+            _ if value == "kappa" => Some((-1.0, 1.0)),
+            (Unit::Scale, Some(scale)) => Some((scale.low, scale.high)),
+            _ => reading.range(),
+        }
+    }
+
+    fn row_values(&self, store: &Store, node: &Manifest, value: &str) -> Result<Option<RowValues>, StageError> {
+        contrast::row_values(store, node, &*self.method, self.scale(), value)
     }
 
     fn drift(&self, store: &Store, before: &Manifest, now: &Manifest) -> Result<Option<Drift>, StageError> {

@@ -12,9 +12,10 @@ use crate::stage::inference::sample_id;
 use crate::stage::join::{Join, Joined};
 use crate::stage::prompt::{add_columns, add_completions, said_columns};
 use crate::stage::{
-    Callee, Contrast, DigestFile, Facts, Input, Job, Makes, Part, Produced, Reads, Stage, StageError, Upstream,
+    Callee, Contrast, DigestFile, Facts, Input, Job, Makes, Part, Produced, Reads, RowValues, Stage, StageError,
+    Upstream,
 };
-use crate::store::{ArtifactWriter, Counts, Fingerprint, Store};
+use crate::store::{ArtifactWriter, Counts, Fingerprint, Manifest, Store};
 use crate::template::{Attrs, ColumnUse, Usage};
 use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
@@ -225,6 +226,14 @@ impl Stage for MetricStage {
                 Some(files.get(index.parse::<usize>().ok()?)?.0.clone())
             })
         })
+    }
+
+    fn row_values(&self, store: &Store, node: &Manifest, value: &str) -> Result<Option<RowValues>, StageError> {
+        MetricStage::row_values(self, store, node, value)
+    }
+
+    fn cluster(&self) -> Option<&str> {
+        self.cluster.as_ref().map(|(column, _)| column.as_str())
     }
 
     fn shared_note(&self, store: &Store, contrast: &Contrast<'_>) -> Result<Option<String>, StageError> {

@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use super::measure::MetricStage;
+use serde_json::Value;
+
+use super::measure::{Measure, MetricStage};
 use super::scoring::{sum_up, tallies};
 use crate::metric::RowScores;
 use crate::row::{OfRow, Scores};
 use crate::score::Summary;
-use crate::stage::{Contrast, StageError};
+use crate::stage::{Contrast, RowValues, StageError, is_mean};
 use crate::store::{Manifest, Store};
 
 /// Rows that a note names.
@@ -74,6 +76,44 @@ impl MetricStage {
         )))
     }
 
+    /// Returns a value of each row; none if the scores of rows are no numbers under that name.
+    pub fn row_values(&self, store: &Store, node: &Manifest, value: &str) -> Result<Option<RowValues>, StageError> {
+        let of = |measure: &&Measure| {
+            let rest = value.strip_prefix(measure.name.as_str())?;
+            if rest.is_empty() { Some("") } else { rest.strip_prefix('.') }
+        };
+        let Some((measure, part)) = self.measures.iter().find_map(|measure| Some((measure, of(&measure)?))) else {
+            return Ok(None);
+        };
+        // By the fields of scores; a score without fields has the empty one.
+        let mut fields: BTreeMap<String, BTreeMap<String, (f64, f64)>> = BTreeMap::new();
+        let mut add = |field: &str, id: &str, number: Option<f64>| {
+            let Some(number) = number else { return };
+            if !fields.contains_key(field) {
+                fields.insert(field.to_owned(), BTreeMap::new());
+            }
+            let sum = fields.get_mut(field).expect("it is there").entry(id.to_owned()).or_default();
+            *sum = (sum.0 + number, sum.1 + 1.0);
+        };
+        for record in store.read_artifact::<Scores>(&node.artifact)? {
+            let record = record?;
+            match record.scores.get(&measure.name) {
+                Some(Value::Object(score)) => {
+                    score.iter().for_each(|(field, number)| add(field, record.row_id(), number_of(number)));
+                }
+                Some(score) => add("", record.row_id(), number_of(score)),
+                None => {}
+            }
+        }
+        let rows = |sums: &BTreeMap<String, (f64, f64)>| -> RowValues {
+            sums.iter().map(|(id, (sum, n))| (id.clone(), sum / n)).collect()
+        };
+        // The field of the main value has a name of its own; its mean tells which it is.
+        let value = node.summary.values.get(value).and_then(|estimate| estimate.value).unwrap_or(f64::NAN);
+        let is_it = |rows: &RowValues| is_mean(rows, value);
+        Ok(fields.get(part).map(rows).or_else(|| fields.values().map(rows).find(is_it)))
+    }
+
     /// Sums up the scores of the rows that another model has, too.
     fn sum_of(&self, rows: &Rows, others: &Rows) -> Summary {
         let mut all = tallies(self);
@@ -88,4 +128,9 @@ impl MetricStage {
         sum_up(self, all, &mut summary);
         summary
     }
+}
+
+/// Returns a score as a number; true is 1.
+fn number_of(score: &Value) -> Option<f64> {
+    score.as_f64().or_else(|| score.as_bool().map(|is_true| f64::from(u8::from(is_true))))
 }

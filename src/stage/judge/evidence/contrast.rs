@@ -13,9 +13,9 @@ use super::lineage::Kin;
 use crate::metric::MeanTally;
 use crate::row::Judgement;
 use crate::score::Estimate;
-use crate::stage::StageError;
 use crate::stage::judge::method::{Method, Said, headline};
 use crate::stage::judge::read::Scale;
+use crate::stage::{RowValues, StageError};
 use crate::stats::{Interval, Z95, estimate, resampled_sums, sums_interval, wilson};
 use crate::store::{ByRow, Manifest, Store, outer};
 
@@ -116,6 +116,27 @@ pub(crate) fn paired_values(own: JudgedRows<'_>, other: JudgedRows<'_>) -> Resul
         true
     })?;
     Ok(found)
+}
+
+/// Returns a value of each row, in the unit in which the node has it; none if rows have no such value.
+pub(crate) fn row_values(
+    store: &Store,
+    node: &Manifest,
+    method: &dyn Method,
+    scale: Option<Scale>,
+    value: &str,
+) -> Result<Option<RowValues>, StageError> {
+    let JudgedRows { mut judgements, reading } = JudgedRows::open(store, node, method, scale)?;
+    let own = method.headline().filter(|(name, _)| *name == value).map(|(_, bounds)| bounds);
+    let is_share = value.ends_with(".pass_rate");
+    let bounds = own.or_else(|| scale.filter(|_| !is_share).map(|scale| (scale.low, scale.high)));
+    let mut found = RowValues::new();
+    while let Some((id, row)) = judgements.next_row()? {
+        if let Some(number) = reading.values(&row).get(value) {
+            found.insert(id, bounds.map_or(*number, |(low, high)| low + number * (high - low)));
+        }
+    }
+    Ok((!found.is_empty()).then_some(found))
 }
 
 /// Returns each value as a share of the ceiling's: `overall.of_ceiling`, `accuracy.of_ceiling`.
