@@ -230,7 +230,9 @@ mod tests {
         for (gate, verdict) in [
             ("exact.tuned.exact_match >= 0.5", GateVerdict::Pass),
             ("exact.tuned.exact_match >= 0.75", GateVerdict::Unproven),
-            ("exact.tuned.exact_match.low >= 0.65", GateVerdict::Pass),
+            ("exact.tuned.exact_match.low >= 0.55", GateVerdict::Pass),
+            // Two of ten rows are missing: at their worst it is 0.56.
+            ("exact.tuned.exact_match.low >= 0.65", GateVerdict::Unproven),
             ("exact.tuned.exact_match >= 0.81", GateVerdict::Fail),
             ("exact.tuned.exact_match.missing <= 1", GateVerdict::Fail),
             ("exact.base.exact_match >= 0.5", GateVerdict::NoData),

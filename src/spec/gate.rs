@@ -94,7 +94,8 @@ const SAME: f64 = 1e-9;
 
 /// Returns true if two numbers are equal but for rounding.
 fn is_same(left: f64, right: f64) -> bool {
-    left == right || (left - right).abs() <= SAME * left.abs().max(right.abs()).max(SAME)
+    let difference = (left - right).abs();
+    left == right || difference.is_finite() && difference <= SAME * left.abs().max(right.abs()).max(SAME)
 }
 
 impl Comparison {
