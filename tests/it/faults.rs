@@ -58,7 +58,9 @@ fn a_retry_after_is_honoured() {
     assert_eq!(server.count(), 4);
 }
 
-/// A server with a limit is used up to it, no row is lost, and few calls are refused, whatever it says beside the 429.
+/// A server with a limit is used up to it and no row is lost, whatever it says beside the 429. How few calls are refused
+/// depends on how busy the machine is that both run on: `provider::pace` holds that with a simulated clock. A pool that
+/// looked for no limit would send thousands here.
 #[test]
 fn a_limit_of_the_server_is_found_and_loses_no_row() {
     for headers in [vec![], vec![("retry-after", "0".to_owned())]] {
@@ -72,7 +74,7 @@ fn a_limit_of_the_server_is_found_and_loses_no_row() {
         let run = workspace.run(&["--only", "answers.base"]).code(0).json();
         assert_eq!(run["summary"]["answers"]["base"]["coverage"]["value"], 1.0);
         let calls = server.count();
-        assert!(calls <= 720, "{headers:?}: {} of {calls} calls were refused", calls - 600);
+        assert!(calls <= 1_200, "{headers:?}: {} of {calls} calls were refused", calls - 600);
     }
 }
 
