@@ -34,6 +34,7 @@
 //! | [`stage`] | the stage kinds; the desk that buys completions; concurrent work on rows |
 //! | [`plan`] | from a spec to nodes, or to everything that is wrong with it |
 //! | [`execute`] | runs and forecasts: look (key to hit or miss), make, reasons, gates |
+//! | [`compare`] | two runs side by side: differences with intervals, rows that changed |
 //! | [`report`] | the view of a run, tables, problems, lines |
 //! | [`cli`] | one file per command |
 //!
@@ -80,6 +81,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
+pub mod compare;
 pub mod dataset;
 pub mod digest;
 pub mod encoder;

@@ -17,6 +17,7 @@
 
 mod cache;
 mod check;
+mod compare;
 mod completions;
 mod exit;
 mod export;
@@ -30,6 +31,7 @@ mod plan;
 mod progress;
 mod report;
 mod run;
+mod runs;
 mod schema;
 mod score;
 mod show;
@@ -116,6 +118,10 @@ enum Command {
     Show(show::ShowArgs),
     /// Report a run from its file under runs/: numbers, notes, gates
     Report(report::ReportArgs),
+    /// List the runs that are kept under runs/: labels, gates, headlines
+    Runs(runs::RunsArgs),
+    /// Compare two runs row by row: what improved, what regressed, on which rows, and what cannot be told
+    Compare(compare::CompareArgs),
     /// Show what changed since the last run, down to template lines and rows, and why a node will run
     Why(why::WhyArgs),
     /// Draw the graph of a pipeline
@@ -197,6 +203,8 @@ fn dispatch(cli: &Cli) -> Result<u8, Exit> {
         Command::Check(arguments) => check::run(&cli.global, arguments),
         Command::Show(arguments) => show::run(&cli.global, arguments),
         Command::Report(arguments) => report::run(&cli.global, arguments),
+        Command::Runs(arguments) => runs::run(&cli.global, arguments),
+        Command::Compare(arguments) => compare::run(&cli.global, arguments),
         Command::Why(arguments) => why::run(&cli.global, arguments),
         Command::Graph(arguments) => graph::run(&cli.global, arguments),
         Command::Export(arguments) => export::run(&cli.global, arguments),

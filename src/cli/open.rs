@@ -69,6 +69,14 @@ pub(super) fn pipelines(workspace: &Workspace) -> Vec<String> {
     found
 }
 
+/// Returns the name that a user's word for a pipeline means among runs: that of its file, without folder and ending.
+pub(super) fn pipeline_name(word: &str) -> String {
+    let file = std::path::Path::new(word);
+    let is_file = file.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+    let stem = file.file_stem().filter(|_| is_file).and_then(|stem| stem.to_str());
+    stem.unwrap_or(word).to_owned()
+}
+
 /// Returns the runs of a plan's pipeline.
 pub(super) fn records(plan: &Plan) -> Records {
     Records::new(&plan.workspace.root, &plan.spec.name)

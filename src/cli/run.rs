@@ -1,7 +1,7 @@
 //! `etalon run`.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,7 +15,7 @@ use super::{Format, Global, Sets, Signals, Volume, open, print, runtime, talk, w
 use crate::digest::Digest;
 use crate::execute::{self, Options, Session};
 use crate::process;
-use crate::record::{Records, Run};
+use crate::record::{MOST_BYTES, Records, Run};
 use crate::report::{self, View};
 use crate::spec::{KeyHost, Workspace};
 use crate::stage::{Mode, Recorder};
@@ -159,7 +159,7 @@ fn once(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut BTre
         }
     }
     open::warn_unread(&records);
-    keep(global, &plan.workspace.root, &records, &run);
+    keep(global, &session, &records, &run);
     let is_verbose = global.volume() == Volume::Verbose;
     match global.format {
         Format::Text => print(&format!("\n{}", report::closing(&View::of(&run), width(), is_verbose))),
@@ -175,10 +175,29 @@ fn dollars(text: &str) -> Result<f64, String> {
     if amount >= 0.0 && amount.is_finite() { Ok(amount) } else { Err("dollars are 0 or more".to_owned()) }
 }
 
-/// Keeps the run under `runs/`, unless it changed nothing.
-fn keep(global: &Global, root: &Path, records: &Records, run: &Run) {
-    if run.is_unchanged() && run.label.is_none() {
+/// Keeps the run under `runs/`, unless it changed nothing; beside a run with a label its scores row by row.
+fn keep(global: &Global, session: &Session, records: &Records, run: &Run) {
+    // A label that names these very results already is not given twice.
+    let is_named = || {
+        let same = |known: &&Run| known.label == run.label && known.is_of_same_results(run);
+        records.runs().iter().find(same).is_some()
+    };
+    if run.is_unchanged() && (run.label.is_none() || is_named()) {
         return;
+    }
+    let root = &session.plan.workspace.root;
+    if run.label.is_some() && !run.partial && !run.interrupted {
+        let written = execute::run_scores(session, run).map(|scores| records.write_scores(&scores));
+        match written {
+            Ok(Ok(Ok(_))) => {}
+            Ok(Ok(Err(size))) => talk(&format!(
+                "note: the scores of all rows are {} and are not kept beside the run (at most {}): `compare` reads them from the cache",
+                report::bytes(size as u64),
+                report::bytes(MOST_BYTES as u64)
+            )),
+            Ok(Err(error)) => talk(&format!("warning: the scores could not be kept under runs/: {error}")),
+            Err(error) => talk(&format!("warning: the scores could not be read: {error}")),
+        }
     }
     match records.write(run) {
         Ok(_) if global.volume() == Volume::Quiet => {}

@@ -18,7 +18,7 @@ use crate::stage::{Contrast, StageError};
 use crate::store::{Manifest, StoreError};
 
 /// Bumped when the kept values change their meaning.
-const REVISION: u32 = 4;
+const REVISION: u32 = 5;
 
 /// Adds to each node of a run the values that it has in comparison with the ceiling and the baseline of its stage.
 pub(super) fn add_contrasts(session: &Session, manifests: &[Option<Manifest>], run: &mut Run) {

@@ -19,7 +19,7 @@
 //! | `contrast` | values in comparison with other nodes: shares of the ceiling, preferences; drift of judges |
 //! | `record` | what a run's record says of nodes, models and stages |
 //! | `labels` | which rows people should label |
-//! | `rows` | a node's rows with everything that led to them |
+//! | `rows` `scores` | a node's rows with everything that led to them; the scores of a run, row by row |
 //!
 //! **Invariant:** `plan` and `run` complete a fingerprint by the same function, so that a hit in
 //! one is a hit in the other.
@@ -39,6 +39,7 @@ mod reason;
 mod record;
 mod rows;
 mod run;
+mod scores;
 mod session;
 mod why;
 
@@ -50,8 +51,9 @@ pub use labels::{Stratum, items as label_items};
 pub use look::MissReason;
 pub use reason::Ids;
 pub use record::summarize;
-pub use rows::{Found, RowResult, ShownRow, each_row, find_rows, verify_rows};
+pub use rows::{Found, RowResult, ShownRow, each_row, find_rows, rows_of_run, verify_rows};
 pub use run::run;
+pub use scores::run_scores;
 pub use session::Session;
 pub use why::{Difference, Why, why};
 

@@ -16,11 +16,11 @@ use crate::record::Run;
 use crate::row::Row;
 use crate::spec::{Bounds, Expression, Gate};
 use crate::stage::{self, Part, RowValues, StageError};
-use crate::stats::{Differences, Interval, difference_interval, sign_test};
+use crate::stats::{Interval, Known, mean_interval, sign_test};
 use crate::store::{ByRow, Manifest};
 
 /// Bumped when the kept values change their meaning.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 /// At most so many rows that only one model has are named.
 const NAMED: usize = 5;
 
@@ -166,10 +166,11 @@ fn by_row(
     };
     let n = shared.len() as f64;
     let value = differences.iter().sum::<f64>() / n;
-    let known = Differences { range, is_all_or_nothing, clusters: &clusters };
+    let known = Known { range, is_all_or_nothing, is_clustered: false };
     let open = Interval { low: f64::MIN, high: f64::MAX };
-    let interval = difference_interval(&differences, &known).unwrap_or(open);
-    let bounds = Bounds { value, low: interval.low.min(value), high: interval.high.max(value) };
+    let interval = mean_interval(&differences, &clusters, &known).unwrap_or(open);
+    let bounds =
+        Bounds { value, low: interval.low.max(f64::MIN).min(value), high: interval.high.min(f64::MAX).max(value) };
     let most = found.iter().zip(&columns).map(|(one, values)| values.len() as u64 + one.missing).max();
     let missing = most.unwrap_or(0).max(all.len() as u64) - shared.len() as u64;
     let is_plain = constant == 0.0 && found.iter().map(|one| one.factor).sum::<f64>() == 0.0 && found.len() == 2;

@@ -92,6 +92,17 @@ pub fn find_rows(session: &Session, index: usize) -> Result<Option<Found>, Stage
     Ok(None)
 }
 
+/// Finds the rows that a node had in a run, as far as the cache still has them.
+pub fn rows_of_run(session: &Session, index: usize, run: &crate::record::Run) -> Option<Found> {
+    let find = |index: usize| match session.store.lookup(&run.key(&session.plan.nodes[index].name)?) {
+        Lookup::Hit(manifest) => Some(*manifest),
+        _ => None,
+    };
+    let inputs = session.plan.nodes[index].inputs.iter();
+    let inputs = inputs.filter_map(|(part, input)| Some((*part, find(*input)?))).collect();
+    Some(Found { manifest: find(index)?, inputs, is_stale: false })
+}
+
 /// A row of a node with everything that led to it.
 #[derive(Clone, Debug)]
 pub struct ShownRow {

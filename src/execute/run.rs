@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use indexmap::IndexMap;
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::look::{Look, MissReason, look};
@@ -16,7 +18,8 @@ use super::record::describe;
 use super::session::Session;
 use super::{Event, ExecuteError, Listener, contrast, gates};
 use crate::digest::Digest;
-use crate::record::{NodeOutcome, NodeRun, Run, RunId};
+use crate::provider::{is_credential, is_key};
+use crate::record::{NodeOutcome, NodeRun, Run, RunId, commit};
 use crate::store::Manifest;
 
 /// How many times a node may send a maker back.
@@ -39,6 +42,8 @@ pub async fn run(session: Arc<Session>, listener: Listener) -> Result<Run, Execu
         partial: session.options.is_partial(),
         interrupted: session.is_interrupted(),
         started,
+        commit: commit(&plan.workspace.root),
+        params: recorded(&plan.spec.params),
         seconds: start.elapsed().as_secs_f64(),
         nodes,
         ..Run::new(&id.0, &plan.spec.name)
@@ -48,6 +53,12 @@ pub async fn run(session: Arc<Session>, listener: Listener) -> Result<Run, Execu
     run.gates = gates::judge(&session, &scheduler.manifests, &run);
     session.save();
     Ok(run)
+}
+
+/// Returns params as a run keeps them: what looks like a key is left out, since runs are made to be shared.
+fn recorded(params: &IndexMap<String, Value>) -> IndexMap<String, Value> {
+    let is_plain = |(name, value): &(&String, &Value)| !is_credential(name) && !value.as_str().is_some_and(is_key);
+    params.iter().filter(is_plain).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 struct Scheduler<'a> {

@@ -83,7 +83,7 @@ impl Metric for ChrfMetric {
         let corpus = SumsTally::new(seed, ChrfCounts::default().values().len(), vec![("", Box::new(score))]);
         Box::new(PartsTally::new(vec![
             ("", "counts", Box::new(corpus)),
-            ("sentence", "sentence", Box::new(MeanTally::within(seed, 0.0, 100.0))),
+            ("sentence", "sentence", Box::new(MeanTally::within(0.0, 100.0))),
         ]))
     }
 

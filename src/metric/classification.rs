@@ -13,10 +13,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::value::{Empty, RULE, typed_label, typed_text};
-use super::{Entry, Made, Make, Metric, RowScores, Score, Scored, Tally, TallySummary, Written, share, text};
+use super::{
+    Entry, Made, Make, MeanTally, Metric, RowScores, Score, Scored, Tally, TallySummary, Written, share, text,
+};
 use crate::score::{Estimate, Unit};
 use crate::spec::{Scalar, Template, Whole};
-use crate::stats::{CellWeight, Confusion, Interval, Report, Z95, sorted_labels, wilson};
+use crate::stats::{Confusion, Interval, Intervals, MeanSums, Report, estimate, share_interval, sorted_labels};
 
 /// The label of null.
 const NULL: &str = "null";
@@ -183,16 +185,15 @@ impl Metric for Classification {
         Ok(Some(Value::Array(score)))
     }
 
-    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
         Box::new(ClassificationTally {
-            seed,
             zero_division: self.zero_division,
             digits: self.digits,
             labels: self.labels.iter().cloned().collect(),
             spellings: self.spellings(),
             confusion: Confusion::default(),
-            clusters: HashMap::new(),
-            n: 0,
+            right: MeanTally::share(),
+            weights: MeanSums::default(),
             missing: 0,
         })
     }
@@ -207,16 +208,16 @@ impl Metric for Classification {
 }
 
 struct ClassificationTally {
-    seed: u64,
     zero_division: f64,
     digits: usize,
     /// The declared labels, and the gold labels met so far.
     labels: BTreeSet<String>,
     spellings: Spellings,
     confusion: Confusion,
-    /// For each cluster of rows, the cells of the table to which it adds.
-    clusters: HashMap<u64, Vec<CellWeight>>,
-    n: u64,
+    /// The share of right samples of each row.
+    right: MeanTally,
+    /// The rows' weights.
+    weights: MeanSums,
     missing: u64,
 }
 
@@ -270,10 +271,10 @@ impl Tally for ClassificationTally {
             self.missing += 1;
             return;
         }
-        self.n += 1;
         let share = 1.0 / scores.len() as f64;
+        let (mut all, mut right) = (0.0, 0.0);
         for (gold, predicted, weight) in scores {
-            let cell = match gold {
+            let is_right = match gold {
                 Value::Array(gold) => {
                     let gold = self.spellings.labels(gold);
                     let predicted = predicted.as_array().map(|items| self.spellings.labels(items));
@@ -292,10 +293,11 @@ impl Tally for ClassificationTally {
                     self.confusion.add(&gold, predicted.as_deref(), weight * share)
                 }
             };
-            if let Some(cluster) = row.cluster {
-                self.clusters.entry(cluster).or_default().push((cell, weight * share));
-            }
+            all += weight * share;
+            right += if is_right { weight * share } else { 0.0 };
         }
+        self.right.add_weighted(if all > 0.0 { right / all } else { 0.0 }, all, row.cluster);
+        self.weights.add(all, all);
     }
 
     fn finish(&mut self, summary: &mut TallySummary) {
@@ -314,28 +316,13 @@ impl Tally for ClassificationTally {
             .chain(shown.iter().flat_map(|label| ["f1", "precision", "recall"].map(|part| format!("{part}.{label}"))))
             .collect();
         let values = numbers(&report);
-        let clusters: Vec<&[CellWeight]> = self.clusters.values().map(Vec::as_slice).collect();
-        let intervals = if clusters.is_empty() {
-            self.confusion.intervals(&labels, self.zero_division, self.seed, numbers)
-        } else {
-            self.confusion.cluster_intervals(&clusters, &labels, self.zero_division, self.seed, numbers)
-        };
-        let bases = self.bases(&report, values.len());
-        for (index, name) in names.into_iter().enumerate() {
-            let value = Some(values[index]).filter(|value| value.is_finite());
-            let bootstrap = intervals.get(index).copied().flatten();
-            let range = if name == "mcc" { (-1.0, 1.0) } else { (0.0, 1.0) };
-            let interval = value.and_then(|value| interval(value, bootstrap, bases[index], range));
-            summary.parts.push((
-                name,
-                Estimate {
-                    value,
-                    low: interval.map(|interval| interval.low),
-                    high: interval.map(|interval| interval.high),
-                    n: self.n,
-                    missing: self.missing,
-                },
-            ));
+        let accuracy = self.right.interval();
+        let found = self.confusion.intervals(&labels, self.zero_division, self.independent(), accuracy);
+        let intervals = intervals(accuracy, &found.unwrap_or_default(), is_multilabel, shown.len());
+        let n = self.right.rows();
+        for ((name, value), interval) in names.into_iter().zip(values).zip(intervals) {
+            let value = Some(value).filter(|value| value.is_finite());
+            summary.parts.push((name, estimate(value, interval.filter(|_| value.is_some()), n, self.missing)));
         }
         if shown.len() < labels.len() {
             summary.notes.push(format!(
@@ -355,28 +342,18 @@ impl Tally for ClassificationTally {
     }
 }
 
-/// Returns the interval of a number within a range; the number rests on `rows` rows.
-///
-/// If all resamples agree, as they do at the ends of the range, their interval has no width; then it is Wilson's
-/// interval of the number scaled to 0 to 1. The interval always contains the number itself.
-fn interval(value: f64, bootstrap: Option<Interval>, rows: f64, (low, high): (f64, f64)) -> Option<Interval> {
-    let interval = match bootstrap {
-        Some(interval) if interval.high > interval.low => interval,
-        _ => {
-            let wilson = wilson((value - low) / (high - low) * rows, rows, Z95)?;
-            Interval { low: low + (high - low) * wilson.low, high: low + (high - low) * wilson.high }
-        }
-    };
-    Some(Interval { low: interval.low.min(value), high: interval.high.max(value) })
-}
-
 impl ClassificationTally {
-    /// Returns how many rows each number rests on, in the order of [`numbers`]: all rows, or those of the label.
-    fn bases(&self, report: &Report, count: usize) -> Vec<f64> {
-        let total = if self.clusters.is_empty() { self.n as f64 } else { self.clusters.len() as f64 };
-        let labels = shown(&report.labels);
-        let of_labels = labels.iter().flat_map(|(_, scores)| [scores.support.clamp(1.0, total.max(1.0)); 3]);
-        vec![total; count - 3 * labels.len()].into_iter().chain(of_labels).collect()
+    /// Returns how many independent rows the table is worth. Weights make it fewer, and so do clusters: by as much as they
+    /// make the interval of the accuracy wider.
+    fn independent(&self) -> f64 {
+        let rows = self.weights.effective();
+        let width = |interval: Option<Interval>| interval.map(|interval| interval.high - interval.low);
+        let accuracy = self.right.estimate().value.unwrap_or(0.0);
+        match (width(self.right.interval()), width(share_interval(accuracy * rows, rows))) {
+            (Some(clustered), Some(plain)) if clustered > plain => (rows * (plain / clustered).powi(2)).max(1e-3),
+            (None, _) => 1e-3,
+            _ => rows,
+        }
     }
 }
 
@@ -402,6 +379,23 @@ fn numbers(report: &Report) -> Vec<f64> {
         numbers.extend([scores.f1, scores.precision, scores.recall]);
     }
     numbers
+}
+
+/// Returns the intervals of a report in the order of [`numbers`].
+fn intervals(
+    accuracy: Option<Interval>,
+    found: &Intervals,
+    is_multilabel: bool,
+    labels: usize,
+) -> Vec<Option<Interval>> {
+    let averages = [&found.macro_avg, &found.micro_avg, &found.weighted_avg];
+    let mut intervals = vec![accuracy, found.balanced_accuracy, found.mcc];
+    (0..3).for_each(|ratio| intervals.extend(averages.map(|average| average[ratio])));
+    if is_multilabel {
+        intervals.extend(found.samples_avg);
+    }
+    intervals.extend(found.labels.iter().take(labels).flatten());
+    intervals
 }
 
 #[cfg(test)]

@@ -174,8 +174,8 @@ impl Metric for CommandMetric {
         self.batch
     }
 
-    fn tally(&self, seed: u64) -> Box<dyn Tally> {
-        Box::new(CommandTally { seed, fields: BTreeMap::new(), rows: 0 })
+    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
+        Box::new(CommandTally { fields: BTreeMap::new(), rows: 0 })
     }
 
     /// The reference is passed on to the program, if there is one.
@@ -204,7 +204,6 @@ struct Field {
 }
 
 struct CommandTally {
-    seed: u64,
     /// By name; the metric's own value has the empty name.
     fields: BTreeMap<String, Field>,
     rows: u64,
@@ -226,10 +225,9 @@ impl Tally for CommandTally {
             }
         }
         for (name, values) in values.into_iter().filter(|(_, values)| !values.is_empty()) {
-            let seed = self.seed;
             let field = self.fields.entry(name.to_owned()).or_insert_with(|| Field {
-                share: MeanTally::share(seed),
-                mean: MeanTally::new(seed),
+                share: MeanTally::share(),
+                mean: MeanTally::new(),
                 is_share: true,
             });
             field.is_share &= values.iter().all(|value| *value == 0.0 || *value == 1.0);

@@ -40,8 +40,8 @@ impl Metric for Cost {
         Ok(cost.and_then(Number::from_f64).map(Value::Number))
     }
 
-    fn tally(&self, seed: u64) -> Box<dyn Tally> {
-        Box::new(CostTally { mean: MeanTally::new(seed), total: 0.0 })
+    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
+        Box::new(CostTally { mean: MeanTally::new(), total: 0.0 })
     }
 
     fn needs_meta(&self) -> bool {

@@ -120,8 +120,8 @@ impl Metric for EmbeddingSimilarity {
         false
     }
 
-    fn tally(&self, seed: u64) -> Box<dyn Tally> {
-        let mean = || Box::new(MeanTally::within(seed, -1.0, 1.0)) as Box<dyn Tally>;
+    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
+        let mean = || Box::new(MeanTally::within(-1.0, 1.0)) as Box<dyn Tally>;
         Box::new(PartsTally::new(vec![("", "cosine", mean()), ("baseline", "baseline", mean())]))
     }
 

@@ -228,8 +228,8 @@ impl Metric for JsonFields {
         let names: Vec<String> = self.fields.keys().cloned().collect();
         let statistics = statistics(&names);
         Box::new(FieldsTally {
-            all: MeanTally::share(seed),
-            unreadable: MeanTally::share(seed),
+            all: MeanTally::share(),
+            unreadable: MeanTally::share(),
             sums: SumsTally::named(seed, names.len() * WIDTH, statistics),
             names,
         })

@@ -36,8 +36,8 @@ impl Metric for Latency {
         Ok(latency.and_then(Number::from_f64).map(Value::Number))
     }
 
-    fn tally(&self, seed: u64) -> Box<dyn Tally> {
-        Box::new(SpreadTally::new(seed))
+    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
+        Box::new(SpreadTally::new())
     }
 
     fn needs_meta(&self) -> bool {

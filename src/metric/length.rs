@@ -80,8 +80,8 @@ impl Metric for Length {
         part != "within" || self.range.is_some()
     }
 
-    fn tally(&self, seed: u64) -> Box<dyn Tally> {
-        Box::new(LengthTally { length: *self, spread: SpreadTally::new(seed), within: MeanTally::share(seed) })
+    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
+        Box::new(LengthTally { length: *self, spread: SpreadTally::new(), within: MeanTally::share() })
     }
 }
 

@@ -184,10 +184,10 @@ impl Metric for Numeric {
         Ok(Some(json!({ "equal": u8::from(is_equal), "error": error })))
     }
 
-    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
         Box::new(PartsTally::new(vec![
-            ("", "equal", Box::new(MeanTally::share(seed))),
-            ("error", "error", Box::new(MeanTally::new(seed))),
+            ("", "equal", Box::new(MeanTally::share())),
+            ("error", "error", Box::new(MeanTally::new())),
         ]))
     }
 

@@ -31,7 +31,7 @@ impl Metric for Refusal {
         Ok(scored.prediction.map(|prediction| u8::from(is_refusal(&text(prediction))).into()))
     }
 
-    fn tally(&self, seed: u64) -> Box<dyn Tally> {
-        Box::new(MeanTally::share(seed))
+    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
+        Box::new(MeanTally::share())
     }
 }

@@ -41,10 +41,10 @@ impl Metric for RepetitionMetric {
         }))
     }
 
-    fn tally(&self, seed: u64) -> Box<dyn Tally> {
-        let mean = || Box::new(MeanTally::within(seed, 0.0, 1.0)) as Box<dyn Tally>;
+    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
+        let mean = || Box::new(MeanTally::within(0.0, 1.0)) as Box<dyn Tally>;
         Box::new(PartsTally::new(vec![
-            ("", "loop", Box::new(MeanTally::share(seed))),
+            ("", "loop", Box::new(MeanTally::share())),
             ("distinct_1", "distinct_1", mean()),
             ("distinct_2", "distinct_2", mean()),
         ]))

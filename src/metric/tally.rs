@@ -6,72 +6,39 @@ use serde_json::Value;
 
 use super::{RowScores, Tally, TallySummary};
 use crate::score::Estimate;
-use crate::stats::{
-    Interval, Z95, bootstrap_mean, clustered_mean, estimate, normal_mean, quantile, quantile_interval, resampled_sums,
-    sums_interval, wilson,
-};
+use crate::stats::{Interval, Known, MeanSums, estimate, quantile, quantile_interval, resampled_sums, sums_interval};
 
-/// From so many rows on, only sums are kept, not single values.
-const KEPT: usize = 1_000;
-
-/// Which interval a mean gets.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    /// Wilson's interval: every value lies in 0 to 1, and most are 0 or 1.
-    Share,
-    /// For values within a range: percentile bootstrap below 1,000 rows, normal from there. If all values are equal,
-    /// Wilson's interval of the mean scaled to 0 to 1, since no spread within the range can exceed it.
-    Within(f64, f64),
-    /// For values without a range: as before, without the last rule.
-    Free,
-}
-
-/// The mean over rows, or over clusters of rows where rows have one. It holds at most 1,000 values.
-#[derive(Clone, Debug)]
+/// The mean over rows, or over clusters of rows where rows have one; with weights where rows have one. It holds sums only.
+#[derive(Clone, Debug, Default)]
 pub struct MeanTally {
-    seed: u64,
-    kind: Kind,
-    values: Vec<f64>,
+    range: Option<(f64, f64)>,
     n: u64,
     missing: u64,
     sum: f64,
-    /// Welford's running mean, and the sum of squared differences from it.
+    weight: f64,
+    /// Welford's running mean.
     mean: f64,
-    squares: f64,
-    clusters: HashMap<u64, usize>,
-    /// For each cluster: the sum of its values, and their count.
-    sums: Vec<f64>,
+    /// The sums of rows, or at the end of clusters.
+    rows: MeanSums,
+    /// How many values lie between the ends of the range.
+    between: u64,
+    clusters: HashMap<u64, (f64, f64)>,
 }
 
 impl MeanTally {
     /// Returns a tally of values without a range.
-    pub fn new(seed: u64) -> MeanTally {
-        MeanTally::of(seed, Kind::Free)
+    pub fn new() -> MeanTally {
+        MeanTally::default()
     }
 
-    /// Returns a tally of a share, with Wilson's interval.
-    pub fn share(seed: u64) -> MeanTally {
-        MeanTally::of(seed, Kind::Share)
+    /// Returns a tally of a share: values from 0 to 1.
+    pub fn share() -> MeanTally {
+        MeanTally::within(0.0, 1.0)
     }
 
     /// Returns a tally of values within a range; its interval always has a width.
-    pub fn within(seed: u64, low: f64, high: f64) -> MeanTally {
-        MeanTally::of(seed, Kind::Within(low, high))
-    }
-
-    fn of(seed: u64, kind: Kind) -> MeanTally {
-        MeanTally {
-            seed,
-            kind,
-            values: Vec::new(),
-            n: 0,
-            missing: 0,
-            sum: 0.0,
-            mean: 0.0,
-            squares: 0.0,
-            clusters: HashMap::new(),
-            sums: Vec::new(),
-        }
+    pub fn within(low: f64, high: f64) -> MeanTally {
+        MeanTally { range: Some((low, high)), ..MeanTally::default() }
     }
 
     /// Adds the value of a row; none if it is missing.
@@ -81,26 +48,35 @@ impl MeanTally {
 
     /// Adds the value of a row that belongs to a cluster.
     pub fn add_clustered(&mut self, value: Option<f64>, cluster: Option<u64>) {
-        let Some(value) = value else {
-            self.missing += 1;
-            return;
-        };
-        self.n += 1;
-        self.sum += value;
-        let delta = value - self.mean;
-        self.mean += delta / self.n as f64;
-        self.squares += delta * (value - self.mean);
-        if let Some(cluster) = cluster {
-            let next = self.clusters.len();
-            let place = *self.clusters.entry(cluster).or_insert(next);
-            if place == next {
-                self.sums.extend([0.0, 0.0]);
-            }
-            self.sums[2 * place] += value;
-            self.sums[2 * place + 1] += 1.0;
-        } else if self.kind != Kind::Share && self.values.len() < KEPT {
-            self.values.push(value);
+        match value {
+            Some(value) => self.add_weighted(value, 1.0, cluster),
+            None => self.missing += 1,
         }
+    }
+
+    /// Adds the value of a row with a weight; only the ratios of weights count.
+    pub fn add_weighted(&mut self, value: f64, weight: f64, cluster: Option<u64>) {
+        self.n += 1;
+        self.sum += weight * value;
+        self.weight += weight;
+        if self.weight > 0.0 {
+            self.mean += (value - self.mean) * weight / self.weight;
+        }
+        self.between += u64::from(self.range.is_none_or(|(low, high)| value != low && value != high));
+        match cluster {
+            _ if weight <= 0.0 => {}
+            Some(cluster) => {
+                let unit = self.clusters.entry(cluster).or_default();
+                unit.0 += weight * value;
+                unit.1 += weight;
+            }
+            None => self.rows.add(weight * value, weight),
+        }
+    }
+
+    /// Returns how many rows have a value.
+    pub fn rows(&self) -> u64 {
+        self.n
     }
 
     /// Returns how many independent observations there are: rows, or clusters of rows.
@@ -108,52 +84,24 @@ impl MeanTally {
         if self.clusters.is_empty() { self.n } else { self.clusters.len() as u64 }
     }
 
+    /// Returns the interval of the mean.
+    pub fn interval(&self) -> Option<Interval> {
+        let known =
+            Known { range: self.range, is_all_or_nothing: self.between == 0, is_clustered: !self.clusters.is_empty() };
+        let mut sums = self.rows;
+        // Sorted, so that the order of the clusters rounds nothing differently.
+        let mut clusters: Vec<(f64, f64)> = self.clusters.values().copied().collect();
+        clusters.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        clusters.into_iter().for_each(|(sum, size)| sums.add(sum, size));
+        sums.interval(&known)
+    }
+
     /// Returns the mean with its interval.
     pub fn estimate(&self) -> Estimate {
-        let interval = match self.kind {
-            _ if !self.clusters.is_empty() => clustered_mean(&self.sums, self.seed),
-            Kind::Share => None,
-            _ if self.n < KEPT as u64 => bootstrap_mean(&self.values, self.seed),
-            _ => normal_mean(self.mean, self.squares, self.n),
-        };
-        let estimate = self.with(interval);
-        match self.kind {
-            Kind::Free => estimate,
-            Kind::Share => self.widened(estimate, (0.0, 1.0)),
-            Kind::Within(low, high) => self.widened(estimate, (low, high)),
-        }
-    }
-
-    /// Returns the estimate of values that lie within a range.
-    pub fn estimate_within(&self, range: (f64, f64)) -> Estimate {
-        self.widened(self.estimate(), range)
-    }
-
-    fn with(&self, interval: Option<Interval>) -> Estimate {
         // A share is computed by one division of exact counts, so that it has no rounding error of a running mean.
-        let mean = if self.kind == Kind::Share { self.sum / self.n as f64 } else { self.mean };
-        estimate((self.n > 0).then_some(mean), interval, self.n, self.missing)
-    }
-
-    /// Gives Wilson's interval to an estimate whose own interval has no width.
-    fn widened(&self, estimate: Estimate, (low, high): (f64, f64)) -> Estimate {
-        let has_width = matches!((estimate.low, estimate.high), (Some(low), Some(high)) if high > low);
-        let Some(mean) = estimate.value.filter(|_| !has_width) else {
-            return estimate;
-        };
-        let (span, n) = (high - low, self.independent() as f64);
-        let interval = wilson((mean - low) / span * n, n, Z95);
-        Estimate {
-            low: interval.map(|interval| low + span * interval.low),
-            high: interval.map(|interval| low + span * interval.high),
-            ..estimate
-        }
-    }
-}
-
-impl Default for MeanTally {
-    fn default() -> MeanTally {
-        MeanTally::new(0)
+        let mean = if self.range == Some((0.0, 1.0)) { self.sum / self.weight } else { self.mean };
+        let value = (self.n > 0 && self.weight > 0.0).then_some(mean);
+        estimate(value, value.and_then(|_| self.interval()), self.n, self.missing)
     }
 }
 
@@ -168,15 +116,16 @@ impl Tally for MeanTally {
 }
 
 /// How values are spread: their mean over rows, and `p50` and `p95` with distribution-free intervals.
+#[derive(Default)]
 pub struct SpreadTally {
     mean: MeanTally,
     values: Vec<f64>,
 }
 
 impl SpreadTally {
-    /// Returns an empty tally; `seed` is the seed of its bootstrap.
-    pub fn new(seed: u64) -> SpreadTally {
-        SpreadTally { mean: MeanTally::new(seed), values: Vec::new() }
+    /// Returns an empty tally.
+    pub fn new() -> SpreadTally {
+        SpreadTally::default()
     }
 }
 
@@ -192,13 +141,8 @@ impl Tally for SpreadTally {
         self.values.sort_unstable_by(f64::total_cmp);
         for (name, q) in [("p50", 0.5), ("p95", 0.95)] {
             let interval = quantile_interval(&self.values, q, self.mean.independent());
-            let estimate = Estimate {
-                value: (!self.values.is_empty()).then(|| quantile(&self.values, q)),
-                low: interval.map(|interval| interval.low),
-                high: interval.map(|interval| interval.high),
-                ..mean
-            };
-            summary.parts.push((name.to_owned(), estimate));
+            let value = (!self.values.is_empty()).then(|| quantile(&self.values, q));
+            summary.parts.push((name.to_owned(), estimate(value, interval, mean.n, mean.missing)));
         }
     }
 }
@@ -283,7 +227,7 @@ impl Tally for SumsTally {
         let resampled =
             if has_several { resampled_sums(&self.units, self.width, RESAMPLES, self.seed) } else { Vec::new() };
         for (part, statistic) in &self.statistics {
-            let interval = sums_interval(&resampled, self.width, statistic);
+            let interval = sums_interval(&resampled, self.width, self.units.len() / self.width, statistic);
             let estimate = estimate(if self.n > 0 { statistic(&sums) } else { None }, interval, self.n, self.missing);
             summary.parts.push((part.clone(), estimate));
         }

@@ -70,7 +70,7 @@ impl Metric for TerMetric {
         let score = |sums: &[f64]| Some(TerCounts { edits: sums[0], reference_words: sums[1] }.score());
         Box::new(PartsTally::new(vec![
             ("", "counts", Box::new(SumsTally::new(seed, 2, vec![("", Box::new(score))]))),
-            ("sentence", "sentence", Box::new(SpreadTally::new(seed))),
+            ("sentence", "sentence", Box::new(SpreadTally::new())),
         ]))
     }
 

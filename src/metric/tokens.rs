@@ -42,10 +42,10 @@ impl Metric for Tokens {
             .map(|(completion, prompt)| json!({ "completion": completion, "prompt": prompt })))
     }
 
-    fn tally(&self, seed: u64) -> Box<dyn Tally> {
+    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
         Box::new(PartsTally::new(vec![
-            ("", "completion", Box::new(SpreadTally::new(seed))),
-            ("prompt", "prompt", Box::new(SpreadTally::new(seed))),
+            ("", "completion", Box::new(SpreadTally::new())),
+            ("prompt", "prompt", Box::new(SpreadTally::new())),
         ]))
     }
 

@@ -211,8 +211,8 @@ impl Metric for ToolCall {
         })))
     }
 
-    fn tally(&self, seed: u64) -> Box<dyn Tally> {
-        let share = || Box::new(MeanTally::share(seed)) as Box<dyn Tally>;
+    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
+        let share = || Box::new(MeanTally::share()) as Box<dyn Tally>;
         Box::new(PartsTally::new(vec![
             ("", "right", share()),
             ("names", "names", share()),

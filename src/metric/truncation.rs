@@ -34,8 +34,8 @@ impl Metric for Truncation {
         Ok(scored.prediction.map(|prediction| u8::from(is_cut(prediction)).into()))
     }
 
-    fn tally(&self, seed: u64) -> Box<dyn Tally> {
-        Box::new(MeanTally::share(seed))
+    fn tally(&self, _seed: u64) -> Box<dyn Tally> {
+        Box::new(MeanTally::share())
     }
 
     fn needs_finish_reason(&self) -> bool {

@@ -88,6 +88,11 @@ impl Records {
         Records { since: run.map(str::to_owned), ..self }
     }
 
+    /// Returns the directory of the files.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Returns true if reasons compare with one run only.
     pub fn is_narrowed(&self) -> bool {
         self.since.is_some()

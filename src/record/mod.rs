@@ -10,6 +10,8 @@
 //! | `run` | the document: a [`Run`] with its nodes, numbers and gates |
 //! | `read` | from bytes to a run: which versions are read, and why a file is not a run |
 //! | `file` | finding, reading and writing the files |
+//! | `scores` | the scores row by row, beside a run: what two runs are compared by |
+//! | `git` | which commit a workspace stands at |
 //!
 //! **Invariant:** fields are added, never renamed. A run that an older etalon wrote can be read; one that a newer
 //! etalon wrote is an error that says so. A file that is not a run is named to the user, never ignored in silence.
@@ -18,12 +20,16 @@
 
 mod bill;
 mod file;
+mod git;
 mod read;
 mod run;
+mod scores;
 
 pub use bill::Bill;
 pub use file::{Missing, Records, RunId, Unread};
+pub use git::commit;
 pub use read::{ReadError, VERSION, read};
 pub use run::{
     GateResult, GateVerdict, NodeDrift, NodeOutcome, NodeRun, NodeSummary, Run, RunModel, RunStage, SummaryTable,
 };
+pub use scores::{MOST_BYTES, RunScores, ScoredRows, ValueScores};

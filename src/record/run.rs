@@ -30,6 +30,12 @@ pub struct Run {
     #[serde(default)]
     pub interrupted: bool,
     pub started: String,
+    /// The git commit that the workspace stood at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The params of the pipeline, with what `--set` made of them.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub params: IndexMap<String, Value>,
     /// Seconds from start to end.
     pub seconds: f64,
     /// The models that took part, by name, in the order of the spec.
@@ -66,6 +72,8 @@ impl Run {
             partial: false,
             interrupted: false,
             started: String::new(),
+            commit: None,
+            params: IndexMap::new(),
             seconds: 0.0,
             models: IndexMap::new(),
             stages: Vec::new(),
@@ -87,6 +95,12 @@ impl Run {
     /// Returns true if nothing ran.
     pub fn is_unchanged(&self) -> bool {
         !self.interrupted && self.nodes.iter().all(|node| node.outcome == NodeOutcome::Cached)
+    }
+
+    /// Returns true if all nodes have the same results as in another run.
+    pub fn is_of_same_results(&self, other: &Run) -> bool {
+        let keys = |run: &Run| run.nodes.iter().map(|node| (node.node.clone(), node.key)).collect::<BTreeMap<_, _>>();
+        self.pipeline == other.pipeline && keys(self) == keys(other) && self.gates == other.gates
     }
 
     /// Returns the key that a node had, if it ran or was cached.

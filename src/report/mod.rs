@@ -12,15 +12,18 @@
 //! | `forecast` `why` `graph` | what a run would do, why, and the graph of the pipeline |
 //! | `export` | rows as JSON lines, CSV, Parquet |
 //! | `rows` `scores` | the rows of a node; the scores of a file |
+//! | `runs` `compare` | runs in a list; two of them side by side |
 //! | `store` | what the cache holds, what that cost, what can go |
 //! | `sheet` | sheets for people who label rows |
 
+mod compare;
 mod export;
 mod forecast;
 mod graph;
 mod problems;
 mod progress;
 mod rows;
+mod runs;
 mod scores;
 mod sheet;
 mod store;
@@ -30,6 +33,7 @@ mod text;
 mod view;
 mod why;
 
+pub use compare::{RowTexts, comparison, flips};
 #[cfg(feature = "parquet")]
 pub use export::Parquet;
 pub use export::{ColumnKind, Columns, Csv, JsonLines, RowWriter};
@@ -38,6 +42,7 @@ pub use graph::{graph_dot, graph_json, graph_mermaid, graph_text};
 pub use problems::{problems, problems_json};
 pub use progress::{line, progress};
 pub use rows::row;
+pub use runs::runs;
 pub use scores::{scores, scores_json};
 pub use sheet::{sheet, sheet_answers};
 pub use store::{bytes, garbage, store};

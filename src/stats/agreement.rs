@@ -1,6 +1,7 @@
 //! Agreement between raters beyond chance: Cohen, Gwet, Fleiss, Randolph, Krippendorff.
 
 use super::Z95;
+use super::distribution::student_quantile;
 use super::interval::Interval;
 
 /// How much disagreements between ordered categories count.
@@ -91,6 +92,22 @@ pub fn agreement(counts: &[Vec<f64>]) -> Option<Agreement> {
         max_kappa: is_defined.then(|| (most - expected) / beyond),
         gwet_ac1,
     })
+}
+
+/// Returns the 95 % interval of kappa: Fleiss, Cohen and Everitt's (1969) error with Student's quantile, after two
+/// pseudo-rows that are spread evenly over the table. Without them, with 20 labels of which all but one agree, 45 % of the
+/// intervals hold, since few labels show hardly any disagreement; with them 95 % or more from ten labels on.
+///
+/// None for an empty table and for one category.
+pub fn kappa_interval(counts: &[Vec<f64>]) -> Option<Interval> {
+    let q = counts.len() as f64;
+    let raw = agreement(counts)?;
+    let smooth: Vec<Vec<f64>> = counts.iter().map(|row| row.iter().map(|n| n + 2.0 / (q * q)).collect()).collect();
+    let found = agreement(&smooth).filter(|_| counts.len() > 1)?;
+    let n: f64 = smooth.iter().flatten().sum();
+    let (kappa, half) = (found.kappa?, student_quantile(0.975, n - 1.0) * found.kappa_se?);
+    let own = raw.kappa.unwrap_or(kappa);
+    Some(Interval { low: (kappa - half).max(-1.0).min(own), high: (kappa + half).min(1.0).max(own) })
 }
 
 /// Returns weighted kappa (Cohen 1968; scikit-learn `cohen_kappa_score(weights=…)`). None where the

@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::Z95;
+use super::distribution::{binomial_lower, binomial_upper, normal_upper, student_quantile};
 use crate::score::Estimate;
 
 /// A lower and an upper end.
@@ -13,12 +13,12 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// Returns an estimate from its value and interval.
+/// Returns an estimate from its value and interval; an infinite end is open.
 pub fn estimate(value: Option<f64>, interval: Option<Interval>, n: u64, missing: u64) -> Estimate {
     Estimate {
         value,
-        low: interval.map(|interval| interval.low),
-        high: interval.map(|interval| interval.high),
+        low: interval.map(|interval| interval.low).filter(|low| low.is_finite()),
+        high: interval.map(|interval| interval.high).filter(|high| high.is_finite()),
         n,
         missing,
     }
@@ -49,29 +49,6 @@ pub fn wilson(successes: f64, n: f64, z: f64) -> Option<Interval> {
     let low = if successes <= 0.0 { 0.0 } else { (center - half).max(0.0) };
     let high = if successes >= n { 1.0 } else { (center + half).min(1.0) };
     Some(Interval { low, high })
-}
-
-/// Returns the normal 95 % interval of a mean; `squares` is the sum of squared differences of n values from `mean`.
-pub fn normal_mean(mean: f64, squares: f64, n: u64) -> Option<Interval> {
-    if n < 2 {
-        return None;
-    }
-    let n = n as f64;
-    let half = Z95 * (squares / (n - 1.0) / n).sqrt();
-    Some(Interval { low: mean - half, high: mean + half })
-}
-
-/// How many resamples a percentile bootstrap takes.
-pub const RESAMPLES: usize = 2_000;
-
-/// Returns the percentile bootstrap 95 % interval of a mean (Efron 1979), [`RESAMPLES`] resamples.
-///
-/// None for fewer than two values, since one value says nothing about its spread.
-pub fn bootstrap_mean(values: &[f64], seed: u64) -> Option<Interval> {
-    if values.len() < 2 {
-        return None;
-    }
-    Some(percentile_interval(&mut resampled_means(values, RESAMPLES, seed)))
 }
 
 /// How many resamples share a stream of random numbers.
@@ -140,41 +117,32 @@ pub fn resampled_sums(units: &[f64], width: usize, resamples: usize, seed: u64) 
     all
 }
 
-/// Returns the percentile 95 % interval of a number that is computed from resampled sums. Resamples for which it is
-/// undefined are left out; none if they are more than half.
-pub fn sums_interval(sums: &[f64], width: usize, statistic: impl Fn(&[f64]) -> Option<f64>) -> Option<Interval> {
+/// Returns the expanded percentile 95 % interval of a number that is computed from resampled sums of `units` units. The
+/// percentiles are those that make up for the few units (Hesterberg 2015, doi:10.1080/00031305.2015.1089789): a bootstrap
+/// divides by n, and the normal distribution stands in for Student's. Resamples for which the number is undefined are left
+/// out; none if they are more than half.
+pub fn sums_interval(
+    sums: &[f64],
+    width: usize,
+    units: usize,
+    statistic: impl Fn(&[f64]) -> Option<f64>,
+) -> Option<Interval> {
     let values = sums.chunks_exact(width).filter_map(statistic).filter(|value| value.is_finite());
     let mut found: Vec<f64> = values.collect();
-    (found.len() > sums.len() / width / 2).then(|| percentile_interval(&mut found))
+    if found.len() > sums.len() / width / 2 { expanded_interval(&mut found, units) } else { None }
 }
 
-/// Returns the 95 % interval of a mean over rows in clusters, from the sum and the count of each cluster. Below 1,000
-/// clusters it is a bootstrap of the clusters, from there on the normal interval with clustered errors (Miller 2024,
-/// arXiv 2411.00640).
-pub fn clustered_mean(sums: &[f64], seed: u64) -> Option<Interval> {
-    let ratio = |sums: &[f64]| (sums[1] > 0.0).then(|| sums[0] / sums[1]);
-    if sums.len() / 2 < NORMAL_FROM {
-        // A single cluster says nothing about how clusters differ.
-        return (sums.len() > 2).then(|| sums_interval(&resampled_sums(sums, 2, RESAMPLES, seed), 2, ratio))?;
+/// Sorts estimates that were resampled from `units` units; returns their expanded percentiles. None for fewer than two
+/// units, and where all estimates are the same: other rows could have come out otherwise.
+pub(crate) fn expanded_interval(estimates: &mut [f64], units: usize) -> Option<Interval> {
+    if units < 2 || estimates.is_empty() {
+        return None;
     }
-    let total = sums.chunks_exact(2).fold([0.0, 0.0], |total, unit| [total[0] + unit[0], total[1] + unit[1]]);
-    let mean = ratio(&total)?;
-    let squares: f64 = sums.chunks_exact(2).map(|unit| (unit[0] - mean * unit[1]).powi(2)).sum();
-    let half = Z95 * squares.sqrt() / total[1];
-    Some(Interval { low: mean - half, high: mean + half })
-}
-
-/// From so many rows on, a mean gets a normal interval instead of a bootstrap.
-const NORMAL_FROM: usize = 1_000;
-
-/// Returns the 95 % interval of a mean: percentile bootstrap below 1,000 values, normal from there.
-pub fn mean_interval(values: &[f64], seed: u64) -> Option<Interval> {
-    if values.len() < NORMAL_FROM {
-        return bootstrap_mean(values, seed);
-    }
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let squares = values.iter().map(|value| (value - mean).powi(2)).sum();
-    normal_mean(mean, squares, values.len() as u64)
+    estimates.sort_unstable_by(f64::total_cmp);
+    let n = units as f64;
+    let tail = normal_upper((n / (n - 1.0)).sqrt() * student_quantile(0.975, n - 1.0));
+    let interval = Interval { low: quantile(estimates, tail), high: quantile(estimates, 1.0 - tail) };
+    (interval.high > interval.low).then_some(interval)
 }
 
 /// Sorts resampled estimates; returns their 2.5 % and 97.5 % percentiles.
@@ -193,20 +161,35 @@ pub fn quantile(sorted: &[f64], q: f64) -> f64 {
     sorted[below] + (sorted[above] - sorted[below]) * (position - below as f64)
 }
 
-/// Returns the distribution-free 95 % interval of a quantile from order statistics (normal
-/// approximation to the binomial ranks; Hahn & Meeker 1991).
+/// Returns the distribution-free 95 % interval of a quantile from order statistics, with exact binomial ranks (Hahn &
+/// Meeker 1991). Each end misses in at most 2.5 % of all cases; where no value is far enough out for that, the end is open,
+/// that is, infinite: the largest of 20 values is below the 95th percentile in 36 % of all cases.
 ///
-/// `n` is how many of the sorted values are independent: several samples of one row count once. None for n below ten.
+/// `n` is how many of the sorted values are independent: several samples of one row count once. None without values.
 pub fn quantile_interval(sorted: &[f64], q: f64, n: u64) -> Option<Interval> {
-    if n < 10 || sorted.is_empty() {
+    if n == 0 || sorted.is_empty() {
         return None;
     }
-    let half = Z95 * (q * (1.0 - q) / n as f64).sqrt();
-    let rank = |share: f64| share * sorted.len() as f64;
-    let low = rank((q - half).max(0.0)).floor() as usize;
-    let high = rank((q + half).min(1.0)).ceil() as usize;
-    let last = sorted.len() - 1;
-    Some(Interval { low: sorted[low.min(last)], high: sorted[high.min(last)] })
+    // The greatest rank that at most 2.5 % of all samples have above the quantile, and the least for the other side.
+    let low = last_that(n, |rank| binomial_lower(rank as i64 - 1, n, q) <= TAIL);
+    let high = n + 1 - last_that(n, |rank| binomial_upper(n + 1 - rank, n, q) <= TAIL);
+    let place = |rank: u64| (rank - 1) as f64 / n as f64 * sorted.len() as f64;
+    let low = if low == 0 { f64::NEG_INFINITY } else { sorted[place(low).floor() as usize] };
+    let high = if high > n { f64::INFINITY } else { sorted[place(high + 1).ceil() as usize - 1] };
+    Some(Interval { low, high })
+}
+
+/// How often each end of an interval may miss.
+const TAIL: f64 = 0.025;
+
+/// Returns the last of the ranks 1 to n for which a condition holds that holds for the first ones; 0 if for none.
+fn last_that(n: u64, holds: impl Fn(u64) -> bool) -> u64 {
+    let (mut below, mut above) = (0, n + 1);
+    while above - below > 1 {
+        let middle = below + (above - below) / 2;
+        if holds(middle) { below = middle } else { above = middle }
+    }
+    below
 }
 
 /// Returns a number in `0..n`; probabilities differ by at most 2⁻³² (Lemire's multiplication without rejection).
@@ -216,6 +199,7 @@ pub(crate) fn below(random: &mut ChaCha8Rng, n: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Z95;
     use super::*;
 
     #[test]
@@ -230,18 +214,18 @@ mod tests {
     }
 
     #[test]
-    fn bootstrap_is_seeded_and_covers_the_mean() {
-        let values: Vec<f64> = (0..100).map(f64::from).collect();
-        let a = bootstrap_mean(&values, 7).unwrap();
-        assert_eq!(Some(a), bootstrap_mean(&values, 7));
-        assert!(a.low < 49.5 && 49.5 < a.high && a.high - a.low < 14.0);
-        assert!(bootstrap_mean(&[1.0], 7).is_none());
-    }
-
-    #[test]
     fn quantiles_interpolate() {
         assert_eq!(quantile(&[1.0, 2.0, 3.0, 4.0], 0.5), 2.5);
         assert_eq!(quantile(&[1.0], 0.95), 1.0);
-        assert!(quantile_interval(&[1.0; 9], 0.5, 9).is_none());
+        let values: Vec<f64> = (1..=100).map(f64::from).collect();
+        let of = |q: f64, n: usize| quantile_interval(&values[..n], q, n as u64).unwrap();
+        // SciPy `binom(n, q)`: P(X ≤ k) and P(X ≥ k) of at most 0.025.
+        assert_eq!(of(0.5, 100), Interval { low: 40.0, high: 61.0 });
+        assert_eq!(of(0.5, 6), Interval { low: 1.0, high: 6.0 });
+        assert_eq!(of(0.5, 5), Interval { low: f64::NEG_INFINITY, high: f64::INFINITY });
+        assert_eq!(of(0.95, 20), Interval { low: 17.0, high: f64::INFINITY });
+        assert_eq!(of(0.95, 100), Interval { low: 90.0, high: 100.0 });
+        // Two samples of a row are one row.
+        assert_eq!(quantile_interval(&values[..12], 0.5, 6), Some(Interval { low: 1.0, high: 12.0 }));
     }
 }

@@ -3,7 +3,7 @@
 use super::Z95;
 use super::correction::mean_variance;
 use super::distribution::normal_p;
-use super::interval::{Interval, below, percentile_interval};
+use super::interval::{Interval, below, expanded_interval};
 use super::ranking::sigmoid;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -97,7 +97,7 @@ pub fn length_ridge(comparisons: &[Comparison], penalty: f64) -> Option<LengthMo
     fit(&y, &predictors(comparisons).0, penalty)
 }
 
-/// Returns the percentile bootstrap 95 % interval of the length-controlled win rate: comparisons are
+/// Returns the expanded percentile bootstrap 95 % interval of the length-controlled win rate: comparisons are
 /// drawn and the model fitted anew 1,000 times. None below two comparisons.
 pub fn length_interval(comparisons: &[Comparison], seed: u64) -> Option<Interval> {
     if comparisons.len() < 2 {
@@ -115,7 +115,7 @@ pub fn length_interval(comparisons: &[Comparison], seed: u64) -> Option<Interval
             Some(fit(&y, &x, 0.0).or_else(|| fit(&y, &x, RIDGE))?.win_rate)
         })
         .collect();
-    (!rates.is_empty()).then(|| percentile_interval(&mut rates))
+    expanded_interval(&mut rates, n)
 }
 
 /// Returns tanh(Δ/sd) of each comparison, and the sd; all are 0 if lengths do not vary.

@@ -6,10 +6,10 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `interval` | Wilson, normal, percentile bootstrap, order statistics |
+//! | `interval` | Wilson, percentile bootstrap, order statistics |
 //! | `proportion` | more intervals of a share; binomial, two-sample and McNemar tests |
 //! | `paired` | t, Wilcoxon, sign, sign-flip, bootstrap and clustered errors of paired differences |
-//! | `difference` | the interval of a mean difference that holds for few rows, too |
+//! | `mean` | the interval of means, shares and mean differences that holds for few rows, too |
 //! | `agreement` | kappa (plain, weighted), AC1, Fleiss, Krippendorff |
 //! | `correlation` | Spearman, Pearson, Kendall, bias and limits of agreement |
 //! | `ranking` | Bradley–Terry and Elo |
@@ -17,7 +17,7 @@
 //! | `correction` | estimates corrected for a judge's errors: Rogan–Gladen, prediction-powered means |
 //! | `multiplicity` | Bonferroni, Holm, Benjamini–Hochberg, Benjamini–Yekutieli |
 //! | `power` | rows needed, detectable effects |
-//! | `classification` | confusion table, precision, recall, F1 and their averages, bootstrap of the table |
+//! | `classification` | confusion table, precision, recall, F1, their averages and intervals |
 //! | `curve` | what the losses of a training run show |
 //! | `farthest` | points that cover a cloud |
 //! | `distribution` `linear` | tails and quantiles; small linear systems |
@@ -27,31 +27,32 @@ mod classification;
 mod correction;
 mod correlation;
 mod curve;
-mod difference;
 mod distribution;
 mod farthest;
 mod interval;
 mod length;
 mod linear;
+mod mean;
 mod multiplicity;
 mod paired;
 mod power;
 mod proportion;
 mod ranking;
 
-pub use agreement::{Agreement, Level, Weighting, agreement, cross_table, fleiss, krippendorff, weighted_kappa};
-pub use classification::{CellWeight, Confusion, LabelScores, Report, sorted_labels};
+pub use agreement::{
+    Agreement, Level, Weighting, agreement, cross_table, fleiss, kappa_interval, krippendorff, weighted_kappa,
+};
+pub use classification::{Confusion, Intervals, LabelScores, Report, sorted_labels};
 pub use correction::{Corrected, HumanScore, JudgedPasses, PredictionPowered, corrected_mean, rogan_gladen};
 pub use correlation::{Correlation, correlation, pearson, ranks};
 pub use curve::{Curve, CurveEvaluation, CurveStatus, Logged, curve, logged};
-pub use difference::{Differences, difference_interval};
 pub use distribution::z_of;
 pub use farthest::{Covering, Distance, farthest_first, least_distance};
 pub use interval::{
-    Interval, bootstrap_mean, clustered_mean, estimate, mean_interval, normal_mean, quantile, quantile_interval,
-    resampled_means, resampled_sums, sums_interval, wilson,
+    Interval, estimate, quantile, quantile_interval, resampled_means, resampled_sums, sums_interval, wilson,
 };
 pub use length::{Comparison, LengthControl, LengthModel, length_control, length_interval, length_ridge};
+pub use mean::{Known, MeanSums, mean_interval, mean_sums, share_interval};
 pub use multiplicity::{Adjustment, adjust};
 pub use paired::{
     Clustered, ExactBootstrap, MOST_FLIPPED, Paired, clustered, exact_bootstrap, exact_sign_flip, paired,

@@ -9,12 +9,12 @@ use super::support::Workspace;
 /// Kind and revision, a node of the fixture, and the digest of its rows and its summary.
 const GOLDEN: &[(&str, u64, &str, &str)] = &[
     ("dataset", 1, "rows", "73f963f9fb26dc415b0dfb114fac9769dc465ca5ad9a66e977e0ceb52f050ee4"),
-    ("inference", 2, "answers.tuned", "b6196eccd3053177e15eb6fa214e65a765f2bc9eb1b36e2768d1af716f12c099"),
-    ("metric", 3, "scores.tuned", "515e9637971f7d5097c7c231ccf50e2d91ffdc5a289261d43e7e44b8e244d829"),
-    ("judge", 5, "quality.tuned", "567b16525c5cf6b9b66061fbbccf71ace3f1bed37bcb051ab708707fbb83b3fb"),
-    ("judge", 5, "watched.tuned", "a73c49355eaab944a6b6152b432fa64b8930617268f1ce59cca06c745cfc9ffa"),
-    ("judge", 5, "ranked", "0b6fca56798e48a0cb98d46548012ace46d91f0a6adb546b468701831f02a55c"),
-    ("judge", 5, "duel.tuned", "450fb65fafb8d119406f86c2617f370bd16965e64264eb07966ba5714d939782"),
+    ("inference", 3, "answers.tuned", "b6196eccd3053177e15eb6fa214e65a765f2bc9eb1b36e2768d1af716f12c099"),
+    ("metric", 4, "scores.tuned", "276cdf1e75a3890ed082415da4e70c2f98573de83c11f6a895f043c30db8fab7"),
+    ("judge", 6, "quality.tuned", "6bdf7dca81bdc2d8ac93f9d8a1ec65d4ee9a768a8fcd8f5d5c8fd19193b7d91d"),
+    ("judge", 6, "watched.tuned", "f2c8a6f30dd4eecd3f5ea88fdec022af7c7d432823aacafc1ded7e657f71c00a"),
+    ("judge", 6, "ranked", "4aea12561db4c3aa9b857140c2cf8339591bf6c3acaafa992acd7ef05fa5c556"),
+    ("judge", 6, "duel.tuned", "e5feb4afc2b547ccdb79c00713222ad1501a9e819c58511a6dd3e095171ba8cf"),
 ];
 
 const SPEC: &str = r#"

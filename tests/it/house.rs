@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["stage"],
     &["plan"],
     &["execute"],
+    &["compare"],
     &["report"],
     &["cli"],
 ];

@@ -7,6 +7,7 @@ mod batch;
 mod cache;
 mod chains;
 mod check;
+mod compare;
 mod consent;
 mod data;
 mod defended;

@@ -413,7 +413,7 @@ gates:
         )
         .write(
             "own.py",
-            "import json, sys\nfor line in sys.stdin: print(json.dumps(len(json.loads(line)['prediction']) / 10))\n",
+            "import json, sys\nfor at, line in enumerate(sys.stdin): print(json.dumps((3 + at % 3) / 10))\n",
         )
         .write(
             "data/rows.jsonl",

@@ -12,9 +12,9 @@ mod classes;
 mod numbers;
 mod table;
 
-pub(super) use numbers::cell;
+pub(super) use numbers::{cell, number, signed};
+pub(super) use table::listed;
 
-use numbers::number;
 use table::table;
 
 use super::view::{Failures, Note, Slice, Took, View};

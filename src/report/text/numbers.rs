@@ -3,13 +3,19 @@
 use crate::score::{Estimate, Unit};
 
 /// Renders a number; one that rounds to zero has no sign.
-pub(super) fn number(value: f64, unit: Unit) -> String {
-    let text = signed(value, unit);
+pub(in crate::report) fn number(value: f64, unit: Unit) -> String {
+    let text = plain(value, unit);
     let is_zero = text.starts_with('-') && !text.contains(|c: char| ('1'..='9').contains(&c));
     if is_zero { text[1..].to_owned() } else { text }
 }
 
-fn signed(value: f64, unit: Unit) -> String {
+/// Renders a number with its sign, also that of zero.
+pub(in crate::report) fn signed(value: f64, unit: Unit) -> String {
+    let text = number(value, unit);
+    if value >= 0.0 || !text.starts_with('-') { format!("+{text}") } else { text }
+}
+
+fn plain(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Scale => format!("{value:.2}"),
         Unit::Amount => format!("{value:.1}"),
@@ -29,11 +35,15 @@ pub(super) fn parts(estimate: &Estimate, unit: Unit) -> Vec<String> {
         Some(value) => number(value, unit),
         None => "no data".to_owned(),
     }];
-    if let (Some(low), Some(high)) = (estimate.low, estimate.high) {
-        let short = |value: f64| number(value, unit).trim_end_matches(" s").to_owned();
-        parts.push(format!("[{}, {}]", short(low), short(high)));
+    let short = |value: f64| number(value, unit).trim_end_matches(" s").to_owned();
+    match (estimate.low, estimate.high) {
+        (Some(low), Some(high)) => parts.push(format!("[{}, {}]", short(low), short(high))),
+        // An open end: these rows do not say how far the value may lie on that side.
+        (Some(low), None) => parts.push(format!("[{}, ?]", short(low))),
+        (None, Some(high)) => parts.push(format!("[?, {}]", short(high))),
+        (None, None) => {}
     }
-    if estimate.missing > 0 && estimate.low.is_some() {
+    if estimate.missing > 0 && (estimate.low.is_some() || estimate.high.is_some()) {
         parts.push(format!("{} missing", estimate.missing));
     }
     parts

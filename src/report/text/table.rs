@@ -57,9 +57,14 @@ fn grid(columns: &[Column], title: &str, lines: &[Line], between: &str) -> Strin
 
 /// Renders a table whose first column is text and whose others are numbers.
 pub(super) fn aligned(table: &mut comfy_table::Table) -> String {
+    listed(table, &[0])
+}
+
+/// Renders a table; `texts` are the columns that are text, all others are numbers.
+pub(in crate::report) fn listed(table: &mut comfy_table::Table, texts: &[usize]) -> String {
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
-        if index > 0 {
+        if !texts.contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }

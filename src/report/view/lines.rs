@@ -21,6 +21,11 @@ impl Column {
         self.model.as_deref().unwrap_or("(all)")
     }
 
+    /// Returns true for a model that a team works on: no ceiling, and not all models together.
+    pub fn is_of_interest(&self) -> bool {
+        self.model.is_some() && self.role != Some(Role::Ceiling)
+    }
+
     /// Returns the column's name in summaries.
     fn key(&self) -> &str {
         self.model.as_deref().unwrap_or("_")

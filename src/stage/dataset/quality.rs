@@ -356,7 +356,7 @@ impl Leakage {
 }
 
 fn share(part: usize, all: usize) -> Estimate {
-    let mut tally = MeanTally::share(0);
+    let mut tally = MeanTally::share();
     (0..all).for_each(|index| tally.add_value(Some(f64::from(u8::from(index < part)))));
     tally.estimate()
 }

@@ -35,7 +35,7 @@ use crate::score::Reading;
 use crate::store::Fingerprint;
 use crate::template::{Attrs, ColumnUse, Usage};
 
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
 /// The template variable that holds the completion of the inference stage that it reads.
 const INPUTS: &str = "inputs";

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use crate::provider::Reply;
 use crate::row::{Completion, Status, is_cut, is_refusal};
 use crate::score::{Direction, Estimate, Rank, Reading, Unit};
-use crate::stats::{Z95, wilson};
+use crate::stats::share_interval;
 use crate::text::ReasoningTags;
 
 /// The shares of answers that are not plain answers, in order.
@@ -94,7 +94,7 @@ impl Shapes {
             let mut estimate =
                 Estimate { value: (n > 0).then(|| count as f64 / n as f64), low: None, high: None, n, missing: 0 };
             if n > 0 && samples == 1 {
-                let interval = wilson(count as f64, n as f64, Z95);
+                let interval = share_interval(count as f64, n as f64);
                 (estimate.low, estimate.high) = (interval.map(|it| it.low), interval.map(|it| it.high));
             }
             values.insert(name.to_owned(), estimate);

@@ -10,7 +10,7 @@ use crate::stage::{Callee, Facts, Part};
 use crate::store::Fingerprint;
 
 /// Bumped when the meaning of judgements changes, also when the rules for reading verdicts change.
-const REVISION: u32 = 5;
+const REVISION: u32 = 6;
 
 impl Judge {
     /// Returns everything that can change a node's judgements.

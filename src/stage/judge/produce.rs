@@ -164,7 +164,7 @@ impl Judge {
             of_row: Vec::new(),
             valid: 0,
             cut: 0,
-            panel: Panel::new(kin, self.scale().map_or(1.0, |scale| scale.high - scale.low), seed),
+            panel: Panel::new(kin, self.scale().map_or(1.0, |scale| scale.high - scale.low)),
             verbosity: (!self.method.is_pair()).then(Verbosity::default),
             canaries: Canaries::default(),
             calibration,

@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-const REVISION: u32 = 3;
+const REVISION: u32 = 4;
 
 impl MetricStage {
     fn produce(&self, job: &Job) -> Result<Produced, StageError> {

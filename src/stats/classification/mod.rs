@@ -4,28 +4,20 @@
 //! `matthews_corrcoef`. A row has a set of gold labels and a set of predicted ones; mostly each has one label. A
 //! prediction that is none of the labels is wrong, and not a class of its own.
 
-mod multinomial;
+mod interval;
 mod report;
 
 use std::collections::{BTreeMap, HashMap};
 
 use indexmap::{IndexMap, IndexSet};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
 
+pub use interval::Intervals;
 pub use report::{LabelScores, Report};
 
-use self::multinomial::multinomial;
-use super::interval::{Interval, below, percentile_interval};
-
-/// How many resamples of the table the intervals use.
-const RESAMPLES: usize = 1_000;
+use super::interval::Interval;
 
 /// The number that stands for a prediction that is none of the labels.
 const INVALID: u32 = u32::MAX;
-
-/// A cell of the table, and the weight that is added to it.
-pub type CellWeight = ((u32, u32), f64);
 
 /// Weights of (gold labels, predicted labels).
 #[derive(Clone, Debug, Default)]
@@ -39,21 +31,21 @@ pub struct Confusion {
 }
 
 impl Confusion {
-    /// Counts one row with one gold label; returns its cell.
-    pub fn add(&mut self, gold: &str, predicted: Option<&str>, weight: f64) -> (u32, u32) {
+    /// Counts one row with one gold label; returns true if it is right.
+    pub fn add(&mut self, gold: &str, predicted: Option<&str>, weight: f64) -> bool {
         let (gold, predicted) = (self.number(gold), predicted.map_or(INVALID, |label| self.number(label)));
         let cell = (self.set(&[gold]), self.set(&[predicted]));
         self.count(cell, weight)
     }
 
     /// Counts one row with a set of gold labels and a set of predicted ones; none for a prediction that is not a set of
-    /// labels. Returns its cell.
+    /// labels. Returns true if both sets are the same.
     pub fn add_sets<'a>(
         &mut self,
         gold: impl IntoIterator<Item = &'a str>,
         predicted: Option<impl IntoIterator<Item = &'a str>>,
         weight: f64,
-    ) -> (u32, u32) {
+    ) -> bool {
         let mut sorted = |labels: &mut dyn Iterator<Item = &'a str>| {
             let mut numbers: Vec<u32> = labels.map(|label| self.number(label)).collect();
             numbers.sort_unstable();
@@ -69,10 +61,10 @@ impl Confusion {
         self.count((gold, predicted), weight)
     }
 
-    fn count(&mut self, cell: (u32, u32), weight: f64) -> (u32, u32) {
+    fn count(&mut self, cell: (u32, u32), weight: f64) -> bool {
         self.is_weighted |= weight != 1.0;
         *self.cells.entry(cell).or_default() += weight;
-        cell
+        cell.0 == cell.1
     }
 
     fn number(&mut self, label: &str) -> u32 {
@@ -114,19 +106,12 @@ impl Confusion {
 
     /// Returns the cells in an order that does not depend on that of the rows.
     fn sorted(&self) -> Vec<(&[u32], &[u32], f64)> {
-        self.keyed().into_iter().map(|(_, cell)| cell).collect()
-    }
-
-    /// Returns the cells in order, with their keys.
-    #[expect(clippy::type_complexity, reason = "a key and what is behind it")]
-    fn keyed(&self) -> Vec<((u32, u32), (&[u32], &[u32], f64))> {
         let names = |set: &[u32]| -> Vec<Option<&String>> {
             set.iter().map(|label| self.names.get_index(*label as usize)).collect()
         };
         let set = |index: u32| self.sets.get_index(index as usize).map_or(&[][..], |(set, ())| set);
-        let mut cells: Vec<_> =
-            self.cells.iter().map(|((a, b), weight)| ((*a, *b), (set(*a), set(*b), *weight))).collect();
-        cells.sort_by_cached_key(|(_, (gold, predicted, _))| (names(gold), names(predicted)));
+        let mut cells: Vec<_> = self.cells.iter().map(|((a, b), weight)| (set(*a), set(*b), *weight)).collect();
+        cells.sort_by_cached_key(|(gold, predicted, _)| (names(gold), names(predicted)));
         cells
     }
 
@@ -134,53 +119,21 @@ impl Confusion {
     /// zero. None for an empty table.
     pub fn report(&self, labels: &[String], zero_division: f64) -> Option<Report> {
         let table = Table::new(self, labels);
-        table.report(&table.weights, zero_division, &|_| true)
+        table.report(&table.weights, zero_division)
     }
 
-    /// Returns 95 % intervals of numbers of the report, by a seeded multinomial bootstrap of the table: as many rows
-    /// are drawn as there are, 1,000 times. `pick` takes the wanted numbers from a report.
-    ///
-    /// A label that is missing in a resample, both as gold and as prediction, does not count in that resample; `pick`
-    /// gets NaN for it. Otherwise small classes would pull the whole distribution below the estimate.
+    /// Returns the 95 % intervals of the numbers of the report over `labels`. `rows` is how many independent rows all
+    /// weights together are worth; `accuracy` is the interval of the accuracy. None for an empty table.
     pub fn intervals(
         &self,
         labels: &[String],
         zero_division: f64,
-        seed: u64,
-        pick: impl Fn(&Report) -> Vec<f64>,
-    ) -> Vec<Option<Interval>> {
+        rows: f64,
+        accuracy: Option<Interval>,
+    ) -> Option<Intervals> {
         let table = Table::new(self, labels);
-        let total: f64 = table.weights.iter().sum();
-        table.bootstrap(zero_division, seed, pick, |random| multinomial(&table.weights, total, random))
-    }
-
-    /// Returns the same intervals by a bootstrap of clusters of rows; each cluster is given by the cells to which it
-    /// adds.
-    pub fn cluster_intervals(
-        &self,
-        clusters: &[&[CellWeight]],
-        labels: &[String],
-        zero_division: f64,
-        seed: u64,
-        pick: impl Fn(&Report) -> Vec<f64>,
-    ) -> Vec<Option<Interval>> {
-        if clusters.len() < 2 {
-            return Vec::new();
-        }
-        let table = Table::new(self, labels);
-        let places: HashMap<(u32, u32), usize> =
-            self.keyed().into_iter().enumerate().map(|(place, (key, _))| (key, place)).collect();
-        // Sorted, so that the order of the rows does not matter.
-        let mut clusters: Vec<Vec<(usize, f64)>> =
-            clusters.iter().map(|cells| cells.iter().map(|(key, weight)| (places[key], *weight)).collect()).collect();
-        clusters.sort_by(|a, b| a.partial_cmp(b).expect("weights are finite"));
-        table.bootstrap(zero_division, seed, pick, |random| {
-            let mut drawn = vec![0.0; table.weights.len()];
-            for _ in 0..clusters.len() {
-                clusters[below(random, clusters.len())].iter().for_each(|(place, weight)| drawn[*place] += weight);
-            }
-            drawn
-        })
+        let report = table.report(&table.weights, zero_division)?;
+        Some(table.intervals(&report, rows, accuracy))
     }
 }
 
@@ -212,7 +165,7 @@ impl Places {
     }
 }
 
-/// The cells, with labels as places, so that a bootstrap need not compare texts.
+/// The cells, with labels as places, so that sums need not compare texts.
 struct Table<'a> {
     labels: &'a [String],
     cells: Vec<Cell>,
@@ -255,44 +208,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Returns which labels occur, as gold or as prediction.
-    fn present(&self, weights: &[f64]) -> Vec<bool> {
-        let mut present = vec![false; self.labels.len()];
-        for (cell, _) in self.cells.iter().zip(weights).filter(|(_, weight)| **weight > 0.0) {
-            cell.gold.iter().chain(&cell.predicted).for_each(|label| present[*label] = true);
-        }
-        present
-    }
-
-    fn bootstrap(
-        &self,
-        zero_division: f64,
-        seed: u64,
-        pick: impl Fn(&Report) -> Vec<f64>,
-        mut draw: impl FnMut(&mut ChaCha8Rng) -> Vec<f64>,
-    ) -> Vec<Option<Interval>> {
-        let had = self.present(&self.weights);
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let mut columns: Vec<Vec<f64>> = Vec::new();
-        for _ in 0..RESAMPLES {
-            let drawn = draw(&mut random);
-            let has = self.present(&drawn);
-            let Some(report) = self.report(&drawn, zero_division, &|label| has[label] || !had[label]) else {
-                continue;
-            };
-            for (index, value) in pick(&report).into_iter().enumerate() {
-                if columns.len() <= index {
-                    columns.push(Vec::new());
-                }
-                if !value.is_nan() {
-                    columns[index].push(value);
-                }
-            }
-        }
-        columns.iter_mut().map(|column| (!column.is_empty()).then(|| percentile_interval(column))).collect()
-    }
-
-    fn report(&self, weights: &[f64], zero_division: f64, is_kept: &dyn Fn(usize) -> bool) -> Option<Report> {
+    fn report(&self, weights: &[f64], zero_division: f64) -> Option<Report> {
         let total: f64 = weights.iter().sum();
         if total <= 0.0 {
             return None;
@@ -325,13 +241,7 @@ impl<'a> Table<'a> {
                 }
             }
         }
-        let of_label = |label: usize| {
-            let mut found = scores(hits[label], predictions[label], golds[label], zero_division);
-            if !is_kept(label) {
-                found = LabelScores { precision: f64::NAN, recall: f64::NAN, f1: f64::NAN, ..found };
-            }
-            found
-        };
+        let of_label = |label: usize| scores(hits[label], predictions[label], golds[label], zero_division);
         let labels: Vec<LabelScores> = (0..n).map(of_label).collect();
         let support: f64 = golds.iter().sum();
         let micro = scores(hits.iter().sum(), predictions.iter().sum(), support, zero_division);
@@ -437,17 +347,5 @@ mod tests {
         confusion.add_sets([], Some([]), 1.0);
         confusion.add_sets([], None::<[&str; 0]>, 1.0);
         assert_eq!(confusion.report(&labels(&["a"]), 0.0).unwrap().accuracy, 0.5);
-    }
-
-    #[test]
-    fn bootstrap_covers_a_known_accuracy() {
-        let mut confusion = Confusion::default();
-        confusion.add("a", Some("a"), 80.0);
-        confusion.add("a", Some("b"), 20.0);
-        confusion.add("b", Some("b"), 100.0);
-        let pick = |report: &Report| vec![report.accuracy];
-        let interval = confusion.intervals(&labels(&["a", "b"]), 0.0, 3, pick)[0].unwrap();
-        assert!(interval.low > 0.84 && interval.low < 0.88, "{interval:?}");
-        assert!(interval.high > 0.92 && interval.high < 0.96, "{interval:?}");
     }
 }

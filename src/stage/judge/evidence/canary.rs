@@ -25,7 +25,7 @@ use crate::row::Judgement;
 use crate::score::{Estimate, Summary};
 use crate::stage::judge::method::{Method, Said};
 use crate::stage::judge::people::labels::LabelKind;
-use crate::stats::{Z95, clustered_mean, estimate, wilson};
+use crate::stats::{Known, MeanSums, estimate, share_interval};
 
 /// On 0 to 1: up to this worth a verdict counts as bad, and from 1 minus this as good.
 const BAD: f64 = 0.25;
@@ -79,10 +79,11 @@ impl Canary {
 /// Returns the share of sound verdicts, with an interval over rows: verdicts on one row are not independent.
 fn by_rows(rows: &BTreeMap<&str, (f64, f64)>) -> Estimate {
     let (sound, judged) = rows.values().fold((0.0, 0.0), |(a, b), (sound, judged)| (a + sound, b + judged));
-    let (n, share) = (rows.len() as f64, sound / judged);
-    let sums: Vec<f64> = rows.values().flat_map(|(sound, judged)| [*sound, *judged]).collect();
-    let resampled = clustered_mean(&sums, 0).filter(|interval| interval.high > interval.low);
-    let interval = resampled.or_else(|| wilson(share * n, n, Z95));
+    let share = sound / judged;
+    let mut sums = MeanSums::default();
+    rows.values().for_each(|(sound, judged)| sums.add(*sound, *judged));
+    let is_all_or_nothing = rows.values().all(|(sound, judged)| *sound == 0.0 || sound == judged);
+    let interval = sums.interval(&Known { range: Some((0.0, 1.0)), is_all_or_nothing, is_clustered: false });
     estimate((judged > 0.0).then_some(share), interval, rows.len() as u64, 0)
 }
 
@@ -178,7 +179,7 @@ impl Canaries {
             }
         }
         let share = |[sound, judged, all]: [u64; 3]| {
-            let interval = wilson(sound as f64, judged as f64, Z95);
+            let interval = share_interval(sound as f64, judged as f64);
             estimate((judged > 0).then(|| sound as f64 / judged as f64), interval, judged, all - judged)
         };
         if let Some((counts, _)) = by.get(&Canary::Identity) {

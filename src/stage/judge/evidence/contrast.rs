@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
-use serde_json::Value;
 
 use super::lineage::Kin;
 use crate::metric::MeanTally;
@@ -16,14 +15,8 @@ use crate::score::Estimate;
 use crate::stage::judge::method::{Method, Said, headline};
 use crate::stage::judge::read::Scale;
 use crate::stage::{RowValues, StageError};
-use crate::stats::{Interval, Z95, estimate, resampled_sums, sums_interval, wilson};
+use crate::stats::{Interval, Known, MeanSums, estimate};
 use crate::store::{ByRow, Manifest, Store, outer};
-
-/// How many resamples a ratio gets.
-const RESAMPLES: usize = 2_000;
-
-/// Up to so many rows a ratio is resampled; beyond, the delta method is used.
-const RESAMPLED: usize = 5_000;
 
 /// The values of one row in a node, by name, each on 0 to 1.
 type Values = BTreeMap<String, f64>;
@@ -127,7 +120,10 @@ pub(crate) fn row_values(
     value: &str,
 ) -> Result<Option<RowValues>, StageError> {
     let JudgedRows { mut judgements, reading } = JudgedRows::open(store, node, method, scale)?;
-    let own = method.headline().filter(|(name, _)| *name == value).map(|(_, bounds)| bounds);
+    // The mean of a rubric is its overall score, put on the scale.
+    let is_mean = value == "mean" && scale.is_some();
+    let value = if is_mean { "overall" } else { value };
+    let own = method.headline().filter(|(name, _)| *name == value && !is_mean).map(|(_, bounds)| bounds);
     let is_share = value.ends_with(".pass_rate");
     let bounds = own.or_else(|| scale.filter(|_| !is_share).map(|scale| (scale.low, scale.high)));
     let mut found = RowValues::new();
@@ -150,8 +146,7 @@ pub(crate) fn of_ceiling(
     let open = |manifest| JudgedRows::open(store, manifest, method, scale);
     let mut found = IndexMap::new();
     for (name, pairs) in paired_values(open(own)?, open(ceiling)?)? {
-        let seed = crate::stage::seed_of("of_ceiling", &name.as_str().into());
-        if let Some(estimate) = ratio(&pairs.both, seed) {
+        if let Some(estimate) = ratio(&pairs.both) {
             found.insert(format!("{name}.of_ceiling"), Estimate { missing: pairs.alone, ..estimate });
         }
     }
@@ -173,7 +168,7 @@ pub(crate) fn self_preference(
     if !(has(Kin::None) && (has(Kin::Own) || has(Kin::Other))) {
         return Ok(found);
     }
-    let mut tally = MeanTally::new(crate::stage::seed_of("self_preference", &Value::Null));
+    let mut tally = MeanTally::new();
     let open = |manifest: &Manifest| ByRow::<Judgement>::open(store, &manifest.artifact);
     outer(open(own)?, open(other)?, |_, mine, theirs| {
         let (mine, theirs) = (by_judge(mine, method), by_judge(theirs, method));
@@ -212,7 +207,10 @@ fn by_judge(row: &[Judgement], method: &dyn Method) -> BTreeMap<u32, f64> {
 }
 
 /// Returns the ratio of two means with its interval; none if the second mean is 0.
-fn ratio(pairs: &[[f64; 2]], seed: u64) -> Option<Estimate> {
+///
+/// The interval holds every ratio θ for which the mean of `mine − θ · top` over rows may be 0 (Fieller 1954), so that it
+/// never contradicts a gate that compares the two row by row. Its upper end is open if `top` may be 0.
+fn ratio(pairs: &[[f64; 2]]) -> Option<Estimate> {
     let n = pairs.len() as f64;
     let mean = |of: &dyn Fn(&[f64; 2]) -> f64| pairs.iter().map(of).sum::<f64>() / n;
     let (mine, top) = (mean(&|pair| pair[0]), mean(&|pair| pair[1]));
@@ -220,24 +218,25 @@ fn ratio(pairs: &[[f64; 2]], seed: u64) -> Option<Estimate> {
         return None;
     }
     let value = mine / top;
-    let interval = if pairs.len() <= RESAMPLED {
-        let units: Vec<f64> = pairs.iter().flatten().copied().collect();
-        let sums = resampled_sums(&units, 2, RESAMPLES, seed);
-        let resampled = sums_interval(&sums, 2, |sums| (sums[1] > 0.0).then(|| sums[0] / sums[1]));
-        // If all rows are alike, resampling gives an interval without width, although other rows could have come out
-        // otherwise.
-        resampled.filter(|interval| interval.high > interval.low).or_else(|| {
-            let (of_mine, of_top) = (wilson(mine * n, n, Z95)?, wilson(top * n, n, Z95)?);
-            let high = if of_top.low > 0.0 { mine / of_top.low } else { value };
-            Some(Interval { low: of_mine.low / top, high: high.max(of_mine.high / top) })
-        })
-    } else {
-        // Delta method: the variance of the ratio is that of `mine − value · top`, divided by the squared mean of
-        // `top`.
-        let variance = mean(&|pair| (pair[0] - value * pair[1]).powi(2)) / (n - 1.0);
-        let half = Z95 * variance.sqrt() / top;
-        Some(Interval { low: value - half, high: value + half })
+    let is_all_or_nothing = pairs.iter().flatten().all(|value| *value == 0.0 || *value == 1.0);
+    let of = |ratio: f64| {
+        let mut sums = MeanSums::default();
+        pairs.iter().for_each(|pair| sums.add(pair[0] - ratio * pair[1], 1.0));
+        let known = Known { range: Some((-ratio, 1.0)), is_all_or_nothing, is_clustered: false };
+        sums.interval(&known).unwrap_or(Interval { low: f64::NEG_INFINITY, high: f64::INFINITY })
     };
-    let interval = interval.filter(|_| pairs.len() > 1);
+    let most = 1_000.0 * value.max(1.0);
+    let low = if of(0.0).low <= 0.0 { 0.0 } else { turn(0.0, value, |ratio| of(ratio).low <= 0.0) };
+    let high = if of(most).high >= 0.0 { f64::INFINITY } else { turn(value, most, |ratio| of(ratio).high < 0.0) };
+    let interval = (pairs.len() > 1).then_some(Interval { low: low.min(value), high: high.max(value) });
     Some(estimate(Some(value), interval, pairs.len() as u64, 0))
+}
+
+/// Returns where a condition turns true between two numbers, by bisection.
+fn turn(mut below: f64, mut above: f64, holds: impl Fn(f64) -> bool) -> f64 {
+    for _ in 0..40 {
+        let middle = (below + above) / 2.0;
+        if holds(middle) { above = middle } else { below = middle }
+    }
+    (below + above) / 2.0
 }

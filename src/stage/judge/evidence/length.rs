@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::row::Judgement;
 use crate::score::{Estimate, Summary};
-use crate::stats::{Comparison, Z95, correlation, estimate, length_control, length_interval, wilson};
+use crate::stats::{Comparison, Z95, correlation, estimate, length_control, length_interval, share_interval};
 
 /// The name under which the whole judgement stands beside its criteria.
 const WHOLE: &str = "overall";
@@ -123,6 +123,6 @@ impl Verbosity {
 }
 
 pub(crate) fn longer_wins(longer: u64, decisive: u64) -> Estimate {
-    let share = wilson(longer as f64, decisive as f64, Z95);
+    let share = share_interval(longer as f64, decisive as f64);
     estimate((decisive > 0).then(|| longer as f64 / decisive as f64), share, decisive, 0)
 }

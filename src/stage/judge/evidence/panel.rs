@@ -124,15 +124,15 @@ impl Panel {
 
     /// Starts an empty panel. `kin` tells for each judge which of two models it could favour; `span` is the length of
     /// the scale.
-    pub fn new(kin: Vec<Kin>, span: f64, seed: u64) -> Panel {
+    pub fn new(kin: Vec<Kin>, span: f64) -> Panel {
         let judges = kin.len();
         Panel {
             counts: vec![[0; 2]; judges],
             cells: BTreeMap::new(),
             without: vec![(0.0, 0); judges],
             kin,
-            preference: MeanTally::new(seed),
-            stability: MeanTally::within(seed, 0.0, 1.0),
+            preference: MeanTally::new(),
+            stability: MeanTally::within(0.0, 1.0),
             rows: 0,
             split: 0,
             listed: Vec::new(),

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::outcome::Outcome;
 use crate::row::Judgement;
 use crate::score::{Estimate, Summary};
-use crate::stats::{Z95, estimate, sign_test, wilson};
+use crate::stats::{estimate, share_interval, sign_test};
 
 /// Below this p a preference for a place counts as real.
 const SIGNIFICANT: f64 = 0.01;
@@ -70,14 +70,14 @@ impl Positions {
         if pairs == 0 {
             return;
         }
-        let interval = wilson(self.consistent, self.rows as f64, Z95);
+        let interval = share_interval(self.consistent, self.rows as f64);
         let consistency =
             estimate(Some(self.consistent / self.rows as f64), interval, self.rows, all.saturating_sub(self.rows));
         summary.values.insert("position_consistency".to_owned(), consistency);
         let (to_first, to_second) = self.flips;
         let flips = to_first + to_second;
         let p = sign_test(to_first, flips);
-        let share = wilson(to_first as f64, flips as f64, Z95);
+        let share = share_interval(to_first as f64, flips as f64);
         let of_share = |share: f64| 2.0 * share - 1.0;
         let primacy = Estimate {
             value: (flips > 0).then(|| of_share(to_first as f64 / flips as f64)),

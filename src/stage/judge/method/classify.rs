@@ -239,13 +239,13 @@ impl Method for Classify {
         }
     }
 
-    fn tally(&self, seed: u64, _contestants: &[String]) -> Box<dyn Tally> {
+    fn tally(&self, _seed: u64, _contestants: &[String]) -> Box<dyn Tally> {
         Box::new(ClassifyTally {
             labels: self.labels.clone(),
             scores: self.scores.clone(),
             range: self.range(),
-            shares: self.labels.iter().map(|_| MeanTally::share(seed)).collect(),
-            score: MeanTally::new(seed),
+            shares: self.labels.iter().map(|_| MeanTally::share()).collect(),
+            score: self.range().map_or_else(MeanTally::new, |(low, high)| MeanTally::within(low, high)),
         })
     }
 
@@ -288,7 +288,7 @@ impl Tally for ClassifyTally {
 
     fn finish(&mut self, summary: &mut Summary, notes: &mut Vec<String>) {
         if self.scores.is_some() {
-            let estimate = self.range.map_or_else(|| self.score.estimate(), |range| self.score.estimate_within(range));
+            let estimate = self.score.estimate();
             summary.values.insert("score".to_owned(), estimate);
         }
         if let Some(range) = self.range {

@@ -9,7 +9,7 @@ use super::{Gathered, Tally, points_of};
 use crate::score::Summary;
 use crate::stage::judge::evidence::length::longer_wins;
 use crate::stage::judge::evidence::position::Positions;
-use crate::stats::{Interval, Z95, bradley_terry, estimate, resampled_sums, sums_interval, wilson};
+use crate::stats::{Interval, Z95, bradley_terry, estimate, resampled_sums, share_interval, sums_interval};
 
 /// How many resamples a ranking gets; each needs a fit.
 const RESAMPLES: usize = 1_000;
@@ -92,8 +92,9 @@ impl PairsTally {
                     let half = Z95 * errors[i] * ELO;
                     Interval { low: elo[i] - half, high: elo[i] + half }
                 });
-                let resampled = (!fits.is_empty()).then(|| sums_interval(&fits, n, |fit| Some(fit[i]))).flatten();
-                let interval = resampled.filter(|interval| interval.high > interval.low).or(of_fit);
+                let resampled =
+                    (!fits.is_empty()).then(|| sums_interval(&fits, n, rows as usize, |fit| Some(fit[i]))).flatten();
+                let interval = resampled.or(of_fit);
                 let played = self.played_any[i];
                 let estimate = estimate(Some(elo[i]), interval, played, rows - played);
                 summary.values.insert(format!("{model}.elo"), estimate);
@@ -170,9 +171,9 @@ impl Tally for PairsTally {
         // `of` computes a share from sums over `played` rows.
         let share = |of: &dyn Fn(&[f64]) -> Option<f64>, played: u64| {
             let value = of(sums);
-            let resampled = sums_interval(&resamples, width, of).filter(|interval| interval.high > interval.low);
-            // If every row came out alike, resampling shows no spread, so Wilson's interval is used.
-            let interval = resampled.or_else(|| wilson(value? * played as f64, played as f64, Z95));
+            let resampled = sums_interval(&resamples, width, rows as usize, of);
+            // If every row came out alike, resampling shows no spread.
+            let interval = resampled.or_else(|| share_interval(value? * played as f64, played as f64));
             estimate(value, interval.filter(|_| value.is_some()), played, rows - played)
         };
         for (i, model) in self.models.iter().enumerate() {

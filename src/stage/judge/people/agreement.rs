@@ -14,8 +14,8 @@ use crate::score::Summary;
 use crate::stage::judge::method::Method;
 use crate::stage::judge::read::Scale;
 use crate::stats::{
-    Interval, Weighting, Z95, agreement, clustered_mean, correlation, cross_table, estimate, resampled_sums,
-    sums_interval, weighted_kappa, wilson,
+    Interval, Known, MeanSums, Weighting, Z95, agreement, correlation, cross_table, estimate, kappa_interval,
+    resampled_sums, sums_interval, weighted_kappa, wilson,
 };
 
 /// From this agreement on, a judge may stand in for people.
@@ -106,7 +106,7 @@ impl Calibration {
         let counts = cross_table(words, pairs);
         let found = agreement(&counts);
         let kappa = found.as_ref().and_then(|found| found.kappa);
-        let interval = found.as_ref().and_then(|found| found.kappa_interval);
+        let interval = kappa_interval(&counts);
         self.add_kappa(kappa, interval, self.words.len(), summary);
         table["gwet_ac1"] = json!(found.as_ref().and_then(|found| found.gwet_ac1));
         table["max_kappa"] = json!(found.and_then(|found| found.max_kappa));
@@ -151,9 +151,9 @@ impl Calibration {
         if self.agreed.values().all(|(_, all)| *all == 1.0) {
             return of_rows;
         }
-        let sums: Vec<f64> = self.agreed.values().flat_map(|(same, all)| [*same, *all]).collect();
-        // If all rows are alike, the clustered interval has no width, so Wilson's is used.
-        clustered_mean(&sums, SEED).filter(|interval| interval.high > interval.low).or(of_rows)
+        let mut sums = MeanSums::default();
+        self.agreed.values().for_each(|(same, all)| sums.add(*same, *all));
+        sums.interval(&Known { range: Some((0.0, 1.0)), is_all_or_nothing: false, is_clustered: true }).or(of_rows)
     }
 
     /// Returns quadratic kappa, averaged over the criteria for which it is defined, with an interval from resampled
@@ -185,9 +185,8 @@ impl Calibration {
             whole.iter_mut().zip(unit).for_each(|(sum, value)| *sum += value);
         }
         let interval = (self.rounded.len() > 1)
-            .then(|| sums_interval(&resampled_sums(&units, width, RESAMPLES, SEED), width, mean))
-            .flatten()
-            .filter(|interval| interval.high > interval.low);
+            .then(|| sums_interval(&resampled_sums(&units, width, RESAMPLES, SEED), width, self.rounded.len(), mean))
+            .flatten();
         (mean(&whole), interval)
     }
 

@@ -7,10 +7,7 @@ use crate::score::{Estimate, Summary};
 use crate::stage::judge::evidence::length::Lengths;
 use crate::stage::judge::evidence::position::{Positions, orders_of};
 use crate::stage::judge::method::{Gathered, Tally, add_bounds, points_of};
-use crate::stats::{Z95, estimate, sign_test, wilson};
-
-/// From so many rows on, the win rate's interval is a bootstrap; with fewer rows, and at 0 and 1, it is Wilson's.
-const BOOTSTRAP_FROM: u64 = 30;
+use crate::stats::{estimate, share_interval, sign_test};
 
 /// With fewer rows than this, `order: random` leaves too much to chance.
 const FEW_RANDOM: u64 = 200;
@@ -37,7 +34,7 @@ pub(crate) struct CompareTally {
 impl CompareTally {
     /// Starts a tally. `counts_strong`: verdicts also say "by far". `is_random`: each row is asked in one order only.
     pub fn new(seed: u64, counts_strong: bool, is_random: bool) -> CompareTally {
-        CompareTally { seed, counts_strong, is_random, points: MeanTally::new(seed), ..CompareTally::default() }
+        CompareTally { seed, counts_strong, is_random, points: MeanTally::share(), ..CompareTally::default() }
     }
 }
 
@@ -76,17 +73,10 @@ impl Tally for CompareTally {
     fn finish(&mut self, summary: &mut Summary, notes: &mut Vec<String>) {
         let (n, missing) = (self.n, self.missing);
         let proportion = |successes: f64, of: f64, n: u64| {
-            let interval = wilson(successes, of, Z95);
+            let interval = share_interval(successes, of);
             estimate((of > 0.0).then(|| successes / of), interval, n, missing)
         };
-        let mean = self.points.estimate();
-        let rate = mean.value.unwrap_or(0.0);
-        let win_rate = if n >= BOOTSTRAP_FROM && rate > 0.0 && rate < 1.0 && mean.low != mean.high {
-            mean
-        } else {
-            proportion(rate * n as f64, n as f64, n)
-        };
-        summary.values.insert("win_rate".to_owned(), win_rate);
+        summary.values.insert("win_rate".to_owned(), self.points.estimate());
         let decided = self.wins + self.losses;
         summary.values.insert("decisive_win_rate".to_owned(), proportion(self.wins, decided, decided.round() as u64));
         add_bounds("win_rate", (0.0, 1.0), summary, notes);

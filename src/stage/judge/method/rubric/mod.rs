@@ -285,8 +285,8 @@ impl Method for Rubric {
         into.scores = Some(scores);
     }
 
-    fn tally(&self, seed: u64, _contestants: &[String]) -> Box<dyn Tally> {
-        Box::new(RubricTally::new(seed, self.scale, &self.criteria))
+    fn tally(&self, _seed: u64, _contestants: &[String]) -> Box<dyn Tally> {
+        Box::new(RubricTally::new(self.scale, &self.criteria))
     }
 
     fn values(&self) -> Vec<(String, Reading)> {

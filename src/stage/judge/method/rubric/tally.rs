@@ -7,7 +7,7 @@ use crate::score::Summary;
 use crate::stage::judge::evidence::Halo;
 use crate::stage::judge::method::{Gathered, Tally, add_bounds};
 use crate::stage::judge::read::Scale;
-use crate::stats::{Z95, wilson};
+use crate::stats::share_interval;
 
 /// Sums up the scores of a rubric.
 pub(crate) struct RubricTally {
@@ -24,18 +24,17 @@ pub(crate) struct RubricTally {
 }
 
 impl RubricTally {
-    /// Starts an empty tally; `seed` is the seed of its bootstrap.
-    pub fn new(seed: u64, scale: Scale, criteria: &[Criterion]) -> RubricTally {
-        let mean = |offset: u64| MeanTally::new(seed.wrapping_add(offset));
-        let n = criteria.len() as u64;
+    /// Starts an empty tally.
+    pub fn new(scale: Scale, criteria: &[Criterion]) -> RubricTally {
+        let mean = || MeanTally::within(scale.low, scale.high);
         let mark = |criterion: &Criterion| (criterion.name.clone(), criterion.weight, criterion.pass_at);
         RubricTally {
             scale,
-            criteria: (0..n).map(mean).collect(),
+            criteria: criteria.iter().map(|_| mean()).collect(),
             passes: vec![(0, 0); criteria.len()],
             marks: criteria.iter().map(mark).collect(),
-            mean: mean(n),
-            overall: mean(n + 1),
+            mean: mean(),
+            overall: MeanTally::within(0.0, 1.0),
             halo: Halo::new(criteria.iter().map(|criterion| criterion.name.clone()).collect()),
         }
     }
@@ -78,16 +77,15 @@ impl Tally for RubricTally {
     }
 
     fn finish(&mut self, summary: &mut Summary, notes: &mut Vec<String>) {
-        let range = (self.scale.low, self.scale.high);
-        summary.values.insert("mean".to_owned(), self.mean.estimate_within(range));
-        summary.values.insert("overall".to_owned(), self.overall.estimate_within((0.0, 1.0)));
+        summary.values.insert("mean".to_owned(), self.mean.estimate());
+        summary.values.insert("overall".to_owned(), self.overall.estimate());
         add_bounds("overall", (0.0, 1.0), summary, notes);
         for (index, (name, _, pass_at)) in self.marks.iter().enumerate() {
-            let estimate = self.criteria[index].estimate_within(range);
+            let estimate = self.criteria[index].estimate();
             summary.values.insert(name.clone(), estimate);
             if pass_at.is_some() {
                 let (passed, judged) = self.passes[index];
-                let interval = wilson(passed as f64, judged as f64, Z95);
+                let interval = share_interval(passed as f64, judged as f64);
                 let rate = crate::score::Estimate {
                     value: (judged > 0).then(|| passed as f64 / judged as f64),
                     low: interval.map(|interval| interval.low),

@@ -1,0 +1,246 @@
+//! `etalon compare`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use super::exit::{self, Exit};
+use super::{Format, Global, Volume, open, print, talk, width};
+use crate::compare::{self, Allowed, Comparison, Line, Side, Terms};
+use crate::execute::{self, Session};
+use crate::record::{Records, Run};
+use crate::report::{self, RowTexts};
+use crate::score::Rank;
+use crate::spec::{self, Workspace};
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  etalon compare iter-2 last\n  etalon compare last:base last:tuned --rows broken\n  etalon compare last~1 last --fail-if-worse 0.02"
+)]
+pub(super) struct CompareArgs {
+    /// The run before: its id or the beginning of it, its label, `last` or `last~1`; `RUN:MODEL` for one model of it
+    before: String,
+    /// The run after
+    #[arg(default_value = "last")]
+    after: String,
+    /// Look at the runs of this pipeline only
+    #[arg(long, value_name = "NAME")]
+    pipeline: Option<String>,
+    /// Show the rows that changed, with prompt, answers and verdicts
+    #[arg(long, value_enum, value_name = "WHICH")]
+    rows: Option<Which>,
+    /// List at most N rows of each value
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    limit: usize,
+    /// Compare although this is not the same in both runs; may be repeated
+    #[arg(long, value_enum, value_name = "WHAT")]
+    allow: Vec<AllowArg>,
+    /// The largest difference that counts as none, for values from 0 to 1 [default: 0.02]
+    #[arg(long, value_name = "D")]
+    margin: Option<f64>,
+    /// Exit with 1 unless every headline is proven to be worse by no more than this
+    #[arg(long, value_name = "D", num_args = 0..=1, default_missing_value = "0.02")]
+    fail_if_worse: Option<f64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Which {
+    Fixed,
+    Broken,
+    Both,
+    All,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum AllowArg {
+    Judge,
+    Metric,
+}
+
+pub(super) fn run(global: &Global, arguments: &CompareArgs) -> Result<u8, Exit> {
+    let workspace = Workspace::open(global.workspace.as_deref())?;
+    let records = match &arguments.pipeline {
+        Some(pipeline) => Records::new(&workspace.root, &open::pipeline_name(pipeline)),
+        None => Records::all(&workspace.root),
+    };
+    let (before, after) = (named(&records, &arguments.before)?, named(&records, &arguments.after)?);
+    open::warn_unread(&records);
+    if before.1.is_some() != after.1.is_some() {
+        let help = Some(format!("etalon compare {0}:MODEL {1}:MODEL", before.0.run, after.0.run));
+        return Err(Exit::usage("name a model on both sides, or on none".to_owned(), help));
+    }
+    if [arguments.margin, arguments.fail_if_worse].into_iter().flatten().any(|margin| !(0.0..=1.0).contains(&margin)) {
+        return Err(Exit::usage("a margin is a number from 0 to 1".to_owned(), None));
+    }
+    let mut sessions = Sessions { workspace: &workspace, open: BTreeMap::new() };
+    let mut side = |(run, model): (Run, Option<String>)| -> Side {
+        let scores = sessions.scores(&records, &run);
+        Side { run, scores, model }
+    };
+    let (before, after) = (side(before), side(after));
+    let allow = arguments.allow.iter().map(|what| match what {
+        AllowArg::Judge => Allowed::Judge,
+        AllowArg::Metric => Allowed::Metric,
+    });
+    let terms = Terms { allow: allow.collect(), margin: arguments.margin };
+    let mut found = compare::compare(&before, &after, &terms, usize::MAX);
+    for line in &mut found.values {
+        choose(line, arguments.rows, arguments.limit);
+    }
+    match global.format {
+        Format::Json => {
+            let mut document = serde_json::to_value(&found).expect("comparisons serialise");
+            document["etalon"] = json!(1);
+            print(&document.to_string());
+        }
+        Format::Text => {
+            print(&report::comparison(&found, width(), global.volume() == Volume::Verbose));
+            if arguments.rows.is_some() {
+                show_rows(&mut sessions, &before, &after, &found);
+            }
+        }
+    }
+    if found.values.is_empty() {
+        return Err(Exit::usage("nothing can be compared".to_owned(), Some("the reasons stand above".to_owned())));
+    }
+    match arguments.fail_if_worse {
+        Some(margin) if !compare::is_not_worse(&found, margin) => {
+            talk(&format!("worse, or not proven to be worse by no more than {margin}"));
+            Ok(exit::GATE)
+        }
+        _ => Ok(exit::OK),
+    }
+}
+
+/// Finds a run and the model that the user named: `RUN` or `RUN:MODEL`.
+fn named(records: &Records, text: &str) -> Result<(Run, Option<String>), Exit> {
+    let (name, model) = match text.rsplit_once(':') {
+        Some((name, model)) if !model.is_empty() => (name, Some(model)),
+        _ => (text, None),
+    };
+    let run = open::run(records, name)?;
+    if let Some(model) = model
+        && !run.summary.values().any(|models| models.contains_key(model))
+    {
+        let known: BTreeSet<&str> = run.summary.values().flat_map(|models| models.keys().map(String::as_str)).collect();
+        let help = crate::problem::suggest(model, "its models", known.into_iter().filter(|name| *name != "_"));
+        return Err(Exit::usage(format!("run {} has no model {model}", run.run), help));
+    }
+    Ok((run, model.map(str::to_owned)))
+}
+
+/// Keeps those of the changed rows that were asked for.
+fn choose(line: &mut Line, which: Option<Which>, limit: usize) {
+    let broken = line.broken as usize;
+    // The broken rows stand first.
+    match which {
+        Some(Which::Broken) => line.flips.truncate(broken.min(limit)),
+        Some(Which::Fixed) => {
+            line.flips.drain(..broken.min(line.flips.len()));
+            line.flips.truncate(limit);
+        }
+        Some(Which::All) => {}
+        Some(Which::Both) | None => {
+            let fixed = (line.flips.len() - broken).min((limit / 2).max(limit.saturating_sub(broken)));
+            let kept = broken.min(limit - fixed);
+            line.flips.drain(kept..broken);
+            line.flips.truncate(kept + fixed);
+        }
+    }
+}
+
+/// Sessions over the pipelines of runs, opened when something is looked up in the cache.
+struct Sessions<'a> {
+    workspace: &'a Workspace,
+    open: BTreeMap<String, Option<Arc<Session>>>,
+}
+
+impl Sessions<'_> {
+    /// Returns a session over the pipeline of that name as it stands now; none if it is not there or has errors.
+    fn of(&mut self, pipeline: &str) -> Option<Arc<Session>> {
+        if !self.open.contains_key(pipeline) {
+            let is_it =
+                |file: &String| spec::load(self.workspace, file, &[]).0.is_some_and(|spec| spec.name == pipeline);
+            let file = open::pipelines(self.workspace).into_iter().find(is_it);
+            let session = file.and_then(|file| {
+                let (plan, _) = open::plan_in(self.workspace, &file, &[]).ok()?;
+                open::reader(&plan).ok().map(Arc::new)
+            });
+            self.open.insert(pipeline.to_owned(), session);
+        }
+        self.open[pipeline].clone()
+    }
+
+    /// Returns the scores of a run: those kept beside it, else those in the cache.
+    fn scores(&mut self, records: &Records, run: &Run) -> Option<crate::record::RunScores> {
+        match records.scores(&run.run) {
+            Ok(Some(scores)) => return Some(scores),
+            Ok(None) => {}
+            Err(error) => talk(&format!("warning: runs/{}.scores.zst {error}", run.run)),
+        }
+        let session = self.of(&run.pipeline)?;
+        match execute::run_scores(&session, run) {
+            Ok(scores) if scores.values.is_empty() => None,
+            Ok(scores) => Some(scores),
+            Err(error) => {
+                talk(&format!("warning: the rows of {} cannot be read: {error}", run.run));
+                None
+            }
+        }
+    }
+}
+
+type Texts = BTreeMap<String, Map<String, Value>>;
+
+/// Shows the rows that changed, with what led to them as far as the cache has it.
+fn show_rows(sessions: &mut Sessions<'_>, before: &Side, after: &Side, found: &Comparison) {
+    for line in found.values.iter().filter(|line| line.reading.rank == Rank::Headline && !line.flips.is_empty()) {
+        let wanted: BTreeSet<&str> = line.flips.iter().map(|flip| flip.id.as_str()).collect();
+        let mut texts = |side: &Side, model: &str| -> Texts {
+            let Some(session) = sessions.of(&side.run.pipeline) else { return Texts::new() };
+            texts(&session, &side.run, &line.stage, model, &wanted)
+        };
+        let earlier = texts(before, line.model_before.as_deref().unwrap_or(&line.model));
+        let later = texts(after, &line.model);
+        let rows: Vec<_> = line
+            .flips
+            .iter()
+            .map(|flip| RowTexts {
+                id: flip.id.clone(),
+                before: earlier.get(&flip.id).cloned(),
+                after: later.get(&flip.id).cloned(),
+            })
+            .collect();
+        print(&format!("\n{}", report::flips(line, &rows).trim_end()));
+    }
+}
+
+/// Reads rows of a node as they were in a run.
+fn texts(session: &Session, run: &Run, stage: &str, model: &str, wanted: &BTreeSet<&str>) -> Texts {
+    let name = if model == "_" { stage.to_owned() } else { format!("{stage}.{model}") };
+    let mut texts = Texts::new();
+    let Some(index) = session.plan.nodes.iter().position(|node| node.name == name) else { return texts };
+    // What the model was asked is known to the stage that asked it.
+    let asked = session.plan.nodes[index].inputs.iter().map(|(_, input)| *input);
+    let asked = asked.filter(|input| session.plan.nodes[*input].model.as_deref() == Some(model)).take(1);
+    for index in [index].into_iter().chain(asked) {
+        let Some(rows) = execute::rows_of_run(session, index, run) else { continue };
+        let mut seen = 0;
+        let result = execute::each_row(session, index, &rows, |row| {
+            if wanted.contains(row.row.id.as_str()) && row.sample == 0 {
+                seen += 1;
+                let known = texts.entry(row.row.id.clone()).or_default();
+                for (name, value) in row.document(false) {
+                    known.entry(name).or_insert(value);
+                }
+            }
+            seen < wanted.len()
+        });
+        if let Err(error) = result {
+            talk(&format!("warning: rows of {name} cannot be shown: {error}"));
+        }
+    }
+    texts
+}

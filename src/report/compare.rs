@@ -1,0 +1,226 @@
+//! Two runs side by side, as text.
+
+use comfy_table::presets;
+use serde_json::{Map, Value};
+
+use super::text::{listed, number, signed};
+use super::{Tone, counted, printable, toned};
+use crate::compare::{Change, Compared, Comparison, Line, Verdict};
+use crate::score::{Direction, Rank, Unit};
+
+/// Renders a comparison: the answer first, then each value with its difference, then what cannot be told.
+///
+/// With `is_verbose` details are shown, too, and values of results that did not change.
+pub fn comparison(found: &Comparison, width: Option<usize>, is_verbose: bool) -> String {
+    let mut blocks = vec![format!("{}\n{} → {}", answer(found), side(&found.before), side(&found.after))];
+    let is_shown = |line: &&Line| is_verbose || line.reading.rank == Rank::Headline && !line.identical;
+    let shown: Vec<&Line> = found.values.iter().filter(is_shown).collect();
+    if !shown.is_empty() {
+        blocks.push(table(&shown, width));
+    }
+    let notes = notes(found);
+    if !notes.is_empty() {
+        blocks.push(notes.join("\n"));
+    }
+    blocks.join("\n\n")
+}
+
+/// Returns the answer in a line: what improved, what regressed, what cannot be told.
+fn answer(found: &Comparison) -> String {
+    let headlines: Vec<&Line> =
+        found.values.iter().filter(|line| line.reading.rank == Rank::Headline && !line.identical).collect();
+    if headlines.is_empty() && !found.values.is_empty() {
+        return format!("{} both runs have the same results", toned(Tone::Dim, Verdict::Same.word()));
+    }
+    let named = |wanted: Verdict| -> Vec<String> {
+        headlines.iter().filter(|line| line.change.verdict == wanted).map(|line| printable(&line.name())).collect()
+    };
+    let mut parts = Vec::new();
+    for (verdict, tone) in [
+        (Verdict::Regressed, Tone::Bad),
+        (Verdict::Improved, Tone::Good),
+        (Verdict::Changed, Tone::Doubtful),
+        (Verdict::Unclear, Tone::Doubtful),
+        (Verdict::Same, Tone::Dim),
+    ] {
+        let names = named(verdict);
+        if !names.is_empty() {
+            let more = if names.len() > 3 { format!(" and {} more", names.len() - 3) } else { String::new() };
+            parts.push(format!(
+                "{} {}{more}",
+                toned(tone, verdict.word()),
+                names.iter().take(3).cloned().collect::<Vec<_>>().join(", ")
+            ));
+        }
+    }
+    if parts.is_empty() { "nothing to compare".to_owned() } else { parts.join(" · ") }
+}
+
+fn side(side: &Compared) -> String {
+    let label = side.label.as_ref().map_or_else(String::new, |label| format!(" ({})", printable(label)));
+    let model = side.model.as_ref().map_or_else(String::new, |model| format!(":{}", printable(model)));
+    format!("{}{model}{label}", printable(&side.run))
+}
+
+fn table(lines: &[&Line], width: Option<usize>) -> String {
+    let is_narrow = width.is_some_and(|width| width < 120);
+    let mut table = comfy_table::Table::new();
+    table.load_style(presets::NOTHING);
+    let header = ["", "before", "after", "Δ", "p", "n", "fixed", "broken", "verdict"];
+    table.set_header(header);
+    for line in lines {
+        let change = &line.change;
+        let unit = line.reading.unit;
+        let (before, after) = change.shared.map_or((line.before.value, line.after.value), |(a, b)| (Some(a), Some(b)));
+        let value = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| number(value, unit));
+        let has_rows = change.paired && line.reading.direction != Direction::Neither && !line.identical;
+        let rows = |count: u64| if has_rows { count.to_string() } else { "–".to_owned() };
+        let name = printable(&line.name());
+        table.add_row([
+            if is_narrow { name.replacen('.', "\n.", name.matches('.').count().min(1)) } else { name },
+            value(before),
+            value(after),
+            difference(change, unit, if is_narrow { "\n" } else { " " }),
+            change.p.map_or_else(|| "–".to_owned(), |p| number(p, Unit::PValue)),
+            format!("{}{}", change.difference.n, if change.paired { "" } else { " unpaired" }),
+            rows(line.fixed),
+            rows(line.broken),
+            verdict(change.verdict),
+        ]);
+    }
+    listed(&mut table, &[0, 8])
+}
+
+fn difference(change: &Change, unit: Unit, between: &str) -> String {
+    let Some(value) = change.difference.value else { return "–".to_owned() };
+    let end = |end: Option<f64>| end.map_or_else(|| "?".to_owned(), |end| signed(end, unit));
+    format!("{}{between}[{}, {}]", signed(value, unit), end(change.difference.low), end(change.difference.high))
+}
+
+fn verdict(verdict: Verdict) -> String {
+    let tone = match verdict {
+        Verdict::Improved => Tone::Good,
+        Verdict::Regressed => Tone::Bad,
+        Verdict::Changed | Verdict::Unclear => Tone::Doubtful,
+        Verdict::Same => Tone::Dim,
+    };
+    toned(tone, verdict.word())
+}
+
+/// Returns what there is to say beside the table.
+fn notes(found: &Comparison) -> Vec<String> {
+    let mut notes = Vec::new();
+    let unclear = found.values.iter().filter(|line| line.reading.rank == Rank::Headline);
+    for line in unclear.filter(|line| line.change.verdict == Verdict::Unclear) {
+        let unit = line.reading.unit;
+        let mut parts = Vec::new();
+        if let Some(smallest) = line.change.smallest {
+            parts.push(format!("{} rows show a difference of {}", line.change.difference.n, number(smallest, unit)));
+        }
+        if let Some(needed) = line.change.rows_needed {
+            parts.push(format!("{needed} would tell"));
+        }
+        if !parts.is_empty() {
+            notes.push(format!("UNCLEAR {}: {}", printable(&line.name()), parts.join("; ")));
+        }
+    }
+    let most = |of: fn(&Change) -> u64| found.values.iter().map(|line| of(&line.change)).max().unwrap_or(0);
+    for (count, what) in [
+        (most(|change| change.alone), "stand in one run only, and are left out"),
+        (most(|change| change.changed), "have another content than before, and are left out"),
+        (most(|change| change.difference.missing), "have no valid result in one of the runs, and are left out"),
+    ] {
+        if count > 0 {
+            notes.push(format!("{} {what}", counted(count, "row")));
+        }
+    }
+    let identical = found.values.iter().filter(|line| line.reading.rank == Rank::Headline && line.identical).count();
+    if identical > 0 {
+        notes.push(format!("{} of results that did not change: not shown", counted(identical as u64, "headline")));
+    }
+    if found.values.iter().any(|line| !line.change.paired && line.reading.rank == Rank::Headline) {
+        notes.push(
+            "unpaired: no scores row by row of both runs (`run --label` keeps them beside the run), or a value that rows do \
+             not have; the interval is wider than it needs to be"
+                .to_owned(),
+        );
+    }
+    notes.extend(found.differs.iter().map(|text| format!("differs: {}", printable(text))));
+    notes.extend(
+        found.refused.iter().map(|one| format!("not compared: {}: {}", printable(&one.of), printable(&one.because))),
+    );
+    let tested: Vec<f64> = found.values.iter().filter_map(|line| line.p_holm).collect();
+    let holm = tested.iter().filter(|p| **p <= 0.05).count();
+    if tested.len() > 1 {
+        notes.push(format!(
+            "{} headlines, each at 95 %: {holm} differ also after Holm's adjustment for that many looks",
+            tested.len()
+        ));
+    }
+    notes
+}
+
+/// What is known of a row in both runs: its prompt, completion, scores and reasons.
+#[derive(Clone, Debug, Default)]
+pub struct RowTexts {
+    pub id: String,
+    pub before: Option<Map<String, Value>>,
+    pub after: Option<Map<String, Value>>,
+}
+
+/// Renders the rows that changed, with what led to each.
+pub fn flips(line: &Line, texts: &[RowTexts]) -> String {
+    let unit = line.reading.unit;
+    let mut out = format!("{}: {} fixed, {} broken\n", printable(&line.name()), line.fixed, line.broken);
+    for flip in &line.flips {
+        out.push_str(&format!(
+            "── {}  {} → {}\n",
+            printable(&flip.id),
+            number(flip.before, unit),
+            number(flip.after, unit)
+        ));
+        let Some(RowTexts { before, after, .. }) = texts.iter().find(|texts| texts.id == flip.id) else { continue };
+        let either = after.as_ref().or(before.as_ref());
+        if let Some(prompt) = either.and_then(|row| row.get("prompt")) {
+            field(&mut out, "prompt", prompt);
+        }
+        for (name, row) in [("before", before), ("after", after)] {
+            let Some(row) = row else { continue };
+            if let Some(completion) = row.get("completion") {
+                field(&mut out, name, completion);
+            }
+            for said in ["verdict", "reason", "reasons", "scores"] {
+                if let Some(value) = row.get(said).filter(|value| !value.is_null()) {
+                    field(&mut out, &format!("{name} {said}"), value);
+                }
+            }
+        }
+    }
+    out
+}
+
+/// How many characters of a text are shown.
+const SHOWN: usize = 400;
+
+fn field(out: &mut String, name: &str, value: &Value) {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Array(messages) if name == "prompt" => {
+            let contents = messages.iter().map(|message| message.get("content").unwrap_or(message));
+            contents
+                .map(|text| text.as_str().map_or_else(|| text.to_string(), str::to_owned))
+                .collect::<Vec<_>>()
+                .join("\n")
+        }
+        other => other.to_string(),
+    };
+    let text = printable(&text);
+    let short: String = text.chars().take(SHOWN).collect();
+    let more = if short.len() < text.len() { " …" } else { "" };
+    let lines: Vec<&str> = short.lines().collect();
+    match lines.as_slice() {
+        [] => out.push_str(&format!("  {name}: (empty)\n")),
+        [one] => out.push_str(&format!("  {name}: {one}{more}\n")),
+        many => out.push_str(&format!("  {name}:\n    {}{more}\n", many.join("\n    "))),
+    }
+}

@@ -1,0 +1,210 @@
+//! Two runs side by side: rows that changed, verdicts, what cannot be compared, and runs whose cache is gone.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::support::Workspace;
+
+/// A model is right on the rows below a number of ten; a judge likes answers that say yes.
+const SPEC: &str = r#"
+etalon: 1
+name: p
+params: { tuned: 7 }
+models:
+  base: { provider: scripted, reply: "{{ 'yes' if (prompt | int) % 10 < 5 else 'no' }}", role: baseline }
+  tuned: { provider: scripted, reply: "{{ 'yes' if (prompt | int) % 10 < ${params.tuned} else 'no' }}", role: candidate }
+  grader: { provider: scripted, reply: "{\"good\": {{ 5 if 'REPLY yes' in prompt else 2 }}, \"reason\": \"so\"}" }
+stages:
+  rows: { kind: dataset, path: data/rows.jsonl, id: key }
+  answers: { kind: inference, input: rows, models: [base, tuned], prompt: "{{ row.key }}" }
+  exact: { kind: metric, input: answers, reference: "yes", metrics: [exact_match, length] }
+  quality:
+    kind: judge
+    input: answers
+    model: grader
+    prompt: "Is it good? REPLY {{ completion }}"
+    rubric: { criteria: { good: Is it good? } }
+"#;
+
+fn workspace(rows: usize) -> Workspace {
+    let workspace = Workspace::new();
+    let lines: Vec<String> = (0..rows).map(|row| format!("{{\"key\": {row}, \"topic\": \"t{}\"}}", row % 3)).collect();
+    workspace.write("pipelines/p.yaml", SPEC).write("data/rows.jsonl", lines.join("\n"));
+    workspace
+}
+
+fn compared(workspace: &Workspace, arguments: &[&str]) -> Value {
+    let all: Vec<&str> = ["compare"].iter().chain(arguments).chain(&["--format", "json"]).copied().collect();
+    workspace.etalon(&all).json()
+}
+
+fn line<'a>(document: &'a Value, stage: &str, model: &str, value: &str) -> &'a Value {
+    let lines = document["values"].as_array().unwrap();
+    let is_it = |line: &&Value| line["stage"] == stage && line["model"] == model && line["value"] == value;
+    lines.iter().find(is_it).unwrap_or_else(|| panic!("no {stage}.{model}.{value} in {document}"))
+}
+
+#[test]
+fn runs_are_compared_row_by_row_from_their_files_alone() {
+    let workspace = workspace(100);
+    workspace.run(&["--label", "one"]).code(0);
+    workspace.run(&["--label", "two", "--set", "tuned=9"]).code(0);
+    fs::remove_dir_all(workspace.path("cache")).unwrap();
+    let found = compared(&workspace, &["one", "two"]);
+    let exact = line(&found, "exact", "tuned", "exact_match");
+    assert_eq!((exact["verdict"].as_str(), exact["paired"].as_bool()), (Some("IMPROVED"), Some(true)));
+    assert_eq!((exact["fixed"].as_u64(), exact["broken"].as_u64()), (Some(20), Some(0)));
+    assert_eq!(exact["shared"], serde_json::json!([0.7, 0.9]));
+    // 20 rows of which all became better: 2 · 0.5^20.
+    assert!((exact["p"].as_f64().unwrap() - 2.0 * 0.5_f64.powi(20)).abs() < 1e-12, "{exact}");
+    let (low, high) = (exact["difference"]["low"].as_f64().unwrap(), exact["difference"]["high"].as_f64().unwrap());
+    assert!(0.1 < low && low < 0.2 && 0.2 < high && high < 0.3, "{exact}");
+    let flips: Vec<&str> = exact["flips"].as_array().unwrap().iter().map(|flip| flip["id"].as_str().unwrap()).collect();
+    assert_eq!(flips.len(), 5);
+    assert!(flips.iter().all(|id| id.ends_with(['7', '8'])), "{flips:?}");
+    // What did not change is the same, and not "not significant".
+    let base = line(&found, "exact", "base", "exact_match");
+    assert_eq!((base["verdict"].as_str(), base["identical"].as_bool()), (Some("SAME"), Some(true)));
+    let quality = line(&found, "quality", "tuned", "overall");
+    assert_eq!((quality["verdict"].as_str(), quality["fixed"].as_u64()), (Some("IMPROVED"), Some(20)));
+    // A rubric's mean is the same rows on another scale.
+    assert_eq!(line(&found, "quality", "tuned", "mean")["p"], quality["p"]);
+    assert!(found["differs"].to_string().contains("param tuned"), "{}", found["differs"]);
+    let text = workspace.etalon(&["compare", "one", "two"]).code(0);
+    assert!(text.stdout.starts_with("IMPROVED exact.tuned.exact_match"), "{}", text.stdout);
+}
+
+#[test]
+fn the_rows_that_changed_are_shown_with_both_answers() {
+    let workspace = workspace(40);
+    workspace.run(&[]).code(0);
+    workspace.run(&["--set", "tuned=6"]).code(0);
+    // Runs without a label have no files of scores: the cache has the rows.
+    let ran = workspace.etalon(&["compare", "last~1", "last", "--rows", "broken", "--limit", "2"]).code(0);
+    assert!(ran.stdout.contains("exact.tuned.exact_match: 0 fixed, 4 broken"), "{}", ran.stdout);
+    for text in ["── 16  1.000 → 0.000", "prompt: 16", "before: yes", "after: no", "before reason: so"] {
+        assert!(ran.stdout.contains(text), "{text}\n{}", ran.stdout);
+    }
+    let fixed = workspace.etalon(&["compare", "last~1", "last", "--rows", "fixed"]).code(0);
+    assert!(!fixed.stdout.contains("── 16"), "{}", fixed.stdout);
+}
+
+#[test]
+fn two_models_of_a_run_are_compared() {
+    let workspace = workspace(100);
+    workspace.run(&["--label", "one"]).code(0);
+    let found = compared(&workspace, &["one:base", "one:tuned"]);
+    let exact = line(&found, "exact", "tuned", "exact_match");
+    assert_eq!((exact["model_before"].as_str(), exact["fixed"].as_u64()), (Some("base"), Some(20)));
+    for (arguments, said) in [
+        (&["one:base", "one"][..], "name a model on both sides, or on none"),
+        (&["one:bass", "one:tuned"], "has no model bass"),
+        (&["none", "one"], "there is no run none"),
+        (&["one", "one", "--margin", "2"], "a margin is a number from 0 to 1"),
+    ] {
+        let all: Vec<&str> = ["compare"].iter().chain(arguments).copied().collect();
+        let ran = workspace.etalon(&all).code(2);
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_gate_on_what_got_worse_decides_the_exit_code() {
+    let workspace = workspace(300);
+    workspace.run(&["--label", "one"]).code(0);
+    workspace.run(&["--label", "worse", "--set", "tuned=6"]).code(0);
+    workspace.run(&["--label", "better", "--set", "tuned=8"]).code(0);
+    workspace.etalon(&["compare", "one", "better", "--fail-if-worse"]).code(0);
+    workspace.etalon(&["compare", "one", "one", "--fail-if-worse"]).code(0);
+    workspace.etalon(&["compare", "one", "worse"]).code(0);
+    let ran = workspace.etalon(&["compare", "one", "worse", "--fail-if-worse"]).code(1);
+    assert!(ran.stdout.starts_with("REGRESSED"), "{}", ran.stdout);
+    workspace.etalon(&["compare", "one", "worse", "--fail-if-worse", "0.2"]).code(0);
+}
+
+#[test]
+fn rows_that_are_not_the_same_are_left_out() {
+    let workspace = workspace(100);
+    workspace.run(&["--label", "one"]).code(0);
+    let mut lines: Vec<String> = workspace.read("data/rows.jsonl").lines().map(str::to_owned).collect();
+    lines[0] = lines[0].replace("t0", "t9");
+    lines.pop();
+    lines.push("{\"key\": 500, \"topic\": \"t0\"}".to_owned());
+    workspace.write("data/rows.jsonl", lines.join("\n"));
+    workspace.run(&["--label", "two"]).code(0);
+    let found = compared(&workspace, &["one", "two"]);
+    let exact = line(&found, "exact", "tuned", "exact_match");
+    assert_eq!((exact["changed"].as_u64(), exact["alone"].as_u64()), (Some(1), Some(2)));
+    assert_eq!(exact["difference"]["n"], 98);
+    let text = workspace.etalon(&["compare", "one", "two"]).code(0);
+    assert!(text.stdout.contains("1 row have another content") || text.stdout.contains("another content than before"));
+}
+
+#[test]
+fn numbers_of_different_instruments_are_refused() {
+    let workspace = workspace(30);
+    workspace.run(&["--label", "one"]).code(0);
+    workspace.edit("pipelines/p.yaml", "Is it good? REPLY", "Is this good? REPLY");
+    workspace.edit("pipelines/p.yaml", "[exact_match, length]", "{ exact_match: { mode: casefold }, length: }");
+    workspace.run(&["--label", "two"]).code(0);
+    let found = compared(&workspace, &["one", "two"]);
+    let refused = found["refused"].to_string();
+    assert!(refused.contains("quality.tuned") && refused.contains("the judge is not the same"), "{refused}");
+    assert!(refused.contains("exact.tuned.exact_match") && refused.contains("other settings"), "{refused}");
+    assert!(found["values"].as_array().unwrap().iter().all(|line| line["stage"] != "quality"));
+    line(&found, "exact", "tuned", "length");
+    let found = compared(&workspace, &["one", "two", "--allow", "judge", "--allow", "metric"]);
+    assert_eq!(line(&found, "quality", "tuned", "overall")["paired"], true);
+    line(&found, "exact", "tuned", "exact_match");
+}
+
+#[test]
+fn without_rows_the_summaries_are_compared_and_that_is_said() {
+    let workspace = workspace(100);
+    workspace.run(&["--label", "one"]).code(0);
+    workspace.run(&["--label", "two", "--set", "tuned=9"]).code(0);
+    let scores: Vec<_> = fs::read_dir(workspace.path("runs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().ends_with(".scores.zst"))
+        .collect();
+    assert_eq!(scores.len(), 2);
+    // A damaged file is told, and the cache still has the rows.
+    let mut bytes = fs::read(&scores[0]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&scores[0], &bytes).unwrap();
+    let ran = workspace.etalon(&["compare", "one", "two", "--format", "json"]).code(0);
+    assert!(ran.stderr.contains("its scores are damaged"), "{}", ran.stderr);
+    assert_eq!(line(&ran.json(), "exact", "tuned", "exact_match")["fixed"], 20);
+    fs::remove_dir_all(workspace.path("cache")).unwrap();
+    let ran = workspace.etalon(&["compare", "one", "two", "--format", "json"]).code(0);
+    let document = ran.json();
+    let exact = line(&document, "exact", "tuned", "exact_match");
+    assert_eq!((exact["paired"].as_bool(), exact["p"].is_null()), (Some(false), true));
+    assert!((exact["difference"]["value"].as_f64().unwrap() - 0.2).abs() < 1e-12);
+    let text = workspace.etalon(&["compare", "one", "two"]).code(0);
+    assert!(text.stdout.contains("unpaired"), "{}", text.stdout);
+}
+
+#[test]
+fn runs_are_listed_and_a_label_is_given_once() {
+    let workspace = workspace(10);
+    let listed = || workspace.etalon(&["runs", "--format", "json"]).code(0).json();
+    assert_eq!(listed()["runs"].as_array().unwrap().len(), 0);
+    workspace.write(".git/HEAD", "0123456789abcdef0123456789abcdef01234567\n");
+    workspace.run(&["--label", "one"]).code(0);
+    workspace.run(&["--label", "one"]).code(0);
+    workspace.run(&["--label", "again"]).code(0);
+    workspace.run(&["--only", "exact", "--limit", "2"]).code(0);
+    let document = listed();
+    let runs = document["runs"].as_array().unwrap();
+    let labels: Vec<&str> = runs.iter().map(|run| run["label"].as_str().unwrap_or("-")).collect();
+    assert_eq!(labels, ["again", "one"]);
+    assert_eq!(runs[0]["commit"], "0123456789abcdef0123456789abcdef01234567");
+    assert_eq!(runs[0]["params"], serde_json::json!({ "tuned": 7 }));
+    let text = workspace.etalon(&["runs", "p", "--all"]).code(0);
+    assert!(text.stdout.contains("01234567") && text.stdout.contains("partial"), "{}", text.stdout);
+    assert_eq!(workspace.etalon(&["runs", "other"]).code(0).stdout, "");
+}
