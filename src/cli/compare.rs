@@ -74,7 +74,7 @@ pub(super) fn run(global: &Global, arguments: &CompareArgs) -> Result<u8, Exit> 
     if [arguments.margin, arguments.fail_if_worse].into_iter().flatten().any(|margin| !(0.0..=1.0).contains(&margin)) {
         return Err(Exit::usage("a margin is a number from 0 to 1".to_owned(), None));
     }
-    let mut sessions = Sessions { workspace: &workspace, open: BTreeMap::new() };
+    let mut sessions = Sessions::new(&workspace);
     let mut side = |(run, model): (Run, Option<String>)| -> Side {
         let scores = sessions.scores(&records, &run);
         Side { run, scores, model }
@@ -152,12 +152,16 @@ fn choose(line: &mut Line, which: Option<Which>, limit: usize) {
 }
 
 /// Sessions over the pipelines of runs, opened when something is looked up in the cache.
-struct Sessions<'a> {
+pub(super) struct Sessions<'a> {
     workspace: &'a Workspace,
     open: BTreeMap<String, Option<Arc<Session>>>,
 }
 
-impl Sessions<'_> {
+impl<'a> Sessions<'a> {
+    pub fn new(workspace: &'a Workspace) -> Sessions<'a> {
+        Sessions { workspace, open: BTreeMap::new() }
+    }
+
     /// Returns a session over the pipeline of that name as it stands now; none if it is not there or has errors.
     fn of(&mut self, pipeline: &str) -> Option<Arc<Session>> {
         if !self.open.contains_key(pipeline) {
@@ -174,7 +178,7 @@ impl Sessions<'_> {
     }
 
     /// Returns the scores of a run: those kept beside it, else those in the cache.
-    fn scores(&mut self, records: &Records, run: &Run) -> Option<crate::record::RunScores> {
+    pub fn scores(&mut self, records: &Records, run: &Run) -> Option<crate::record::RunScores> {
         match records.scores(&run.run) {
             Ok(Some(scores)) => return Some(scores),
             Ok(None) => {}

@@ -23,6 +23,7 @@ mod exit;
 mod export;
 mod filter;
 mod graph;
+mod history;
 mod init;
 mod labels;
 mod open;
@@ -122,6 +123,8 @@ enum Command {
     Runs(runs::RunsArgs),
     /// Compare two runs row by row: what improved, what regressed, on which rows, and what cannot be told
     Compare(compare::CompareArgs),
+    /// Show each headline over the runs of a pipeline: what each gained over the best before, and what to do next
+    History(history::HistoryArgs),
     /// Show what changed since the last run, down to template lines and rows, and why a node will run
     Why(why::WhyArgs),
     /// Draw the graph of a pipeline
@@ -205,6 +208,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Exit> {
         Command::Report(arguments) => report::run(&cli.global, arguments),
         Command::Runs(arguments) => runs::run(&cli.global, arguments),
         Command::Compare(arguments) => compare::run(&cli.global, arguments),
+        Command::History(arguments) => history::run(&cli.global, arguments),
         Command::Why(arguments) => why::run(&cli.global, arguments),
         Command::Graph(arguments) => graph::run(&cli.global, arguments),
         Command::Export(arguments) => export::run(&cli.global, arguments),

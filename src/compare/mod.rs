@@ -6,9 +6,11 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `history` | a value over the runs of a pipeline, and what to do next |
 //! | `pairs` | the rows that two values share, with their differences |
 //! | `verdict` | a difference with its interval, and what it says |
 
+mod history;
 mod pairs;
 mod verdict;
 
@@ -16,10 +18,11 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::record::{Run, RunScores, ValueScores};
+use crate::record::{Run, RunScores, ScoredRows, ValueScores};
 use crate::score::{Estimate, Rank, Reading};
 use crate::stats::{Adjustment, adjust};
 
+pub use history::{History, Point, State, Trail, history};
 pub use pairs::Flip;
 pub use verdict::{Change, Verdict};
 
@@ -180,6 +183,19 @@ fn compared(side: &Side) -> Compared {
     }
 }
 
+/// Compares one value of the same model in two runs; none where it is not in both, or was measured in another way.
+fn only(before: &Side, after: &Side, terms: &Terms, (stage, model, value): (&str, &str, &str)) -> Option<Change> {
+    let of = |side: &'_ Side| side.run.summary.get(stage)?.get(model)?.values.get(value).copied();
+    let both = (of(before)?, of(after)?);
+    if other_judge(before, after, stage, model, model, terms).is_some()
+        || other_metric(before, after, stage, value, terms).is_some()
+    {
+        return None;
+    }
+    let reading = after.run.values.get(stage)?.get(value)?;
+    Some(line(before, after, (stage, model, model, value), (&both.0, &both.1), reading, terms, 0).change)
+}
+
 /// Compares one value.
 fn line(
     before: &Side,
@@ -190,14 +206,9 @@ fn line(
     terms: &Terms,
     flips: usize,
 ) -> Line {
-    let of = |side: &Side, model: &str| -> Option<ValueScores> {
-        side.scores.as_ref()?.values.get(stage)?.get(model)?.get(value).cloned()
-    };
-    let both = of(before, other).zip(of(after, own));
-    let pairs = both.and_then(|(a, b)| {
-        let rows = |side: &Side, scores: &ValueScores| side.scores.as_ref()?.rows.get(&scores.rows).cloned();
-        Some(pairs::pairs((&rows(before, &a)?, &a), (&rows(after, &b)?, &b)))
-    });
+    let pairs = scored(before, stage, other, value)
+        .zip(scored(after, stage, own, value))
+        .map(|(before, after)| pairs::pairs(before, after));
     let node = |model: &str| if model == "_" { stage.to_owned() } else { format!("{stage}.{model}") };
     let identical = before.run.key(&node(other)).is_some_and(|key| after.run.key(&node(own)) == Some(key));
     let change = match &pairs {
@@ -221,6 +232,13 @@ fn line(
         broken,
         flips,
     }
+}
+
+/// Returns a value row by row, if it is kept.
+fn scored<'a>(side: &'a Side, stage: &str, model: &str, value: &str) -> Option<(&'a ScoredRows, &'a ValueScores)> {
+    let scores = side.scores.as_ref()?;
+    let value = scores.values.get(stage)?.get(model)?.get(value)?;
+    Some((scores.rows.get(&value.rows)?, value))
 }
 
 /// Returns why two nodes of judges cannot be compared: they measured with different instruments.

@@ -11,13 +11,11 @@
 use serde::Serialize;
 
 use super::pairs::Pairs;
-use crate::score::{Direction, Estimate, Reading, Unit};
+use crate::score::{Direction, Estimate, Reading};
 use crate::stats::{Known, detectable_effect, estimate, mean_sums, rows_needed, sign_test};
 
 /// The largest difference that counts as none, as a share of the range.
 const MARGIN: f64 = 0.02;
-/// The same for rubrics: 0.1 on a scale of 1 to 5.
-const MARGIN_OF_SCALE: f64 = 0.025;
 /// The same for times, dollars and counts, as a share of the value before.
 const MARGIN_OF_VALUE: f64 = 0.05;
 
@@ -25,7 +23,7 @@ const ALPHA: f64 = 0.05;
 const POWER: f64 = 0.8;
 
 /// How wide a 90 % interval is beside one of 95 %: a quotient of normal quantiles, which is too wide for few rows.
-const NINETY: f64 = 0.8393;
+pub(super) const NINETY: f64 = 0.8393;
 
 /// What a difference says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -64,6 +62,9 @@ pub struct Change {
     pub verdict: Verdict,
     /// The largest difference that counts as none.
     pub margin: f64,
+    /// What a margin of 1 is for this value: its range, or the value before.
+    #[serde(skip)]
+    limit: f64,
     /// The smallest difference that so many rows show with 80 % power.
     pub smallest: Option<f64>,
     /// With UNCLEAR: how many rows would tell.
@@ -79,8 +80,7 @@ pub struct Change {
 impl Change {
     /// Returns true if the value is proven to be worse by no more than the margin, a share of its range.
     pub fn is_not_worse(&self, reading: &Reading, margin: f64) -> bool {
-        let limit = self.margin / MARGIN * margin;
-        let limit = if reading.unit == Unit::Scale { limit * MARGIN / MARGIN_OF_SCALE } else { limit };
+        let limit = self.limit * margin;
         match reading.direction {
             Direction::Higher => self.difference.low.is_some_and(|low| low >= -limit - 1e-9),
             Direction::Lower => self.difference.high.is_some_and(|high| high <= limit + 1e-9),
@@ -92,11 +92,15 @@ impl Change {
 /// Returns the margin of a value. `asked` is what the user wants on a scale from 0 to 1.
 fn margin_of(reading: &Reading, range: Option<(f64, f64)>, before: f64, asked: Option<f64>) -> f64 {
     let share = |usual: f64| asked.unwrap_or(usual);
-    match (reading.unit, range.or(reading.range())) {
-        (Unit::Scale, Some((low, high))) => (high - low) * share(MARGIN_OF_SCALE),
-        (_, Some((low, high))) => (high - low) * share(MARGIN),
-        _ => before.abs() * share(MARGIN_OF_VALUE),
+    match range.or(reading.range()) {
+        Some((low, high)) => (high - low) * share(MARGIN),
+        None => before.abs() * share(MARGIN_OF_VALUE),
     }
+}
+
+/// Returns what a margin of 1 is for a value: its range, or the value itself.
+fn unit_of(reading: &Reading, range: Option<(f64, f64)>, before: f64) -> f64 {
+    range.or(reading.range()).map_or(before.abs(), |(low, high)| high - low)
 }
 
 /// Compares a value row by row.
@@ -132,6 +136,7 @@ pub(super) fn paired(pairs: &Pairs, reading: &Reading, asked: Option<f64>) -> Ch
         paired: true,
         verdict: Verdict::Unclear,
         margin: margin_of(reading, pairs.range, shared.0, asked),
+        limit: unit_of(reading, pairs.range, shared.0),
         smallest: (sd > 0.0).then(|| detectable_effect(sd, n, ALPHA, POWER)),
         rows_needed: None,
         shared: Some(shared),
@@ -166,6 +171,7 @@ pub(super) fn unpaired(before: &Estimate, after: &Estimate, reading: &Reading, a
         paired: false,
         verdict: Verdict::Unclear,
         margin: margin_of(reading, None, before.value.unwrap_or_default(), asked),
+        limit: unit_of(reading, None, before.value.unwrap_or_default()),
         smallest: None,
         rows_needed: None,
         shared: None,
@@ -184,6 +190,7 @@ pub(super) fn same(value: &Estimate, reading: &Reading, asked: Option<f64>) -> C
         paired: true,
         verdict: Verdict::Same,
         margin: margin_of(reading, None, value.value.unwrap_or_default(), asked),
+        limit: unit_of(reading, None, value.value.unwrap_or_default()),
         smallest: None,
         rows_needed: None,
         shared: None,
@@ -211,7 +218,7 @@ fn verdict(change: &Change, reading: &Reading) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::score::Rank;
+    use crate::score::{Rank, Unit};
 
     const ACCURACY: Reading = Reading::of(Unit::Fraction, Rank::Headline);
 

@@ -2,8 +2,7 @@
 //!
 //! The labels are the gold labels and those that `labels` declares. Any other prediction is `__invalid__`: wrong for
 //! its gold label, and not a class of its own. A reference that is a list is a set of labels (multilabel); a prediction
-//! that is not a list is then `__invalid__`. Intervals come from a multinomial bootstrap of the table, or from a
-//! bootstrap of clusters of rows.
+//! that is not a list is then `__invalid__`. Intervals come from the table, see `stats::classification`.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -163,8 +162,15 @@ impl Metric for Classification {
             // Typed labels stay what they are, so that they are found among those that are text.
             Value::Bool(_) | Value::Number(_) => value.clone(),
             Value::Null => Value::from(NULL),
-            other => Value::from(text(other)),
+            // As `exact_match` does: white space around a label is none of it.
+            other => Value::from(text(other).trim()),
         };
+        let is_reserved = |value: &Value| value.as_str().is_some_and(|text| text.trim() == INVALID);
+        if is_reserved(reference) || reference.as_array().is_some_and(|items| items.iter().any(is_reserved)) {
+            return Err(format!(
+                "the reference is `{INVALID}`, which stands for predictions that are no label: name it otherwise"
+            ));
+        }
         let labels = |items: &Vec<Value>| items.iter().map(label).collect::<Vec<Value>>();
         let mut score = match reference {
             Value::Array(gold) => {

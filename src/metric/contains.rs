@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::value::fold;
 use super::{Entry, Made, Make, MeanTally, Metric, Score, Scored, Tally, Written, share, text};
 use crate::spec::{OneOrMany, Scalar};
 
@@ -80,7 +81,7 @@ impl Metric for Contains {
         if texts.is_empty() || texts.iter().any(String::is_empty) {
             return Ok(None);
         }
-        let case = |text: &str| if self.ignores_case { text.to_lowercase() } else { text.to_owned() };
+        let case = |text: &str| if self.ignores_case { fold(text) } else { text.to_owned() };
         let is_met = scored.prediction.map(text).is_some_and(|prediction| {
             let prediction = case(&prediction);
             let mut found = texts.iter().map(|text| prediction.contains(&case(text)));

@@ -77,11 +77,15 @@ impl Metric for EditDistance {
         {
             return Err(format!("a text has more than {MAX_LENGTH} characters"));
         }
-        let nearest = references.iter().map(|reference| self.distance(&prediction, reference)).min();
-        Ok(nearest.map(|(distance, longest)| {
-            let similarity = if longest == 0 { 1.0 } else { 1.0 - distance as f64 / longest as f64 };
-            json!({ "distance": distance, "similarity": similarity })
-        }))
+        let found: Vec<(usize, usize)> =
+            references.iter().map(|reference| self.distance(&prediction, reference)).collect();
+        let similarity = |(distance, longest): &(usize, usize)| {
+            if *longest == 0 { 1.0 } else { 1.0 - *distance as f64 / *longest as f64 }
+        };
+        // The nearest reference need not be the most similar one: a long one may differ by more, and by a smaller share.
+        let most = found.iter().map(similarity).fold(0.0, f64::max);
+        let nearest = found.iter().map(|(distance, _)| distance).min();
+        Ok(nearest.map(|distance| json!({ "distance": distance, "similarity": most })))
     }
 
     fn tally(&self, _seed: u64) -> Box<dyn Tally> {

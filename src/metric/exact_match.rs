@@ -91,6 +91,10 @@ mod tests {
         assert_eq!(score(json!({}), json!(" a\n"), json!("a")), json!(1));
         assert_eq!(score(json!({"mode": "strict"}), json!(" a"), json!("a")), json!(0));
         assert_eq!(score(json!({"mode": "casefold"}), json!("STRASSE Ä"), json!("strasse ä")), json!(1));
+        for (a, b) in [("Straße", "STRASSE"), ("ΟΔΟΣ", "οδος"), ("ﬁn", "FIN"), ("İ", "i̇")] {
+            assert_eq!(score(json!({"mode": "casefold"}), json!(a), json!(b)), json!(1), "{a} {b}");
+        }
+        assert_eq!(score(json!({"mode": "casefold"}), json!("ı"), json!("I")), json!(0));
         assert_eq!(score(json!({"mode": "squad"}), json!("The answer!"), json!("answer")), json!(1));
         assert_eq!(score(json!({}), json!(12), json!("12")), json!(1));
         assert_eq!(score(json!({}), json!("b"), json!(["a", "b"])), json!(1));

@@ -57,6 +57,9 @@ impl Default for Settings {
     }
 }
 
+/// How far rounding may move a difference, as a share of the larger number.
+const ROUNDING: f64 = 1e-14;
+
 struct Numeric {
     tolerance: f64,
     relative: f64,
@@ -144,6 +147,10 @@ fn parse(text: &str) -> Option<Amounted> {
     }
     // Rust parses `inf` and `nan` as numbers; here they are not.
     let starts = digits.trim_end_matches('.').starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    // Separators stand between thousands, never behind the point.
+    if digits[whole.len()..].contains([',', ' ', '\'', '’']) {
+        return None;
+    }
     let digits: String = digits.chars().filter(|c| ![',', ' ', '\'', '’'].contains(c)).collect();
     Amounted::of(format!("{sign}{digits}").trim_end_matches('.')).filter(|_| starts)
 }
@@ -178,9 +185,11 @@ impl Metric for Numeric {
             return Ok(Some(json!({ "equal": 0, "error": null })));
         };
         let error = (prediction.value - reference.value).abs();
+        // Decimals are no binary numbers: 1.1 lies within 0.1 of 1, as 0.9 does.
+        let slack = ROUNDING * prediction.value.abs().max(reference.value.abs());
         let is_equal = prediction.is_same(&reference)
-            || self.tolerance > 0.0 && error <= self.tolerance
-            || self.relative > 0.0 && error <= self.relative * reference.value.abs();
+            || self.tolerance > 0.0 && error <= self.tolerance + slack
+            || self.relative > 0.0 && error <= self.relative * reference.value.abs() + slack;
         Ok(Some(json!({ "equal": u8::from(is_equal), "error": error })))
     }
 
@@ -230,6 +239,11 @@ mod tests {
             ("12 €", Some(12.0)),
             ("007", Some(7.0)),
             ("1$2", None),
+            ("1,234.5,6", None),
+            ("1.5 6", None),
+            ("$ 5", Some(5.0)),
+            ("5 €", Some(5.0)),
+            ("5 %", Some(5.0)),
             ("1 23", None),
             ("1,23", None),
             ("12 apples", None),
@@ -253,6 +267,12 @@ mod tests {
             score(json!({"relative": 0.1}), json!("110"), json!("100")),
             Some(json!({ "equal": 1, "error": 10.0 }))
         );
+        for (prediction, reference) in [("1.1", "1"), ("0.9", "1"), ("1", "1.1"), ("100.3", "100.2"), ("-0.1", "0")] {
+            let found = score(json!({"tolerance": 0.1}), json!(prediction), json!(reference)).unwrap();
+            assert_eq!(found["equal"], 1, "{prediction} {reference}");
+        }
+        let found = score(json!({"tolerance": 0.1}), json!("1.1000001"), json!("1")).unwrap();
+        assert_eq!(found["equal"], 0);
         assert_eq!(score(json!({}), json!("three"), json!("3")), Some(json!({ "equal": 0, "error": null })));
         let answer = json!("First 12, then 1,000.5. So the answer is $1,012.50.");
         assert_eq!(

@@ -32,10 +32,20 @@ impl Mode {
         match self {
             Mode::Strict => text.to_owned(),
             Mode::Trim => text.trim().to_owned(),
-            Mode::Casefold => text.trim().to_lowercase(),
+            Mode::Casefold => fold(text.trim()),
             Mode::Squad => squad_normal(text),
         }
     }
+}
+
+/// Returns a text without the difference of upper and lower case (Unicode's full case folding): `STRASSE` is `straße`.
+pub(super) fn fold(text: &str) -> String {
+    // A dotless i is a letter of its own, and no capital I. Case folding knows no final sigma.
+    let fold = |c: char| match c {
+        'ı' => "ı".to_owned(),
+        c => c.to_uppercase().flat_map(char::to_lowercase).collect::<String>(),
+    };
+    text.chars().map(fold).collect()
 }
 
 /// How lists are compared: item by item; or as sets, where neither order nor repetition counts.

@@ -3,7 +3,7 @@
 use comfy_table::presets;
 use serde_json::{Map, Value};
 
-use super::text::{listed, number, signed};
+use super::text::{difference, listed, number};
 use super::{Tone, counted, printable, toned};
 use crate::compare::{Change, Compared, Comparison, Line, Verdict};
 use crate::score::{Direction, Rank, Unit};
@@ -80,7 +80,7 @@ fn table(lines: &[&Line], width: Option<usize>) -> String {
             if is_narrow { name.replacen('.', "\n.", name.matches('.').count().min(1)) } else { name },
             value(before),
             value(after),
-            difference(change, unit, if is_narrow { "\n" } else { " " }),
+            difference(&change.difference, unit).replacen(' ', if is_narrow { "\n" } else { " " }, 1),
             change.p.map_or_else(|| "–".to_owned(), |p| number(p, Unit::PValue)),
             format!("{}{}", change.difference.n, if change.paired { "" } else { " unpaired" }),
             rows(line.fixed),
@@ -89,12 +89,6 @@ fn table(lines: &[&Line], width: Option<usize>) -> String {
         ]);
     }
     listed(&mut table, &[0, 8])
-}
-
-fn difference(change: &Change, unit: Unit, between: &str) -> String {
-    let Some(value) = change.difference.value else { return "–".to_owned() };
-    let end = |end: Option<f64>| end.map_or_else(|| "?".to_owned(), |end| signed(end, unit));
-    format!("{}{between}[{}, {}]", signed(value, unit), end(change.difference.low), end(change.difference.high))
 }
 
 fn verdict(verdict: Verdict) -> String {

@@ -12,7 +12,7 @@
 //! | `forecast` `why` `graph` | what a run would do, why, and the graph of the pipeline |
 //! | `export` | rows as JSON lines, CSV, Parquet |
 //! | `rows` `scores` | the rows of a node; the scores of a file |
-//! | `runs` `compare` | runs in a list; two of them side by side |
+//! | `runs` `compare` `history` | runs in a list; two of them side by side; a value over all |
 //! | `store` | what the cache holds, what that cost, what can go |
 //! | `sheet` | sheets for people who label rows |
 
@@ -20,6 +20,7 @@ mod compare;
 mod export;
 mod forecast;
 mod graph;
+mod history;
 mod problems;
 mod progress;
 mod rows;
@@ -39,6 +40,7 @@ pub use export::Parquet;
 pub use export::{ColumnKind, Columns, Csv, JsonLines, RowWriter};
 pub use forecast::{forecast, forecast_since, forecast_since_json};
 pub use graph::{graph_dot, graph_json, graph_mermaid, graph_text};
+pub use history::history;
 pub use problems::{problems, problems_json};
 pub use progress::{line, progress};
 pub use rows::row;

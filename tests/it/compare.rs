@@ -189,6 +189,42 @@ fn without_rows_the_summaries_are_compared_and_that_is_said() {
 }
 
 #[test]
+fn a_history_says_whether_to_go_on() {
+    let workspace = workspace(300);
+    let run = |label: &str, tuned: &str| workspace.run(&["--label", label, "--set", &format!("tuned={tuned}")]).code(0);
+    run("one", "5");
+    run("two", "7");
+    run("three", "9");
+    // What another seed says is asked anew, and comes out the same.
+    workspace.edit("pipelines/p.yaml", "role: candidate", "role: candidate, seed: 1");
+    run("four", "9");
+    workspace.edit("pipelines/p.yaml", "seed: 1", "seed: 2");
+    run("five", "9");
+    let document = workspace.etalon(&["history", "p", "--format", "json"]).code(0).json();
+    let trails = document["trails"].as_array().unwrap();
+    let names: Vec<String> = trails
+        .iter()
+        .map(|trail| format!("{}.{}.{}", trail["stage"], trail["model"], trail["value"]).replace('"', ""))
+        .collect();
+    assert_eq!(names, ["exact.tuned.exact_match", "exact.tuned.length", "quality.tuned.mean", "quality.tuned.overall"]);
+    let states: Vec<&str> =
+        trails[0]["points"].as_array().unwrap().iter().map(|point| point["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["FIRST", "IMPROVED", "IMPROVED", "PLATEAU", "PLATEAU"]);
+    assert_eq!(trails[0]["best"], 2);
+    let advice = document["advice"].to_string();
+    assert!(advice.contains("exact.tuned.exact_match is on a plateau"), "{advice}");
+    assert!(advice.contains("typical loops end after two to four iterations"), "{advice}");
+    assert!(advice.contains("looked at in 5 runs"), "{advice}");
+    run("six", "6");
+    let text = workspace.etalon(&["history", "p", "--value", "exact_match"]).code(0).stdout;
+    assert!(text.contains("exact.tuned.exact_match  ▁▄███▃  best three 0.900"), "{text}");
+    assert!(text.contains("got worse than in three: `etalon compare three last --rows broken` shows where"), "{text}");
+    assert!(!text.contains("quality.tuned.overall  "), "{text}");
+    let ran = workspace.etalon(&["history", "other"]).code(2);
+    assert!(ran.stderr.contains("no whole run of other is kept"), "{}", ran.stderr);
+}
+
+#[test]
 fn runs_are_listed_and_a_label_is_given_once() {
     let workspace = workspace(10);
     let listed = || workspace.etalon(&["runs", "--format", "json"]).code(0).json();

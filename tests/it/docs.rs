@@ -388,6 +388,11 @@ fn follow(guide: &str) {
 }
 
 #[test]
+fn the_guide_to_iterating_says_what_is_said() {
+    follow("docs/iterating.md");
+}
+
+#[test]
 fn the_guide_to_judging_says_what_is_said() {
     follow("docs/judging.md");
 }

@@ -10,7 +10,7 @@ use super::support::Workspace;
 const GOLDEN: &[(&str, u64, &str, &str)] = &[
     ("dataset", 1, "rows", "73f963f9fb26dc415b0dfb114fac9769dc465ca5ad9a66e977e0ceb52f050ee4"),
     ("inference", 3, "answers.tuned", "b6196eccd3053177e15eb6fa214e65a765f2bc9eb1b36e2768d1af716f12c099"),
-    ("metric", 4, "scores.tuned", "276cdf1e75a3890ed082415da4e70c2f98573de83c11f6a895f043c30db8fab7"),
+    ("metric", 4, "scores.tuned", "3c95d032870a49077de719f1c79ede9b4ec2d72651b5bf0beffa7ae9a15f24a4"),
     ("judge", 6, "quality.tuned", "6bdf7dca81bdc2d8ac93f9d8a1ec65d4ee9a768a8fcd8f5d5c8fd19193b7d91d"),
     ("judge", 6, "watched.tuned", "f2c8a6f30dd4eecd3f5ea88fdec022af7c7d432823aacafc1ded7e657f71c00a"),
     ("judge", 6, "ranked", "4aea12561db4c3aa9b857140c2cf8339591bf6c3acaafa992acd7ef05fa5c556"),

@@ -56,7 +56,8 @@ fn documents_have_the_promised_fields() {
     assert_eq!(kept["summary"], run["summary"]);
     // A run with a label is kept although it changed nothing.
     workspace.run(&["--label", "iter-2"]).code(0);
-    assert_eq!(std::fs::read_dir(workspace.path("runs")).unwrap().count(), 2);
+    let files = std::fs::read_dir(workspace.path("runs")).unwrap();
+    assert_eq!(files.count(), 4, "two documents, each with the scores of its rows");
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod classes;
 mod numbers;
 mod table;
 
-pub(super) use numbers::{cell, number, signed};
+pub(super) use numbers::{cell, difference, number};
 pub(super) use table::listed;
 
 use table::table;

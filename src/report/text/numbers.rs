@@ -9,8 +9,17 @@ pub(in crate::report) fn number(value: f64, unit: Unit) -> String {
     if is_zero { text[1..].to_owned() } else { text }
 }
 
+/// Renders a difference with its interval, each with its sign.
+pub(in crate::report) fn difference(difference: &Estimate, unit: Unit) -> String {
+    let Some(value) = difference.value else { return "–".to_owned() };
+    let end = |end: Option<f64>| {
+        end.map_or_else(|| "?".to_owned(), |end| signed(end, unit).trim_end_matches(" s").to_owned())
+    };
+    format!("{} [{}, {}]", signed(value, unit).replace(' ', "\u{a0}"), end(difference.low), end(difference.high))
+}
+
 /// Renders a number with its sign, also that of zero.
-pub(in crate::report) fn signed(value: f64, unit: Unit) -> String {
+fn signed(value: f64, unit: Unit) -> String {
     let text = number(value, unit);
     if value >= 0.0 || !text.starts_with('-') { format!("+{text}") } else { text }
 }
