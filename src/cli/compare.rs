@@ -46,7 +46,7 @@ pub(super) struct CompareArgs {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Which {
+pub(super) enum Which {
     Fixed,
     Broken,
     Both,
@@ -132,7 +132,7 @@ fn named(records: &Records, text: &str) -> Result<(Run, Option<String>), Exit> {
 }
 
 /// Keeps those of the changed rows that were asked for.
-fn choose(line: &mut Line, which: Option<Which>, limit: usize) {
+pub(super) fn choose(line: &mut Line, which: Option<Which>, limit: usize) {
     let broken = line.broken as usize;
     // The broken rows stand first.
     match which {
@@ -196,27 +196,28 @@ impl<'a> Sessions<'a> {
     }
 }
 
+impl Sessions<'_> {
+    /// Returns what led to the rows of a value that changed, as far as the cache has it.
+    pub fn row_texts(&mut self, before: &Side, after: &Side, line: &Line) -> Vec<RowTexts> {
+        let wanted: BTreeSet<&str> = line.flips.iter().map(|flip| flip.id.as_str()).collect();
+        let mut texts = |side: &Side, model: &str| -> Texts {
+            let Some(session) = self.of(&side.run.pipeline) else { return Texts::new() };
+            texts(&session, &side.run, &line.stage, model, &wanted)
+        };
+        let earlier = texts(before, line.model_before.as_deref().unwrap_or(&line.model));
+        let later = texts(after, &line.model);
+        let of = |texts: &Texts, id: &str| texts.get(id).cloned();
+        let row = |id: &String| RowTexts { id: id.clone(), before: of(&earlier, id), after: of(&later, id) };
+        line.flips.iter().map(|flip| row(&flip.id)).collect()
+    }
+}
+
 type Texts = BTreeMap<String, Map<String, Value>>;
 
 /// Shows the rows that changed, with what led to them as far as the cache has it.
 fn show_rows(sessions: &mut Sessions<'_>, before: &Side, after: &Side, found: &Comparison) {
     for line in found.values.iter().filter(|line| line.reading.rank == Rank::Headline && !line.flips.is_empty()) {
-        let wanted: BTreeSet<&str> = line.flips.iter().map(|flip| flip.id.as_str()).collect();
-        let mut texts = |side: &Side, model: &str| -> Texts {
-            let Some(session) = sessions.of(&side.run.pipeline) else { return Texts::new() };
-            texts(&session, &side.run, &line.stage, model, &wanted)
-        };
-        let earlier = texts(before, line.model_before.as_deref().unwrap_or(&line.model));
-        let later = texts(after, &line.model);
-        let rows: Vec<_> = line
-            .flips
-            .iter()
-            .map(|flip| RowTexts {
-                id: flip.id.clone(),
-                before: earlier.get(&flip.id).cloned(),
-                after: later.get(&flip.id).cloned(),
-            })
-            .collect();
+        let rows = sessions.row_texts(before, after, line);
         print(&format!("\n{}", report::flips(line, &rows).trim_end()));
     }
 }

@@ -193,22 +193,22 @@ pub fn flips(line: &Line, texts: &[RowTexts]) -> String {
     out
 }
 
+/// Returns a field of a row as text; of messages, what they say.
+pub(super) fn plain(value: &Value) -> String {
+    let of = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    match value {
+        Value::Array(messages) if messages.iter().all(|message| message.get("content").is_some()) => {
+            messages.iter().map(|message| of(&message["content"])).collect::<Vec<_>>().join("\n")
+        }
+        other => of(other),
+    }
+}
+
 /// How many characters of a text are shown.
 const SHOWN: usize = 400;
 
 fn field(out: &mut String, name: &str, value: &Value) {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Array(messages) if name == "prompt" => {
-            let contents = messages.iter().map(|message| message.get("content").unwrap_or(message));
-            contents
-                .map(|text| text.as_str().map_or_else(|| text.to_string(), str::to_owned))
-                .collect::<Vec<_>>()
-                .join("\n")
-        }
-        other => other.to_string(),
-    };
-    let text = printable(&text);
+    let text = printable(&plain(value));
     let short: String = text.chars().take(SHOWN).collect();
     let more = if short.len() < text.len() { " …" } else { "" };
     let lines: Vec<&str> = short.lines().collect();

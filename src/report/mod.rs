@@ -13,6 +13,7 @@
 //! | `export` | rows as JSON lines, CSV, Parquet |
 //! | `rows` `scores` | the rows of a node; the scores of a file |
 //! | `runs` `compare` `history` | runs in a list; two of them side by side; a value over all |
+//! | `markdown` `junit` | a run for a pull request and for CI |
 //! | `store` | what the cache holds, what that cost, what can go |
 //! | `sheet` | sheets for people who label rows |
 
@@ -21,6 +22,8 @@ mod export;
 mod forecast;
 mod graph;
 mod history;
+mod junit;
+mod markdown;
 mod problems;
 mod progress;
 mod rows;
@@ -41,6 +44,8 @@ pub use export::{ColumnKind, Columns, Csv, JsonLines, RowWriter};
 pub use forecast::{forecast, forecast_since, forecast_since_json};
 pub use graph::{graph_dot, graph_json, graph_mermaid, graph_text};
 pub use history::history;
+pub use junit::junit;
+pub use markdown::{Flipped, markdown};
 pub use problems::{problems, problems_json};
 pub use progress::{line, progress};
 pub use rows::row;

@@ -225,6 +225,33 @@ fn a_history_says_whether_to_go_on() {
 }
 
 #[test]
+fn a_pull_request_gets_a_table_and_ci_gets_tests() {
+    let workspace = workspace(100);
+    let gates = "gates:\n  - exact.tuned.exact_match >= 0.85\n  - exact.tuned.coverage >= 0.9\n";
+    workspace.write("pipelines/p.yaml", format!("{SPEC}{gates}"));
+    workspace.run(&["--label", "one"]).code(1);
+    workspace.run(&["--label", "two", "--set", "tuned=9"]).code(0);
+    let ran = workspace.etalon(&["report", "two", "--markdown", "--against", "one", "--junit", "out.xml"]).code(0);
+    for text in [
+        "<!-- etalon:p -->\n## ⚠️ not all gates are proven in p",
+        "| exact.tuned.exact\\_match | 0.700 \\[0.605, 0.787\\] | 0.900 \\[0.831, 0.953\\] |",
+        "| 20 | 0 | ✅ IMPROVED |",
+        "<details><summary>exact.tuned.exact_match: 20 fixed, 0 broken</summary>",
+        "before\n<pre>no</pre>",
+    ] {
+        assert!(ran.stdout.contains(text), "{text}\n{}", ran.stdout);
+    }
+    let xml = workspace.read("out.xml");
+    assert!(xml.contains("tests=\"2\" failures=\"0\""), "{xml}");
+    workspace.etalon(&["report", "two", "--markdown", "--strict"]).code(1);
+    let ran = workspace.etalon(&["report", "one", "--markdown"]).code(1);
+    assert!(ran.stdout.contains("one:base → one:tuned"), "{}", ran.stdout);
+    workspace.etalon(&["report", "one", "--junit", "out.xml"]).code(1);
+    assert!(workspace.read("out.xml").contains("<failure type=\"FAIL\" message=\"FAIL: 0.700 against 0.850\">"));
+    workspace.etalon(&["report", "one", "--against", "two"]).code(2);
+}
+
+#[test]
 fn runs_are_listed_and_a_label_is_given_once() {
     let workspace = workspace(10);
     let listed = || workspace.etalon(&["runs", "--format", "json"]).code(0).json();
