@@ -116,8 +116,9 @@ pub(super) fn run(global: &Global, arguments: &CompareArgs) -> Result<u8, Exit> 
 
 /// Finds a run and the model that the user named: `RUN` or `RUN:MODEL`.
 fn named(records: &Records, text: &str) -> Result<(Run, Option<String>), Exit> {
+    // A label may have a colon of its own.
     let (name, model) = match text.rsplit_once(':') {
-        Some((name, model)) if !model.is_empty() => (name, Some(model)),
+        Some((name, model)) if !model.is_empty() && records.find(text).is_err() => (name, Some(model)),
         _ => (text, None),
     };
     let run = open::run(records, name)?;
@@ -234,14 +235,24 @@ fn texts(session: &Session, run: &Run, stage: &str, model: &str, wanted: &BTreeS
         let Some(rows) = execute::rows_of_run(session, index, run) else { continue };
         let mut seen = 0;
         let result = execute::each_row(session, index, &rows, |row| {
-            if wanted.contains(row.row.id.as_str()) && row.sample == 0 {
-                seen += 1;
-                let known = texts.entry(row.row.id.clone()).or_default();
-                for (name, value) in row.document(false) {
-                    known.entry(name).or_insert(value);
+            if !wanted.contains(row.row.id.as_str()) {
+                return seen < wanted.len();
+            }
+            seen += usize::from(row.sample == 0);
+            let known = texts.entry(row.row.id.clone()).or_default();
+            for (name, value) in row.document(false) {
+                match known.get_mut(&name) {
+                    None => _ = known.insert(name, value),
+                    // A row's score is that of all its samples, so all are shown.
+                    Some(said) if row.sample > 0 && name == "completion" && *said != value => match said {
+                        Value::Array(all) if all.contains(&value) => {}
+                        Value::Array(all) => all.push(value),
+                        one => *one = json!([one, value]),
+                    },
+                    Some(_) => {}
                 }
             }
-            seen < wanted.len()
+            true
         });
         if let Err(error) = result {
             talk(&format!("warning: rows of {name} cannot be shown: {error}"));

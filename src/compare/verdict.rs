@@ -129,7 +129,8 @@ pub(super) fn paired(pairs: &Pairs, reading: &Reading, asked: Option<f64>) -> Ch
         sign_test(better, better + worse)
     };
     let p = if is_all_or_nothing && pairs.clusters.is_empty() { Some(exact()) } else { sums.p(&known) };
-    let sd = sums.deviation();
+    // Rows that all differ alike, up to rounding, have no deviation from which to plan.
+    let sd = Some(sums.deviation()).filter(|sd| *sd > 1e-9 * (shared.1 - shared.0).abs()).unwrap_or(0.0);
     let mut change = Change {
         difference: Estimate { missing: pairs.missing, ..difference },
         p,

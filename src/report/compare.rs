@@ -3,7 +3,7 @@
 use comfy_table::presets;
 use serde_json::{Map, Value};
 
-use super::text::{difference, listed, number};
+use super::text::{cut, difference, listed, number};
 use super::{Tone, counted, printable, toned};
 use crate::compare::{Change, Compared, Comparison, Line, Verdict};
 use crate::score::{Direction, Rank, Unit};
@@ -169,7 +169,7 @@ pub fn flips(line: &Line, texts: &[RowTexts]) -> String {
     for flip in &line.flips {
         out.push_str(&format!(
             "── {}  {} → {}\n",
-            printable(&flip.id),
+            cut(&flip.id, ID),
             number(flip.before, unit),
             number(flip.after, unit)
         ));
@@ -204,8 +204,9 @@ pub(super) fn plain(value: &Value) -> String {
     }
 }
 
-/// How many characters of a text are shown.
+/// How many characters of a text are shown, and of an id.
 const SHOWN: usize = 400;
+const ID: usize = 80;
 
 fn field(out: &mut String, name: &str, value: &Value) {
     let text = printable(&plain(value));

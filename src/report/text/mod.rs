@@ -13,7 +13,7 @@ mod numbers;
 mod table;
 
 pub(super) use numbers::{cell, difference, number};
-pub(super) use table::listed;
+pub(super) use table::{cut, listed};
 
 use table::table;
 

@@ -77,7 +77,7 @@ fn label(name: &str) -> String {
 }
 
 /// Returns a text as one line of at most `most` characters.
-pub(super) fn cut(text: &str, most: usize) -> String {
+pub(in crate::report) fn cut(text: &str, most: usize) -> String {
     let flat: String = printable(text).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if flat.chars().count() <= most {
         return flat;
