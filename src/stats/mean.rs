@@ -211,7 +211,7 @@ pub fn mean_interval(values: &[f64], clusters: &[u64], known: &Known) -> Option<
 ///
 /// ```
 /// let interval = etalon::stats::share_interval(86.0, 120.0).expect("there are rows");
-/// assert_eq!(format!("{:.3} to {:.3}", interval.low, interval.high), "0.629 to 0.790");
+/// assert_eq!(format!("{:.3} to {:.3}", interval.low, interval.high), "0.632 to 0.795");
 /// ```
 pub fn share_interval(successes: f64, n: f64) -> Option<Interval> {
     if n <= 0.0 {
