@@ -8,11 +8,10 @@ use serde_json::{Map, Value, json};
 
 use super::exit::{self, Exit};
 use super::{Format, Global, Volume, open, print, talk, width};
-use crate::compare::{self, Allowed, Comparison, Line, Side, Terms};
+use crate::compare::{self, Allowed, Comparison, Flip, Line, Margin, Side, Terms, Turn};
 use crate::execute::{self, Session};
 use crate::record::{Records, Run};
 use crate::report::{self, RowTexts};
-use crate::score::Rank;
 use crate::spec::{self, Workspace};
 
 #[derive(Args)]
@@ -37,12 +36,14 @@ pub(super) struct CompareArgs {
     /// Compare although this is not the same in both runs; may be repeated
     #[arg(long, value_enum, value_name = "WHAT")]
     allow: Vec<AllowArg>,
-    /// The largest difference that counts as none, for values from 0 to 1 [default: 0.02]
+    /// The largest difference that counts as none: a share of the value's range, or of the value before, such as 5%
+    /// [default: 0.02, and 5% of times, costs and lengths]
     #[arg(long, value_name = "D")]
-    margin: Option<f64>,
-    /// Exit with 1 unless every headline is proven to be worse by no more than this
+    margin: Option<Margin>,
+    /// Exit with 1 unless every headline is proven to be worse by no more than this: 0.02 of its range, or 5% of the value
+    /// before
     #[arg(long, value_name = "D", num_args = 0..=1, default_missing_value = "0.02")]
-    fail_if_worse: Option<f64>,
+    fail_if_worse: Option<Margin>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -71,9 +72,6 @@ pub(super) fn run(global: &Global, arguments: &CompareArgs) -> Result<u8, Exit> 
         let help = Some(format!("etalon compare {0}:MODEL {1}:MODEL", before.0.run, after.0.run));
         return Err(Exit::usage("name a model on both sides, or on none".to_owned(), help));
     }
-    if [arguments.margin, arguments.fail_if_worse].into_iter().flatten().any(|margin| !(0.0..=1.0).contains(&margin)) {
-        return Err(Exit::usage("a margin is a number from 0 to 1".to_owned(), None));
-    }
     let mut sessions = Sessions::new(&workspace);
     let mut side = |(run, model): (Run, Option<String>)| -> Side {
         let scores = sessions.scores(&records, &run);
@@ -85,7 +83,7 @@ pub(super) fn run(global: &Global, arguments: &CompareArgs) -> Result<u8, Exit> 
         AllowArg::Metric => Allowed::Metric,
     });
     let terms = Terms { allow: allow.collect(), margin: arguments.margin };
-    let mut found = compare::compare(&before, &after, &terms, usize::MAX);
+    let mut found = compare::compare(&before, &after, &terms);
     for line in &mut found.values {
         choose(line, arguments.rows, arguments.limit);
     }
@@ -103,15 +101,23 @@ pub(super) fn run(global: &Global, arguments: &CompareArgs) -> Result<u8, Exit> 
         }
     }
     if found.values.is_empty() {
-        return Err(Exit::usage("nothing can be compared".to_owned(), Some("the reasons stand above".to_owned())));
+        let why = match found.refused.is_empty() {
+            true => "nothing can be compared: the runs have no value in common",
+            false => "nothing can be compared, for the reasons above",
+        };
+        talk(&format!("error: {why}"));
+        return Ok(exit::USAGE);
     }
-    match arguments.fail_if_worse {
-        Some(margin) if !compare::is_not_worse(&found, margin) => {
-            talk(&format!("worse, or not proven to be worse by no more than {margin}"));
-            Ok(exit::GATE)
-        }
-        _ => Ok(exit::OK),
+    let Some(margin) = arguments.fail_if_worse else { return Ok(exit::OK) };
+    let open = compare::not_proven(&found, margin);
+    if open.is_empty() {
+        return Ok(exit::OK);
     }
+    talk(&format!(
+        "worse, or not proven to be worse by no more than {margin}: {}",
+        report::printable(&open.join(", "))
+    ));
+    Ok(exit::GATE)
 }
 
 /// Finds a run and the model that the user named: `RUN` or `RUN:MODEL`.
@@ -134,22 +140,24 @@ fn named(records: &Records, text: &str) -> Result<(Run, Option<String>), Exit> {
 
 /// Keeps those of the changed rows that were asked for.
 pub(super) fn choose(line: &mut Line, which: Option<Which>, limit: usize) {
-    let broken = line.broken as usize;
     // The broken rows stand first.
+    let (mut broken, mut fixed): (Vec<Flip>, Vec<Flip>) =
+        line.flips.drain(..).partition(|flip| matches!(flip.turn, Turn::Broken | Turn::Lost));
     match which {
-        Some(Which::Broken) => line.flips.truncate(broken.min(limit)),
+        Some(Which::Broken) => fixed.clear(),
         Some(Which::Fixed) => {
-            line.flips.drain(..broken.min(line.flips.len()));
-            line.flips.truncate(limit);
+            broken.clear();
+            fixed.retain(|flip| flip.turn != Turn::Changed);
         }
-        Some(Which::All) => {}
-        Some(Which::Both) | None => {
-            let fixed = (line.flips.len() - broken).min((limit / 2).max(limit.saturating_sub(broken)));
-            let kept = broken.min(limit - fixed);
-            line.flips.drain(kept..broken);
-            line.flips.truncate(kept + fixed);
-        }
+        Some(Which::All | Which::Both) | None => {}
     }
+    if which != Some(Which::All) {
+        let of_fixed = fixed.len().min((limit / 2).max(limit.saturating_sub(broken.len())));
+        fixed.truncate(of_fixed);
+        broken.truncate(limit - of_fixed);
+    }
+    line.flips = broken;
+    line.flips.extend(fixed);
 }
 
 /// Sessions over the pipelines of runs, opened when something is looked up in the cache.
@@ -217,9 +225,17 @@ type Texts = BTreeMap<String, Map<String, Value>>;
 
 /// Shows the rows that changed, with what led to them as far as the cache has it.
 fn show_rows(sessions: &mut Sessions<'_>, before: &Side, after: &Side, found: &Comparison) {
-    for line in found.values.iter().filter(|line| line.reading.rank == Rank::Headline && !line.flips.is_empty()) {
+    let mut has_texts = true;
+    for line in found.values.iter().filter(|line| line.is_headline() && !line.flips.is_empty()) {
         let rows = sessions.row_texts(before, after, line);
+        has_texts &= rows.iter().any(|row| row.before.is_some() || row.after.is_some());
         print(&format!("\n{}", report::flips(line, &rows).trim_end()));
+    }
+    if !has_texts {
+        talk(
+            "note: what led to some of these scores is not shown: the cache here has the rows of neither run, or the pipeline is \
+             not there; `etalon run` makes them again",
+        );
     }
 }
 

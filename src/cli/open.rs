@@ -85,7 +85,14 @@ pub(super) fn records(plan: &Plan) -> Records {
 /// Finds a run by the name that the user gave.
 pub(super) fn run(records: &Records, name: &str) -> Result<Run, Exit> {
     records.find(name).cloned().map_err(|missing| match missing {
-        Missing::Unread(unread) => Exit::usage(unread.to_string(), None),
+        Missing::Unread(unread) => Exit::usage(
+            unread.to_string(),
+            Some(format!("restore runs/{0}, take it out of runs/, or name another run by its id", unread.name)),
+        ),
+        Missing::Ambiguous(several) => {
+            let some = several.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+            Exit::usage(format!("{} runs begin with {name}", several.len()), Some(format!("write more of it: {some}")))
+        }
         Missing::Unknown => {
             let mut known: Vec<&str> = records.runs().iter().take(5).map(|run| run.run.as_str()).collect();
             known.extend(records.runs().iter().filter_map(|run| run.label.as_deref()).take(5));

@@ -87,7 +87,7 @@ fn markdown(workspace: &Workspace, records: &Records, run: &Run, against: Option
         },
     };
     let mut comparisons: Vec<Comparison> =
-        sides.iter().map(|(a, b)| compare::compare(a, b, &Terms::default(), usize::MAX)).collect();
+        sides.iter().map(|(a, b)| compare::compare(a, b, &Terms::default())).collect();
     let mut texts = Vec::new();
     for (comparison, (before, after)) in comparisons.iter_mut().zip(&sides) {
         for line in &mut comparison.values {

@@ -15,7 +15,7 @@ use super::{Format, Global, Sets, Signals, Volume, open, print, runtime, talk, w
 use crate::digest::Digest;
 use crate::execute::{self, Options, Session};
 use crate::process;
-use crate::record::{MOST_BYTES, Records, Run};
+use crate::record::{MOST_BYTES, Records, Run, label_problem};
 use crate::report::{self, View};
 use crate::spec::{KeyHost, Workspace};
 use crate::stage::{Mode, Recorder};
@@ -39,7 +39,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// Name the run, to find it again
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long, value_name = "LABEL", value_parser = label)]
     label: Option<String>,
     /// Stop before the calls of this run cost more than this, in dollars; what was bought is kept, and the next run goes on
     #[arg(long, value_name = "USD", value_parser = dollars)]
@@ -166,6 +166,11 @@ fn once(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut BTre
         Format::Json => print(&serde_json::to_string(&run).expect("runs serialise")),
     }
     Ok(exit::of_run(&run, arguments.strict))
+}
+
+/// Reads a label.
+fn label(text: &str) -> Result<String, String> {
+    label_problem(text).map_or_else(|| Ok(text.to_owned()), Err)
 }
 
 /// Reads an amount of dollars.

@@ -12,8 +12,9 @@
 
 use serde::Serialize;
 
+use super::values::{Found, full_name, values};
 use super::{Change, Side, Terms, Verdict};
-use crate::record::Run;
+use crate::record::{Run, RunHead};
 use crate::score::{Direction, Estimate, Rank, Reading};
 use crate::spec::Role;
 
@@ -28,8 +29,10 @@ const SATURATED: f64 = 0.02;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum State {
-    /// The first run: there is nothing before.
+    /// The first run with data: there is nothing before.
     First,
+    /// No row has a valid result.
+    NoData,
     Improved,
     Regressed,
     Changed,
@@ -44,6 +47,7 @@ impl State {
     pub fn word(self) -> &'static str {
         match self {
             State::First => "",
+            State::NoData => "NO DATA",
             State::Improved => "IMPROVED",
             State::Regressed => "REGRESSED",
             State::Changed => "CHANGED",
@@ -54,11 +58,13 @@ impl State {
     }
 
     fn of(change: &Change, reading: &Reading) -> State {
-        let Estimate { value: Some(value), low, high, .. } = change.difference else { return State::Unclear };
-        let bound = |end: Option<f64>| end.map(|end| value + super::verdict::NINETY * (end - value));
+        if change.difference.value.is_none() {
+            return State::Unclear;
+        }
+        let (low, high) = change.ninety();
         let is_below = match reading.direction {
-            Direction::Higher => bound(high).is_some_and(|bound| bound < change.margin),
-            Direction::Lower => bound(low).is_some_and(|bound| bound > -change.margin),
+            Direction::Higher => high.is_some_and(|bound| bound < change.margin),
+            Direction::Lower => low.is_some_and(|bound| bound > -change.margin),
             Direction::Neither => change.verdict == Verdict::Same,
         };
         match change.verdict {
@@ -91,25 +97,27 @@ pub struct Trail {
     #[serde(flatten)]
     pub reading: Reading,
     pub points: Vec<Point>,
-    /// The place of the best run among the points.
-    pub best: usize,
+    /// The place of the best run among the points; none without data.
+    pub best: Option<usize>,
 }
 
 impl Trail {
     /// Returns the full name of the value.
     pub fn name(&self) -> String {
-        let model = if self.model == "_" { String::new() } else { format!(".{}", self.model) };
-        format!("{}{model}.{}", self.stage, self.value)
+        full_name(&self.stage, &self.model, &self.value)
+    }
+
+    /// Returns the best point; none without data.
+    pub fn best_point(&self) -> Option<&Point> {
+        self.points.get(self.best?)
     }
 }
 
 /// A value in a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Point {
-    pub run: String,
-    pub label: Option<String>,
-    pub started: String,
-    pub commit: Option<String>,
+    #[serde(flatten)]
+    pub of: RunHead,
     pub estimate: Estimate,
     /// What it gained over the best run before.
     pub change: Option<Change>,
@@ -124,75 +132,70 @@ pub fn history(pipeline: &str, sides: &[Side], terms: &Terms) -> History {
         .filter(|(place, side)| *place == 0 || !sides[place - 1].run.is_of_same_results(&side.run))
         .map(|(_, side)| side)
         .collect();
-    let mut trails: Vec<Trail> = Vec::new();
-    if let Some(last) = kept.last() {
-        trails = headlines(&last.run);
-    }
+    let all: Vec<Vec<Found>> = kept.iter().map(|side| values(&side.run)).collect();
+    let mut trails = kept.last().zip(all.last()).map(|(last, found)| headlines(&last.run, found)).unwrap_or_default();
     for trail in &mut trails {
-        for side in &kept {
-            let estimate = side.run.summary.get(&trail.stage).and_then(|models| models.get(&trail.model));
-            let Some(estimate) = estimate.and_then(|summary| summary.values.get(&trail.value)).copied() else {
-                continue;
+        // The best run so far.
+        let mut best: Option<&Side> = None;
+        for (side, found) in kept.iter().copied().zip(&all) {
+            let is_it = |found: &&Found| {
+                (&found.stage, &found.model, &found.value) == (&trail.stage, &trail.model, &trail.value)
             };
-            let best = trail.points.get(trail.best).map(|point| point.run.clone());
-            let best = best.and_then(|run| kept.iter().find(|side| side.run.run == run));
-            let place = (trail.stage.as_str(), trail.model.as_str(), trail.value.as_str());
-            let change = best.map(|best| super::only(best, side, terms, place));
+            let Some(found) = found.iter().find(is_it) else { continue };
+            let change = best.map(|best| super::only(best, side, terms, found));
             let state = match &change {
+                _ if found.estimate.value.is_none() => State::NoData,
                 None => State::First,
                 Some(None) => State::Incomparable,
                 Some(Some(change)) => State::of(change, &trail.reading),
             };
             // What was measured in another way begins anew.
-            if matches!(state, State::Improved | State::Incomparable) {
-                trail.best = trail.points.len();
+            if matches!(state, State::First | State::Improved | State::Incomparable) {
+                best = Some(side);
+                trail.best = Some(trail.points.len());
             }
-            let Run { run, label, started, commit, .. } = &side.run;
-            trail.points.push(Point {
-                run: run.clone(),
-                label: label.clone(),
-                started: started.clone(),
-                commit: commit.clone(),
-                estimate,
-                change: change.flatten(),
-                state,
-            });
+            let change = change.flatten().filter(|_| state != State::NoData);
+            trail.points.push(Point { of: side.run.head(), estimate: found.estimate, change, state });
         }
     }
-    let advice = advice(&trails, kept.len());
+    let mut advice = advice(&trails, kept.len());
+    advice.extend(gone(&trails, &all));
     History { pipeline: pipeline.to_owned(), runs: kept.len(), trails, advice }
 }
 
 /// Returns the headlines of the models that a team works on, without points.
-fn headlines(run: &Run) -> Vec<Trail> {
+fn headlines(run: &Run, found: &[Found]) -> Vec<Trail> {
     let has_candidate = run.models.values().any(|model| model.role == Some(Role::Candidate));
-    let is_meant = |model: &str| match run.role(model) {
-        Some(Role::Candidate) => true,
-        Some(_) => false,
-        None => !has_candidate,
+    let is_meant = |found: &&Found| {
+        let is_of_interest = match run.role(&found.model) {
+            Some(Role::Candidate) => true,
+            Some(_) => false,
+            None => !has_candidate || !run.models.contains_key(&found.model),
+        };
+        is_of_interest && found.reading.rank == Rank::Headline && !found.is_fact()
     };
-    let mut trails = Vec::new();
-    for (stage, models) in &run.summary {
-        let Some(readings) = run.values.get(stage) else { continue };
-        for (model, summary) in models.iter().filter(|(model, _)| *model == "_" || is_meant(model)) {
-            for (value, estimate) in &summary.values {
-                let Some(reading) = readings.get(value).filter(|reading| reading.rank == Rank::Headline) else {
-                    continue;
-                };
-                if estimate.low.is_some() || estimate.high.is_some() {
-                    trails.push(Trail {
-                        stage: stage.clone(),
-                        model: model.clone(),
-                        value: value.clone(),
-                        reading: *reading,
-                        points: Vec::new(),
-                        best: 0,
-                    });
-                }
-            }
-        }
-    }
-    trails
+    let trail = |found: &Found| Trail {
+        stage: found.stage.clone(),
+        model: found.model.clone(),
+        value: found.value.clone(),
+        reading: found.reading,
+        points: Vec::new(),
+        best: None,
+    };
+    found.iter().filter(is_meant).map(trail).collect()
+}
+
+/// Returns which headlines of the run before the last one have no successor.
+fn gone(trails: &[Trail], all: &[Vec<Found>]) -> Option<String> {
+    let [.., before, last] = all else { return None };
+    let is_there = |name: &String| last.iter().any(|found| found.name() == *name);
+    let is_headline = |found: &&Found| found.reading.rank == Rank::Headline && !found.is_fact();
+    let names: Vec<String> =
+        before.iter().filter(is_headline).map(Found::name).filter(|name| !is_there(name)).collect();
+    let some = names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+    let more = if names.len() > 3 { format!(" and {} more", names.len() - 3) } else { String::new() };
+    (!names.is_empty() && !trails.is_empty())
+        .then(|| format!("the last run has no {some}{more}, which the one before has"))
 }
 
 /// Returns what the runs advise.
@@ -215,11 +218,11 @@ fn advice(trails: &[Trail], runs: usize) -> Vec<String> {
                      again"
                 ));
             }
-            [State::Regressed, ..] => advice.push(format!(
-                "{name} got worse than in {}: `etalon compare {} last --rows broken` shows where",
-                called(&trail.points[trail.best]),
-                called(&trail.points[trail.best]),
-            )),
+            [State::NoData, ..] => advice.push(format!("{name}: no row of the last run has a valid result")),
+            [State::Regressed, ..] => advice.extend(trail.best_point().map(|best| {
+                let best = best.of.name();
+                format!("{name} got worse than in {best}: `etalon compare {best} last --rows broken` shows where")
+            })),
             _ => {}
         }
         let last = trail.points.last().and_then(|point| point.estimate.value).zip(trail.reading.range());
@@ -249,9 +252,4 @@ fn advice(trails: &[Trail], runs: usize) -> Vec<String> {
         ));
     }
     advice
-}
-
-/// Returns the name by which a run can be asked for.
-fn called(point: &Point) -> &str {
-    point.label.as_deref().unwrap_or(&point.run)
 }

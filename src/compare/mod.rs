@@ -8,23 +8,26 @@
 //! |---|---|
 //! | `history` | a value over the runs of a pipeline, and what to do next |
 //! | `pairs` | the rows that two values share, with their differences |
+//! | `values` | the values of a run, each with its model |
 //! | `verdict` | a difference with its interval, and what it says |
 
 mod history;
 mod pairs;
+mod values;
 mod verdict;
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::record::{Run, RunScores, ScoredRows, ValueScores};
-use crate::score::{Estimate, Rank, Reading};
+use crate::record::{Run, RunHead, RunScores};
+use crate::score::{Direction, Estimate, Rank, Reading};
 use crate::stats::{Adjustment, adjust};
+use values::{Found, full_name, values};
 
 pub use history::{History, Point, State, Trail, history};
-pub use pairs::Flip;
-pub use verdict::{Change, Verdict};
+pub use pairs::{Flip, Turn};
+pub use verdict::{Change, Margin, Unpaired, Verdict};
 
 /// One of the two runs: its document, its scores, and the model that is meant; none for all models.
 pub struct Side {
@@ -38,8 +41,8 @@ pub struct Side {
 pub struct Terms {
     /// What may differ between the runs all the same.
     pub allow: BTreeSet<Allowed>,
-    /// The largest difference that counts as none, for values from 0 to 1; others have it in proportion.
-    pub margin: Option<f64>,
+    /// The largest difference that counts as none.
+    pub margin: Option<Margin>,
 }
 
 /// What may be allowed to differ between two runs.
@@ -66,12 +69,10 @@ pub struct Comparison {
 /// Which run was compared.
 #[derive(Clone, Debug, Serialize)]
 pub struct Compared {
-    pub run: String,
-    pub label: Option<String>,
+    #[serde(flatten)]
+    pub of: RunHead,
     pub pipeline: String,
     pub model: Option<String>,
-    pub started: String,
-    pub commit: Option<String>,
 }
 
 /// A value in both runs.
@@ -92,30 +93,38 @@ pub struct Line {
     pub p_holm: Option<f64>,
     /// Both runs have the very same result: nothing was computed anew.
     pub identical: bool,
-    /// How many rows became better and worse; of a value that is neither, how many rose and fell.
-    pub fixed: u64,
-    pub broken: u64,
-    /// The rows that changed most, the worst first; at most as many as were asked for.
+    /// How many rows became better; none for values that are neither better nor worse, and without rows.
+    pub fixed: Option<u64>,
+    /// How many rows became worse, as with `fixed`.
+    pub broken: Option<u64>,
+    /// The rows that changed, the worst first.
     pub flips: Vec<Flip>,
 }
 
 impl Line {
     /// Returns the full name of the value.
     pub fn name(&self) -> String {
-        let model = if self.model == "_" { String::new() } else { format!(".{}", self.model) };
-        format!("{}{model}.{}", self.stage, self.value)
+        full_name(&self.stage, &self.model, &self.value)
+    }
+
+    /// Returns true for what a stage exists for.
+    pub fn is_headline(&self) -> bool {
+        self.reading.rank == Rank::Headline
     }
 }
 
-/// A value that is not compared.
+/// Values that are not compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refused {
+    /// A value, or the stage and model whose values are all meant.
     pub of: String,
     pub because: String,
+    /// A headline is among them that the run before has, so that nobody can say that it is not worse.
+    pub is_loss: bool,
 }
 
-/// Compares two runs; `flips` is how many rows each line lists.
-pub fn compare(before: &Side, after: &Side, terms: &Terms, flips: usize) -> Comparison {
+/// Compares two runs. Each line lists all rows that changed.
+pub fn compare(before: &Side, after: &Side, terms: &Terms) -> Comparison {
     let mut found = Comparison {
         before: compared(before),
         after: compared(after),
@@ -123,46 +132,37 @@ pub fn compare(before: &Side, after: &Side, terms: &Terms, flips: usize) -> Comp
         differs: differs(&before.run, &after.run),
         refused: Vec::new(),
     };
-    for (stage, models) in &after.run.summary {
-        for (model, summary) in models {
-            let (own, other) = match (&after.model, &before.model) {
-                (Some(wanted), _) if wanted != model => continue,
-                (Some(_), Some(other)) => (model, other),
-                _ => (model, model),
-            };
-            let Some(earlier) = before.run.summary.get(stage).and_then(|models| models.get(other)) else {
-                found.refused.push(Refused {
-                    of: format!("{stage}.{own}"),
-                    because: format!("the run before has no {stage}.{other}"),
-                });
-                continue;
-            };
-            if let Some(because) = other_judge(before, after, stage, own, other, terms) {
-                found.refused.push(Refused { of: format!("{stage}.{own}"), because });
-                continue;
-            }
-            let readings = after.run.values.get(stage);
-            for (value, estimate) in &summary.values {
-                let reading = readings.and_then(|readings| readings.get(value));
-                let Some(reading) = reading.filter(|reading| reading.rank <= Rank::Detail) else { continue };
-                let Some(earlier) = earlier.values.get(value) else { continue };
-                if let Some(because) = other_metric(before, after, stage, value, terms) {
-                    found.refused.push(Refused { of: format!("{stage}.{own}.{value}"), because });
-                    continue;
-                }
-                let is_fact = |estimate: &Estimate| estimate.low.is_none() && estimate.high.is_none();
-                if is_fact(earlier) && is_fact(estimate) {
-                    found.differs.extend(other_coverage(stage, own, value, earlier, estimate));
-                    continue;
-                }
-                let place = (stage.as_str(), own.as_str(), other.as_str(), value.as_str());
-                found.values.push(line(before, after, place, (earlier, estimate), reading, terms, flips));
-            }
+    let meant = |side: &Side| -> Vec<Found> {
+        let is_meant = |value: &Found| side.model.as_ref().is_none_or(|model| *model == value.model);
+        values(&side.run).into_iter().filter(is_meant).collect()
+    };
+    let (earlier, later) = (meant(before), meant(after));
+    for now in &later {
+        let model = before.model.as_deref().unwrap_or(&now.model);
+        let Some(then) = earlier.iter().find(|then| then.is_of(model, now)) else {
+            found.refuse(&earlier, model, now, "before", false);
+            continue;
+        };
+        if let Some(because) = other_judge(before, after, then, now, terms) {
+            found.refuse_all(now, because);
+        } else if let Some(because) = other_metric(before, after, now, terms) {
+            let is_loss = now.reading.rank == Rank::Headline;
+            found.refused.push(Refused { of: now.name(), because, is_loss });
+        } else if then.is_fact() && now.is_fact() {
+            found.differs.extend(other_coverage(then, now));
+        } else {
+            found.values.push(line(before, after, then, now, terms));
+        }
+    }
+    for then in &earlier {
+        let model = after.model.as_deref().unwrap_or(&then.model);
+        if !later.iter().any(|now| now.is_of(model, then)) && !then.is_fact() {
+            found.refuse(&later, model, then, "after", true);
         }
     }
     found.values.sort_by_key(|line| line.reading.rank);
     let headlines: Vec<usize> = (0..found.values.len())
-        .filter(|index| found.values[*index].reading.rank == Rank::Headline && found.values[*index].change.p.is_some())
+        .filter(|index| found.values[*index].is_headline() && found.values[*index].change.p.is_some())
         .collect();
     let p_values: Vec<f64> = headlines.iter().filter_map(|index| found.values[*index].change.p).collect();
     for (index, p) in headlines.into_iter().zip(adjust(&p_values, Adjustment::Holm)) {
@@ -171,83 +171,91 @@ pub fn compare(before: &Side, after: &Side, terms: &Terms, flips: usize) -> Comp
     found
 }
 
-fn compared(side: &Side) -> Compared {
-    let Run { run, label, pipeline, started, commit, .. } = &side.run;
-    Compared {
-        run: run.clone(),
-        label: label.clone(),
-        pipeline: pipeline.clone(),
-        model: side.model.clone(),
-        started: started.clone(),
-        commit: commit.clone(),
+impl Comparison {
+    /// Notes that the run on one side lacks a value: a headline alone, or with all others of a stage's model.
+    fn refuse(&mut self, others: &[Found], model: &str, value: &Found, side: &str, is_loss: bool) {
+        let has_node = others.iter().any(|other| other.stage == value.stage && other.model == model);
+        let is_loss = is_loss && value.reading.rank == Rank::Headline;
+        let (of, what) = match has_node {
+            // A detail that comes or goes is seldom more than a setting.
+            true if value.reading.rank == Rank::Headline => {
+                (value.name(), full_name(&value.stage, model, &value.value))
+            }
+            true => return,
+            false => (format!("{}.{}", value.stage, value.model), format!("{}.{model}", value.stage)),
+        };
+        self.refuse_once(
+            of.trim_end_matches("._"),
+            format!("the run {side} has no {}", what.trim_end_matches("._")),
+            is_loss,
+        );
     }
+
+    /// Notes that none of the values of a judge stage's model is compared.
+    fn refuse_all(&mut self, value: &Found, because: String) {
+        let of = format!("{}.{}", value.stage, value.model);
+        self.refuse_once(of.trim_end_matches("._"), because, value.reading.rank == Rank::Headline);
+    }
+
+    fn refuse_once(&mut self, of: &str, because: String, is_loss: bool) {
+        match self.refused.iter_mut().find(|known| known.of == of && known.because == because) {
+            Some(known) => known.is_loss |= is_loss,
+            None => self.refused.push(Refused { of: of.to_owned(), because, is_loss }),
+        }
+    }
+}
+
+fn compared(side: &Side) -> Compared {
+    Compared { of: side.run.head(), pipeline: side.run.pipeline.clone(), model: side.model.clone() }
 }
 
 /// Compares one value of the same model in two runs; none where it is not in both, or was measured in another way.
-fn only(before: &Side, after: &Side, terms: &Terms, (stage, model, value): (&str, &str, &str)) -> Option<Change> {
-    let of = |side: &'_ Side| side.run.summary.get(stage)?.get(model)?.values.get(value).copied();
-    let both = (of(before)?, of(after)?);
-    if other_judge(before, after, stage, model, model, terms).is_some()
-        || other_metric(before, after, stage, value, terms).is_some()
-    {
-        return None;
-    }
-    let reading = after.run.values.get(stage)?.get(value)?;
-    Some(line(before, after, (stage, model, model, value), (&both.0, &both.1), reading, terms, 0).change)
+fn only(before: &Side, after: &Side, terms: &Terms, now: &Found) -> Option<Change> {
+    let then = values(&before.run).into_iter().find(|then| then.is_of(&now.model, now))?;
+    let is_same =
+        other_judge(before, after, &then, now, terms).is_none() && other_metric(before, after, now, terms).is_none();
+    is_same.then(|| line(before, after, &then, now, terms).change)
 }
 
 /// Compares one value.
-fn line(
-    before: &Side,
-    after: &Side,
-    (stage, own, other, value): (&str, &str, &str, &str),
-    (earlier, later): (&Estimate, &Estimate),
-    reading: &Reading,
-    terms: &Terms,
-    flips: usize,
-) -> Line {
-    let pairs = scored(before, stage, other, value)
-        .zip(scored(after, stage, own, value))
-        .map(|(before, after)| pairs::pairs(before, after));
-    let node = |model: &str| if model == "_" { stage.to_owned() } else { format!("{stage}.{model}") };
-    let identical = before.run.key(&node(other)).is_some_and(|key| after.run.key(&node(own)) == Some(key));
+fn line(before: &Side, after: &Side, then: &Found, now: &Found, terms: &Terms) -> Line {
+    let scored = before.scores.as_ref().zip(after.scores.as_ref());
+    let both = scored.map(|(before, after)| then.scored(before).zip(now.scored(after)));
+    let pairs = both.map(|both| both.map(|(before, after)| pairs::pairs(before, after)));
+    let identical = before.run.key(&then.node()).is_some_and(|key| after.run.key(&now.node()) == Some(key))
+        && then.is_same_entry(now);
+    let (reading, estimates) = (&now.reading, (&then.estimate, &now.estimate));
+    let unpaired = |because| verdict::unpaired(estimates, because, reading, terms.margin);
     let change = match &pairs {
-        _ if identical => verdict::same(later, reading, terms.margin),
-        Some(pairs) if !pairs.rows.is_empty() => verdict::paired(pairs, reading, terms.margin),
-        _ => verdict::unpaired(earlier, later, reading, terms.margin),
+        _ if identical => verdict::same(&now.estimate, reading, terms.margin),
+        None => unpaired(Unpaired::NoScores),
+        Some(None) => unpaired(Unpaired::NotOfRows),
+        Some(Some(pairs)) if pairs.is_empty() => unpaired(Unpaired::NoSharedRow).over(pairs),
+        Some(Some(pairs)) => verdict::paired(pairs, reading, terms.margin),
     };
-    let (fixed, broken, flips) = pairs.map_or((0, 0, Vec::new()), |pairs| pairs.flips(reading.direction, flips));
+    let pairs = pairs.flatten().filter(|_| !identical && change.unpaired.is_none());
+    let turned = pairs.as_ref().and_then(|pairs| pairs.turned(reading.direction));
     Line {
-        stage: stage.to_owned(),
-        model: own.to_owned(),
-        model_before: (own != other).then(|| other.to_owned()),
-        value: value.to_owned(),
+        stage: now.stage.clone(),
+        model: now.model.clone(),
+        model_before: (then.model != now.model).then(|| then.model.clone()),
+        value: now.value.clone(),
         reading: *reading,
-        before: *earlier,
-        after: *later,
+        before: then.estimate,
+        after: now.estimate,
         change,
         p_holm: None,
         identical,
-        fixed,
-        broken,
-        flips,
+        fixed: turned.map(|(fixed, _)| fixed),
+        broken: turned.map(|(_, broken)| broken),
+        flips: pairs.map_or_else(Vec::new, |pairs| pairs.flips(reading.direction)),
     }
 }
 
-/// Returns a value row by row, if it is kept.
-fn scored<'a>(side: &'a Side, stage: &str, model: &str, value: &str) -> Option<(&'a ScoredRows, &'a ValueScores)> {
-    let scores = side.scores.as_ref()?;
-    let value = scores.values.get(stage)?.get(model)?.get(value)?;
-    Some((scores.rows.get(&value.rows)?, value))
-}
-
 /// Returns why two nodes of judges cannot be compared: they measured with different instruments.
-fn other_judge(before: &Side, after: &Side, stage: &str, own: &str, other: &str, terms: &Terms) -> Option<String> {
-    let instrument = |run: &Run, model: &str| {
-        let name = if model == "_" { stage.to_owned() } else { format!("{stage}.{model}") };
-        run.nodes.iter().find(|node| node.node == name).and_then(|node| node.instrument)
-    };
-    let (a, b) = instrument(&before.run, other).zip(instrument(&after.run, own))?;
+fn other_judge(before: &Side, after: &Side, then: &Found, now: &Found, terms: &Terms) -> Option<String> {
+    let instrument = |run: &Run, name: &str| run.nodes.iter().find(|node| node.node == name)?.instrument;
+    let (a, b) = instrument(&before.run, &then.node()).zip(instrument(&after.run, &now.node()))?;
     (a != b && !terms.allow.contains(&Allowed::Judge)).then(|| {
         "the judge is not the same in both runs (its model, prompt, criteria or settings): judge the old answers anew with \
          the present judge, or compare all the same with `--allow judge`"
@@ -256,10 +264,11 @@ fn other_judge(before: &Side, after: &Side, stage: &str, own: &str, other: &str,
 }
 
 /// Returns why a value of a metric cannot be compared: the metric has other settings.
-fn other_metric(before: &Side, after: &Side, stage: &str, value: &str, terms: &Terms) -> Option<String> {
+fn other_metric(before: &Side, after: &Side, of: &Found, terms: &Terms) -> Option<String> {
     let signature = |run: &Run| -> Option<String> {
-        let signatures = run.signatures.get(stage)?;
-        let is_it = |name: &str| value == name || value.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        let signatures = run.signatures.get(&of.stage)?;
+        let is_it =
+            |name: &str| of.value.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         signatures.iter().find(|(name, _)| name.as_str() != "judge" && is_it(name)).map(|(_, said)| said.clone())
     };
     let (a, b) = signature(&before.run).zip(signature(&after.run))?;
@@ -269,9 +278,9 @@ fn other_metric(before: &Side, after: &Side, stage: &str, value: &str, terms: &T
 }
 
 /// Returns that fewer or more rows have a result than before, if that is so.
-fn other_coverage(stage: &str, model: &str, value: &str, before: &Estimate, after: &Estimate) -> Option<String> {
-    let (a, b) = before.value.zip(after.value).filter(|(a, b)| value == "coverage" && a != b)?;
-    Some(format!("coverage of {stage}.{model}: {a:.3} before, {b:.3} after"))
+fn other_coverage(then: &Found, now: &Found) -> Option<String> {
+    let (a, b) = then.estimate.value.zip(now.estimate.value).filter(|(a, b)| now.value == "coverage" && a != b)?;
+    Some(format!("{}: {a:.3} before, {b:.3} after", now.name()))
 }
 
 /// Returns what is not the same in both runs, in words.
@@ -297,9 +306,15 @@ fn differs(before: &Run, after: &Run) -> Vec<String> {
     found
 }
 
-/// Returns true if no headline is proven to be worse than before by more than a margin. A value whose interval reaches
-/// beyond the margin is not proven.
-pub fn is_not_worse(comparison: &Comparison, margin: f64) -> bool {
-    let headlines = comparison.values.iter().filter(|line| line.reading.rank == Rank::Headline);
-    headlines.clone().count() > 0 && headlines.into_iter().all(|line| line.change.is_not_worse(&line.reading, margin))
+/// Returns the headlines that are not proven to be worse by no more than a margin, by name: those whose interval reaches
+/// beyond it, and those of the run before that are not compared. Without any headline, that is said.
+pub fn not_proven(comparison: &Comparison, margin: Margin) -> Vec<String> {
+    let headlines: Vec<&Line> = comparison.values.iter().filter(|line| line.is_headline()).collect();
+    let is_open = |line: &&&Line| !line.identical && !line.change.is_not_worse(&line.reading, margin);
+    let mut names: Vec<String> = headlines.iter().filter(is_open).map(|line| line.name()).collect();
+    names.extend(comparison.refused.iter().filter(|one| one.is_loss).map(|one| one.of.clone()));
+    if names.is_empty() && !headlines.iter().any(|line| line.reading.direction != Direction::Neither) {
+        names.push("no headline was compared".to_owned());
+    }
+    names
 }

@@ -10,29 +10,68 @@ use crate::score::Direction;
 /// Scores that differ by no more than this are the same.
 const SAME: f64 = 1e-9;
 
-/// The rows of two values that are the same rows.
+/// The rows of two values that are the same rows: those with the same id and the same content.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pairs {
-    /// The id and both scores of each row, in the order of the later run.
-    pub rows: Vec<(String, f64, f64)>,
-    /// The cluster of each row; empty where rows are independent.
-    pub clusters: Vec<u64>,
+    /// The rows with a valid result in both runs, in the order of the later run.
+    pub rows: Vec<Pair>,
+    /// Rows whose result is valid in the first run only, with their score there.
+    pub lost: Vec<Half>,
+    /// Rows whose result is valid in the second run only, with their score there.
+    pub gained: Vec<Half>,
+    /// Rows belong to clusters.
+    pub is_clustered: bool,
     pub range: Option<(f64, f64)>,
-    /// Rows that only one run has, that have another content, or that lack a valid result in one run.
+    /// Rows that only one run has.
     pub alone: u64,
+    /// Rows that have another content in the other run.
     pub changed: u64,
-    pub missing: u64,
+}
+
+/// A row with its score in both runs.
+#[derive(Clone, Debug)]
+pub(super) struct Pair {
+    pub id: String,
+    pub before: f64,
+    pub after: f64,
+    pub cluster: u64,
+}
+
+/// A row with a score in one run.
+#[derive(Clone, Debug)]
+pub(super) struct Half {
+    pub id: String,
+    pub score: f64,
+    pub cluster: u64,
+}
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Turn {
+    /// Its score is worse.
+    Broken,
+    /// It has no valid result any more.
+    Lost,
+    /// Its score is better.
+    Fixed,
+    /// It has a valid result, and had none.
+    Gained,
+    /// Its score is another one, and nothing says whether that is better.
+    Changed,
 }
 
 /// A row whose score changed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Flip {
     pub id: String,
-    pub before: f64,
-    pub after: f64,
+    /// None without a valid result.
+    pub before: Option<f64>,
+    pub after: Option<f64>,
+    pub turn: Turn,
 }
 
-/// Puts the rows of two values together: those with the same id and the same content.
+/// Puts the rows of two values together.
 pub(super) fn pairs(
     (before_rows, before): (&ScoredRows, &ValueScores),
     (after_rows, after): (&ScoredRows, &ValueScores),
@@ -40,7 +79,8 @@ pub(super) fn pairs(
     let places: HashMap<&str, usize> =
         before_rows.ids.iter().enumerate().map(|(place, id)| (id.as_str(), place)).collect();
     let clusters = after.cluster.as_ref().and_then(|column| after_rows.clusters.get(column));
-    let mut found = Pairs { range: after.range.filter(|range| before.range == Some(*range)), ..Pairs::default() };
+    let range = after.range.filter(|range| before.range == Some(*range));
+    let mut found = Pairs { range, is_clustered: clusters.is_some(), ..Pairs::default() };
     let mut known = 0;
     for (place, id) in after_rows.ids.iter().enumerate() {
         let Some(earlier) = places.get(id.as_str()) else {
@@ -52,36 +92,78 @@ pub(super) fn pairs(
             found.changed += 1;
             continue;
         }
-        let (Some(a), Some(b)) = (before.scores[*earlier], after.scores[place]) else {
-            found.missing += 1;
-            continue;
-        };
-        found.rows.push((id.clone(), a, b));
-        found.clusters.extend(clusters.map(|clusters| u64::from(clusters[place])));
+        let cluster = clusters.map_or(0, |clusters| u64::from(clusters[place]));
+        let half = |score: f64| Half { id: id.clone(), score, cluster };
+        match (before.scores[*earlier], after.scores[place]) {
+            (Some(before), Some(after)) => found.rows.push(Pair { id: id.clone(), before, after, cluster }),
+            (Some(before), None) => found.lost.push(half(before)),
+            (None, Some(after)) => found.gained.push(half(after)),
+            (None, None) => {}
+        }
     }
     found.alone += (before_rows.ids.len() - known) as u64;
     found
 }
 
 impl Pairs {
-    /// Returns how many rows became better and worse, and those that changed most: the worst first, half of the list for
-    /// rows that became better.
-    pub fn flips(&self, direction: Direction, most: usize) -> (u64, u64, Vec<Flip>) {
-        let gain = |flip: &Flip| match direction {
-            Direction::Lower => flip.before - flip.after,
-            _ => flip.after - flip.before,
-        };
-        let flip = |(id, before, after): &(String, f64, f64)| Flip { id: id.clone(), before: *before, after: *after };
-        let changed = self.rows.iter().filter(|(_, a, b)| (a - b).abs() > SAME).map(flip);
-        let (mut fixed, mut broken): (Vec<Flip>, Vec<Flip>) = changed.partition(|flip| gain(flip) > 0.0);
-        let counts = (fixed.len() as u64, broken.len() as u64);
-        fixed.sort_by(|a, b| gain(b).total_cmp(&gain(a)));
-        broken.sort_by(|a, b| gain(a).total_cmp(&gain(b)));
-        let of_fixed = fixed.len().min((most / 2).max(most.saturating_sub(broken.len())));
-        broken.truncate(most - of_fixed);
-        fixed.truncate(of_fixed);
-        broken.extend(fixed);
-        (counts.0, counts.1, broken)
+    /// Returns true if no row has a valid result in either run.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.lost.is_empty() && self.gained.is_empty()
+    }
+
+    /// Returns the least and the greatest score that a row without a valid result may count as: the ends of the range; of
+    /// values without one, the extremes that were seen.
+    pub fn extremes(&self) -> (f64, f64) {
+        let seen = self.rows.iter().flat_map(|row| [row.before, row.after]);
+        let seen = seen.chain(self.lost.iter().chain(&self.gained).map(|half| half.score));
+        self.range.unwrap_or_else(|| seen.fold((f64::MAX, f64::MIN), |(low, high), s| (low.min(s), high.max(s))))
+    }
+
+    /// Returns how many rows became better and worse; none where nothing says which is which.
+    pub fn turned(&self, direction: Direction) -> Option<(u64, u64)> {
+        let count = |wanted| self.rows.iter().filter(|row| row.turn(direction) == Some(wanted)).count() as u64;
+        (direction != Direction::Neither).then(|| (count(Turn::Fixed), count(Turn::Broken)))
+    }
+
+    /// Returns the rows that changed, those that lost most first, then those without a valid result any more, then those
+    /// that gained most.
+    pub fn flips(&self, direction: Direction) -> Vec<Flip> {
+        let shared = self.rows.iter().filter_map(|row| {
+            let turn = row.turn(direction)?;
+            Some(Flip { id: row.id.clone(), before: Some(row.before), after: Some(row.after), turn })
+        });
+        let lost = self.lost.iter();
+        let lost =
+            lost.map(|half| Flip { id: half.id.clone(), before: Some(half.score), after: None, turn: Turn::Lost });
+        let gained = self.gained.iter();
+        let gained =
+            gained.map(|half| Flip { id: half.id.clone(), before: None, after: Some(half.score), turn: Turn::Gained });
+        let mut flips: Vec<Flip> = shared.chain(lost).chain(gained).collect();
+        // The sort is stable: rows that changed by as much keep their order.
+        flips.sort_by(|a, b| (a.turn as u8).cmp(&(b.turn as u8)).then(b.size().total_cmp(&a.size())));
+        flips
+    }
+}
+
+impl Pair {
+    fn turn(&self, direction: Direction) -> Option<Turn> {
+        let gain = self.after - self.before;
+        let is_better = (gain > 0.0) == (direction != Direction::Lower);
+        match direction {
+            _ if gain.abs() <= SAME => None,
+            Direction::Neither => Some(Turn::Changed),
+            _ => Some(if is_better { Turn::Fixed } else { Turn::Broken }),
+        }
+    }
+}
+
+impl Flip {
+    /// Returns by how much the score changed; of a row with one score, how much it says of the row.
+    fn size(&self) -> f64 {
+        match (self.before, self.after) {
+            (Some(before), Some(after)) => (after - before).abs(),
+            _ => 0.0,
+        }
     }
 }
 
@@ -100,13 +182,22 @@ mod tests {
 
     #[test]
     fn only_the_same_rows_are_pairs() {
-        let before =
-            (rows(&["a", "b", "c", "x"], &["1", "2", "3", "9"]), value(&[Some(0.0), Some(1.0), None, Some(1.0)]));
-        let after =
-            (rows(&["a", "b", "c", "d"], &["1", "7", "3", "4"]), value(&[Some(1.0), Some(1.0), Some(1.0), Some(0.0)]));
+        let before = (
+            rows(&["a", "b", "c", "x", "e", "f"], &["1", "2", "3", "9", "5", "6"]),
+            value(&[Some(0.0), Some(1.0), None, Some(1.0), Some(1.0), None]),
+        );
+        let after = (
+            rows(&["a", "b", "c", "d", "e", "f"], &["1", "7", "3", "4", "5", "6"]),
+            value(&[Some(1.0), Some(1.0), Some(1.0), Some(0.0), None, None]),
+        );
         let found = pairs((&before.0, &before.1), (&after.0, &after.1));
-        assert_eq!(found.rows, [("a".to_owned(), 0.0, 1.0)]);
-        assert_eq!((found.alone, found.changed, found.missing), (2, 1, 1));
+        let shared: Vec<_> = found.rows.iter().map(|row| (row.id.as_str(), row.before, row.after)).collect();
+        assert_eq!(shared, [("a", 0.0, 1.0)]);
+        assert_eq!((found.alone, found.changed), (2, 1));
+        let ids = |halves: &[Half]| halves.iter().map(|half| half.id.clone()).collect::<String>();
+        assert_eq!((ids(&found.lost).as_str(), ids(&found.gained).as_str()), ("e", "c"));
+        let turns: Vec<Turn> = found.flips(Direction::Higher).into_iter().map(|flip| flip.turn).collect();
+        assert_eq!(turns, [Turn::Lost, Turn::Fixed, Turn::Gained]);
     }
 
     #[test]
@@ -118,12 +209,9 @@ mod tests {
             (&rows(&ids, &["1"; 6]), &scores([1.0, 1.0, 0.0, 0.5, 0.2, 0.3])),
             (&rows(&ids, &["1"; 6]), &scores([0.0, 0.5, 1.0, 0.5, 0.4, 0.2])),
         );
-        let listed = |direction, most| {
-            let (fixed, broken, flips) = found.flips(direction, most);
-            (fixed, broken, flips.into_iter().map(|flip| flip.id).collect::<Vec<_>>().join(""))
-        };
-        assert_eq!(listed(Direction::Higher, 9), (2, 3, "01524".to_owned()));
-        assert_eq!(listed(Direction::Higher, 2), (2, 3, "02".to_owned()));
-        assert_eq!(listed(Direction::Lower, 9), (3, 2, "24015".to_owned()));
+        let listed = |direction| found.flips(direction).into_iter().map(|flip| flip.id).collect::<String>();
+        assert_eq!((listed(Direction::Higher).as_str(), listed(Direction::Lower).as_str()), ("01524", "24015"));
+        assert_eq!((found.turned(Direction::Higher), found.turned(Direction::Lower)), (Some((2, 3)), Some((3, 2))));
+        assert_eq!((listed(Direction::Neither).as_str(), found.turned(Direction::Neither)), ("02145", None));
     }
 }

@@ -8,11 +8,13 @@
 //!
 //! "Not significant" alone is never SAME: few rows show nothing, also where there is much to be seen.
 
+use std::str::FromStr;
+
 use serde::Serialize;
 
-use super::pairs::Pairs;
+use super::pairs::{Half, Pairs};
 use crate::score::{Direction, Estimate, Reading};
-use crate::stats::{Known, detectable_effect, estimate, mean_sums, rows_needed, sign_test};
+use crate::stats::{Known, MeanSums, detectable_effect, mean_sums, rows_needed, sign_test};
 
 /// The largest difference that counts as none, as a share of the range.
 const MARGIN: f64 = 0.02;
@@ -23,7 +25,39 @@ const ALPHA: f64 = 0.05;
 const POWER: f64 = 0.8;
 
 /// How wide a 90 % interval is beside one of 95 %: a quotient of normal quantiles, which is too wide for few rows.
-pub(super) const NINETY: f64 = 0.8393;
+const NINETY: f64 = 0.8393;
+
+/// A difference that is small enough.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Margin {
+    /// A share of the value's range, which for values from 0 to 1 is the difference itself; of a value without a range, a
+    /// share of the value before.
+    OfRange(f64),
+    /// A share of the value before.
+    OfValue(f64),
+}
+
+impl FromStr for Margin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Margin, String> {
+        let (number, is_of_value) = text.strip_suffix('%').map_or((text, false), |number| (number, true));
+        let share = number.trim().parse::<f64>().ok().map(|number| if is_of_value { number / 100.0 } else { number });
+        match share.filter(|share| (0.0..=1.0).contains(share)) {
+            Some(share) => Ok(if is_of_value { Margin::OfValue(share) } else { Margin::OfRange(share) }),
+            None => Err("a margin is a number from 0 to 1, or a share of the value before such as 5%".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Margin {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Margin::OfRange(share) => write!(formatter, "{share}"),
+            Margin::OfValue(share) => write!(formatter, "{}%", share * 100.0),
+        }
+    }
+}
 
 /// What a difference says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -50,27 +84,45 @@ impl Verdict {
     }
 }
 
+/// Why two values were not compared row by row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unpaired {
+    /// The scores of a run are at hand neither beside it nor in the cache.
+    NoScores,
+    /// Rows do not have the value, as with an F1.
+    NotOfRows,
+    /// No row stands in both runs.
+    NoSharedRow,
+}
+
 /// The difference between two values.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Change {
-    /// After less before, with its 95 % interval; n is the number of shared rows.
+    /// After less before over the rows that are valid in both runs, of which there are n. `missing` are those that are valid
+    /// in one run only: the 95 % interval holds whatever they would have been.
     pub difference: Estimate,
     /// Two-sided p. Where scores are 0 or 1 it is exact (McNemar 1947). None without rows.
     pub p: Option<f64>,
-    /// Row by row; otherwise from the two summaries.
-    pub paired: bool,
+    /// Why the summaries were compared in place of rows; none if the rows were.
+    pub unpaired: Option<Unpaired>,
     pub verdict: Verdict,
     /// The largest difference that counts as none.
     pub margin: f64,
     /// What a margin of 1 is for this value: its range, or the value before.
     #[serde(skip)]
-    limit: f64,
+    unit: f64,
+    /// The value before.
+    #[serde(skip)]
+    before: f64,
     /// The smallest difference that so many rows show with 80 % power.
     pub smallest: Option<f64>,
     /// With UNCLEAR: how many rows would tell.
     pub rows_needed: Option<u64>,
     /// Both values over the shared rows.
     pub shared: Option<(f64, f64)>,
+    /// Rows with a valid result before that have none any more.
+    pub lost: u64,
     /// Rows that only one run has.
     pub alone: u64,
     /// Rows that have another content in the other run.
@@ -78,130 +130,221 @@ pub struct Change {
 }
 
 impl Change {
-    /// Returns true if the value is proven to be worse by no more than the margin, a share of its range.
-    pub fn is_not_worse(&self, reading: &Reading, margin: f64) -> bool {
-        let limit = self.limit * margin;
+    fn new(
+        difference: Estimate,
+        before: f64,
+        reading: &Reading,
+        range: Option<(f64, f64)>,
+        asked: Option<Margin>,
+    ) -> Change {
+        let range = range.or(reading.range());
+        let unit = range.map_or(before.abs(), |(low, high)| high - low);
+        let usual = Margin::OfRange(if range.is_some() { MARGIN } else { MARGIN_OF_VALUE });
+        let mut change = Change {
+            difference,
+            p: None,
+            unpaired: None,
+            verdict: Verdict::Unclear,
+            margin: 0.0,
+            unit,
+            before,
+            smallest: None,
+            rows_needed: None,
+            shared: None,
+            lost: 0,
+            alone: 0,
+            changed: 0,
+        };
+        change.margin = change.size_of(asked.unwrap_or(usual));
+        change
+    }
+
+    /// Notes which rows are not compared.
+    pub(super) fn over(self, pairs: &Pairs) -> Change {
+        Change { alone: pairs.alone, changed: pairs.changed, ..self }
+    }
+
+    /// Returns a margin in the unit of the value.
+    fn size_of(&self, margin: Margin) -> f64 {
+        match margin {
+            Margin::OfRange(share) => self.unit * share,
+            Margin::OfValue(share) => self.before.abs() * share,
+        }
+    }
+
+    /// Returns true if the value is proven to be worse by no more than the margin.
+    pub fn is_not_worse(&self, reading: &Reading, margin: Margin) -> bool {
+        let limit = self.size_of(margin) + 1e-9;
         match reading.direction {
-            Direction::Higher => self.difference.low.is_some_and(|low| low >= -limit - 1e-9),
-            Direction::Lower => self.difference.high.is_some_and(|high| high <= limit + 1e-9),
+            Direction::Higher => self.difference.low.is_some_and(|low| low >= -limit),
+            Direction::Lower => self.difference.high.is_some_and(|high| high <= limit),
             Direction::Neither => true,
         }
     }
-}
 
-/// Returns the margin of a value. `asked` is what the user wants on a scale from 0 to 1.
-fn margin_of(reading: &Reading, range: Option<(f64, f64)>, before: f64, asked: Option<f64>) -> f64 {
-    let share = |usual: f64| asked.unwrap_or(usual);
-    match range.or(reading.range()) {
-        Some((low, high)) => (high - low) * share(MARGIN),
-        None => before.abs() * share(MARGIN_OF_VALUE),
+    /// Returns both ends of the 90 % interval. Where rows are missing, what they might have been does not shrink with
+    /// chance, and the ends are those at 95 %.
+    pub(super) fn ninety(&self) -> (Option<f64>, Option<f64>) {
+        let Estimate { value, low, high, missing, .. } = self.difference;
+        let end = |end: Option<f64>| match value.filter(|_| missing == 0) {
+            Some(value) => end.map(|end| value + NINETY * (end - value)),
+            None => end,
+        };
+        (end(low), end(high))
     }
 }
 
-/// Returns what a margin of 1 is for a value: its range, or the value itself.
-fn unit_of(reading: &Reading, range: Option<(f64, f64)>, before: f64) -> f64 {
-    range.or(reading.range()).map_or(before.abs(), |(low, high)| high - low)
-}
-
 /// Compares a value row by row.
-pub(super) fn paired(pairs: &Pairs, reading: &Reading, asked: Option<f64>) -> Change {
-    let differences: Vec<f64> = pairs.rows.iter().map(|(_, a, b)| b - a).collect();
-    let n = differences.len() as f64;
+pub(super) fn paired(pairs: &Pairs, reading: &Reading, asked: Option<Margin>) -> Change {
+    let n = pairs.rows.len() as f64;
     let at_end = |value: f64| pairs.range.is_some_and(|(low, high)| value == low || value == high);
-    let is_all_or_nothing = pairs.rows.iter().all(|(_, a, b)| at_end(*a) && at_end(*b));
+    let halves = || pairs.lost.iter().chain(&pairs.gained);
+    let is_all_or_nothing =
+        pairs.rows.iter().all(|row| at_end(row.before) && at_end(row.after)) && halves().all(|half| at_end(half.score));
     let known = Known {
         range: pairs.range.map(|(low, high)| (low - high, high - low)),
         is_all_or_nothing,
-        is_clustered: !pairs.clusters.is_empty(),
+        is_clustered: pairs.is_clustered,
     };
-    let sums = mean_sums(&differences, &pairs.clusters);
-    let mean = |of: fn(&(String, f64, f64)) -> f64| pairs.rows.iter().map(of).sum::<f64>() / n;
-    let shared = (mean(|row| row.1), mean(|row| row.2));
-    let is_equal = differences.iter().all(|difference| *difference == 0.0);
-    let difference = match sums.interval(&known) {
-        // Values without a range that are all the same in both runs.
-        None if is_equal => Estimate { value: Some(0.0), low: Some(0.0), high: Some(0.0), n: n as u64, missing: 0 },
-        interval => estimate(Some(shared.1 - shared.0), interval, n as u64, 0),
+    let shared = (n > 0.0).then(|| {
+        let (before, after) = pairs.rows.iter().fold((0.0, 0.0), |(a, b), row| (a + row.before, b + row.after));
+        (before / n, after / n)
+    });
+    // Rows that are valid in one run only count at their worst for the low end, and at their best for the high end.
+    let missing = (pairs.lost.len() + pairs.gained.len()) as u64;
+    let (least, greatest) = pairs.extremes();
+    let own = Differences::of(pairs, None, known);
+    let (worst, best) = match missing {
+        0 => (own.clone(), own.clone()),
+        _ => (
+            Differences::of(pairs, Some((least, greatest)), known),
+            Differences::of(pairs, Some((greatest, least)), known),
+        ),
     };
-    let exact = || {
-        let better = differences.iter().filter(|difference| **difference > 0.0).count() as u64;
-        let worse = differences.iter().filter(|difference| **difference < 0.0).count() as u64;
-        sign_test(better, better + worse)
+    let end = |end: Option<f64>| end.filter(|end| end.is_finite());
+    let difference = Estimate {
+        value: shared.map(|(before, after)| after - before),
+        low: end(worst.interval().map(|(low, _)| low)),
+        high: end(best.interval().map(|(_, high)| high)),
+        n: n as u64,
+        missing,
     };
-    let p = if is_all_or_nothing && pairs.clusters.is_empty() { Some(exact()) } else { sums.p(&known) };
+    let p = match worst.sums.value().zip(best.sums.value()) {
+        // They may have been such that there is no difference.
+        Some((low, high)) if missing > 0 && low <= 0.0 && high >= 0.0 => Some(1.0),
+        _ => worst.p().zip(best.p()).map(|(a, b)| a.max(b)),
+    };
     // Rows that all differ alike, up to rounding, have no deviation from which to plan.
-    let sd = Some(sums.deviation()).filter(|sd| *sd > 1e-9 * (shared.1 - shared.0).abs()).unwrap_or(0.0);
+    let is_real = |error: &f64| *error > 1e-9 * difference.value.unwrap_or_default().abs();
+    let sd = own.sums.planning_error(&known).filter(is_real).map_or(0.0, |error| error * n.sqrt());
+    let before = shared.map_or(0.0, |(before, _)| before);
     let mut change = Change {
-        difference: Estimate { missing: pairs.missing, ..difference },
         p,
-        paired: true,
-        verdict: Verdict::Unclear,
-        margin: margin_of(reading, pairs.range, shared.0, asked),
-        limit: unit_of(reading, pairs.range, shared.0),
         smallest: (sd > 0.0).then(|| detectable_effect(sd, n, ALPHA, POWER)),
-        rows_needed: None,
-        shared: Some(shared),
-        alone: pairs.alone,
-        changed: pairs.changed,
+        shared,
+        lost: pairs.lost.len() as u64,
+        ..Change::new(difference, before, reading, pairs.range, asked).over(pairs)
     };
     change.verdict = verdict(&change, reading);
-    if change.verdict == Verdict::Unclear && sd > 0.0 {
-        let effect = (shared.1 - shared.0).abs().max(change.margin);
+    if change.verdict == Verdict::Unclear && sd > 0.0 && missing == 0 {
+        let effect = difference.value.unwrap_or_default().abs().max(change.margin);
         let needed = rows_needed(sd, effect, ALPHA, POWER).ceil();
         change.rows_needed = (needed.is_finite() && needed > n).then_some(needed as u64);
     }
     change
 }
 
+/// Differences row by row.
+#[derive(Clone)]
+struct Differences {
+    values: Vec<f64>,
+    sums: MeanSums,
+    known: Known,
+}
+
+impl Differences {
+    /// Returns the differences of the shared rows; with `missing`, also of those that one run lacks: what counts in place of
+    /// a score after, and in place of one before.
+    fn of(pairs: &Pairs, missing: Option<(f64, f64)>, known: Known) -> Differences {
+        let shared = pairs.rows.iter().map(|row| (row.after - row.before, row.cluster));
+        let mut rows: Vec<(f64, u64)> = shared.collect();
+        if let Some((after, before)) = missing {
+            rows.extend(pairs.lost.iter().map(|Half { score, cluster, .. }| (after - score, *cluster)));
+            rows.extend(pairs.gained.iter().map(|Half { score, cluster, .. }| (score - before, *cluster)));
+        }
+        let (values, mut clusters): (Vec<f64>, Vec<u64>) = rows.into_iter().unzip();
+        if !known.is_clustered {
+            clusters.clear();
+        }
+        Differences { sums: mean_sums(&values, &clusters), values, known }
+    }
+
+    /// Returns the 95 % interval of the mean.
+    fn interval(&self) -> Option<(f64, f64)> {
+        match self.sums.interval(&self.known) {
+            Some(interval) => Some((interval.low, interval.high)),
+            // Values without a range that are all the same in both runs.
+            None if !self.values.is_empty() && self.values.iter().all(|value| *value == 0.0) => Some((0.0, 0.0)),
+            None => None,
+        }
+    }
+
+    fn p(&self) -> Option<f64> {
+        if !self.known.is_all_or_nothing || self.known.is_clustered {
+            return self.sums.p(&self.known);
+        }
+        let better = self.values.iter().filter(|value| **value > 0.0).count() as u64;
+        let worse = self.values.iter().filter(|value| **value < 0.0).count() as u64;
+        Some(sign_test(better, better + worse))
+    }
+}
+
 /// Compares two values of which no rows are at hand, as if they were of different rows: safe and wide (Newcombe 1998).
-pub(super) fn unpaired(before: &Estimate, after: &Estimate, reading: &Reading, asked: Option<f64>) -> Change {
+/// Rows that are missing after, and were not before, count at their worst and at their best.
+pub(super) fn unpaired(
+    (before, after): (&Estimate, &Estimate),
+    because: Unpaired,
+    reading: &Reading,
+    asked: Option<Margin>,
+) -> Change {
     let value = before.value.zip(after.value).map(|(a, b)| b - a);
     let ends = |own: Option<f64>, end: Option<f64>| own.zip(end).map(|(own, end)| (own - end).powi(2));
     let low = ends(after.value, after.low).zip(ends(before.value, before.high)).map(|(a, b)| (a + b).sqrt());
     let high = ends(after.value, after.high).zip(ends(before.value, before.low)).map(|(a, b)| (a + b).sqrt());
+    let (low, high) =
+        (value.zip(low).map(|(value, low)| value - low), value.zip(high).map(|(value, high)| value + high));
+    let lost = after.missing.saturating_sub(before.missing);
+    let share = lost as f64 / (after.n + lost).max(1) as f64;
+    // The mean is a mixture of what is known and of what is missing.
+    let mixed = |end: Option<f64>, least: Option<f64>| match lost {
+        0 => end,
+        _ => end.zip(least).zip(after.value).map(|((end, least), value)| end + share * (least - value)),
+    };
+    let range = reading.range();
     let difference = Estimate {
         value,
-        low: value.zip(low).map(|(value, low)| value - low),
-        high: value.zip(high).map(|(value, high)| value + high),
+        low: mixed(low, range.map(|(low, _)| low)),
+        high: mixed(high, range.map(|(_, high)| high)),
         n: before.n.min(after.n),
-        missing: before.missing.max(after.missing),
+        missing: lost,
     };
     let mut change = Change {
-        difference,
-        p: None,
-        paired: false,
-        verdict: Verdict::Unclear,
-        margin: margin_of(reading, None, before.value.unwrap_or_default(), asked),
-        limit: unit_of(reading, None, before.value.unwrap_or_default()),
-        smallest: None,
-        rows_needed: None,
-        shared: None,
-        alone: 0,
-        changed: 0,
+        unpaired: Some(because),
+        lost,
+        ..Change::new(difference, before.value.unwrap_or_default(), reading, None, asked)
     };
     change.verdict = verdict(&change, reading);
     change
 }
 
 /// Returns the change of a value that both runs took from the same result.
-pub(super) fn same(value: &Estimate, reading: &Reading, asked: Option<f64>) -> Change {
-    Change {
-        difference: Estimate { value: value.value.map(|_| 0.0), low: Some(0.0), high: Some(0.0), ..*value },
-        p: None,
-        paired: true,
-        verdict: Verdict::Same,
-        margin: margin_of(reading, None, value.value.unwrap_or_default(), asked),
-        limit: unit_of(reading, None, value.value.unwrap_or_default()),
-        smallest: None,
-        rows_needed: None,
-        shared: None,
-        alone: 0,
-        changed: 0,
-    }
+pub(super) fn same(value: &Estimate, reading: &Reading, asked: Option<Margin>) -> Change {
+    let none = Estimate { value: value.value.map(|_| 0.0), low: Some(0.0), high: Some(0.0), ..*value };
+    Change { verdict: Verdict::Same, ..Change::new(none, value.value.unwrap_or_default(), reading, None, asked) }
 }
 
 fn verdict(change: &Change, reading: &Reading) -> Verdict {
-    let Estimate { value: Some(value), low, high, .. } = change.difference else { return Verdict::Unclear };
+    let Estimate { value: Some(_), low, high, .. } = change.difference else { return Verdict::Unclear };
     // An exact test and the interval must agree: neither alone proves a change.
     let is_real = change.p.is_none_or(|p| p <= ALPHA);
     let (is_more, is_less) = (low.is_some_and(|low| low > 0.0), high.is_some_and(|high| high < 0.0));
@@ -212,13 +355,15 @@ fn verdict(change: &Change, reading: &Reading) -> Verdict {
             _ => Verdict::Regressed,
         };
     }
-    let within = |end: Option<f64>| end.is_some_and(|end| (value + NINETY * (end - value)).abs() <= change.margin);
+    let (low, high) = change.ninety();
+    let within = |end: Option<f64>| end.is_some_and(|end| end.abs() <= change.margin);
     if within(low) && within(high) { Verdict::Same } else { Verdict::Unclear }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::pairs::Pair;
     use crate::score::{Rank, Unit};
 
     const ACCURACY: Reading = Reading::of(Unit::Fraction, Rank::Headline);
@@ -232,7 +377,7 @@ mod tests {
                 index if index < fixed + broken => (1.0, 0.0),
                 _ => (stays, stays),
             };
-            (index.to_string(), a, b)
+            Pair { id: index.to_string(), before: a, after: b, cluster: 0 }
         };
         Pairs { rows: (0..n).map(row).collect(), range: Some((0.0, 1.0)), ..Pairs::default() }
     }
@@ -249,7 +394,7 @@ mod tests {
         ] {
             let change = paired(&rows(n, fixed, broken), &ACCURACY, None);
             assert_eq!(change.verdict, expected, "{n} {fixed} {broken}: {change:?}");
-            assert!(change.paired && change.difference.n == n as u64);
+            assert!(change.unpaired.is_none() && change.difference.n == n as u64);
         }
         let change = paired(&rows(200, 20, 0), &ACCURACY, None);
         assert!(change.p.unwrap() < 1e-5 && change.shared.is_some());
@@ -277,18 +422,82 @@ mod tests {
             n: 100,
             missing: 0,
         };
-        let change = unpaired(&of(0.5, 0.03), &of(0.6, 0.04), &ACCURACY, None);
+        let change = unpaired((&of(0.5, 0.03), &of(0.6, 0.04)), Unpaired::NoScores, &ACCURACY, None);
         assert!((change.difference.low.unwrap() - 0.05).abs() < 1e-12, "{change:?}");
-        assert_eq!((change.verdict, change.paired, change.p), (Verdict::Improved, false, None));
+        assert_eq!((change.verdict, change.unpaired, change.p), (Verdict::Improved, Some(Unpaired::NoScores), None));
         let none = Estimate::none(3);
-        assert_eq!(unpaired(&none, &of(0.6, 0.04), &ACCURACY, None).verdict, Verdict::Unclear);
+        assert_eq!(unpaired((&none, &of(0.6, 0.04)), Unpaired::NoScores, &ACCURACY, None).verdict, Verdict::Unclear);
+        // Half of the rows are gone: what is left says little.
+        let half = Estimate { n: 50, missing: 50, ..of(0.6, 0.04) };
+        let change = unpaired((&of(0.5, 0.03), &half), Unpaired::NoScores, &ACCURACY, None);
+        assert_eq!((change.verdict, change.lost), (Verdict::Unclear, 50));
+        assert!((change.difference.low.unwrap() - (0.05 - 0.3)).abs() < 1e-12, "{change:?}");
     }
 
     #[test]
     fn no_worse_is_decided_by_the_interval() {
         let of = |n, fixed, broken| paired(&rows(n, fixed, broken), &ACCURACY, None);
-        assert!(of(5_000, 20, 20).is_not_worse(&ACCURACY, 0.02));
-        assert!(!of(200, 10, 10).is_not_worse(&ACCURACY, 0.02) && of(200, 10, 10).is_not_worse(&ACCURACY, 0.1));
-        assert!(!of(200, 0, 20).is_not_worse(&ACCURACY, 0.02));
+        assert!(of(5_000, 20, 20).is_not_worse(&ACCURACY, Margin::OfRange(0.02)));
+        assert!(
+            !of(200, 10, 10).is_not_worse(&ACCURACY, Margin::OfRange(0.02))
+                && of(200, 10, 10).is_not_worse(&ACCURACY, Margin::OfRange(0.1))
+        );
+        assert!(!of(200, 0, 20).is_not_worse(&ACCURACY, Margin::OfRange(0.02)));
+    }
+
+    #[test]
+    fn rows_without_a_result_any_more_count_at_their_worst() {
+        let with_lost = |n: usize, lost: usize| {
+            let mut pairs = rows(n, 0, 0);
+            let half = |index: usize| Half { id: index.to_string(), score: 1.0, cluster: 0 };
+            pairs.lost = (0..lost).map(half).collect();
+            pairs
+        };
+        // 200 rows that are the same prove nothing of 800 that failed.
+        let change = paired(&with_lost(200, 800), &ACCURACY, None);
+        assert_eq!((change.verdict, change.lost, change.difference.missing), (Verdict::Unclear, 800, 800));
+        assert!(change.difference.low.unwrap() < -0.79 && change.difference.value == Some(0.0), "{change:?}");
+        assert!(!change.is_not_worse(&ACCURACY, Margin::OfRange(0.5)));
+        // Few of many change little.
+        assert_eq!(paired(&with_lost(5_000, 10), &ACCURACY, None).verdict, Verdict::Same);
+        // No row is left.
+        let none = paired(&with_lost(0, 20), &ACCURACY, None);
+        assert_eq!((none.verdict, none.difference.value, none.shared), (Verdict::Unclear, None, None));
+        assert!(!none.is_not_worse(&ACCURACY, Margin::OfRange(0.1)));
+        // A gain that lost rows could undo is none.
+        let mut gain = rows(100, 20, 0);
+        assert_eq!(paired(&gain, &ACCURACY, None).verdict, Verdict::Improved);
+        gain.lost = with_lost(0, 40).lost;
+        let change = paired(&gain, &ACCURACY, None);
+        assert_eq!((change.verdict, change.p), (Verdict::Unclear, Some(1.0)));
+        // Times have no bound: the slowest that was seen stands in.
+        let latency = Reading::of(Unit::Seconds, Rank::Headline);
+        let times = Pairs { range: None, ..with_lost(50, 50) };
+        let change = paired(&times, &latency, None);
+        assert!(change.difference.low.is_some_and(|low| low < 0.0), "{change:?}");
+    }
+
+    #[test]
+    fn clusters_leave_fewer_differences_to_be_seen() {
+        let alone = paired(&rows(100, 10, 10), &ACCURACY, None);
+        let mut pairs = rows(100, 10, 10);
+        pairs.is_clustered = true;
+        pairs.rows.iter_mut().enumerate().for_each(|(index, row)| row.cluster = index as u64 / 10);
+        let change = paired(&pairs, &ACCURACY, None);
+        assert!(change.smallest.unwrap() > alone.smallest.unwrap(), "{change:?} {alone:?}");
+        assert!(change.rows_needed.unwrap() > alone.rows_needed.unwrap());
+        // Clusters that cancel out are no proof that there is nothing to see.
+        pairs.rows.iter_mut().enumerate().for_each(|(index, row)| row.cluster = index as u64 % 10);
+        assert!(paired(&pairs, &ACCURACY, None).smallest.unwrap() > 0.05);
+    }
+
+    #[test]
+    fn margins_are_shares_of_the_range_or_of_the_value() {
+        assert_eq!(("0.02".parse(), "5%".parse()), (Ok(Margin::OfRange(0.02)), Ok(Margin::OfValue(0.05))));
+        for text in ["2", "-0.1", "nan", "x", "101%", "", "%"] {
+            assert!(text.parse::<Margin>().is_err(), "{text}");
+        }
+        let change = paired(&rows(5_000, 20, 20), &ACCURACY, Some(Margin::OfValue(0.1)));
+        assert!((change.margin - 0.1 * change.shared.unwrap().0).abs() < 1e-12);
     }
 }

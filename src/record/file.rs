@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::read::label_of;
 use super::{ReadError, Run, read};
 use crate::digest::Digest;
 use crate::files;
@@ -44,7 +45,17 @@ impl RunId {
 pub struct Unread {
     /// The file's name within `runs/`.
     pub name: String,
+    /// The label of the run in it, as far as it can be told.
+    pub label: Option<String>,
     pub error: ReadError,
+}
+
+impl Unread {
+    /// Returns true if the file is named as that of a run which is newer than another.
+    fn is_newer_than(&self, run: Option<&Run>) -> bool {
+        let is_run = self.name.strip_suffix(".json").is_some_and(|stem| RunId::pipeline_of(stem).is_some());
+        is_run && run.is_none_or(|run| self.name.as_str() > run.run.as_str())
+    }
 }
 
 impl std::fmt::Display for Unread {
@@ -58,8 +69,28 @@ impl std::fmt::Display for Unread {
 pub enum Missing {
     /// No run has that name.
     Unknown,
+    /// Several runs begin so.
+    Ambiguous(Vec<String>),
     /// The run exists, and its file cannot be read.
     Unread(Unread),
+}
+
+/// How many characters a label has at most.
+const MOST_OF_LABEL: usize = 100;
+
+/// Returns why a text cannot be a label; none if it can. Whatever names a run must not name another by it.
+pub fn label_problem(label: &str) -> Option<String> {
+    let is_last = label == "last" || label.strip_prefix("last~").is_some_and(|rest| rest.parse::<u64>().is_ok());
+    match () {
+        () if label.trim().is_empty() => Some("a label is not empty".to_owned()),
+        () if label != label.trim() => Some("a label has no spaces at its ends".to_owned()),
+        () if is_last => Some(format!("`{label}` already names a run: take another label")),
+        () if label.chars().any(char::is_control) => {
+            Some("a label has no line breaks and no control characters".to_owned())
+        }
+        () if label.chars().count() > MOST_OF_LABEL => Some(format!("a label has at most {MOST_OF_LABEL} characters")),
+        () => None,
+    }
 }
 
 /// The runs of one pipeline, or of all pipelines, newest first.
@@ -120,43 +151,48 @@ impl Records {
         runs.find_map(|run| Some((run, run.key(node)?)))
     }
 
-    /// Finds a run by its id (or a beginning of it that only one run has), its label, `last` or `last~1`. `last` and
-    /// `last~1` skip partial runs; those can only be named by id or label.
+    /// Finds a run by its id (or a beginning of it that only one run has), its label, `last` or `last~1`. Of runs with one
+    /// label it is the newest. `last` and `last~1` skip partial runs; those can only be named by id or label.
     ///
     /// # Errors
     ///
-    /// There is no such run, or its file cannot be read. Where a newer etalon wrote a run after the one that `last`
-    /// would be, that is an error too: an older run must not be taken for the last one.
+    /// There is no such run, several runs begin so, or its file cannot be read. A newer run that cannot be read and that may
+    /// be meant is an error, too: an older run must not be taken for it.
     pub fn find(&self, name: &str) -> Result<&Run, Missing> {
         let back = match name.strip_prefix("last") {
             Some("") => Some(0),
             Some(rest) => rest.strip_prefix('~').and_then(|number| number.parse::<usize>().ok()),
             None => None,
         };
-        if let Some(back) = back {
-            let found = self.runs().iter().filter(|run| !run.partial).nth(back);
-            let is_newer = |unread: &&Unread| {
-                let is_run = matches!(unread.error, ReadError::Newer { .. });
-                is_run && found.is_none_or(|run| unread.name.as_str() > run.run.as_str())
-            };
-            return match self.unread().iter().find(is_newer) {
-                Some(unread) => Err(Missing::Unread(unread.clone())),
-                None => found.ok_or(Missing::Unknown),
-            };
-        }
         let runs = || self.runs().iter();
-        let is_meant = |run: &&Run| run.run == name || run.label.as_deref() == Some(name);
-        let begun = || {
-            let mut begun = runs().filter(|run| run.run.starts_with(name));
-            begun.next().filter(|_| begun.next().is_none())
+        let unless_unread = |found: Option<&Run>, may_be_it: &dyn Fn(&Unread) -> bool| -> Result<(), Missing> {
+            let unread = self.unread().iter().find(|unread| unread.is_newer_than(found) && may_be_it(unread));
+            unread.map_or(Ok(()), |unread| Err(Missing::Unread(unread.clone())))
         };
-        runs().find(is_meant).or_else(begun).ok_or_else(|| {
-            let is_meant = |unread: &&Unread| {
-                let is_label = matches!(&unread.error, ReadError::Newer { label: Some(label), .. } if label == name);
-                is_label || unread.name.starts_with(name)
-            };
-            self.unread().iter().find(is_meant).cloned().map_or(Missing::Unknown, Missing::Unread)
-        })
+        if let Some(back) = back {
+            let found = runs().filter(|run| !run.partial).nth(back);
+            unless_unread(found, &|_| true)?;
+            return found.ok_or(Missing::Unknown);
+        }
+        if let Some(run) = runs().find(|run| run.run == name) {
+            return Ok(run);
+        }
+        let labelled = runs().find(|run| run.label.as_deref() == Some(name));
+        unless_unread(labelled, &|unread| unread.label.as_deref() == Some(name))?;
+        if let Some(run) = labelled {
+            return Ok(run);
+        }
+        let begun: Vec<&Run> = runs().filter(|run| !name.is_empty() && run.run.starts_with(name)).collect();
+        let unread = self.unread().iter().find(|unread| {
+            let is_run = unread.is_newer_than(None) && !name.is_empty();
+            unread.name.strip_suffix(".json") == Some(name) || is_run && unread.name.starts_with(name)
+        });
+        match (begun.as_slice(), unread) {
+            ([run], None) => Ok(run),
+            ([], Some(unread)) => Err(Missing::Unread(unread.clone())),
+            ([], None) => Err(Missing::Unknown),
+            (several, _) => Err(Missing::Ambiguous(several.iter().map(|run| run.run.clone()).collect())),
+        }
     }
 
     /// Writes a run.
@@ -183,12 +219,13 @@ impl Records {
             let (mut runs, mut unread) = (Vec::new(), Vec::new());
             for name in names.into_iter().rev() {
                 let bytes = fs::read(self.directory.join(&name)).map_err(|error| ReadError::Io(error.to_string()));
-                match bytes.and_then(|bytes| read(&bytes)) {
+                let label = |bytes: &Result<Vec<u8>, ReadError>| bytes.as_ref().ok().and_then(|bytes| label_of(bytes));
+                match bytes.as_ref().map_err(Clone::clone).and_then(|bytes| read(bytes)) {
                     Ok(run) if self.pipeline.as_ref().is_none_or(|pipeline| run.pipeline == *pipeline) => {
                         runs.push(run);
                     }
                     Ok(_) => {}
-                    Err(error) => unread.push(Unread { name, error }),
+                    Err(error) => unread.push(Unread { name, label: label(&bytes), error }),
                 }
             }
             // Sorted by the id in the document, since someone may have renamed the file.
@@ -231,7 +268,8 @@ mod tests {
         let records = Records::new(root.path(), "p");
         let found = |name| records.find(name).map(|run| run.run.as_str()).ok();
         assert_eq!((found("last"), found("last~1"), found("last~2")), (Some(NEW), Some(OLD), None));
-        assert_eq!((found("first"), found("20260102"), found("2026")), (Some(OLD), Some(NEW), None));
+        assert_eq!((found("first"), found("20260102"), found("")), (Some(OLD), Some(NEW), None));
+        assert_eq!(records.find("2026"), Err(Missing::Ambiguous(vec![NEW.to_owned(), OLD.to_owned()])));
         assert!(records.unread().is_empty());
         assert_eq!(Records::all(root.path()).runs().len(), 3);
     }
@@ -250,7 +288,30 @@ mod tests {
         assert_eq!(records.runs().iter().map(|run| run.run.as_str()).collect::<Vec<_>>(), [NEW, OLD]);
         let named: Vec<&str> = records.unread().iter().map(|unread| unread.name.as_str()).collect();
         assert_eq!(named, ["notes.json", "20260104T000000Z-p-0004.json"]);
-        assert!(records.find("last").is_ok());
+        // It may be the last run.
+        assert!(matches!(records.find("last"), Err(Missing::Unread(_))));
+        assert!(records.find("first").is_ok() && records.find("notes") != Err(Missing::Unknown));
+        assert_eq!(records.find("note"), Err(Missing::Unknown));
+    }
+
+    #[test]
+    fn a_damaged_run_hides_no_older_one_of_its_label() {
+        let root = workspace();
+        let cut = r#"{"etalon": 1, "run": "20260104T000000Z-p-0004", "label": "first", "star"#;
+        fs::write(root.path().join("runs/20260104T000000Z-p-0004.json"), cut).unwrap();
+        let records = Records::new(root.path(), "p");
+        assert!(matches!(records.find("first"), Err(Missing::Unread(_))));
+        assert!(records.find(OLD).is_ok());
+    }
+
+    #[test]
+    fn what_names_a_run_is_no_label() {
+        for label in ["", " ", "last", "last~3", " x", "a\nb", "\u{1b}[31m", &"x".repeat(101)] {
+            assert!(label_problem(label).is_some(), "{label:?}");
+        }
+        for label in ["iter-1", "last-good", "last~x", "größer: 2", &"x".repeat(100)] {
+            assert_eq!(label_problem(label), None, "{label:?}");
+        }
     }
 
     #[test]

@@ -26,10 +26,11 @@ mod run;
 mod scores;
 
 pub use bill::Bill;
-pub use file::{Missing, Records, RunId, Unread};
+pub use file::{Missing, Records, RunId, Unread, label_problem};
 pub use git::commit;
 pub use read::{ReadError, VERSION, read};
 pub use run::{
-    GateResult, GateVerdict, NodeDrift, NodeOutcome, NodeRun, NodeSummary, Run, RunModel, RunStage, SummaryTable,
+    GateResult, GateVerdict, NodeDrift, NodeOutcome, NodeRun, NodeSummary, Run, RunHead, RunModel, RunStage,
+    SummaryTable,
 };
 pub use scores::{MOST_BYTES, RunScores, ScoredRows, ValueScores};

@@ -12,9 +12,9 @@ pub const VERSION: u32 = 1;
 /// Why a document could not be read as a run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// A newer etalon wrote it. The label is read, if it is still where this version has it.
+    /// A newer etalon wrote it.
     #[error("was written by a newer etalon (format {format}; this one reads up to {VERSION}): update etalon")]
-    Newer { format: u64, label: Option<String> },
+    Newer { format: u64 },
     /// It is another kind of document, or damaged; the text says how.
     #[error("is no run: {0}")]
     NoRun(String),
@@ -32,13 +32,21 @@ pub fn read(bytes: &[u8]) -> Result<Run, ReadError> {
         serde_json::from_slice(bytes).map_err(|error| ReadError::NoRun(format!("it is no JSON: {error}")))?;
     match document.get("etalon").and_then(Value::as_u64) {
         Some(format) if format > u64::from(VERSION) => {
-            let label = document.get("label").and_then(Value::as_str).map(str::to_owned);
-            return Err(ReadError::Newer { format, label });
+            return Err(ReadError::Newer { format });
         }
         Some(1..) => {}
         _ => return Err(ReadError::NoRun("it does not begin with `\"etalon\": 1`".to_owned())),
     }
     serde_json::from_value(document).map_err(|error| ReadError::NoRun(error.to_string()))
+}
+
+/// Returns the label in a document that could not be read, if it still stands where this version has it: the first text
+/// behind the name `label`.
+pub(super) fn label_of(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let rest = text.split_once("\"label\"")?.1.trim_start().strip_prefix(':')?;
+    let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+    values.next()?.ok()?.as_str().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -71,7 +79,7 @@ mod tests {
             error.to_string(),
             "was written by a newer etalon (format 2; this one reads up to 1): update etalon"
         );
-        assert_eq!(error, ReadError::Newer { format: 2, label: Some("x".to_owned()) });
+        assert_eq!(error, ReadError::Newer { format: 2 });
     }
 
     #[test]
@@ -81,5 +89,12 @@ mod tests {
         assert_eq!(said("[1]"), "is no run: it does not begin with `\"etalon\": 1`");
         assert_eq!(said(r#"{"etalon": 0}"#), "is no run: it does not begin with `\"etalon\": 1`");
         assert_eq!(said(r#"{"etalon": 1}"#), "is no run: missing field `run`");
+    }
+
+    #[test]
+    fn the_label_of_a_damaged_document_is_found() {
+        assert_eq!(label_of(br#"{"etalon": 1, "label": "iter-\u0031", "started": "20"#).as_deref(), Some("iter-1"));
+        assert_eq!(label_of(br#"{"etalon": 1, "label": null, "started": "20"#), None);
+        assert_eq!(label_of(br#"{"etalon": 1, "label": "it"#), None);
     }
 }

@@ -87,6 +87,16 @@ impl Run {
         }
     }
 
+    /// Returns what a run is called by.
+    pub fn head(&self) -> RunHead {
+        RunHead {
+            run: self.run.clone(),
+            label: self.label.clone(),
+            started: self.started.clone(),
+            commit: self.commit.clone(),
+        }
+    }
+
     /// Returns true if some node failed.
     pub fn has_failed(&self) -> bool {
         self.nodes.iter().any(|node| node.outcome == NodeOutcome::Failed)
@@ -121,6 +131,22 @@ impl Run {
         // Where several stages stand side by side, the name of the stage comes first.
         let behind = || self.models.get(model.split_once('.')?.1);
         self.models.get(model).or_else(behind).and_then(|model| model.role)
+    }
+}
+
+/// What a run is called by: its id, label, time and commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunHead {
+    pub run: String,
+    pub label: Option<String>,
+    pub started: String,
+    pub commit: Option<String>,
+}
+
+impl RunHead {
+    /// Returns the name by which people know the run: its label, else its id.
+    pub fn name(&self) -> &str {
+        self.label.as_deref().unwrap_or(&self.run)
     }
 }
 

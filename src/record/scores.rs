@@ -101,13 +101,13 @@ impl Records {
             Ok(scores) => scores,
             Err(error) => match serde_json::from_slice::<Version>(&text) {
                 Ok(Version { etalon }) if etalon > u64::from(VERSION) => {
-                    return Err(ReadError::Newer { format: etalon, label: None });
+                    return Err(ReadError::Newer { format: etalon });
                 }
                 _ => return Err(damaged(&error)),
             },
         };
         if u64::from(scores.etalon) > u64::from(VERSION) {
-            return Err(ReadError::Newer { format: u64::from(scores.etalon), label: None });
+            return Err(ReadError::Newer { format: u64::from(scores.etalon) });
         }
         if scores.run != run {
             return Err(damaged(&format!("they are those of {}", scores.run)));
@@ -181,7 +181,7 @@ mod tests {
         assert!(records.scores("a").unwrap_err().to_string().contains("damaged"));
         let newer = zstd::bulk::compress(br#"{"etalon": 9}"#, 1).unwrap();
         fs::write(&path, newer).unwrap();
-        assert!(matches!(records.scores("a"), Err(ReadError::Newer { format: 9, .. })));
+        assert!(matches!(records.scores("a"), Err(ReadError::Newer { format: 9 })));
         let mut short = scores("a", 10);
         short.values[0][0][0].scores.pop();
         records.write_scores(&short).unwrap().unwrap();

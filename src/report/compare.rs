@@ -5,15 +5,15 @@ use serde_json::{Map, Value};
 
 use super::text::{cut, difference, listed, number};
 use super::{Tone, counted, printable, toned};
-use crate::compare::{Change, Compared, Comparison, Line, Verdict};
-use crate::score::{Direction, Rank, Unit};
+use crate::compare::{Change, Compared, Comparison, Line, Unpaired, Verdict};
+use crate::score::Unit;
 
 /// Renders a comparison: the answer first, then each value with its difference, then what cannot be told.
 ///
 /// With `is_verbose` details are shown, too, and values of results that did not change.
 pub fn comparison(found: &Comparison, width: Option<usize>, is_verbose: bool) -> String {
     let mut blocks = vec![format!("{}\n{} → {}", answer(found), side(&found.before), side(&found.after))];
-    let is_shown = |line: &&Line| is_verbose || line.reading.rank == Rank::Headline && !line.identical;
+    let is_shown = |line: &&Line| is_verbose || line.is_headline() && !line.identical;
     let shown: Vec<&Line> = found.values.iter().filter(is_shown).collect();
     if !shown.is_empty() {
         blocks.push(table(&shown, width));
@@ -25,17 +25,21 @@ pub fn comparison(found: &Comparison, width: Option<usize>, is_verbose: bool) ->
     blocks.join("\n\n")
 }
 
-/// Returns the answer in a line: what improved, what regressed, what cannot be told.
+/// Returns the answer in a line: what is lost, what regressed and improved, what cannot be told.
 fn answer(found: &Comparison) -> String {
-    let headlines: Vec<&Line> =
-        found.values.iter().filter(|line| line.reading.rank == Rank::Headline && !line.identical).collect();
-    if headlines.is_empty() && !found.values.is_empty() {
-        return format!("{} both runs have the same results", toned(Tone::Dim, Verdict::Same.word()));
-    }
-    let named = |wanted: Verdict| -> Vec<String> {
-        headlines.iter().filter(|line| line.change.verdict == wanted).map(|line| printable(&line.name())).collect()
-    };
+    let headlines: Vec<&Line> = found.values.iter().filter(|line| line.is_headline() && !line.identical).collect();
     let mut parts = Vec::new();
+    let mut add = |tone: Tone, word: &str, names: Vec<String>| {
+        let more = if names.len() > 3 { format!(" and {} more", names.len() - 3) } else { String::new() };
+        if !names.is_empty() {
+            let some = names.iter().take(3).map(|name| printable(name)).collect::<Vec<_>>().join(", ");
+            parts.push(format!("{} {some}{more}", toned(tone, word)));
+        }
+    };
+    let lost = |line: &&&Line| line.change.lost > 0;
+    let rows = |line: &&Line| format!("{} ({} without a result)", line.name(), counted(line.change.lost, "row"));
+    add(Tone::Bad, "LOST", headlines.iter().filter(lost).map(rows).collect());
+    add(Tone::Bad, "GONE", found.refused.iter().filter(|one| one.is_loss).map(|one| one.of.clone()).collect());
     for (verdict, tone) in [
         (Verdict::Regressed, Tone::Bad),
         (Verdict::Improved, Tone::Good),
@@ -43,23 +47,20 @@ fn answer(found: &Comparison) -> String {
         (Verdict::Unclear, Tone::Doubtful),
         (Verdict::Same, Tone::Dim),
     ] {
-        let names = named(verdict);
-        if !names.is_empty() {
-            let more = if names.len() > 3 { format!(" and {} more", names.len() - 3) } else { String::new() };
-            parts.push(format!(
-                "{} {}{more}",
-                toned(tone, verdict.word()),
-                names.iter().take(3).cloned().collect::<Vec<_>>().join(", ")
-            ));
-        }
+        let is_it = |line: &&&Line| line.change.verdict == verdict;
+        add(tone, verdict.word(), headlines.iter().filter(is_it).map(|line| line.name()).collect());
     }
-    if parts.is_empty() { "nothing to compare".to_owned() } else { parts.join(" · ") }
+    match parts.is_empty() {
+        false => parts.join(" · "),
+        true if found.values.is_empty() => "nothing to compare".to_owned(),
+        true => format!("{} both runs have the same results", toned(Tone::Dim, Verdict::Same.word())),
+    }
 }
 
 fn side(side: &Compared) -> String {
-    let label = side.label.as_ref().map_or_else(String::new, |label| format!(" ({})", printable(label)));
+    let label = side.of.label.as_ref().map_or_else(String::new, |label| format!(" ({})", printable(label)));
     let model = side.model.as_ref().map_or_else(String::new, |model| format!(":{}", printable(model)));
-    format!("{}{model}{label}", printable(&side.run))
+    format!("{}{model}{label}", printable(&side.of.run))
 }
 
 fn table(lines: &[&Line], width: Option<usize>) -> String {
@@ -73,8 +74,7 @@ fn table(lines: &[&Line], width: Option<usize>) -> String {
         let unit = line.reading.unit;
         let (before, after) = change.shared.map_or((line.before.value, line.after.value), |(a, b)| (Some(a), Some(b)));
         let value = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| number(value, unit));
-        let has_rows = change.paired && line.reading.direction != Direction::Neither && !line.identical;
-        let rows = |count: u64| if has_rows { count.to_string() } else { "–".to_owned() };
+        let rows = |count: Option<u64>| count.map_or_else(|| "–".to_owned(), |count| count.to_string());
         let name = printable(&line.name());
         table.add_row([
             if is_narrow { name.replacen('.', "\n.", name.matches('.').count().min(1)) } else { name },
@@ -82,7 +82,7 @@ fn table(lines: &[&Line], width: Option<usize>) -> String {
             value(after),
             difference(&change.difference, unit).replacen(' ', if is_narrow { "\n" } else { " " }, 1),
             change.p.map_or_else(|| "–".to_owned(), |p| number(p, Unit::PValue)),
-            format!("{}{}", change.difference.n, if change.paired { "" } else { " unpaired" }),
+            format!("{}{}", change.difference.n, if change.unpaired.is_none() { "" } else { " unpaired" }),
             rows(line.fixed),
             rows(line.broken),
             verdict(change.verdict),
@@ -104,7 +104,7 @@ fn verdict(verdict: Verdict) -> String {
 /// Returns what there is to say beside the table.
 fn notes(found: &Comparison) -> Vec<String> {
     let mut notes = Vec::new();
-    let unclear = found.values.iter().filter(|line| line.reading.rank == Rank::Headline);
+    let unclear = found.values.iter().filter(|line| line.is_headline());
     for line in unclear.filter(|line| line.change.verdict == Verdict::Unclear) {
         let unit = line.reading.unit;
         let mut parts = Vec::new();
@@ -122,22 +122,32 @@ fn notes(found: &Comparison) -> Vec<String> {
     for (count, what) in [
         (most(|change| change.alone), "stand in one run only, and are left out"),
         (most(|change| change.changed), "have another content than before, and are left out"),
-        (most(|change| change.difference.missing), "have no valid result in one of the runs, and are left out"),
+        (
+            most(|change| change.difference.missing),
+            "have a valid result in one run only: the interval holds whatever they would have been",
+        ),
     ] {
         if count > 0 {
             notes.push(format!("{} {what}", counted(count, "row")));
         }
     }
-    let identical = found.values.iter().filter(|line| line.reading.rank == Rank::Headline && line.identical).count();
+    let identical = found.values.iter().filter(|line| line.is_headline() && line.identical).count();
     if identical > 0 {
         notes.push(format!("{} of results that did not change: not shown", counted(identical as u64, "headline")));
     }
-    if found.values.iter().any(|line| !line.change.paired && line.reading.rank == Rank::Headline) {
-        notes.push(
-            "unpaired: no scores row by row of both runs (`run --label` keeps them beside the run), or a value that rows do \
-             not have; the interval is wider than it needs to be"
-                .to_owned(),
-        );
+    for (because, text) in [
+        (
+            Unpaired::NoScores,
+            "the scores row by row of a run are neither beside it nor in the cache (`run --label` keeps them beside the run)",
+        ),
+        (Unpaired::NotOfRows, "rows do not have the value"),
+        (Unpaired::NoSharedRow, "no row stands in both runs"),
+    ] {
+        let is_it = |line: &&Line| line.is_headline() && line.change.unpaired == Some(because);
+        let names: Vec<String> = found.values.iter().filter(is_it).map(|line| printable(&line.name())).collect();
+        if !names.is_empty() {
+            notes.push(format!("unpaired, and wider than it needs to be: {text}: {}", names.join(", ")));
+        }
     }
     notes.extend(found.differs.iter().map(|text| format!("differs: {}", printable(text))));
     notes.extend(
@@ -162,16 +172,36 @@ pub struct RowTexts {
     pub after: Option<Map<String, Value>>,
 }
 
+/// Returns how many rows changed, in words.
+pub(super) fn turns(line: &Line) -> String {
+    let mut parts: Vec<String> = [(line.fixed, "fixed"), (line.broken, "broken")]
+        .into_iter()
+        .filter_map(|(count, word)| Some(format!("{} {word}", count?)))
+        .collect();
+    let gained = line.change.difference.missing - line.change.lost;
+    for (count, word) in [(line.change.lost, "without a valid result any more"), (gained, "with one that had none")] {
+        if count > 0 {
+            parts.push(format!("{count} {word}"));
+        }
+    }
+    if parts.is_empty() { "rows that changed".to_owned() } else { parts.join(", ") }
+}
+
+/// Returns a row's score as text.
+pub(super) fn score(score: Option<f64>, unit: Unit) -> String {
+    score.map_or_else(|| "no valid result".to_owned(), |score| number(score, unit))
+}
+
 /// Renders the rows that changed, with what led to each.
 pub fn flips(line: &Line, texts: &[RowTexts]) -> String {
     let unit = line.reading.unit;
-    let mut out = format!("{}: {} fixed, {} broken\n", printable(&line.name()), line.fixed, line.broken);
+    let mut out = format!("{}: {}\n", printable(&line.name()), turns(line));
     for flip in &line.flips {
         out.push_str(&format!(
             "── {}  {} → {}\n",
             cut(&flip.id, ID),
-            number(flip.before, unit),
-            number(flip.after, unit)
+            score(flip.before, unit),
+            score(flip.after, unit)
         ));
         let Some(RowTexts { before, after, .. }) = texts.iter().find(|texts| texts.id == flip.id) else { continue };
         let either = after.as_ref().or(before.as_ref());

@@ -27,9 +27,9 @@ pub fn history(found: &History) -> String {
 
 fn trail(trail: &Trail) -> String {
     let unit = trail.reading.unit;
-    let best = trail.points.get(trail.best).map(|point| {
+    let best = trail.best_point().map(|point| {
         let value = point.estimate.value.map_or_else(|| "–".to_owned(), |value| number(value, unit));
-        format!("  best {} {value}", printable(point.label.as_deref().unwrap_or(&point.run)))
+        format!("  best {} {value}", printable(point.of.name()))
     });
     let best = best.filter(|_| trail.reading.direction != Direction::Neither).unwrap_or_default();
     let mut table = comfy_table::Table::new();
@@ -40,7 +40,7 @@ fn trail(trail: &Trail) -> String {
         let needed = change.and_then(|change| change.rows_needed).filter(|_| point.state == State::Unclear);
         let needed = needed.map_or_else(String::new, |rows| format!(" ({rows} rows would tell)"));
         table.add_row([
-            format!("  {}", printable(point.label.as_deref().unwrap_or(&point.run))),
+            format!("  {}", printable(point.of.name())),
             cell(&point.estimate, unit),
             gained,
             format!("{}{needed}", point.state.word()),
@@ -66,15 +66,13 @@ fn sparkline(trail: &Trail) -> String {
 mod tests {
     use super::*;
     use crate::compare::Point;
+    use crate::record::Run;
     use crate::score::{Estimate, Rank, Reading, Unit};
 
     #[test]
     fn a_trail_is_drawn() {
         let point = |run: &str, value: f64| Point {
-            run: run.to_owned(),
-            label: None,
-            started: String::new(),
-            commit: None,
+            of: Run::new(run, "p").head(),
             estimate: Estimate { value: Some(value), low: None, high: None, n: 10, missing: 0 },
             change: None,
             state: State::First,
@@ -85,7 +83,7 @@ mod tests {
             value: "exact_match".to_owned(),
             reading: Reading::of(Unit::Fraction, Rank::Headline),
             points: vec![point("a", 0.5), point("b", 0.7), point("c", 0.6)],
-            best: 1,
+            best: Some(1),
         };
         assert_eq!(sparkline(&trail), "▁█▅");
         assert!(super::trail(&trail).starts_with("exact.tuned.exact_match  ▁█▅  best b 0.700\n"));

@@ -2,7 +2,7 @@
 //!
 //! What models, files and people said is data: it stands escaped, in cells or in `<pre>`, and nothing of it is a link or a tag.
 
-use super::compare::RowTexts;
+use super::compare::{RowTexts, score, turns};
 use super::junit::escaped;
 use super::text::{cell, difference, number};
 use super::view::{View, role_word};
@@ -33,19 +33,14 @@ pub fn markdown(view: &View, comparisons: &[Comparison], flips: &[Flipped<'_>]) 
         changes(comparison, &mut out);
     }
     for (line, texts) in flips {
-        let mut block = format!(
-            "<details><summary>{}: {} fixed, {} broken</summary>\n\n",
-            escaped(&line.name()),
-            line.fixed,
-            line.broken
-        );
+        let mut block = format!("<details><summary>{}: {}</summary>\n\n", escaped(&line.name()), turns(line));
         for flip in &line.flips {
             let unit = line.reading.unit;
             block.push_str(&format!(
                 "**{}** {} → {}\n\n",
                 inline(&flip.id),
-                number(flip.before, unit),
-                number(flip.after, unit)
+                score(flip.before, unit),
+                score(flip.after, unit)
             ));
             if let Some(found) = texts.iter().find(|texts| texts.id == flip.id) {
                 block.push_str(&row(found));
@@ -115,11 +110,11 @@ fn values(view: &View, out: &mut String) {
 fn changes(found: &Comparison, out: &mut String) {
     let side = |side: &crate::compare::Compared| {
         let model = side.model.as_ref().map_or_else(String::new, |model| format!(":{}", inline(model)));
-        format!("{}{model}", inline(side.label.as_deref().unwrap_or(&side.run)))
+        format!("{}{model}", inline(side.of.name()))
     };
     out.push_str(&format!("{} → {}\n\n", side(&found.before), side(&found.after)));
     out.push_str("| | before | after | Δ | p | n | fixed | broken | |\n|---|---|---|---|---|---|---|---|---|\n");
-    let headlines = found.values.iter().filter(|line| line.reading.rank == Rank::Headline && !line.identical);
+    let headlines = found.values.iter().filter(|line| line.is_headline() && !line.identical);
     for line in headlines {
         let change = &line.change;
         let unit = line.reading.unit;
@@ -130,12 +125,17 @@ fn changes(found: &Comparison, out: &mut String) {
             Verdict::Same => "SAME",
             Verdict::Unclear => "❔ UNCLEAR",
         };
-        let (fixed, broken) = match change.paired {
-            true => (line.fixed.to_string(), line.broken.to_string()),
-            false => ("–".to_owned(), "unpaired".to_owned()),
+        let rows = |count: Option<u64>| count.map_or_else(|| "–".to_owned(), |count| count.to_string());
+        let (fixed, broken) = match change.unpaired {
+            None => (rows(line.fixed), rows(line.broken)),
+            Some(_) => ("–".to_owned(), "unpaired".to_owned()),
+        };
+        let lost = match change.lost {
+            0 => String::new(),
+            lost => format!(" ({lost} lost)"),
         };
         out.push_str(&format!(
-            "| {} | {} | {} | {} | {} | {} | {fixed} | {broken} | {word} |\n",
+            "| {} | {} | {} | {} | {} | {}{lost} | {fixed} | {broken} | {word} |\n",
             inline(&line.name()),
             inline(&cell(&line.before, unit)),
             inline(&cell(&line.after, unit)),
@@ -144,12 +144,13 @@ fn changes(found: &Comparison, out: &mut String) {
             change.difference.n,
         ));
     }
-    let identical = found.values.iter().filter(|line| line.identical && line.reading.rank == Rank::Headline).count();
+    let identical = found.values.iter().filter(|line| line.identical && line.is_headline()).count();
     if identical > 0 {
         out.push_str(&format!("\n{identical} headlines are of results that did not change.\n"));
     }
     for one in &found.refused {
-        out.push_str(&format!("\nNot compared: {}: {}\n", inline(&one.of), inline(&one.because)));
+        let mark = if one.is_loss { "❌ " } else { "" };
+        out.push_str(&format!("\n{mark}Not compared: {}: {}\n", inline(&one.of), inline(&one.because)));
     }
     out.push('\n');
 }

@@ -88,6 +88,6 @@ pub fn is_control(c: char) -> bool {
 }
 
 /// Replaces control characters: neither hostile input nor the output of a model may control the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if is_control(c) { '\u{fffd}' } else { c }).collect()
 }

@@ -127,9 +127,17 @@ impl MeanSums {
         Some(if holds_zero { p.max(0.05) } else { p })
     }
 
-    /// Returns the standard deviation of the units' means.
-    pub fn deviation(&self) -> f64 {
-        if self.units < 2.0 { 0.0 } else { self.error(self.units) * self.units.sqrt() }
+    /// Returns the mean; none without units.
+    pub fn value(&self) -> Option<f64> {
+        (self.size > 0.0).then(|| self.mean())
+    }
+
+    /// Returns the standard error by which rows are planned: that of the units themselves, and where these are clusters,
+    /// which may be few and cancel out, with the pseudo-units of the interval. None for fewer than two units.
+    pub fn planning_error(&self, known: &Known) -> Option<f64> {
+        let range = known.range.filter(|(low, high)| known.is_clustered && low.is_finite() && high.is_finite());
+        let sums = range.map_or(*self, |range| self.with_pseudo_units(range, known).0);
+        (self.units >= 2.0).then(|| sums.error(sums.units))
     }
 
     /// Adds a pseudo-unit at each end; returns the sums, and the degrees of freedom.

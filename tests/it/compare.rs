@@ -53,7 +53,7 @@ fn runs_are_compared_row_by_row_from_their_files_alone() {
     fs::remove_dir_all(workspace.path("cache")).unwrap();
     let found = compared(&workspace, &["one", "two"]);
     let exact = line(&found, "exact", "tuned", "exact_match");
-    assert_eq!((exact["verdict"].as_str(), exact["paired"].as_bool()), (Some("IMPROVED"), Some(true)));
+    assert_eq!((exact["verdict"].as_str(), exact["unpaired"].is_null()), (Some("IMPROVED"), true));
     assert_eq!((exact["fixed"].as_u64(), exact["broken"].as_u64()), (Some(20), Some(0)));
     assert_eq!(exact["shared"], serde_json::json!([0.7, 0.9]));
     // 20 rows of which all became better: 2 · 0.5^20.
@@ -155,7 +155,7 @@ fn numbers_of_different_instruments_are_refused() {
     assert!(found["values"].as_array().unwrap().iter().all(|line| line["stage"] != "quality"));
     line(&found, "exact", "tuned", "length");
     let found = compared(&workspace, &["one", "two", "--allow", "judge", "--allow", "metric"]);
-    assert_eq!(line(&found, "quality", "tuned", "overall")["paired"], true);
+    assert_eq!(line(&found, "quality", "tuned", "overall")["unpaired"], Value::Null);
     line(&found, "exact", "tuned", "exact_match");
 }
 
@@ -182,7 +182,7 @@ fn without_rows_the_summaries_are_compared_and_that_is_said() {
     let ran = workspace.etalon(&["compare", "one", "two", "--format", "json"]).code(0);
     let document = ran.json();
     let exact = line(&document, "exact", "tuned", "exact_match");
-    assert_eq!((exact["paired"].as_bool(), exact["p"].is_null()), (Some(false), true));
+    assert_eq!((exact["unpaired"].as_str(), exact["p"].is_null()), (Some("no_scores"), true));
     assert!((exact["difference"]["value"].as_f64().unwrap() - 0.2).abs() < 1e-12);
     let text = workspace.etalon(&["compare", "one", "two"]).code(0);
     assert!(text.stdout.contains("unpaired"), "{}", text.stdout);
@@ -270,4 +270,147 @@ fn runs_are_listed_and_a_label_is_given_once() {
     let text = workspace.etalon(&["runs", "p", "--all"]).code(0);
     assert!(text.stdout.contains("01234567") && text.stdout.contains("partial"), "{}", text.stdout);
     assert_eq!(workspace.etalon(&["runs", "other"]).code(0).stdout, "");
+}
+
+/// Returns the pipeline with a tuned model that has no answer for rows from a number on.
+fn losing(from: usize) -> String {
+    let spec = SPEC.replace("models: [base, tuned],", "models: [base, tuned], max_failures: 100%,");
+    spec.replace(
+        "% 10 < ${params.tuned} else 'no' }}",
+        &format!("% 10 < 7 else 'no' if (prompt | int) < {from} else prompt.a.b }}}}"),
+    )
+    .replace(
+        "{{ 'yes' if (prompt | int) % 10 < 7 else",
+        &format!("{{{{ 'yes' if (prompt | int) % 10 < 7 and (prompt | int) < {from} else"),
+    )
+}
+
+#[test]
+fn rows_that_have_no_result_any_more_are_no_proof_that_nothing_is_worse() {
+    let workspace = workspace(1_000);
+    workspace.run(&["--label", "one"]).code(0);
+    workspace.write("pipelines/p.yaml", losing(200));
+    workspace.run(&["--label", "two"]);
+    let ran = workspace.etalon(&["compare", "one", "two", "--fail-if-worse", "0.1"]).code(1);
+    let first = ran.stdout.lines().next().unwrap();
+    assert!(first.starts_with("LOST exact.tuned.exact_match (800 rows without a result)"), "{first}");
+    assert!(!ran.stdout.contains("SAME exact.tuned"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("by no more than 0.1: exact.tuned.exact_match, "), "{}", ran.stderr);
+    let found = compared(&workspace, &["one", "two", "--rows", "broken", "--limit", "3"]);
+    let exact = line(&found, "exact", "tuned", "exact_match");
+    assert_eq!((exact["verdict"].as_str(), exact["lost"].as_u64()), (Some("UNCLEAR"), Some(800)));
+    assert_eq!((exact["broken"].as_u64(), exact["difference"]["n"].as_u64()), (Some(0), Some(200)));
+    assert_eq!((exact["flips"][0]["turn"].as_str(), exact["flips"][0]["after"].is_null()), (Some("lost"), true));
+    let ran = workspace.etalon(&["compare", "one", "two", "--rows", "broken", "--limit", "1"]).code(0);
+    assert!(ran.stdout.contains("0 fixed, 0 broken, 800 without a valid result any more"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("── 200  1.000 → no valid result"), "{}", ran.stdout);
+    let history = workspace.etalon(&["history", "p", "--value", "exact_match", "--format", "json"]).code(0).json();
+    assert_eq!(history["trails"][0]["points"][1]["state"], "UNCLEAR");
+}
+
+#[test]
+fn a_run_without_data_is_not_the_best() {
+    let workspace = workspace(100);
+    workspace.write("pipelines/p.yaml", losing(0));
+    workspace.run(&["--label", "none"]);
+    workspace.write("pipelines/p.yaml", SPEC);
+    workspace.run(&["--label", "one"]).code(0);
+    workspace.run(&["--label", "two", "--set", "tuned=9"]).code(0);
+    let document = workspace.etalon(&["history", "p", "--value", "exact_match", "--format", "json"]).code(0).json();
+    let trail = &document["trails"][0];
+    let states: Vec<&str> =
+        trail["points"].as_array().unwrap().iter().map(|it| it["state"].as_str().unwrap()).collect();
+    assert_eq!((states.as_slice(), trail["best"].as_u64()), (&["NODATA", "FIRST", "IMPROVED"][..], Some(2)));
+}
+
+#[test]
+fn a_headline_that_is_gone_or_refused_is_no_proof_either() {
+    let workspace = workspace(100);
+    workspace.run(&["--label", "one"]).code(0);
+    workspace.edit("pipelines/p.yaml", "models: [base, tuned]", "models: [base]");
+    workspace.run(&["--label", "less"]).code(0);
+    let ran = workspace.etalon(&["compare", "one", "less", "--fail-if-worse", "1"]).code(1);
+    assert!(ran.stdout.starts_with("GONE exact.tuned, quality.tuned"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("not compared: exact.tuned: the run after has no exact.tuned"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("exact.tuned, quality.tuned"), "{}", ran.stderr);
+    // A new model is nothing lost.
+    let ran = workspace.etalon(&["compare", "less", "one", "--fail-if-worse", "0"]).code(0);
+    assert!(ran.stdout.contains("not compared: exact.tuned: the run before has no exact.tuned"), "{}", ran.stdout);
+    workspace.write("pipelines/p.yaml", SPEC.replace("exact_match, length", "length"));
+    workspace.run(&["--label", "short"]).code(0);
+    let ran = workspace.etalon(&["compare", "one", "short", "--fail-if-worse", "1"]).code(1);
+    assert!(ran.stdout.starts_with("GONE exact.base.exact_match, exact.tuned.exact_match"), "{}", ran.stdout);
+    workspace.write("pipelines/p.yaml", SPEC.replace("Is it good? REPLY", "Is this good? REPLY"));
+    workspace.run(&["--label", "judged"]).code(0);
+    workspace.etalon(&["compare", "one", "judged", "--fail-if-worse", "1"]).code(1);
+    workspace.etalon(&["compare", "one", "judged", "--fail-if-worse", "1", "--allow", "judge"]).code(0);
+    workspace.write("pipelines/p.yaml", SPEC.replace("exact_match, length", "length"));
+    workspace.run(&["--label", "shorter"]).code(0);
+    let text = workspace.etalon(&["history", "p"]).code(0).stdout;
+    assert!(text.contains("the last run has no exact.base.exact_match, exact.tuned.exact_match, which"), "{text}");
+}
+
+#[test]
+fn a_stage_of_all_pairs_is_compared_by_model() {
+    let workspace = workspace(60);
+    let pairs = "  ranked: { kind: judge, input: answers, model: liker, prompt: \"{{ a }}|{{ b }}\", compare: { pairs: all } }\n";
+    let liker =
+        "  liker: { provider: scripted, reply: \"{{ '[[B]]' if 'no|yes' in prompt else '[[A]]' }}\" }\nstages:\n";
+    workspace.write("pipelines/p.yaml", format!("{}{pairs}", SPEC.replace("stages:\n", liker)));
+    workspace.run(&["--label", "one"]).code(0);
+    workspace.run(&["--label", "two", "--set", "tuned=9"]).code(0);
+    let found = compared(&workspace, &["one", "two"]);
+    let rate = line(&found, "ranked", "tuned", "win_rate");
+    assert!(rate["difference"]["value"].is_number(), "{rate}");
+    line(&found, "ranked", "tuned", "beats.base");
+    let history = workspace.etalon(&["history", "p", "--format", "json"]).code(0).json();
+    assert!(history["trails"].to_string().contains("\"win_rate\""), "{history}");
+}
+
+#[test]
+fn runs_that_share_no_row_say_so() {
+    let workspace = workspace(50);
+    workspace.run(&["--label", "one"]).code(0);
+    let lines: Vec<String> = (100..150).map(|row| format!("{{\"key\": {row}}}")).collect();
+    workspace.write("data/rows.jsonl", lines.join("\n"));
+    workspace.run(&["--label", "two"]).code(0);
+    let found = compared(&workspace, &["one", "two"]);
+    let exact = line(&found, "exact", "tuned", "exact_match");
+    assert_eq!((exact["unpaired"].as_str(), exact["alone"].as_u64()), (Some("no_shared_row"), Some(100)));
+    let text = workspace.etalon(&["compare", "one", "two"]).code(0).stdout;
+    assert!(text.contains("no row stands in both runs") && text.contains("100 rows stand in one run only"), "{text}");
+}
+
+#[test]
+fn names_of_runs_are_checked_and_nothing_to_compare_is_said_once() {
+    let workspace = workspace(10);
+    for (label, said) in [("last", "already names a run"), (" ", "a label is not empty"), ("a\nb", "no line breaks")] {
+        let ran = workspace.run(&["--label", label]).code(2);
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    }
+    workspace.run(&["--label", "one"]).code(0);
+    workspace.run(&["--label", "two", "--set", "tuned=9"]).code(0);
+    let ran = workspace.etalon(&["compare", "20", "one"]).code(2);
+    assert!(ran.stderr.contains("2 runs begin with 20"), "{}", ran.stderr);
+    workspace.write(
+        "pipelines/q.yaml",
+        SPEC.replace("name: p", "name: q").replace("exact:", "other:").replace("quality:", "fine:"),
+    );
+    workspace.etalon(&["run", "q", "--label", "q"]).code(0);
+    let ran = workspace.etalon(&["compare", "one", "q", "--format", "json"]).code(2);
+    assert!(ran.json()["refused"].as_array().unwrap().len() > 1);
+    assert!(ran.stderr.contains("nothing can be compared, for the reasons above"), "{}", ran.stderr);
+    for (arguments, said) in [
+        (&["runs", "--limit", "0"][..], "0 is not in 1.."),
+        (&["history", "p", "--limit", "0"], "0 is not in 1.."),
+        (&["compare", "one", "two", "--margin", "2"], "a margin is a number from 0 to 1"),
+    ] {
+        let ran = workspace.etalon(arguments).code(2);
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    }
+    let ran = workspace.etalon(&["runs", "nope"]).code(0);
+    assert!(ran.stderr.contains("no run of nope is kept under runs/; there are runs of: p, q"), "{}", ran.stderr);
+    fs::remove_dir_all(workspace.path("cache")).unwrap();
+    let ran = workspace.etalon(&["compare", "one", "two", "--rows", "fixed"]).code(0);
+    assert!(ran.stderr.contains("the cache here has the rows of neither run"), "{}", ran.stderr);
 }
