@@ -35,6 +35,7 @@
 //! | [`plan`] | from a spec to nodes, or to everything that is wrong with it |
 //! | [`execute`] | runs and forecasts: look (key to hit or miss), make, reasons, gates |
 //! | [`compare`] | two runs side by side: differences with intervals, rows that changed |
+//! | [`diagnose`] | what is wrong with a model, where it is weakest, what helps |
 //! | [`report`] | the view of a run, tables, problems, lines |
 //! | [`cli`] | one file per command |
 //!
@@ -46,6 +47,7 @@
 //! | member | table |
 //! |---|---|
 //! | reader | [`dataset::FORMATS`] |
+//! | symptom | `diagnose::symptom::SYMPTOMS` |
 //! | provider | [`provider::PROVIDERS`] |
 //! | metric | [`metric::METRICS`] |
 //! | stage kind | [`stage::KINDS`] |
@@ -83,6 +85,7 @@
 pub mod cli;
 pub mod compare;
 pub mod dataset;
+pub mod diagnose;
 pub mod digest;
 pub mod encoder;
 pub mod execute;

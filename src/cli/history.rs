@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::compare::Sessions;
 use super::exit::{self, Exit};
+use super::sessions::Sessions;
 use super::{Format, Global, open, print, talk};
 use crate::compare::{self, Margin, Side, Terms};
 use crate::record::{Records, Run};

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `filter` | `--where` of commands that go through rows |
 //! | `open` | what most commands begin with: from arguments to a plan, a store, a session |
+//! | `sessions` | what commands over runs look up in the cache |
 //! | `exit` | exit codes, and errors as text |
 //! | `output` | what is printed where, and how much of it |
 //! | `progress` `watch` | bars and lines while a run goes on; `run --watch` |
@@ -19,6 +20,7 @@ mod cache;
 mod check;
 mod compare;
 mod completions;
+mod diagnose;
 mod exit;
 mod export;
 mod filter;
@@ -35,6 +37,7 @@ mod run;
 mod runs;
 mod schema;
 mod score;
+mod sessions;
 mod show;
 mod templates;
 mod trust;
@@ -125,6 +128,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Show each headline over the runs of a pipeline: what each gained over the best before, and what to do next
     History(history::HistoryArgs),
+    /// Say what is wrong with a model, where it is weakest, which rows show it, and what usually helps
+    Diagnose(diagnose::DiagnoseArgs),
     /// Show what changed since the last run, down to template lines and rows, and why a node will run
     Why(why::WhyArgs),
     /// Draw the graph of a pipeline
@@ -209,6 +214,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Exit> {
         Command::Runs(arguments) => runs::run(&cli.global, arguments),
         Command::Compare(arguments) => compare::run(&cli.global, arguments),
         Command::History(arguments) => history::run(&cli.global, arguments),
+        Command::Diagnose(arguments) => diagnose::run(&cli.global, arguments),
         Command::Why(arguments) => why::run(&cli.global, arguments),
         Command::Graph(arguments) => graph::run(&cli.global, arguments),
         Command::Export(arguments) => export::run(&cli.global, arguments),

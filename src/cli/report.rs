@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::compare::{Sessions, choose};
+use super::compare::choose;
 use super::exit::{self, Exit};
+use super::sessions::Sessions;
 use super::{Format, Global, Volume, open, print, width};
 use crate::compare::{self, Comparison, Line, Side, Terms};
 use crate::record::{Records, Run};

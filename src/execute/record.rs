@@ -64,7 +64,7 @@ fn add_readings(session: &Session, run: &mut Run) {
             continue;
         }
         let input = stage.input().map(|(input, _)| input.to_owned());
-        run.stages.push(RunStage { name: name.clone(), kind: stage.kind().to_owned(), input });
+        run.stages.push(RunStage { name: name.clone(), kind: stage.kind().to_owned(), input, role: stage.rows_role() });
         let said = run.summary.get(name).map(|summaries| readings(stage.as_ref(), summaries)).unwrap_or_default();
         if !said.is_empty() {
             run.values.insert(name.clone(), said);

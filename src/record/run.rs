@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::{Bill, VERSION};
 use crate::digest::Digest;
 use crate::score::{Drift, Estimate, Reading, SLICES, Slices};
-use crate::spec::Role;
+use crate::spec::{Role, RowsRole};
 
 /// One execution: what is printed, and what `runs/` keeps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -126,6 +126,19 @@ impl Run {
         all
     }
 
+    /// Returns what the rows are for that a stage rests on.
+    pub fn rows_role(&self, stage: &str) -> RowsRole {
+        let mut name = Some(stage);
+        for _ in &self.stages {
+            let Some(stage) = name.and_then(|name| self.stages.iter().find(|stage| stage.name == name)) else { break };
+            if let Some(role) = stage.role {
+                return role;
+            }
+            name = stage.input.as_deref();
+        }
+        RowsRole::default()
+    }
+
     /// Returns the role of a model, if it has one.
     pub fn role(&self, model: &str) -> Option<Role> {
         // Where several stages stand side by side, the name of the stage comes first.
@@ -165,6 +178,9 @@ pub struct RunStage {
     /// The stage that its `input` names; none for a stage without an input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
+    /// What the rows of a dataset are for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<RowsRole>,
 }
 
 /// What became of a node.

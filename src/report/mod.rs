@@ -13,11 +13,13 @@
 //! | `export` | rows as JSON lines, CSV, Parquet |
 //! | `rows` `scores` | the rows of a node; the scores of a file |
 //! | `runs` `compare` `history` | runs in a list; two of them side by side; a value over all |
+//! | `diagnosis` | what is wrong with a model |
 //! | `markdown` `junit` | a run for a pull request and for CI |
 //! | `store` | what the cache holds, what that cost, what can go |
 //! | `sheet` | sheets for people who label rows |
 
 mod compare;
+mod diagnosis;
 mod export;
 mod forecast;
 mod graph;
@@ -38,6 +40,7 @@ mod view;
 mod why;
 
 pub use compare::{RowTexts, comparison, flips};
+pub use diagnosis::diagnoses;
 #[cfg(feature = "parquet")]
 pub use export::Parquet;
 pub use export::{ColumnKind, Columns, Csv, JsonLines, RowWriter};

@@ -39,7 +39,7 @@ pub use described::{Described, Field};
 pub use forms::{OneOrMany, Short, ShortOr, TextOrList, one_or_many};
 pub use gate::{Bounds, Comparison, Expression, Gate, Term, Weighted};
 pub use lock::Pins;
-pub use model::{MODEL_FIELDS, ModelSettings, ModelSpec, Price, Role};
+pub use model::{MODEL_FIELDS, ModelSettings, ModelSpec, Price, Role, RowsRole};
 pub use pipeline::{PipelineSpec, StageSpec, load, value_of};
 pub use tree::{Key, Node, NodeValue};
 pub use values::{Amount, Positive, Scalar, Share, Template, Whole};

@@ -28,6 +28,20 @@ pub enum Role {
     Ceiling,
 }
 
+/// What the rows of a dataset are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "rows_role")]
+#[serde(rename_all = "lowercase")]
+pub enum RowsRole {
+    /// The models are judged by them, and never trained on them.
+    #[default]
+    Heldout,
+    /// The candidates were trained on them, or on rows like them.
+    Training,
+    /// They ask for what is not trained, to see whether it is forgotten.
+    General,
+}
+
 /// US dollars per million tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "price")]

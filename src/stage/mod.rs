@@ -15,6 +15,7 @@
 //! | `conversation` | what is asked: turns written as templates, or a row's own |
 //! | `paired` | nodes that are compared row by row |
 //! | `prompt` | templates with what they add to a key; variables |
+//! | `progress` | how far a node is |
 //! | `scanned` | what a look at a dataset found |
 //!
 //! **Adding a stage kind:** one folder with `Settings` and a `parse` function, one line in [`KINDS`], an example
@@ -33,13 +34,14 @@ mod judge;
 mod metric;
 mod paired;
 mod part;
+mod progress;
 mod prompt;
 mod scanned;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
@@ -55,6 +57,7 @@ pub use judge::read;
 pub use metric::{FileScores, ScoreError, ScoreFile, score_file};
 pub use paired::{Contrast, RowValues, is_mean};
 pub use part::{Callee, Inputs, MAX_CONTESTANTS, MAX_JUDGES, Part};
+pub use progress::Progress;
 pub use scanned::{Scanned, Seen, Values};
 
 use crate::digest::Digest;
@@ -65,7 +68,7 @@ use crate::provider::Message;
 use crate::row::{Completion, Row};
 pub use crate::score::{Drift, DriftVerdict};
 use crate::score::{Estimate, Reading, Summary, Unit};
-use crate::spec::{ModelSpec, StageSpec, Workspace};
+use crate::spec::{ModelSpec, RowsRole, StageSpec, Workspace};
 use crate::store::{Artifact, Counts, Fingerprint, Manifest, Store, StoreError};
 use crate::template::ColumnUse;
 
@@ -207,57 +210,6 @@ pub struct Job {
     pub earlier: Option<Earlier>,
 }
 
-/// How far a node is. The stage writes it, the progress display reads it.
-#[derive(Default)]
-pub struct Progress {
-    pub done: AtomicU64,
-    pub failed: AtomicU64,
-    /// Rows × samples, where known.
-    pub total: AtomicU64,
-    accounts: Mutex<Vec<Arc<Account>>>,
-    waiting: Option<Waiting>,
-}
-
-impl Progress {
-    /// Returns a progress that tells for whom the node waits.
-    pub fn telling(waiting: Waiting) -> Progress {
-        Progress { waiting: Some(waiting), ..Progress::default() }
-    }
-
-    /// Returns whom to tell for whom the node waits.
-    pub fn waiting(&self) -> Waiting {
-        self.waiting.clone().unwrap_or_else(|| Arc::new(|_| {}))
-    }
-
-    /// Adds accounts whose calls are counted.
-    pub fn follow(&self, accounts: impl IntoIterator<Item = Arc<Account>>) {
-        self.accounts.lock().expect("no panic while locked").extend(accounts);
-    }
-
-    /// Begins anew: what was done is done again.
-    pub fn restart(&self) {
-        self.done.store(0, Ordering::Relaxed);
-        self.failed.store(0, Ordering::Relaxed);
-    }
-
-    /// Returns the calls made so far.
-    pub fn calls(&self) -> u64 {
-        self.accounts.lock().expect("no panic while locked").iter().map(|account| account.calls()).sum()
-    }
-
-    /// Returns how many completions came from the log.
-    pub fn reused(&self) -> u64 {
-        self.accounts.lock().expect("no panic while locked").iter().map(|account| account.reused()).sum()
-    }
-
-    fn count(&self, is_failed: bool) {
-        self.done.fetch_add(1, Ordering::Relaxed);
-        if is_failed {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
 /// What a node made.
 #[derive(Clone, Debug)]
 pub struct Produced {
@@ -300,6 +252,11 @@ pub trait Stage: Send + Sync {
 
     /// Returns the stage that `input` names, with its place.
     fn input(&self) -> Option<(&str, &Place)>;
+
+    /// Returns what its rows are for, if it reads rows into the pipeline.
+    fn rows_role(&self) -> Option<RowsRole> {
+        None
+    }
 
     /// Returns the models of its nodes, given the models of its input; none for a single node without a model.
     fn models(&self, reads: Option<&Reads<'_>>) -> Option<Vec<String>>;

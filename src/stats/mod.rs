@@ -48,6 +48,7 @@ pub use correlation::{Correlation, correlation, pearson, ranks};
 pub use curve::{Curve, CurveEvaluation, CurveStatus, Logged, curve, logged};
 pub use distribution::z_of;
 pub use farthest::{Covering, Distance, farthest_first, least_distance};
+pub(crate) use interval::below;
 pub use interval::{
     Interval, estimate, quantile, quantile_interval, resampled_means, resampled_sums, sums_interval, wilson,
 };

@@ -178,6 +178,7 @@ fn datasets() -> Vec<Value> {
                 "jaccard": 0.7, "containment": 0.8, "run": 13, "action": "drop",
             },
             "sample": { "size": 2, "strategy": "diverse", "by": "question", "strata": ["group"], "seed": 7 },
+            "role": "training",
             "description": "text",
         }),
         json!({ "path": "data/rows.jsonl", "require": { "question": "text", "gold": "text?" }, "dedupe": "question", "sample": { "size": 1 } }),

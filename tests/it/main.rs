@@ -11,6 +11,7 @@ mod compare;
 mod consent;
 mod data;
 mod defended;
+mod diagnose;
 mod docs;
 mod everyday;
 mod explain;

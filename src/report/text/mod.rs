@@ -16,6 +16,7 @@ pub(super) use numbers::{cell, difference, number};
 pub(super) use table::{cut, listed};
 
 use table::table;
+pub(super) use table::wrapped;
 
 use super::view::{Failures, Note, Slice, Took, View};
 use super::{Tone, counted, printable, toned};

@@ -119,3 +119,23 @@ fn n(line: &Line) -> String {
         _ => String::new(),
     }
 }
+
+/// Breaks a text into lines of a width, each behind a margin; without a width it stays one line.
+pub(in crate::report) fn wrapped(text: &str, margin: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return format!("{margin}{text}") };
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            // What continues a line stands a little further in.
+            last => {
+                let indent = if last.is_some() { "  " } else { "" };
+                lines.push(format!("{margin}{indent}{word}"));
+            }
+        }
+    }
+    lines.join("\n")
+}

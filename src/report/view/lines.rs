@@ -94,7 +94,7 @@ pub(super) fn stages(run: &Run) -> Vec<RunStage> {
     for node in &run.nodes {
         let name = node.node.split_once('.').map_or(node.node.as_str(), |(stage, _)| stage);
         if !stages.iter().any(|stage| stage.name == name) {
-            stages.push(RunStage { name: name.to_owned(), kind: node.kind.clone(), input: None });
+            stages.push(RunStage { name: name.to_owned(), kind: node.kind.clone(), input: None, role: None });
         }
     }
     stages

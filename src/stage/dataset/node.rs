@@ -9,7 +9,7 @@ use crate::encoder::ModelFolder;
 use crate::problem::Place;
 use crate::process::Launch;
 use crate::score::{Direction, Rank, Reading, Unit};
-use crate::spec::Workspace;
+use crate::spec::{RowsRole, Workspace};
 use crate::stage::prompt::Prompt;
 use crate::stage::{Callee, DigestFile, Facts, Input, Job, Makes, Produced, Reads, Scanned, Stage, StageError};
 use crate::store::Fingerprint;
@@ -31,6 +31,7 @@ pub(super) struct Dataset {
     /// The encoder of a diverse sample.
     pub encoder: Option<ModelFolder>,
     pub on_bad_row: OnBadRow,
+    pub role: RowsRole,
     /// Where the columns that the shape reads by name stand.
     pub places: Vec<(String, Place)>,
 }
@@ -70,6 +71,10 @@ impl Stage for Dataset {
 
     fn makes(&self) -> Makes {
         Makes::Rows
+    }
+
+    fn rows_role(&self) -> Option<RowsRole> {
+        Some(self.role)
     }
 
     fn input(&self) -> Option<(&str, &Place)> {

@@ -18,7 +18,7 @@ use crate::encoder::{self, ModelFolder};
 use crate::files::is_glob;
 use crate::problem::{Place, Problem, suggest};
 use crate::process::{Program, unseen};
-use crate::spec::{OneOrMany, ShortOr, StageSpec, decode};
+use crate::spec::{OneOrMany, RowsRole, ShortOr, StageSpec, decode};
 use crate::stage::prompt::Prompt;
 use crate::stage::{Scope, Stage};
 
@@ -79,6 +79,10 @@ pub(in crate::stage) struct Settings {
     leakage: Option<Leakage>,
     /// Uses some of the rows.
     sample: Option<Sample>,
+    /// What the rows are for: heldout (unless said), training, or general. `diagnose` compares stages over them, and
+    /// `export --to sft` refuses rows that are held out.
+    #[serde(default)]
+    role: RowsRole,
     /// For readers.
     #[serde(rename = "description")]
     _description: Option<String>,
@@ -131,7 +135,7 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
             shape.strata = sample.by.to_vec();
         }
     }
-    let (sample, on_bad_row) = (settings.sample.clone(), settings.on_bad_row);
+    let (sample, on_bad_row, role) = (settings.sample.clone(), settings.on_bad_row, settings.role);
     let mut encoder = None;
     if let (Some(sample), Some(node)) = (&sample, spec.settings.get("sample"))
         && let Some(name) = sample.model.as_ref().filter(|_| sample.strategy == Strategy::Diverse)
@@ -153,7 +157,7 @@ pub(in crate::stage) fn parse(spec: &StageSpec, scope: &Scope<'_>) -> Result<Arc
     let source = parse_source(spec, scope, settings, &mut problems);
     match source {
         Some(source) if problems.is_empty() => {
-            Ok(Arc::new(Dataset { source, shape, quality, sample, encoder, on_bad_row, places }))
+            Ok(Arc::new(Dataset { source, shape, quality, sample, encoder, on_bad_row, role, places }))
         }
         _ => Err(problems),
     }
