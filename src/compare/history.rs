@@ -136,13 +136,13 @@ pub fn history(pipeline: &str, sides: &[Side], terms: &Terms) -> History {
     let mut trails = kept.last().zip(all.last()).map(|(last, found)| headlines(&last.run, found)).unwrap_or_default();
     for trail in &mut trails {
         // The best run so far.
-        let mut best: Option<&Side> = None;
-        for (side, found) in kept.iter().copied().zip(&all) {
+        let mut best: Option<(&Side, &[Found])> = None;
+        for (side, values) in kept.iter().copied().zip(&all) {
             let is_it = |found: &&Found| {
                 (&found.stage, &found.model, &found.value) == (&trail.stage, &trail.model, &trail.value)
             };
-            let Some(found) = found.iter().find(is_it) else { continue };
-            let change = best.map(|best| super::only(best, side, terms, found));
+            let Some(found) = values.iter().find(is_it) else { continue };
+            let change = best.map(|(best, known)| super::only(best, known, side, terms, found));
             let state = match &change {
                 _ if found.estimate.value.is_none() => State::NoData,
                 None => State::First,
@@ -151,7 +151,7 @@ pub fn history(pipeline: &str, sides: &[Side], terms: &Terms) -> History {
             };
             // What was measured in another way begins anew.
             if matches!(state, State::First | State::Improved | State::Incomparable) {
-                best = Some(side);
+                best = Some((side, values));
                 trail.best = Some(trail.points.len());
             }
             let change = change.flatten().filter(|_| state != State::NoData);

@@ -210,30 +210,18 @@ fn compared(side: &Side) -> Compared {
 }
 
 /// Compares one value of the same model in two runs; none where it is not in both, or was measured in another way.
-fn only(before: &Side, after: &Side, terms: &Terms, now: &Found) -> Option<Change> {
-    let then = values(&before.run).into_iter().find(|then| then.is_of(&now.model, now))?;
+fn only(before: &Side, all_before: &[Found], after: &Side, terms: &Terms, now: &Found) -> Option<Change> {
+    let then = all_before.iter().find(|then| then.is_of(&now.model, now))?;
     let is_same =
-        other_judge(before, after, &then, now, terms).is_none() && other_metric(before, after, now, terms).is_none();
-    is_same.then(|| line(before, after, &then, now, terms).change)
+        other_judge(before, after, then, now, terms).is_none() && other_metric(before, after, now, terms).is_none();
+    is_same.then(|| change(before, after, then, now, terms).0)
 }
 
 /// Compares one value.
 fn line(before: &Side, after: &Side, then: &Found, now: &Found, terms: &Terms) -> Line {
-    let scored = before.scores.as_ref().zip(after.scores.as_ref());
-    let both = scored.map(|(before, after)| then.scored(before).zip(now.scored(after)));
-    let pairs = both.map(|both| both.map(|(before, after)| pairs::pairs(before, after)));
-    let identical = before.run.key(&then.node()).is_some_and(|key| after.run.key(&now.node()) == Some(key))
-        && then.is_same_entry(now);
-    let (reading, estimates) = (&now.reading, (&then.estimate, &now.estimate));
-    let unpaired = |because| verdict::unpaired(estimates, because, reading, terms.margin);
-    let change = match &pairs {
-        _ if identical => verdict::same(&now.estimate, reading, terms.margin),
-        None => unpaired(Unpaired::NoScores),
-        Some(None) => unpaired(Unpaired::NotOfRows),
-        Some(Some(pairs)) if pairs.is_empty() => unpaired(Unpaired::NoSharedRow).over(pairs),
-        Some(Some(pairs)) => verdict::paired(pairs, reading, terms.margin),
-    };
-    let pairs = pairs.flatten().filter(|_| !identical && change.unpaired.is_none());
+    let reading = &now.reading;
+    let (change, pairs) = change(before, after, then, now, terms);
+    let pairs = pairs.filter(|_| change.unpaired.is_none());
     let turned = pairs.as_ref().and_then(|pairs| pairs.turned(reading.direction));
     Line {
         stage: now.stage.clone(),
@@ -245,11 +233,44 @@ fn line(before: &Side, after: &Side, then: &Found, now: &Found, terms: &Terms) -
         after: now.estimate,
         change,
         p_holm: None,
-        identical,
+        identical: is_identical(before, after, then, now),
         fixed: turned.map(|(fixed, _)| fixed),
         broken: turned.map(|(_, broken)| broken),
         flips: pairs.map_or_else(Vec::new, |pairs| pairs.flips(reading.direction)),
     }
+}
+
+/// Returns true if both runs took a value from the same result.
+fn is_identical(before: &Side, after: &Side, then: &Found, now: &Found) -> bool {
+    let key = before.run.key(&then.node());
+    key.is_some() && after.run.key(&now.node()) == key && then.is_same_entry(now)
+}
+
+/// Returns the change of a value, and the rows that it was found by; none for a result that is the same.
+fn change<'a>(
+    before: &Side,
+    after: &'a Side,
+    then: &Found,
+    now: &Found,
+    terms: &Terms,
+) -> (Change, Option<pairs::Pairs<'a>>) {
+    let (reading, margin) = (&now.reading, terms.margin);
+    if is_identical(before, after, then, now) {
+        return (verdict::same(&now.estimate, reading, margin), None);
+    }
+    let unpaired = |because| verdict::unpaired((&then.estimate, &now.estimate), because, reading, margin);
+    let Some((earlier, later)) = before.scores.as_ref().zip(after.scores.as_ref()) else {
+        return (unpaired(Unpaired::NoScores), None);
+    };
+    let Some((earlier, later)) = then.scored(earlier).zip(now.scored(later)) else {
+        return (unpaired(Unpaired::NotOfRows), None);
+    };
+    let pairs = pairs::pairs(earlier, later);
+    let change = match pairs.is_empty() {
+        true => unpaired(Unpaired::NoSharedRow).over(&pairs),
+        false => verdict::paired(&pairs, reading, margin),
+    };
+    (change, Some(pairs))
 }
 
 /// Returns why two nodes of judges cannot be compared: they measured with different instruments.

@@ -160,7 +160,7 @@ impl Change {
     }
 
     /// Notes which rows are not compared.
-    pub(super) fn over(self, pairs: &Pairs) -> Change {
+    pub(super) fn over(self, pairs: &Pairs<'_>) -> Change {
         Change { alone: pairs.alone, changed: pairs.changed, ..self }
     }
 
@@ -195,7 +195,7 @@ impl Change {
 }
 
 /// Compares a value row by row.
-pub(super) fn paired(pairs: &Pairs, reading: &Reading, asked: Option<Margin>) -> Change {
+pub(super) fn paired(pairs: &Pairs<'_>, reading: &Reading, asked: Option<Margin>) -> Change {
     let n = pairs.rows.len() as f64;
     let at_end = |value: f64| pairs.range.is_some_and(|(low, high)| value == low || value == high);
     let halves = || pairs.lost.iter().chain(&pairs.gained);
@@ -214,25 +214,29 @@ pub(super) fn paired(pairs: &Pairs, reading: &Reading, asked: Option<Margin>) ->
     let missing = (pairs.lost.len() + pairs.gained.len()) as u64;
     let (least, greatest) = pairs.extremes();
     let own = Differences::of(pairs, None, known);
-    let (worst, best) = match missing {
-        0 => (own.clone(), own.clone()),
-        _ => (
-            Differences::of(pairs, Some((least, greatest)), known),
-            Differences::of(pairs, Some((greatest, least)), known),
-        ),
+    let imputed = (missing > 0).then(|| {
+        let with = |after, before| Differences::of(pairs, Some((after, before)), known);
+        (with(least, greatest), with(greatest, least))
+    });
+    let (low, high) = match &imputed {
+        None => own.interval().unzip(),
+        Some((worst, best)) => (worst.interval().map(|it| it.0), best.interval().map(|it| it.1)),
     };
-    let end = |end: Option<f64>| end.filter(|end| end.is_finite());
+    let finite = |end: Option<f64>| end.filter(|end| end.is_finite());
     let difference = Estimate {
         value: shared.map(|(before, after)| after - before),
-        low: end(worst.interval().map(|(low, _)| low)),
-        high: end(best.interval().map(|(_, high)| high)),
+        low: finite(low),
+        high: finite(high),
         n: n as u64,
         missing,
     };
-    let p = match worst.sums.value().zip(best.sums.value()) {
-        // They may have been such that there is no difference.
-        Some((low, high)) if missing > 0 && low <= 0.0 && high >= 0.0 => Some(1.0),
-        _ => worst.p().zip(best.p()).map(|(a, b)| a.max(b)),
+    let p = match &imputed {
+        None => own.p(),
+        Some((worst, best)) => match worst.sums.value().zip(best.sums.value()) {
+            // They may have been such that there is no difference.
+            Some((low, high)) if low <= 0.0 && high >= 0.0 => Some(1.0),
+            _ => worst.p().zip(best.p()).map(|(a, b)| a.max(b)),
+        },
     };
     // Rows that all differ alike, up to rounding, have no deviation from which to plan.
     let is_real = |error: &f64| *error > 1e-9 * difference.value.unwrap_or_default().abs();
@@ -255,7 +259,6 @@ pub(super) fn paired(pairs: &Pairs, reading: &Reading, asked: Option<Margin>) ->
 }
 
 /// Differences row by row.
-#[derive(Clone)]
 struct Differences {
     values: Vec<f64>,
     sums: MeanSums,
@@ -265,7 +268,7 @@ struct Differences {
 impl Differences {
     /// Returns the differences of the shared rows; with `missing`, also of those that one run lacks: what counts in place of
     /// a score after, and in place of one before.
-    fn of(pairs: &Pairs, missing: Option<(f64, f64)>, known: Known) -> Differences {
+    fn of(pairs: &Pairs<'_>, missing: Option<(f64, f64)>, known: Known) -> Differences {
         let shared = pairs.rows.iter().map(|row| (row.after - row.before, row.cluster));
         let mut rows: Vec<(f64, u64)> = shared.collect();
         if let Some((after, before)) = missing {
@@ -369,7 +372,7 @@ mod tests {
     const ACCURACY: Reading = Reading::of(Unit::Fraction, Rank::Headline);
 
     /// Returns rows of which `fixed` and `broken` changed, and half of the others are right.
-    fn rows(n: usize, fixed: usize, broken: usize) -> Pairs {
+    fn rows(n: usize, fixed: usize, broken: usize) -> Pairs<'static> {
         let row = |index: usize| {
             let stays = f64::from(u8::from(index.is_multiple_of(2)));
             let (a, b) = match index {
@@ -377,7 +380,7 @@ mod tests {
                 index if index < fixed + broken => (1.0, 0.0),
                 _ => (stays, stays),
             };
-            Pair { id: index.to_string(), before: a, after: b, cluster: 0 }
+            Pair { id: "row", before: a, after: b, cluster: 0 }
         };
         Pairs { rows: (0..n).map(row).collect(), range: Some((0.0, 1.0)), ..Pairs::default() }
     }
@@ -449,8 +452,7 @@ mod tests {
     fn rows_without_a_result_any_more_count_at_their_worst() {
         let with_lost = |n: usize, lost: usize| {
             let mut pairs = rows(n, 0, 0);
-            let half = |index: usize| Half { id: index.to_string(), score: 1.0, cluster: 0 };
-            pairs.lost = (0..lost).map(half).collect();
+            pairs.lost = vec![Half { id: "row", score: 1.0, cluster: 0 }; lost];
             pairs
         };
         // 200 rows that are the same prove nothing of 800 that failed.

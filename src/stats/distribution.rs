@@ -41,14 +41,17 @@ pub(super) fn student_p(t: f64, freedom: f64) -> f64 {
 /// Returns the quantile of Student's t.
 pub(super) fn student_quantile(p: f64, freedom: f64) -> f64 {
     let Ok(student) = StudentsT::new(0.0, 1.0, freedom) else { return f64::NAN };
-    // Bisection on the exact tail, with at most 200 halvings of a bracket around the quantile.
+    // Bisection on the exact tail, until the bracket holds no number between its ends.
     let (mut low, mut high) = (0.0, 1.0);
     let upper = if p >= 0.5 { p } else { 1.0 - p };
     while student.cdf(high) < upper && high < 1e300 {
         high *= 2.0;
     }
-    for _ in 0..200 {
+    loop {
         let middle = (low + high) / 2.0;
+        if middle <= low || middle >= high {
+            break;
+        }
         if student.cdf(middle) < upper {
             low = middle;
         } else {
