@@ -35,7 +35,7 @@
 //! | [`plan`] | from a spec to nodes, or to everything that is wrong with it |
 //! | [`execute`] | runs and forecasts: look (key to hit or miss), make, reasons, gates |
 //! | [`compare`] | two runs side by side: differences with intervals, rows that changed |
-//! | [`diagnose`] | what is wrong with a model, where it is weakest, what helps |
+//! | [`diagnose`] · [`training`] | what is wrong with a model, where it is weakest, what helps · examples to train with |
 //! | [`report`] | the view of a run, tables, problems, lines |
 //! | [`cli`] | one file per command |
 //!
@@ -108,3 +108,4 @@ pub mod stats;
 pub mod store;
 pub mod template;
 pub mod text;
+pub mod training;

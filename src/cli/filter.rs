@@ -1,4 +1,4 @@
-//! `--where`: rows for which an expression holds.
+//! What the command line says about rows: `--where`, for which an expression holds; templates that make answers from them.
 
 use std::sync::Arc;
 
@@ -64,10 +64,38 @@ impl Filter {
         if let Some(message) = row.and_then(|row| mixed_types(&self.guards, row)) {
             return Err(format!("it {message}"));
         }
-        let variables = VARIABLES
-            .iter()
-            .map(|name| ((*name).to_owned(), document.get(*name).map_or(TemplateValue::from(()), from_json)));
-        let value = self.expression.evaluate(&TemplateValue::from_pairs(variables)).map_err(|error| error.message)?;
+        let value = self.expression.evaluate(&variables(document)).map_err(|error| error.message)?;
         Ok(value.is_true())
+    }
+}
+
+/// Returns the variables of a row; one that it does not have is none.
+fn variables(document: &Map<String, Value>) -> TemplateValue {
+    let value = |name: &str| document.get(name).map_or(TemplateValue::from(()), from_json);
+    TemplateValue::from_pairs(VARIABLES.iter().map(|name| ((*name).to_owned(), value(name))))
+}
+
+/// A template that makes an answer from a row.
+pub(super) struct Answer {
+    template: Template,
+    flag: &'static str,
+}
+
+impl Answer {
+    /// Reads a template that stands behind a flag.
+    pub fn load(library: &Library, flag: &'static str, text: &str) -> Result<Answer, Exit> {
+        let source = Arc::new(Source { path: flag.to_owned(), text: text.to_owned() });
+        let place = Place { range: 0..text.len(), source };
+        let template = Template::load(library, text, &place, VARIABLES).map_err(Exit::problems)?;
+        Ok(Answer { template, flag })
+    }
+
+    /// Returns the answer for a row.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be rendered for the row.
+    pub fn of(&self, document: &Map<String, Value>) -> Result<String, String> {
+        self.template.render(&variables(document)).map_err(|error| format!("{}: {}", self.flag, error.message))
     }
 }

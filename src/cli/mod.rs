@@ -5,13 +5,13 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `filter` | `--where` of commands that go through rows |
+//! | `filter` | `--where` of commands that go through rows; templates on the command line |
 //! | `open` | what most commands begin with: from arguments to a plan, a store, a session |
 //! | `sessions` | what commands over runs look up in the cache |
 //! | `exit` | exit codes, and errors as text |
 //! | `output` | what is printed where, and how much of it |
 //! | `progress` `watch` | bars and lines while a run goes on; `run --watch` |
-//! | all others | one command each; `labels/` one file per subcommand |
+//! | all others | one command each; `labels/` one file per subcommand, `export/` one per kind of rows |
 //!
 //! **Adding a command:** one file with its `Args` and a `run` function, one variant of `Command` with a line of help,
 //! and one line in the `match` of `dispatch`; then its tests.

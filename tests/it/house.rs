@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["stage"],
     &["plan"],
     &["execute"],
-    &["compare", "diagnose"],
+    &["compare", "diagnose", "training"],
     &["report"],
     &["cli"],
 ];

@@ -35,5 +35,6 @@ mod run;
 mod simulated;
 mod store;
 mod support;
+mod training;
 mod trust;
 mod vectors;
