@@ -12,6 +12,7 @@ use super::exit::{self, Exit};
 use super::progress::Display;
 use super::watch::{self, Seen};
 use super::{Format, Global, Sets, Signals, Volume, open, print, runtime, talk, width};
+use crate::compare::{self, Side, Terms};
 use crate::digest::Digest;
 use crate::execute::{self, Options, Session};
 use crate::process;
@@ -162,10 +163,32 @@ fn once(global: &Global, arguments: &RunArgs, runtime: &Runtime, read: &mut BTre
     keep(global, &session, &records, &run);
     let is_verbose = global.volume() == Volume::Verbose;
     match global.format {
-        Format::Text => print(&format!("\n{}", report::closing(&View::of(&run), width(), is_verbose))),
+        Format::Text => {
+            let since = since(&session, &records, &run);
+            print(&format!("\n{}", report::closing(&View::of(&run), since.as_deref(), width(), is_verbose)));
+        }
         Format::Json => print(&serde_json::to_string(&run).expect("runs serialise")),
     }
     Ok(exit::of_run(&run, arguments.strict))
+}
+
+/// From so many rows on, what changed since the last run is left to `compare`: reading them would take a while.
+const MOST_ROWS: u64 = 20_000;
+
+/// Returns what changed since the last whole run, if something did.
+fn since(session: &Session, records: &Records, run: &Run) -> Option<String> {
+    let is_whole = |run: &Run| !run.partial && !run.interrupted && !run.has_failed();
+    let is_small = run.nodes.iter().all(|node| node.rows <= MOST_ROWS);
+    if run.is_unchanged() || !is_whole(run) || !is_small {
+        return None;
+    }
+    let before = records.runs().iter().find(|before| is_whole(before))?;
+    let side = |run: &Run| {
+        let kept = records.scores(&run.run).ok().flatten();
+        let scores = kept.or_else(|| execute::run_scores(session, run).ok()).filter(|scores| !scores.values.is_empty());
+        Side { run: run.clone(), scores, model: None }
+    };
+    Some(report::since(&compare::compare(&side(before), &side(run), &Terms::default())))
 }
 
 /// Reads a label.

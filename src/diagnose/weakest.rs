@@ -101,7 +101,7 @@ pub fn weakest(evidence: &Evidence) -> Vec<Dimension> {
         })
         .collect();
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
-    let mut wins = vec![0usize; known.len()];
+    let mut wins = vec![0.0; known.len()];
     for _ in 0..DRAWS {
         let drawn: Vec<usize> = (0..parcels).map(|_| below(&mut random, parcels)).collect();
         let deficit = |(known, column): (&Known<'_>, &Vec<(f64, f64)>), noise: f64| {
@@ -115,18 +115,21 @@ pub fn weakest(evidence: &Evidence) -> Vec<Dimension> {
             };
             share_missing(attained, known.dimension.target)
         };
-        let mut best = (0, f64::MIN);
-        for (place, pair) in known.iter().zip(&columns).enumerate() {
-            // A sum of twelve uniform numbers is close to normal.
-            let noise = (0..12).map(|_| below(&mut random, 1 << 20) as f64 / f64::from(1 << 20)).sum::<f64>() - 6.0;
-            let deficit = deficit(pair, noise);
-            if deficit > best.1 {
-                best = (place, deficit);
-            }
-        }
-        wins[best.0] += 1;
+        let deficits: Vec<f64> = known
+            .iter()
+            .zip(&columns)
+            .map(|pair| {
+                // A sum of twelve uniform numbers is close to normal.
+                let noise = (0..12).map(|_| below(&mut random, 1 << 20) as f64 / f64::from(1 << 20)).sum::<f64>() - 6.0;
+                deficit(pair, noise)
+            })
+            .collect();
+        // Dimensions that fall short alike, such as two of the same rows, share the draw.
+        let most = deficits.iter().copied().fold(f64::MIN, f64::max);
+        let first: Vec<usize> = (0..deficits.len()).filter(|place| deficits[*place] >= most - 1e-9).collect();
+        first.iter().for_each(|place| wins[*place] += 1.0 / first.len() as f64);
     }
-    known.iter_mut().zip(&wins).for_each(|(known, wins)| known.dimension.probability = *wins as f64 / DRAWS as f64);
+    known.iter_mut().zip(&wins).for_each(|(known, wins)| known.dimension.probability = wins / DRAWS as f64);
     known.sort_by(|a, b| b.dimension.deficit.total_cmp(&a.dimension.deficit));
     let is_first = |place: usize, dimension: &Dimension| place == 0 || dimension.probability >= POSSIBLE;
     let dimensions = known.into_iter().map(|known| known.dimension).filter(|dimension| dimension.deficit > 0.0);

@@ -16,6 +16,7 @@
 //! | `make` | a stage is run, for a plan as for a run; what a run makes is published |
 //! | `reason` `why` | why a node is a miss: in words, and down to the line |
 //! | `gates` `pairs` | verdicts on gates; two values compared row by row |
+//! | `deltas` | how far models lie from the baseline, row by row |
 //! | `contrast` | values in comparison with other nodes: shares of the ceiling, preferences; drift of judges |
 //! | `record` | what a run's record says of nodes, models and stages |
 //! | `labels` | which rows people should label |
@@ -28,6 +29,7 @@
 
 mod consent;
 mod contrast;
+mod deltas;
 mod forecast;
 mod gates;
 mod labels;

@@ -7,11 +7,13 @@
 use indexmap::IndexMap;
 
 use super::contrast::{add_contrasts, add_shared};
+use super::deltas::add_deltas;
 use super::rows::Found;
 use super::session::Session;
 use crate::plan::Node;
 use crate::record::{NodeSummary, Run, RunModel, RunStage};
 use crate::score::{Rank, Reading, Summary, Unit};
+use crate::spec::RowsRole;
 use crate::stage::Stage;
 use crate::store::Manifest;
 
@@ -45,6 +47,7 @@ pub(super) fn describe(session: &Session, manifests: &[Option<Manifest>], run: &
     add_contrasts(session, manifests, run);
     add_shared(session, manifests, run);
     add_readings(session, run);
+    add_deltas(session, manifests, run);
 }
 
 /// Writes into a run its models, its stages, and how each value of its summary is to be read.
@@ -65,7 +68,11 @@ fn add_readings(session: &Session, run: &mut Run) {
         }
         let input = stage.input().map(|(input, _)| input.to_owned());
         run.stages.push(RunStage { name: name.clone(), kind: stage.kind().to_owned(), input, role: stage.rows_role() });
-        let said = run.summary.get(name).map(|summaries| readings(stage.as_ref(), summaries)).unwrap_or_default();
+        let mut said = run.summary.get(name).map(|summaries| readings(stage.as_ref(), summaries)).unwrap_or_default();
+        if run.rows_role(name) == RowsRole::Training {
+            // What a model does on the rows that it was trained with is no headline.
+            said.values_mut().for_each(|reading| *reading = reading.ranked(reading.rank.max(Rank::Detail)));
+        }
         if !said.is_empty() {
             run.values.insert(name.clone(), said);
         }

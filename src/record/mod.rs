@@ -30,7 +30,7 @@ pub use file::{Missing, Records, RunId, Unread, label_problem};
 pub use git::commit;
 pub use read::{ReadError, VERSION, read};
 pub use run::{
-    GateResult, GateVerdict, NodeDrift, NodeOutcome, NodeRun, NodeSummary, Run, RunHead, RunModel, RunStage,
+    Delta, GateResult, GateVerdict, NodeDrift, NodeOutcome, NodeRun, NodeSummary, Run, RunHead, RunModel, RunStage,
     SummaryTable,
 };
 pub use scores::{MOST_BYTES, RunScores, ScoredRows, ValueScores};

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{Bill, VERSION};
 use crate::digest::Digest;
-use crate::score::{Drift, Estimate, Reading, SLICES, Slices};
+use crate::score::{Direction, Drift, Estimate, Reading, SLICES, Slices};
 use crate::spec::{Role, RowsRole};
 
 /// One execution: what is printed, and what `runs/` keeps.
@@ -49,6 +49,9 @@ pub struct Run {
     /// How the values of the summary are to be read, in the order of tables. By stage, then by flat name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub values: IndexMap<String, IndexMap<String, Reading>>,
+    /// How far models lie from the baseline of their stage. By stage, model and flat name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub deltas: IndexMap<String, StageDeltas>,
     /// Results that do not fit one number, such as confusion matrices. By stage, model and name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub tables: IndexMap<String, IndexMap<String, IndexMap<String, Value>>>,
@@ -80,6 +83,7 @@ impl Run {
             nodes: Vec::new(),
             summary: SummaryTable::new(),
             values: IndexMap::new(),
+            deltas: IndexMap::new(),
             tables: IndexMap::new(),
             signatures: IndexMap::new(),
             drift: BTreeMap::new(),
@@ -286,6 +290,33 @@ impl<'de> Deserialize<'de> for NodeSummary {
             slices: slices.map_err(D::Error::custom)?,
             values: serde_json::from_value(Value::Object(map)).map_err(D::Error::custom)?,
         })
+    }
+}
+
+/// How far the models of a stage lie from its baseline, by model and flat name.
+pub type StageDeltas = IndexMap<String, IndexMap<String, Delta>>;
+
+/// How far a value lies from that of the baseline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Delta {
+    /// The baseline.
+    pub against: String,
+    /// The value less that of the baseline over the n rows that both have. Rows that only one has are missing: the 95 %
+    /// interval holds whatever they would have been.
+    pub difference: Estimate,
+    /// Of scores that are 0 or 1: the exact two-sided p of the rows that differ (McNemar 1947).
+    pub p: Option<f64>,
+}
+
+impl Delta {
+    /// Returns whether the value is shown to be better or worse; none if it may be either.
+    pub fn is_better(&self, direction: Direction) -> Option<bool> {
+        let (low, high) = (self.difference.low, self.difference.high);
+        let is_real = self.p.is_none_or(|p| p <= 0.05);
+        let is_more = low.is_some_and(|low| low > 0.0);
+        let is_less = high.is_some_and(|high| high < 0.0);
+        let is_shown = is_real && (is_more || is_less) && direction != Direction::Neither;
+        is_shown.then_some(is_more == (direction == Direction::Higher))
     }
 }
 

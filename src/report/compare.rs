@@ -25,6 +25,11 @@ pub fn comparison(found: &Comparison, width: Option<usize>, is_verbose: bool) ->
     blocks.join("\n\n")
 }
 
+/// Renders what changed since an earlier run, in a line.
+pub fn since(found: &Comparison) -> String {
+    format!("since {}: {}", printable(found.before.of.name()), answer(found))
+}
+
 /// Returns the answer in a line: what is lost, what regressed and improved, what cannot be told.
 fn answer(found: &Comparison) -> String {
     let headlines: Vec<&Line> = found.values.iter().filter(|line| line.is_headline() && !line.identical).collect();

@@ -39,7 +39,7 @@ mod text;
 mod view;
 mod why;
 
-pub use compare::{RowTexts, comparison, flips};
+pub use compare::{RowTexts, comparison, flips, since};
 pub use diagnosis::diagnoses;
 #[cfg(feature = "parquet")]
 pub use export::Parquet;

@@ -181,7 +181,7 @@ fn six() -> Run {
 fn six_models_at_three_widths() {
     let view = View::of(&six());
     for width in [80, 120, 160] {
-        check(&format!("six_models_at_{width}"), &plain(&closing(&view, Some(width), false)));
+        check(&format!("six_models_at_{width}"), &plain(&closing(&view, None, Some(width), false)));
     }
 }
 
@@ -202,7 +202,7 @@ fn no_line_of_a_table_is_wider_than_the_terminal() {
 #[test]
 fn roles_are_visible_at_every_width() {
     for width in [60, 80, 120, 160] {
-        let text = closing(&View::of(&run_of(document())), Some(width), false);
+        let text = closing(&View::of(&run_of(document())), None, Some(width), false);
         for role in ["baseline", "candidate", "ceiling"] {
             assert!(text.contains(role), "{role} at {width}\n{text}");
         }
@@ -241,7 +241,7 @@ fn a_run_without_readings_is_tabled_all_the_same() {
     let names: Vec<&str> = view.lines.iter().map(|line| line.name.as_str()).collect();
     assert!(names.contains(&"format.json_valid") && names.contains(&"intent.classification.f1_macro"), "{names:?}");
     assert_eq!(view.diagnostics[0].name, "quality.halo");
-    assert!(!closing(&view, Some(80), true).contains("baseline"));
+    assert!(!closing(&view, None, Some(80), true).contains("baseline"));
 }
 
 #[test]

@@ -204,6 +204,12 @@ impl<'a> Weighted<'a> {
 }
 
 impl Gate {
+    /// Returns the gate by which one value is greater than another; none if the names are none that a gate can have.
+    pub fn between(left: &str, right: &str, place: &Place) -> Option<Gate> {
+        let gate = parse(&format!("{left} > {right}"), place).ok()?;
+        matches!((&gate.left, &gate.right), (Expression::Term(_), Expression::Term(_))).then_some(gate)
+    }
+
     /// Returns the left side less the right side as a sum of values; none if it is no such sum. With a quotient on one side
     /// and a number on the other, both sides are first multiplied by the divisor, which is returned, too: the comparison
     /// stays the same only if that is greater than 0.

@@ -345,12 +345,15 @@ fn follow(guide: &str) {
     workspace.write("etalon.toml", std::fs::read(root.join("etalon.toml")).unwrap());
     let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let text = std::fs::read_to_string(root.join(guide)).unwrap();
-    let (mut is_console, mut said, mut commands) = (false, Vec::<String>::new(), 0);
+    let (mut is_console, mut said, mut commands, mut code) = (false, Vec::<String>::new(), 0, 0);
     for (line, number) in text.lines().zip(1..) {
         if let Some(step) = line.strip_prefix("<!-- test: ") {
             let step = step.trim_end_matches(" -->");
             if let Some(file) = step.strip_prefix("git ") {
                 workspace.write(file, std::fs::read(root.join(file)).unwrap());
+            } else if let Some(exit) = step.strip_prefix("exits ") {
+                // The next command, whose gates fail.
+                code = exit.parse().unwrap();
             } else if let Some(edit) = step.strip_prefix("edit ") {
                 let parts: Vec<&str> = edit.split(" | ").collect();
                 workspace.edit(parts[0], parts[1], parts[2]);
@@ -369,7 +372,7 @@ fn follow(guide: &str) {
                 let filled: String = sheet.lines().map(|line| line.replace(",,,", ",A,,") + "\n").collect();
                 workspace.write(arguments[4], filled);
             }
-            let ran = workspace.etalon(&arguments).code(0);
+            let ran = workspace.etalon(&arguments).code(std::mem::take(&mut code));
             said = ran.stdout.lines().chain(ran.stderr.lines()).map(squeeze).collect();
             commands += 1;
         } else if is_console && line != "…" {

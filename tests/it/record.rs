@@ -27,7 +27,7 @@ fn a_run_is_tabled_from_its_file_alone() {
     }
     let records = Records::new(&workspace.path(""), "p");
     let run = records.find("first").unwrap();
-    let rendered = anstream::adapter::strip_str(&closing(&View::of(run), None, false)).to_string();
+    let rendered = anstream::adapter::strip_str(&closing(&View::of(run), None, None, false)).to_string();
     assert_eq!(rendered.trim(), ran.stdout.trim());
     for name in ["last", "first", &run.run[..20]] {
         let reported = workspace.etalon(&["report", name]).code(0).stdout;

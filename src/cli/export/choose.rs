@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ExportArgs, Which};
+use super::args::{ExportArgs, Which};
 use crate::cli::exit::Exit;
 use crate::cli::open;
 use crate::execute::{self, Found, Session};

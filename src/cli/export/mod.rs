@@ -2,11 +2,13 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `args` | what can be asked for |
 //! | `choose` | `--rows`: which rows are meant by their scores |
-//! | `plain` | rows as `show` prints them |
+//! | `plain` | rows that are meant, and rows as `show` prints them |
 //! | `wide` | everything about a row side by side |
 //! | `training` | examples to train with |
 
+mod args;
 mod choose;
 mod plain;
 mod training;
@@ -14,113 +16,19 @@ mod wide;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::exit::{self, Exit};
 use super::filter::Filter;
 use super::show::selected;
-use super::{Format, Global, Sets, open, print, talk};
-use crate::execute::{Found, Session};
+use super::{Format, Global, open, print, talk};
 use crate::files::Draft;
 use crate::report::{Columns, Csv, JsonLines, RowWriter};
+pub(super) use args::ExportArgs;
+use args::To;
 use choose::Chosen;
-
-#[derive(Args)]
-#[command(
-    after_help = "Examples:\n  etalon export ab answers --to jsonl > answers.jsonl\n  etalon export ab duel --to csv --output losses.csv --where 'verdict == \"loss\"'\n  etalon export ab answers exact quality --wide --to csv --output all.csv\n  etalon export train duel --to dpo --output pairs.jsonl --match-length"
-)]
-pub(super) struct ExportArgs {
-    /// Pipeline file, or the name of one in pipelines/
-    pipeline: String,
-    /// Stage or node: `answers`, `answers.tuned`; with --wide as many as you like
-    #[arg(required = true, value_name = "STAGE")]
-    stages: Vec<String>,
-    #[command(flatten)]
-    sets: Sets,
-    /// What to write
-    #[arg(long, value_enum)]
-    to: To,
-    /// Where to write it; standard output unless given
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Export this model's rows only
-    #[arg(long)]
-    model: Option<String>,
-    /// Export rows for which an expression holds, as `show` has it: `verdict == "loss"`
-    #[arg(long = "where", value_name = "EXPR")]
-    filter: Option<String>,
-    /// Export rows by their score: below the middle of the scale, the tenth with the least, or worse than in --against
-    #[arg(long, value_enum, value_name = "WHICH")]
-    rows: Option<Which>,
-    /// The value that --rows goes by; the stage's first headline unless said
-    #[arg(long, value_name = "NAME", requires = "rows")]
-    value: Option<String>,
-    /// With --rows broken: the run before
-    #[arg(long, value_name = "RUN", default_value = "last~1")]
-    against: String,
-    /// Write everything about a row side by side, in columns that begin with the node's name
-    #[arg(long)]
-    wide: bool,
-    /// With --to sft: the answer to learn, by template: "{{ row.gold }}"; the model's own unless said
-    #[arg(long, value_name = "TEMPLATE")]
-    answer: Option<String>,
-    /// With --to dpo: the answer to prefer, by template; of a comparison the preferred one, else the ceiling's
-    #[arg(long, value_name = "TEMPLATE")]
-    chosen: Option<String>,
-    /// With --to dpo: leave pairs out of which one answer has more than R times the characters of the other
-    #[arg(long, value_name = "R", num_args = 0..=1, default_missing_value = "1.5", value_parser = ratio)]
-    match_length: Option<f64>,
-    /// Train with rows that are held out, although nothing can be measured by them afterwards
-    #[arg(long)]
-    from_heldout_anyway: bool,
-    /// Write CSV cells as they are: without it, a text that a spreadsheet would run as a formula gets a `'` before it
-    #[arg(long)]
-    raw: bool,
-    /// Add latency, usage and cost
-    #[arg(long)]
-    meta: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum To {
-    /// One document per line, as `show --format json` prints them
-    Jsonl,
-    /// Flat columns; what is nested is JSON text
-    Csv,
-    /// Flat, typed columns; needs the feature of that name
-    Parquet,
-    /// Examples to fine-tune with, one a line: `messages`
-    Sft,
-    /// Preference pairs, one a line: `prompt`, `chosen`, `rejected`
-    Dpo,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Which {
-    /// Below the middle of the scale: wrong answers, lost comparisons
-    Failed,
-    /// Worse than in another run
-    Broken,
-    /// The tenth with the least, ten rows at least; none with the full score
-    Weakest,
-}
-
-fn ratio(text: &str) -> Result<f64, String> {
-    let ratio: f64 = text.parse().map_err(|_| "a number of 1 or more, such as 1.5".to_owned())?;
-    if ratio >= 1.0 && ratio.is_finite() { Ok(ratio) } else { Err("a number of 1 or more, such as 1.5".to_owned()) }
-}
-
-/// Documents to write.
-trait Documents {
-    /// Calls `take` with each document.
-    fn each(&self, take: &mut dyn FnMut(&Map<String, Value>) -> io::Result<()>) -> Result<(), Exit>;
-
-    /// Says what is not among the documents, and why.
-    fn tell(&self) {}
-}
+use plain::{Documents, Plain, Rows};
 
 pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
     if arguments.to == To::Parquet {
@@ -154,7 +62,7 @@ pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
     let documents: Box<dyn Documents + '_> = match arguments.to {
         To::Sft | To::Dpo => Box::new(training::Training::new(rows, arguments)?),
         _ if arguments.wide => Box::new(wide::Wide(rows)),
-        _ => Box::new(plain::Plain(rows)),
+        _ => Box::new(Plain(rows)),
     };
     write(global, arguments, &*documents)
 }
@@ -179,15 +87,6 @@ fn check(arguments: &ExportArgs) -> Result<(), Exit> {
         _ => None,
     };
     problem.map_or(Ok(()), |(message, help)| Err(Exit::usage(message, Some(help.to_owned()))))
-}
-
-/// The rows of the selected nodes that are meant.
-struct Rows<'a> {
-    session: &'a Session,
-    found: &'a [(usize, Found)],
-    with_meta: bool,
-    filter: Option<Filter>,
-    chosen: Option<Chosen>,
 }
 
 /// Writes documents to standard output or to a file.

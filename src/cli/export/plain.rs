@@ -1,12 +1,34 @@
-//! Rows as `show` prints them.
+//! Rows that are meant, and rows as `show` prints them.
 
 use std::io;
 
 use serde_json::{Map, Value};
 
-use super::{Documents, Rows};
+use super::choose::Chosen;
 use crate::cli::exit::Exit;
-use crate::execute::{self, ShownRow};
+use crate::cli::filter::Filter;
+use crate::execute::{self, Found, Session, ShownRow};
+
+/// Documents to write.
+pub(super) trait Documents {
+    /// Calls `take` with each document.
+    fn each(&self, take: &mut dyn FnMut(&Map<String, Value>) -> io::Result<()>) -> Result<(), Exit>;
+
+    /// Says what is not among the documents, and why.
+    fn tell(&self) {}
+}
+
+/// The rows of the selected nodes that are meant.
+pub(super) struct Rows<'a> {
+    pub session: &'a Session,
+    pub found: &'a [(usize, Found)],
+    pub with_meta: bool,
+    pub filter: Option<Filter>,
+    pub chosen: Option<Chosen>,
+}
+
+/// What is called with each row: its node, the row, its document.
+pub(super) type Take<'a> = &'a mut dyn FnMut(usize, &ShownRow, &Map<String, Value>) -> io::Result<()>;
 
 /// Rows one below the other.
 pub(super) struct Plain<'a>(pub Rows<'a>);
@@ -18,11 +40,8 @@ impl Documents for Plain<'_> {
 }
 
 impl Rows<'_> {
-    /// Calls `take` with each row that is meant: its node, the row, and its document.
-    pub(super) fn each(
-        &self,
-        take: &mut dyn FnMut(usize, &ShownRow, &Map<String, Value>) -> io::Result<()>,
-    ) -> Result<(), Exit> {
+    /// Calls `take` with each row that is meant.
+    pub fn each(&self, take: Take<'_>) -> Result<(), Exit> {
         for (index, found) in self.found {
             let (mut failure, mut problem) = (None, None);
             execute::each_row(self.session, *index, found, |row| {

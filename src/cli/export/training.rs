@@ -6,7 +6,8 @@ use std::io;
 
 use serde_json::{Map, Value};
 
-use super::{Documents, ExportArgs, Rows, To};
+use super::args::{ExportArgs, To};
+use super::plain::{Documents, Rows};
 use crate::cli::exit::Exit;
 use crate::cli::filter::Answer;
 use crate::cli::talk;

@@ -5,7 +5,7 @@ use std::io;
 
 use serde_json::{Map, Value};
 
-use super::{Documents, Rows};
+use super::plain::{Documents, Rows};
 use crate::cli::exit::Exit;
 
 /// Rows with what all nodes say of them. They are held in memory, since nodes are read one after the other.

@@ -4,19 +4,21 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `headline` | the answer in words |
 //! | `table` | values of models as a table, in the widest layout that fits |
 //! | `classes` | scores of labels, confusion matrices |
 //! | `numbers` | one number, with its interval |
 
 mod classes;
+mod headline;
 mod numbers;
 mod table;
 
 pub(super) use numbers::{cell, difference, number};
-pub(super) use table::{cut, listed};
+pub(super) use table::{cut, listed, wrapped};
 
+use headline::headline;
 use table::table;
-pub(super) use table::wrapped;
 
 use super::view::{Failures, Note, Slice, Took, View};
 use super::{Tone, counted, printable, toned};
@@ -25,8 +27,15 @@ use crate::score::{DriftVerdict, Estimate, Unit};
 
 /// Renders what a run prints at its end, in lines of at most `width` characters where that is possible. With
 /// `is_verbose`, the scores of every label are added.
-pub fn closing(view: &View, width: Option<usize>, is_verbose: bool) -> String {
-    let mut blocks = tables(view, width);
+///
+/// The answer stands first; `since` is what changed since an earlier run, in words.
+pub fn closing(view: &View, since: Option<&str>, width: Option<usize>, is_verbose: bool) -> String {
+    let answer: Vec<String> = [headline(view, width), since.map(|since| wrapped(since, "", width)).unwrap_or_default()]
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .collect();
+    let mut blocks: Vec<String> = (!answer.is_empty()).then(|| answer.join("\n")).into_iter().collect();
+    blocks.extend(tables(view, width));
     if is_verbose {
         blocks.extend(classes(view, width));
     }
@@ -71,7 +80,7 @@ pub fn report(view: &View, width: Option<usize>, is_verbose: bool) -> String {
     };
     blocks.extend(named(&view.broken, Some(Tone::Bad)).map(|text| format!("no result\n{text}")));
     blocks.extend(named(&view.notes, None).map(|text| format!("notes\n{text}")));
-    blocks.push(closing(view, width, is_verbose));
+    blocks.push(closing(view, None, width, is_verbose));
     blocks.join("\n\n")
 }
 
@@ -88,6 +97,9 @@ fn tables(view: &View, width: Option<usize>) -> Vec<String> {
     let mut out: Vec<String> = table(columns, "", &view.lines, width).into_iter().collect();
     out.extend(table(columns, "diagnostics", &view.diagnostics, width));
     out.extend(view.slices.iter().filter_map(|slice| self::slice(view, slice, width)));
+    if view.lines.iter().any(|line| line.deltas.iter().any(Option::is_some)) {
+        out.push("Δ row by row, at 95 %: ▲ better than the baseline, ▼ worse, · not shown to differ".to_owned());
+    }
     let intervals = view.slice_intervals();
     if intervals > 1 {
         out.push(format!("{intervals} intervals of slices, at 95 % each: one in twenty misses its truth by chance."));

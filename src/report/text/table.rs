@@ -1,18 +1,23 @@
-//! The values of models as a table, in the widest of three layouts that fits.
+//! The values of models as a table, in the widest of four layouts that fits.
 //!
 //! | layout | |
 //! |---|---|
 //! | wide | an estimate and its interval side by side |
 //! | folded | the interval below its estimate |
+//! | narrow | as folded, and of the difference from the baseline only its sign, beside the value |
 //! | stacked | a block per value, a line per model |
+//!
+//! ▲ is better than the baseline, ▼ worse, and · not shown to differ.
 //!
 //! Roles stand below the names of models; where each model has a line, beside its name.
 
 use comfy_table::{CellAlignment, presets};
 
-use super::numbers::{parts, share};
+use super::numbers::{difference, parts, share};
+use crate::record::Delta;
 use crate::report::printable;
 use crate::report::view::{Column, Line, role_word};
+use crate::spec::Role;
 
 /// Renders lines as a table with a column per model; none if there are no lines.
 pub(super) fn table(columns: &[Column], title: &str, lines: &[Line], width: Option<usize>) -> Option<String> {
@@ -20,17 +25,34 @@ pub(super) fn table(columns: &[Column], title: &str, lines: &[Line], width: Opti
         return None;
     }
     let fits = |text: &String| width.is_none_or(|width| text.lines().all(|line| line.chars().count() <= width));
-    let layouts = [" ", "\n"].iter().map(|between| grid(columns, title, lines, between));
-    Some(layouts.into_iter().find(fits).unwrap_or_else(|| stacked(columns, title, lines)))
+    let layouts = [(" ", true), ("\n", true), ("\n", false)];
+    let grids = layouts.into_iter().map(|(between, has_deltas)| grid(columns, title, lines, between, has_deltas));
+    Some(grids.into_iter().find(fits).unwrap_or_else(|| stacked(columns, title, lines)))
 }
 
-/// Renders lines as a grid; `between` stands between an estimate and its interval.
-fn grid(columns: &[Column], title: &str, lines: &[Line], between: &str) -> String {
+/// Returns the sign of a difference from the baseline: better, worse, or not shown to differ.
+fn mark(line: &Line, delta: &Delta) -> &'static str {
+    match delta.is_better(line.reading.direction) {
+        Some(true) => "▲",
+        Some(false) => "▼",
+        None => "·",
+    }
+}
+
+/// Renders lines as a grid; `between` stands between an estimate and its interval. Differences from the baseline have
+/// columns of their own, or else a sign beside the value.
+fn grid(columns: &[Column], title: &str, lines: &[Line], between: &str, has_deltas: bool) -> String {
     let with = |has: fn(&Line, usize) -> bool| -> Vec<usize> {
         (0..columns.len()).filter(|index| lines.iter().any(|line| has(line, *index))).collect()
     };
     let shown = with(|line, index| line.estimates[index].is_some());
     let shared = with(|line, index| line.shares[index].is_some());
+    let differing = with(|line, index| line.deltas[index].is_some());
+    // The ceiling is no candidate: what it is ahead by is seen from the shares of it.
+    let differing: Vec<usize> =
+        differing.into_iter().filter(|index| columns[*index].role != Some(Role::Ceiling)).collect();
+    let against =
+        |index: &usize| lines.iter().find_map(|line| line.deltas[*index].as_ref()).map(|delta| &delta.against);
     let mut table = comfy_table::Table::new();
     table.load_style(presets::NOTHING);
     let mut header = vec![title.to_owned()];
@@ -38,15 +60,32 @@ fn grid(columns: &[Column], title: &str, lines: &[Line], between: &str) -> Strin
         Some(role) => format!("{}\n{}", label(columns[*index].name()), role_word(role)),
         None => label(columns[*index].name()),
     }));
+    if has_deltas {
+        let name = |index: &usize| against(index).map_or_else(String::new, |name| label(name));
+        header.extend(differing.iter().map(|index| format!("{}\nΔ {}", label(columns[*index].name()), name(index))));
+    }
     header.extend(shared.iter().map(|index| format!("{}\nof ceiling", label(columns[*index].name()))));
     header.push("n".to_owned());
     table.set_header(header);
     for line in lines {
         let mut cells = vec![label(&line.name)];
         cells.extend(shown.iter().map(|index| match &line.estimates[*index] {
-            Some(estimate) => parts(estimate, line.reading.unit).join(between),
+            Some(estimate) => {
+                let sign = line.deltas[*index].as_ref().filter(|_| !has_deltas && differing.contains(index));
+                let sign = sign.map_or_else(String::new, |delta| format!("{} ", mark(line, delta)));
+                format!("{sign}{}", parts(estimate, line.reading.unit).join(between))
+            }
             None => "–".to_owned(),
         }));
+        if has_deltas {
+            cells.extend(differing.iter().map(|index| match &line.deltas[*index] {
+                Some(delta) => {
+                    let text = difference(&delta.difference, line.reading.unit);
+                    format!("{} {}", mark(line, delta), text.replacen(' ', between, 1))
+                }
+                None => "–".to_owned(),
+            }));
+        }
         let share = |index: &usize| line.shares[*index].as_ref().map(|found| share(found).join(between));
         cells.extend(shared.iter().map(|index| share(index).unwrap_or_default()));
         cells.push(n(line));
@@ -101,6 +140,9 @@ fn stacked(columns: &[Column], title: &str, lines: &[Line]) -> String {
                 text.push_str(&format!("  {:<roles$}", column.role.map_or("", role_word)));
             }
             text.push_str(&format!("  {}", parts(estimate, line.reading.unit).join(" ")));
+            if let Some(delta) = line.deltas[index].as_ref().filter(|_| column.role != Some(Role::Ceiling)) {
+                text.push_str(&format!("  {} {}", mark(line, delta), difference(&delta.difference, line.reading.unit)));
+            }
             if let Some(found) = &line.shares[index] {
                 text.push_str(&format!("  {} of ceiling", share(found).join(" ")));
             }

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use super::guess::guessed;
-use crate::record::{NodeSummary, Run, RunStage};
+use crate::record::{Delta, NodeSummary, Run, RunStage};
 use crate::score::{Direction, Estimate, Rank, Reading, Unit};
 use crate::spec::Role;
 
@@ -41,6 +41,8 @@ pub struct Line {
     pub estimates: Vec<Option<Estimate>>,
     /// For candidates: the value as a share of the ceiling's, with an interval if one is known.
     pub shares: Vec<Option<Estimate>>,
+    /// How far the value lies from the baseline's.
+    pub deltas: Vec<Option<Delta>>,
 }
 
 /// Returns the columns of a run.
@@ -74,9 +76,10 @@ pub(super) fn lines(run: &Run, columns: &[Column]) -> (Vec<Line>, Vec<Line>) {
     for stage in stages(run).iter().filter(|stage| matches!(stage.kind.as_str(), "metric" | "judge")) {
         let Some(summaries) = run.summary.get(&stage.name) else { continue };
         let shown = shown(run, &stage.name, summaries);
-        lines.extend(
-            shown.into_iter().filter_map(|(value, reading)| line(&stage.name, value, reading, summaries, columns)),
-        );
+        lines.extend(shown.into_iter().filter_map(|(value, reading)| {
+            let deltas = run.deltas.get(&stage.name);
+            line((&stage.name, value), reading, (summaries, deltas), columns)
+        }));
     }
     // The sort is stable: lines of one rank keep the order of the stages.
     lines.sort_by_key(|line: &Line| line.reading.rank);
@@ -133,10 +136,9 @@ pub(super) fn shown<'a>(
 }
 
 fn line(
-    stage: &str,
-    value: &str,
+    (stage, value): (&str, &str),
     reading: Reading,
-    summaries: &IndexMap<String, NodeSummary>,
+    (summaries, deltas): (&IndexMap<String, NodeSummary>, Option<&IndexMap<String, IndexMap<String, Delta>>>),
     columns: &[Column],
 ) -> Option<Line> {
     let of = |value: &str| -> Vec<Option<Estimate>> {
@@ -160,7 +162,9 @@ fn line(
     }
     let known = of(&format!("{value}.of_ceiling"));
     let shares = shares(columns, reading, &estimates, known);
-    Some(Line { name: format!("{stage}.{value}"), reading, estimates, shares })
+    let delta = |column: &Column| deltas?.get(column.key())?.get(value).cloned();
+    let deltas = columns.iter().map(delta).collect();
+    Some(Line { name: format!("{stage}.{value}"), reading, estimates, shares, deltas })
 }
 
 /// Returns the values of candidates as shares of the ceiling's: the share that the run holds; else the plain ratio, if

@@ -46,7 +46,14 @@ pub(super) fn slices(run: &Run, columns: &[Column]) -> Vec<Slice> {
                     let estimates: Vec<Option<Estimate>> = by_model.iter().map(estimate).collect();
                     if estimates.iter().any(Option::is_some) {
                         let name = format!("{stage}.{metric} · {value}");
-                        lines.push(Line { name, reading, estimates, shares: vec![None; columns.len()] });
+                        let none = columns.len();
+                        lines.push(Line {
+                            name,
+                            reading,
+                            estimates,
+                            shares: vec![None; none],
+                            deltas: vec![None; none],
+                        });
                     }
                 }
             }
