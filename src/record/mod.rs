@@ -31,6 +31,6 @@ pub use git::commit;
 pub use read::{ReadError, VERSION, read};
 pub use run::{
     Delta, GateResult, GateVerdict, NodeDrift, NodeOutcome, NodeRun, NodeSummary, Run, RunHead, RunModel, RunStage,
-    SummaryTable,
+    StageDeltas, SummaryTable,
 };
 pub use scores::{MOST_BYTES, RunScores, ScoredRows, ValueScores};

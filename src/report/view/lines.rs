@@ -3,7 +3,8 @@
 use indexmap::IndexMap;
 
 use super::guess::guessed;
-use crate::record::{Delta, NodeSummary, Run, RunStage};
+use crate::record::Delta;
+use crate::record::{NodeSummary, Run, RunStage, StageDeltas};
 use crate::score::{Direction, Estimate, Rank, Reading, Unit};
 use crate::spec::Role;
 
@@ -138,7 +139,7 @@ pub(super) fn shown<'a>(
 fn line(
     (stage, value): (&str, &str),
     reading: Reading,
-    (summaries, deltas): (&IndexMap<String, NodeSummary>, Option<&IndexMap<String, IndexMap<String, Delta>>>),
+    (summaries, deltas): (&IndexMap<String, NodeSummary>, Option<&StageDeltas>),
     columns: &[Column],
 ) -> Option<Line> {
     let of = |value: &str| -> Vec<Option<Estimate>> {
