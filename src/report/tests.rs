@@ -105,6 +105,19 @@ fn document() -> Value {
                 "classification.f1.billing": reading("fraction", "higher", "part"),
             },
         },
+        "deltas": {
+            "quality": {
+                "tuned": {
+                    "mean": { "against": "base", "difference": estimate(1.6, 1.4, 1.8, 117, 3), "p": null },
+                    "overall": { "against": "base", "difference": estimate(0.4, 0.35, 0.45, 117, 3), "p": null },
+                    "accuracy": { "against": "base", "difference": estimate(-0.2, -0.4, 0.1, 117, 3), "p": null },
+                },
+                "reference": { "mean": { "against": "base", "difference": estimate(2.0, 1.8, 2.2, 117, 3), "p": null } },
+            },
+            "format": { "tuned": {
+                "json_valid": { "against": "base", "difference": estimate(-0.23, -0.3, -0.1, 120, 0), "p": 0.001 },
+            } },
+        },
         "tables": { "intent": { "tuned": {
             "classification.report": "as text",
             "classification.confusion": {
@@ -231,7 +244,7 @@ fn the_view_puts_headlines_first_and_diagnostics_apart() {
 #[test]
 fn a_run_without_readings_is_tabled_all_the_same() {
     let mut document = document();
-    for field in ["models", "stages", "values"] {
+    for field in ["models", "stages", "values", "deltas"] {
         document.as_object_mut().unwrap().remove(field);
     }
     document["nodes"][5]["node"] = "quality.base".into();

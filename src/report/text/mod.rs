@@ -98,7 +98,8 @@ fn tables(view: &View, width: Option<usize>) -> Vec<String> {
     out.extend(table(columns, "diagnostics", &view.diagnostics, width));
     out.extend(view.slices.iter().filter_map(|slice| self::slice(view, slice, width)));
     if view.lines.iter().any(|line| line.deltas.iter().any(Option::is_some)) {
-        out.push("Δ row by row, at 95 %: ▲ better than the baseline, ▼ worse, · not shown to differ".to_owned());
+        let legend = "Δ row by row, at 95 %: ▲ better than the baseline, ▼ worse, · not shown to differ";
+        out.push(wrapped(legend, "", width));
     }
     let intervals = view.slice_intervals();
     if intervals > 1 {

@@ -27,7 +27,7 @@ pub(super) fn table(columns: &[Column], title: &str, lines: &[Line], width: Opti
     let fits = |text: &String| width.is_none_or(|width| text.lines().all(|line| line.chars().count() <= width));
     let layouts = [(" ", true), ("\n", true), ("\n", false)];
     let grids = layouts.into_iter().map(|(between, has_deltas)| grid(columns, title, lines, between, has_deltas));
-    Some(grids.into_iter().find(fits).unwrap_or_else(|| stacked(columns, title, lines)))
+    Some(grids.into_iter().find(fits).unwrap_or_else(|| stacked(columns, title, lines, width)))
 }
 
 /// Returns the sign of a difference from the baseline: better, worse, or not shown to differ.
@@ -125,7 +125,7 @@ pub(in crate::report) fn cut(text: &str, most: usize) -> String {
 }
 
 /// Renders lines for a narrow terminal: a block per value, a line per model.
-fn stacked(columns: &[Column], title: &str, lines: &[Line]) -> String {
+fn stacked(columns: &[Column], title: &str, lines: &[Line], width: Option<usize>) -> String {
     let longest = |words: Vec<usize>| words.into_iter().max().unwrap_or(0);
     let names = longest(columns.iter().map(|column| label(column.name()).chars().count()).collect());
     let roles = longest(columns.iter().filter_map(|column| Some(role_word(column.role?).len())).collect());
@@ -140,11 +140,21 @@ fn stacked(columns: &[Column], title: &str, lines: &[Line]) -> String {
                 text.push_str(&format!("  {:<roles$}", column.role.map_or("", role_word)));
             }
             text.push_str(&format!("  {}", parts(estimate, line.reading.unit).join(" ")));
+            let mut more = Vec::new();
             if let Some(delta) = line.deltas[index].as_ref().filter(|_| column.role != Some(Role::Ceiling)) {
-                text.push_str(&format!("  {} {}", mark(line, delta), difference(&delta.difference, line.reading.unit)));
+                more.push(format!("{} {}", mark(line, delta), difference(&delta.difference, line.reading.unit)));
             }
             if let Some(found) = &line.shares[index] {
-                text.push_str(&format!("  {} of ceiling", share(found).join(" ")));
+                more.push(format!("{} of ceiling", share(found).join(" ")));
+            }
+            for part in more {
+                // What does not fit stands below.
+                let length = |text: &str| text.chars().count();
+                if width.is_some_and(|width| length(&text) + 2 + length(&part) > width) {
+                    out.push(std::mem::replace(&mut text, format!("    {part}")));
+                } else {
+                    text.push_str(&format!("  {part}"));
+                }
             }
             out.push(text);
         }
