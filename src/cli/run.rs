@@ -214,7 +214,8 @@ fn keep(global: &Global, session: &Session, records: &Records, run: &Run) {
         return;
     }
     let root = &session.plan.workspace.root;
-    if run.label.is_some() && !run.partial && !run.interrupted {
+    let keeps_scores = run.label.is_some() || session.plan.workspace.keeps_scores;
+    if keeps_scores && !run.partial && !run.interrupted {
         let written = execute::run_scores(session, run).map(|scores| records.write_scores(&scores));
         match written {
             Ok(Ok(Ok(_))) => {}

@@ -25,6 +25,8 @@ pub struct Workspace {
     pub cache: PathBuf,
     /// Dollars that a run may cost, unless it says so itself.
     pub budget: Option<f64>,
+    /// Every run keeps its scores row by row beside it, not only one with a label.
+    pub keeps_scores: bool,
     /// The models of `etalon.toml`, which every pipeline may use. They are still trees, since `extends` and `${…}` may
     /// refer to the pipeline.
     pub(super) models: IndexMap<String, Node>,
@@ -50,6 +52,9 @@ struct Settings {
     cache: Option<String>,
     /// Dollars that a run may cost.
     budget: Option<f64>,
+    /// Keep the scores row by row beside every run, not only beside one with a label.
+    #[serde(default)]
+    scores: bool,
     /// Taken out before: it is here so that messages name it.
     #[serde(rename = "models")]
     _models: Option<IndexMap<String, serde_json::Value>>,
@@ -80,6 +85,7 @@ impl Workspace {
         let mut workspace = Workspace {
             cache: root.join("cache"),
             budget: None,
+            keeps_scores: false,
             models: IndexMap::new(),
             library: consent.folders().into_iter().fold(library, Library::within),
             root,
@@ -107,6 +113,7 @@ impl Workspace {
             return Err(wrong("budget", "`budget` is an amount of dollars, 0 or more"));
         }
         workspace.budget = settings.budget;
+        workspace.keeps_scores = settings.scores;
         if let Some(cache) = settings.cache {
             if Path::new(cache.trim()).components().all(|part| matches!(part, std::path::Component::CurDir)) {
                 return Err(wrong(

@@ -80,7 +80,14 @@ fn the_rows_that_changed_are_shown_with_both_answers() {
     let workspace = workspace(40);
     workspace.run(&[]).code(0);
     workspace.run(&["--set", "tuned=6"]).code(0);
-    // Runs without a label have no files of scores: the cache has the rows.
+    // Runs without a label have no files of scores unless the workspace asks for them: the cache has the rows.
+    let kept = || {
+        fs::read_dir(workspace.path("runs"))
+            .unwrap()
+            .filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().ends_with(".scores.zst"))
+            .count()
+    };
+    assert_eq!(kept(), 0);
     let ran = workspace.etalon(&["compare", "last~1", "last", "--rows", "broken", "--limit", "2"]).code(0);
     assert!(ran.stdout.contains("exact.tuned.exact_match: 0 fixed, 4 broken"), "{}", ran.stdout);
     for text in ["── 16  1.000 → 0.000", "prompt: 16", "before: yes", "after: no", "before reason: so"] {
@@ -88,6 +95,9 @@ fn the_rows_that_changed_are_shown_with_both_answers() {
     }
     let fixed = workspace.etalon(&["compare", "last~1", "last", "--rows", "fixed"]).code(0);
     assert!(!fixed.stdout.contains("── 16"), "{}", fixed.stdout);
+    workspace.write("etalon.toml", "scores = true\n");
+    workspace.run(&["--set", "tuned=3"]).code(0);
+    assert_eq!(kept(), 1);
 }
 
 #[test]
