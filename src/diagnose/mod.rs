@@ -36,6 +36,8 @@ const ROWS: usize = 10;
 pub struct Diagnosis {
     pub run: String,
     pub model: String,
+    /// How many dimensions of quality there are to go by.
+    pub dimensions: usize,
     /// The dimensions that fall short, the largest deficit first.
     pub weakest: Vec<Dimension>,
     pub findings: Vec<Finding>,
@@ -81,6 +83,7 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
     let mut diagnosis = Diagnosis {
         run: evidence.run.as_ref().map(|run| run.run.clone()).unwrap_or_default(),
         model: evidence.candidate.clone(),
+        dimensions: weakest::count(evidence),
         weakest: weakest(evidence),
         findings: Vec::new(),
         works: symptom::works(evidence),

@@ -136,6 +136,12 @@ pub fn weakest(evidence: &Evidence) -> Vec<Dimension> {
     dimensions.enumerate().filter(|(place, it)| is_first(*place, it)).map(|(_, dimension)| dimension).collect()
 }
 
+/// Returns how many dimensions of quality there are over held-out rows.
+pub(super) fn count(evidence: &Evidence) -> usize {
+    let figures = evidence.figures(&evidence.candidate, RowsRole::Heldout);
+    figures.iter().filter_map(|figure| known(evidence, figure)).count()
+}
+
 fn share_missing(attained: f64, target: f64) -> f64 {
     if target > 0.0 { (target - attained).max(0.0) / target } else { 0.0 }
 }

@@ -58,6 +58,9 @@ fn answer(found: &Comparison) -> String {
     match parts.is_empty() {
         false => parts.join(" · "),
         true if found.values.is_empty() => "nothing to compare".to_owned(),
+        true if found.values.iter().any(|line| !line.identical) => {
+            "no headline differs; -v shows the details, which do".to_owned()
+        }
         true => format!("{} both runs have the same results", toned(Tone::Dim, Verdict::Same.word())),
     }
 }

@@ -45,6 +45,7 @@ fn answer(found: &Diagnosis, run: &Run) -> String {
     let head = format!("{} in {}{label}", printable(&found.model), printable(&found.run));
     let weakest = match found.weakest.first() {
         Some(dimension) => format!("weakest in {}", printable(&dimension.name)),
+        None if found.dimensions == 0 => "no value over held-out rows says how good it is".to_owned(),
         None => "every target is met".to_owned(),
     };
     let findings = match found.findings.as_slice() {

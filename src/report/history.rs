@@ -16,6 +16,9 @@ pub fn history(found: &History) -> String {
     if !found.advice.is_empty() {
         blocks.push(found.advice.iter().map(|text| format!("→ {}", printable(text))).collect::<Vec<_>>().join("\n"));
     }
+    if found.trails.is_empty() {
+        blocks.push("the last run has no headline over held-out rows that could be followed".to_owned());
+    }
     blocks.extend(found.trails.iter().map(trail));
     blocks.push(format!(
         "{} of {}, each compared with the best before it, at 95 %",

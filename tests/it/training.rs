@@ -77,6 +77,10 @@ fn answers_to_learn_are_the_ceilings_or_written_by_a_template() {
     assert_eq!(ids(&found), "89");
     let ran = workspace.etalon(&["export", "p", "answers", "--to", "sft", "--answer", "{{ row.nope.x }}"]).code(2);
     assert!(ran.stderr.contains("--answer: "), "{}", ran.stderr);
+    // Of a comparison it is the preferred answer.
+    let (found, told) = lines(&workspace, &["duel.tuned", "--to", "sft"]);
+    assert_eq!((ids(&found).as_str(), found[0]["messages"][2]["content"].as_str()), ("012345", Some("yes, it is")));
+    assert!(told.contains("left out: 4 tied"), "{told}");
     let ran = workspace.etalon(&["export", "p", "rows", "--to", "sft"]).code(2);
     assert!(ran.stderr.contains("rows has rows and no answers"), "{}", ran.stderr);
 }

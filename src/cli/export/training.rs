@@ -113,10 +113,10 @@ impl<'a> Training<'a> {
         };
         training.read_prompts()?;
         let plan = &training.rows.session.plan;
-        if let (To::Dpo, Some((index, _))) = (arguments.to, training.rows.found.first()) {
+        if let Some((index, _)) = training.rows.found.first() {
             if is_comparison(plan, *index) {
                 training.people = people(plan, *index)?;
-            } else if training.answer.is_none() {
+            } else if arguments.to == To::Dpo && training.answer.is_none() {
                 training.read_ceiling(*index, arguments)?;
             }
         }
@@ -198,29 +198,42 @@ impl<'a> Training<'a> {
         let own = row.completion.as_ref().and_then(|completion| completion.text.as_deref());
         let id = row.row.id.as_str();
         let prompt = row.prompt.as_deref().or_else(|| self.prompts.get(id).map(Vec::as_slice));
-        if self.to == To::Sft {
-            return Ok(sft(id, prompt, written.as_deref().or(own)));
-        }
-        if let Some(chosen) = &written {
-            return Ok(dpo(id, prompt, (Some(chosen), own), self.ratio));
-        }
-        if matches!(&row.result, RowResult::Judgement(..)) && row.baseline.is_some() {
+        // Of a comparison the preferred answer is the one to learn, or to prefer.
+        let compared = || {
             let texts = own.zip(row.baseline.as_ref().and_then(|completion| completion.text.as_deref()));
             let key = texts.map(|(own, other)| (id.to_owned(), own.to_owned(), other.to_owned()));
-            let people = key.and_then(|key| self.people.get(&key).copied());
-            return Ok(preferred(row, people)
-                .and_then(|(chosen, rejected)| dpo(id, prompt, (Some(chosen), Some(rejected)), self.ratio)));
-        }
-        let Some((chosen, score)) = self.ceiling.get(id) else { return Ok(Err(LeftOut::NoAnswer)) };
+            preferred(row, key.and_then(|key| self.people.get(&key).copied()))
+        };
+        let is_compared = matches!(&row.result, RowResult::Judgement(..)) && row.baseline.is_some();
+        Ok(match (self.to, &written) {
+            (To::Sft, Some(answer)) => sft(id, prompt, Some(answer)),
+            (To::Sft, None) if is_compared => compared().and_then(|(answer, _)| sft(id, prompt, Some(answer))),
+            (To::Sft, None) => sft(id, prompt, own),
+            (_, Some(chosen)) => dpo(id, prompt, (Some(chosen), own), self.ratio),
+            (_, None) if is_compared => {
+                compared().and_then(|(chosen, rejected)| dpo(id, prompt, (Some(chosen), Some(rejected)), self.ratio))
+            }
+            (_, None) => self.against_ceiling(id, prompt, own),
+        })
+    }
+
+    /// Makes a pair of the ceiling's answer and the model's own, where the ceiling's is the better one.
+    fn against_ceiling(
+        &self,
+        id: &str,
+        prompt: Option<&[Message]>,
+        own: Option<&str>,
+    ) -> Result<Map<String, Value>, LeftOut> {
+        let (chosen, score) = self.ceiling.get(id).ok_or(LeftOut::NoAnswer)?;
         let is_better = match (score, self.scores.get(id)) {
             (Some(theirs), Some(own)) => theirs > own,
             // Without scores the ceiling is taken at its word.
             _ => self.scores.is_empty(),
         };
         if !is_better {
-            return Ok(Err(LeftOut::NotBetter));
+            return Err(LeftOut::NotBetter);
         }
-        Ok(dpo(id, prompt, (Some(chosen), own), self.ratio))
+        dpo(id, prompt, (Some(chosen), own), self.ratio)
     }
 }
 

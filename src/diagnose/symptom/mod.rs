@@ -147,7 +147,13 @@ impl Signs {
 fn answers(evidence: &Evidence) -> Result<Vec<&Answers>, String> {
     let found: Vec<&Answers> = evidence.answers_of(&evidence.candidate, RowsRole::Heldout).collect();
     if found.is_empty() {
-        return Err(format!("the answers of {}: the cache here has none of this run", evidence.candidate));
+        let has_others = evidence.answers.iter().any(|answers| answers.model == evidence.candidate);
+        let why = if has_others {
+            "they are all to rows that are not held out"
+        } else {
+            "the cache here has none of this run"
+        };
+        return Err(format!("the answers of {}: {why}", evidence.candidate));
     }
     Ok(found)
 }
