@@ -342,7 +342,7 @@ pub(super) fn unpaired(
 
 /// Returns the change of a value that both runs took from the same result.
 pub(super) fn same(value: &Estimate, reading: &Reading, asked: Option<Margin>) -> Change {
-    let none = Estimate { value: value.value.map(|_| 0.0), low: Some(0.0), high: Some(0.0), ..*value };
+    let none = Estimate { value: value.value.map(|_| 0.0), low: Some(0.0), high: Some(0.0), missing: 0, ..*value };
     Change { verdict: Verdict::Same, ..Change::new(none, value.value.unwrap_or_default(), reading, None, asked) }
 }
 

@@ -3,7 +3,7 @@
 use comfy_table::presets;
 use serde_json::{Map, Value};
 
-use super::text::{cut, difference, listed, number};
+use super::text::{cut, difference, listed, number, size};
 use super::{Tone, counted, printable, toned};
 use crate::compare::{Change, Compared, Comparison, Line, Unpaired, Verdict};
 use crate::score::Unit;
@@ -117,7 +117,7 @@ fn notes(found: &Comparison) -> Vec<String> {
         let unit = line.reading.unit;
         let mut parts = Vec::new();
         if let Some(smallest) = line.change.smallest {
-            parts.push(format!("{} rows show a difference of {}", line.change.difference.n, number(smallest, unit)));
+            parts.push(format!("{} rows show a difference of {}", line.change.difference.n, size(smallest, unit)));
         }
         if let Some(needed) = line.change.rows_needed {
             parts.push(format!("{needed} would tell"));

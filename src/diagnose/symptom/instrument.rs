@@ -51,7 +51,12 @@ pub(super) fn look(evidence: &Evidence) -> Result<Vec<Finding>, String> {
             }
         }
     }
-    for node in run.nodes.iter().filter(|node| node.kind == "inference" || node.kind == "judge") {
+    // Calls of other models say nothing of this one.
+    let is_of_candidate = |name: &str| name.split_once('.').is_none_or(|(_, model)| model == evidence.candidate);
+    for node in run.nodes.iter().filter(|node| matches!(node.kind.as_str(), "inference" | "judge")) {
+        if !is_of_candidate(&node.node) {
+            continue;
+        }
         let share = node.failed as f64 / node.rows.max(1) as f64;
         if share > FAILED {
             found.push((

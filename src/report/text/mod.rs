@@ -14,7 +14,7 @@ mod headline;
 mod numbers;
 mod table;
 
-pub(super) use numbers::{cell, difference, number};
+pub(super) use numbers::{cell, difference, number, size};
 pub(super) use table::{cut, listed, wrapped};
 
 use headline::headline;

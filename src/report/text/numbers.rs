@@ -29,6 +29,13 @@ pub(in crate::report) fn difference(difference: &Estimate, unit: Unit) -> String
     format!("{} [{}, {}]", signed(value).replace(' ', "\u{a0}"), end(difference.low), end(difference.high))
 }
 
+/// Renders a number above 0 with so many digits that it does not round to zero.
+pub(in crate::report) fn size(value: f64, unit: Unit) -> String {
+    let is_zero = |more: &usize| !plain(value, unit, *more).contains(|c: char| ('1'..='9').contains(&c));
+    let more = (0..MOST_DIGITS).find(|more| !is_zero(more)).unwrap_or(0);
+    plain(value, unit, more)
+}
+
 /// Differences below this come from rounding in sums.
 const ROUNDING: f64 = 1e-12;
 /// How many digits a difference has at most beyond those that its unit has.
@@ -98,6 +105,7 @@ mod tests {
         assert_eq!(of(0.5, 0.04, 1.0, Unit::Amount), "+0.50 [+0.04, +1.00]");
         assert_eq!(of(0.0, -0.2, 0.2, Unit::Fraction), "+0.000 [-0.200, +0.200]");
         assert_eq!(of(-1e-17, -1e-17, 0.0, Unit::Fraction), "+0.000 [+0.000, +0.000]");
+        assert_eq!((size(0.00004, Unit::Seconds).as_str(), size(0.2, Unit::Fraction).as_str()), ("0.00004 s", "0.200"));
         assert_eq!(of(-0.001, -0.002, 0.001, Unit::Dollars), "-$0.001000 [-$0.002000, +$0.001000]");
     }
 }
