@@ -73,8 +73,10 @@ pub(super) fn run(global: &Global, arguments: &RunArgs) -> Result<u8, Exit> {
     } else {
         once(global, arguments, &runtime, &mut read)
     };
-    // Nothing is left to wait for: connections and signal handlers end with the process.
-    runtime.shutdown_background();
+    // Nothing is left to wait for: connections and signal handlers end with the process. A shutdown in the background would
+    // detach threads that are just ending, and glibc then reads what a thread with a large stack has unmapped already
+    // (https://sourceware.org/bugzilla/show_bug.cgi?id=19951): a run whose work was done could end by a segmentation fault.
+    std::mem::forget(runtime);
     code
 }
 
