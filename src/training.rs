@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::execute::{RowResult, ShownRow};
 use crate::provider::Message;
+use crate::row::{Completion, Status, is_cut};
 
 /// Why a row makes no example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +20,8 @@ pub enum LeftOut {
     NoPrompt,
     /// An answer is missing or empty.
     NoAnswer,
+    /// The answer to learn was cut off, or declines.
+    Unfinished,
     /// Neither answer was preferred.
     Tie,
     /// There is no valid verdict.
@@ -37,6 +40,7 @@ impl LeftOut {
         match self {
             LeftOut::NoPrompt => "without a prompt",
             LeftOut::NoAnswer => "without an answer",
+            LeftOut::Unfinished => "whose answer to learn was cut off or declined",
             LeftOut::Tie => "tied",
             LeftOut::NoVerdict => "without a verdict",
             LeftOut::Same => "with the same text twice",
@@ -104,11 +108,17 @@ pub fn preferred(row: &ShownRow, people: Option<i64>) -> Result<(&str, &str), Le
         Some(_) => "loss",
         None => judgement.verdict.as_deref().ok_or(LeftOut::NoVerdict)?,
     };
-    match verdict {
-        "win" | "win+" | "half_win" => Ok((own, other)),
-        "loss" | "loss+" | "half_loss" => Ok((other, own)),
-        _ => Err(LeftOut::Tie),
-    }
+    let (chosen, texts) = match verdict {
+        "win" | "win+" | "half_win" => (&row.completion, (own, other)),
+        "loss" | "loss+" | "half_loss" => (&row.baseline, (other, own)),
+        _ => return Err(LeftOut::Tie),
+    };
+    if chosen.as_ref().is_some_and(is_whole) { Ok(texts) } else { Err(LeftOut::Unfinished) }
+}
+
+/// Returns true for an answer that came to its own end: a model that learns others learns to stop in the middle.
+pub fn is_whole(completion: &Completion) -> bool {
+    completion.status == Status::Ok && !is_cut(completion.finish_reason.as_deref())
 }
 
 fn asked(prompt: Option<&[Message]>) -> Result<Vec<Value>, LeftOut> {

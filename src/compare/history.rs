@@ -71,6 +71,7 @@ impl State {
             Verdict::Improved => State::Improved,
             Verdict::Regressed => State::Regressed,
             Verdict::Changed => State::Changed,
+            Verdict::Same => State::Plateau,
             _ if is_below => State::Plateau,
             _ => State::Unclear,
         }

@@ -115,14 +115,6 @@ impl Pairs<'_> {
         self.rows.is_empty() && self.lost.is_empty() && self.gained.is_empty()
     }
 
-    /// Returns the least and the greatest score that a row without a valid result may count as: the ends of the range; of
-    /// values without one, the extremes that were seen.
-    pub fn extremes(&self) -> (f64, f64) {
-        let seen = self.rows.iter().flat_map(|row| [row.before, row.after]);
-        let seen = seen.chain(self.lost.iter().chain(&self.gained).map(|half| half.score));
-        self.range.unwrap_or_else(|| seen.fold((f64::MAX, f64::MIN), |(low, high), s| (low.min(s), high.max(s))))
-    }
-
     /// Returns how many rows became better and worse; none where nothing says which is which.
     pub fn turned(&self, direction: Direction) -> Option<(u64, u64)> {
         let count = |wanted| self.rows.iter().filter(|row| row.turn(direction) == Some(wanted)).count() as u64;

@@ -32,9 +32,11 @@ impl Found {
         if self.column == ALL { self.stage.clone() } else { format!("{}.{}", self.stage, self.column) }
     }
 
-    /// Returns true for a plain number, such as a coverage, of which nothing says how far it may be off.
+    /// Returns true for a plain number of which nothing says how far it may be off: a coverage, and details such as bounds. A
+    /// headline may lack an interval as well, where rows are too few or do not differ; that proves nothing.
     pub fn is_fact(&self) -> bool {
-        self.estimate.value.is_some() && self.estimate.low.is_none() && self.estimate.high.is_none()
+        let is_plain = self.estimate.value.is_some() && self.estimate.low.is_none() && self.estimate.high.is_none();
+        is_plain && (self.value == "coverage" || self.reading.rank != Rank::Headline)
     }
 
     /// Returns true for the same value of another run, or of another model: that of `model`.

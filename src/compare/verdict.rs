@@ -212,13 +212,14 @@ pub(super) fn paired(pairs: &Pairs<'_>, reading: &Reading, asked: Option<Margin>
     });
     // Rows that are valid in one run only count at their worst for the low end, and at their best for the high end.
     let missing = (pairs.lost.len() + pairs.gained.len()) as u64;
-    let (least, greatest) = pairs.extremes();
     let own = Differences::of(pairs, None, known);
-    let imputed = (missing > 0).then(|| {
+    let imputed = pairs.range.filter(|_| missing > 0).map(|(least, greatest)| {
         let with = |after, before| Differences::of(pairs, Some((after, before)), known);
         (with(least, greatest), with(greatest, least))
     });
     let (low, high) = match &imputed {
+        // Nothing bounds what a row may have been of a value without a range.
+        None if missing > 0 => (None, None),
         None => own.interval().unzip(),
         Some((worst, best)) => (worst.interval().map(|it| it.0), best.interval().map(|it| it.1)),
     };
@@ -231,6 +232,7 @@ pub(super) fn paired(pairs: &Pairs<'_>, reading: &Reading, asked: Option<Margin>
         missing,
     };
     let p = match &imputed {
+        None if missing > 0 => None,
         None => own.p(),
         Some((worst, best)) => match worst.sums.value().zip(best.sums.value()) {
             // They may have been such that there is no difference.
@@ -472,11 +474,12 @@ mod tests {
         gain.lost = with_lost(0, 40).lost;
         let change = paired(&gain, &ACCURACY, None);
         assert_eq!((change.verdict, change.p), (Verdict::Unclear, Some(1.0)));
-        // Times have no bound: the slowest that was seen stands in.
+        // Times have no bound: one row may have taken for ever.
         let latency = Reading::of(Unit::Seconds, Rank::Headline);
         let times = Pairs { range: None, ..with_lost(50, 50) };
         let change = paired(&times, &latency, None);
-        assert!(change.difference.low.is_some_and(|low| low < 0.0), "{change:?}");
+        assert_eq!((change.difference.low, change.difference.high, change.p), (None, None, None), "{change:?}");
+        assert!(change.verdict == Verdict::Unclear && !change.is_not_worse(&latency, Margin::OfValue(1.0)));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Two runs side by side, as text.
 
+use std::collections::HashMap;
+
 use comfy_table::presets;
 use serde_json::{Map, Value};
 
@@ -204,6 +206,7 @@ pub(super) fn score(score: Option<f64>, unit: Unit) -> String {
 pub fn flips(line: &Line, texts: &[RowTexts]) -> String {
     let unit = line.reading.unit;
     let mut out = format!("{}: {}\n", printable(&line.name()), turns(line));
+    let texts: HashMap<&str, &RowTexts> = texts.iter().map(|texts| (texts.id.as_str(), texts)).collect();
     for flip in &line.flips {
         out.push_str(&format!(
             "── {}  {} → {}\n",
@@ -211,7 +214,7 @@ pub fn flips(line: &Line, texts: &[RowTexts]) -> String {
             score(flip.before, unit),
             score(flip.after, unit)
         ));
-        let Some(RowTexts { before, after, .. }) = texts.iter().find(|texts| texts.id == flip.id) else { continue };
+        let Some(RowTexts { before, after, .. }) = texts.get(flip.id.as_str()) else { continue };
         let either = after.as_ref().or(before.as_ref());
         if let Some(prompt) = either.and_then(|row| row.get("prompt")) {
             field(&mut out, "prompt", prompt);

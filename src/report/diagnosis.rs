@@ -1,12 +1,14 @@
 //! What is wrong with models, as text.
 
-use super::text::{cell, wrapped};
+use super::text::{cell, cut, wrapped};
 use super::{Tone, printable, toned};
 use crate::diagnose::{Confidence, Diagnosis, Dimension, Finding};
 use crate::record::Run;
 
 /// How many rows are named with a finding.
 const ROWS: usize = 5;
+/// How many characters of an id, or of a value of the data, are shown.
+const ID: usize = 80;
 
 /// Renders diagnoses: the answer first, then each finding with its evidence and what helps.
 pub fn diagnoses(found: &[Diagnosis], run: &Run, width: Option<usize>) -> String {
@@ -73,12 +75,7 @@ fn weak(dimension: &Dimension, run: &Run) -> String {
         100.0 * dimension.probability
     );
     if let (Some((column, value, estimate)), Some(unit)) = (&dimension.slice, unit) {
-        text.push_str(&format!(
-            "\n  least where {} is {}: {}",
-            printable(column),
-            printable(value),
-            cell(estimate, unit)
-        ));
+        text.push_str(&format!("\n  least where {} is {}: {}", cut(column, ID), cut(value, ID), cell(estimate, unit)));
     }
     if !dimension.rows.is_empty() {
         text.push_str(&format!("\n  rows: {}", rows(&dimension.rows)));
@@ -105,7 +102,7 @@ fn finding(found: &Finding, width: Option<usize>) -> String {
 
 /// Returns some ids; the command that shows more takes them one by one.
 fn rows(ids: &[String]) -> String {
-    let some: Vec<String> = ids.iter().take(ROWS).map(|id| printable(id)).collect();
+    let some: Vec<String> = ids.iter().take(ROWS).map(|id| cut(id, ID)).collect();
     let more = if ids.len() > ROWS { format!(" and {} more", ids.len() - ROWS) } else { String::new() };
     format!("{}{more}", some.join(", "))
 }

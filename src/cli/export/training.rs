@@ -15,9 +15,10 @@ use crate::execute::{self, RowResult, ShownRow};
 use crate::label::read_labels;
 use crate::plan::Plan;
 use crate::provider::Message;
+use crate::score::{Direction, Rank, Reading};
 use crate::spec::{Role, RowsRole};
 use crate::stage::{Makes, Part};
-use crate::training::{LeftOut, dpo, preferred, sft};
+use crate::training::{LeftOut, dpo, is_whole, preferred, sft};
 
 /// What people said of a comparison, as a sum: +1 for the first, -1 for the other. By row, completion and baseline.
 type People = BTreeMap<(String, String, String), i64>;
@@ -47,7 +48,7 @@ pub(super) fn nodes(plan: &Plan, nodes: Vec<usize>, arguments: &ExportArgs) -> R
             root = input;
         }
         let node = &plan.nodes[root];
-        if node.stage.rows_role() == Some(RowsRole::Heldout) && !arguments.from_heldout_anyway {
+        if node.stage.rows_role().is_some_and(|role| role != RowsRole::Training) && !arguments.from_heldout_anyway {
             let message = format!(
                 "the rows of {} are held out: a model that is trained with them cannot be judged by them",
                 node.name
@@ -62,12 +63,8 @@ pub(super) fn nodes(plan: &Plan, nodes: Vec<usize>, arguments: &ExportArgs) -> R
         return Err(Exit::usage(message, Some("export the inference stage that asks for them, or a judge".to_owned())));
     }
     let of_role = |role: Role| {
-        let is_it = |index: &&usize| {
-            plan.nodes[**index]
-                .model
-                .as_ref()
-                .is_some_and(|model| plan.spec.models.get(model).and_then(|model| model.role) == Some(role))
-        };
+        let is_it =
+            |index: &&usize| plan.nodes[**index].model.as_ref().is_some_and(|model| plan.role(model) == Some(role));
         nodes.iter().filter(is_it).copied().collect::<Vec<usize>>()
     };
     if nodes.len() == 1 || is_comparison(plan, *first) {
@@ -146,8 +143,7 @@ impl<'a> Training<'a> {
         let session = self.rows.session;
         let plan = &session.plan;
         let node = &plan.nodes[index];
-        let is_ceiling =
-            |model: &String| plan.spec.models.get(model).and_then(|model| model.role) == Some(Role::Ceiling);
+        let is_ceiling = |model: &String| plan.role(model) == Some(Role::Ceiling);
         let other = plan.nodes.iter().position(|other| {
             other.stage_name == node.stage_name
                 && other.model.as_ref().is_some_and(is_ceiling)
@@ -162,21 +158,23 @@ impl<'a> Training<'a> {
             let help = "--chosen \"{{ row.gold }}\", a model of `role: ceiling`, or a stage that compares";
             return Err(Exit::usage(message, Some(help.to_owned())));
         };
-        let headline = node.stage.values().into_iter().find(|(name, reading)| {
-            reading.rank == crate::score::Rank::Headline
-                && name != "coverage"
-                && reading.direction == crate::score::Direction::Higher
-        });
-        let value = arguments.value.clone().or(headline.map(|(name, _)| name));
+        let is_meant = |name: &String, reading: &Reading| match &arguments.value {
+            Some(wanted) => name == wanted,
+            None => reading.rank == Rank::Headline && name != "coverage" && reading.direction != Direction::Neither,
+        };
+        let value = node.stage.values().into_iter().find(|(name, reading)| is_meant(name, reading));
+        // More is better from here on.
+        let sign = if value.as_ref().is_some_and(|(_, it)| it.direction == Direction::Lower) { -1.0 } else { 1.0 };
         let scores = |index: usize, found: &execute::Found| -> Result<BTreeMap<String, f64>, Exit> {
-            let Some(value) = &value else { return Ok(BTreeMap::new()) };
+            let Some((value, _)) = &value else { return Ok(BTreeMap::new()) };
             let values = plan.nodes[index].stage.row_values(&session.store, &found.manifest, value)?;
-            Ok(values.unwrap_or_default().into_iter().collect())
+            Ok(values.unwrap_or_default().into_iter().map(|(id, score)| (id, sign * score)).collect())
         };
         let of_ceiling = scores(other, &found)?;
         let mut answers = BTreeMap::new();
         execute::each_row(session, other, &found, |row| {
-            if let Some(text) = row.completion.filter(|_| row.sample == 0).and_then(|completion| completion.text) {
+            let completion = row.completion.filter(|completion| row.sample == 0 && is_whole(completion));
+            if let Some(text) = completion.and_then(|completion| completion.text) {
                 let score = of_ceiling.get(&row.row.id).copied();
                 answers.insert(row.row.id, (text, score));
             }
@@ -208,6 +206,7 @@ impl<'a> Training<'a> {
         Ok(match (self.to, &written) {
             (To::Sft, Some(answer)) => sft(id, prompt, Some(answer)),
             (To::Sft, None) if is_compared => compared().and_then(|(answer, _)| sft(id, prompt, Some(answer))),
+            (To::Sft, None) if row.completion.as_ref().is_some_and(|it| !is_whole(it)) => Err(LeftOut::Unfinished),
             (To::Sft, None) => sft(id, prompt, own),
             (_, Some(chosen)) => dpo(id, prompt, (Some(chosen), own), self.ratio),
             (_, None) if is_compared => {

@@ -107,8 +107,11 @@ impl Signs {
         let interval = share_interval(count as f64, shown.len() as f64);
         let of_baseline = evidence.beside(answers, evidence.baseline.as_ref()).map(look);
         let (more, less) = of_baseline.as_ref().map_or((0, 0), |other| outcomes(&shown, other));
-        let share = |shown: BTreeMap<String, bool>| {
-            shown.values().filter(|shown| **shown).count() as f64 / shown.len().max(1) as f64
+        // The baseline's share of the same rows.
+        let share = |other: BTreeMap<String, bool>| {
+            let same: Vec<bool> =
+                other.iter().filter(|(id, _)| shown.contains_key(*id)).map(|(_, shows)| *shows).collect();
+            same.iter().filter(|shows| **shows).count() as f64 / same.len().max(1) as f64
         };
         Signs {
             count,
