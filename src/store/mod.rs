@@ -134,10 +134,18 @@ impl Store {
             Ok(found) if !found.trim().is_empty() => {
                 return Err(StoreError::Layout { path: root.to_owned(), found: found.trim().to_owned() });
             }
-            // A cache that lost its layout still has its tag; the repository of a workspace may keep the tag alone.
-            _ if is_cache(root) || is_empty(root) => false,
+            // A cache that lost its layout still has its tag; the repository of a workspace may keep the tag alone. Another
+            // process may make the cache at this moment: whatever it has made, the tag was there before.
+            _ if is_empty(root) || is_cache(root) => false,
             _ => return Err(StoreError::Foreign { path: root.to_owned() }),
         };
+        if !known {
+            let tag = format!("{TAG}\n# Made by etalon; backup programs may skip it. https://bford.info/cachedir/\n");
+            for (name, text) in [("CACHEDIR.TAG", &*tag), (".gitignore", "*\n!.gitignore\n!CACHEDIR.TAG\n")] {
+                let path = root.join(name);
+                crate::files::write_new(&path, text.as_bytes()).map_err(StoreError::io("write", &path))?;
+            }
+        }
         // Directories that someone has removed are made again.
         for directory in ["artifacts", "manifests", "completions", "locks", "tmp"] {
             let path = root.join(directory);
@@ -148,13 +156,6 @@ impl Store {
         if known {
             sweep::sweep(&store.tmp());
             return Ok(store);
-        }
-        let tag = format!("{TAG}\n# Made by etalon; backup programs may skip it. https://bford.info/cachedir/\n");
-        for (name, text) in [("CACHEDIR.TAG", &*tag), (".gitignore", "*\n!.gitignore\n!CACHEDIR.TAG\n")] {
-            let path = root.join(name);
-            if !path.exists() {
-                store.publish_bytes(&path, text.as_bytes())?;
-            }
         }
         store.publish_bytes(&layout, format!("{LAYOUT}\n").as_bytes())?;
         Ok(store)

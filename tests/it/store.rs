@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+use etalon::store::Store;
+
 use super::support::{Server, Workspace, files, standard};
 
 const DAY: u64 = 24 * 3600;
@@ -212,4 +214,27 @@ fn every_damage_is_found_and_healed_or_named() {
         }
     }
     assert!(tried > 60, "{tried}");
+}
+
+#[test]
+fn a_new_cache_may_be_opened_by_many_at_once() {
+    for _ in 0..60 {
+        let root = tempfile::tempdir().unwrap();
+        let cache = root.path().join("cache");
+        let start = std::sync::Barrier::new(8);
+        let open = || {
+            start.wait();
+            Store::open(&cache).map(drop)
+        };
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+            all.into_iter().for_each(|one| one.join().unwrap().unwrap());
+        });
+        assert!(cache.join("layout").exists() && cache.join("CACHEDIR.TAG").exists());
+    }
+    // Whatever a killed process leaves of a new cache, the tag stands in it.
+    let root = tempfile::tempdir().unwrap();
+    Store::open(root.path()).unwrap();
+    fs::remove_file(root.path().join("layout")).unwrap();
+    Store::open(root.path()).unwrap();
 }
