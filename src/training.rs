@@ -16,6 +16,8 @@ use crate::row::{Completion, Status, is_cut};
 /// Why a row makes no example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LeftOut {
+    /// The same row, or the same question, is held out in this pipeline.
+    HeldOut,
     /// What was asked cannot be rendered any more, or nothing was asked.
     NoPrompt,
     /// An answer is missing or empty.
@@ -38,6 +40,7 @@ impl LeftOut {
     /// Returns the reason in words, as what stands behind a count.
     pub fn words(self) -> &'static str {
         match self {
+            LeftOut::HeldOut => "that are held out by another dataset of the pipeline",
             LeftOut::NoPrompt => "without a prompt",
             LeftOut::NoAnswer => "without an answer",
             LeftOut::Unfinished => "whose answer to learn was cut off or declined",

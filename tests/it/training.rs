@@ -149,6 +149,7 @@ fn rows_are_chosen_by_their_score() {
         (&["exact.tuned", "--to", "jsonl", "--rows", "failed", "--value", "exact_mach"], "did you mean `exact_match`?"),
         (&["exact.tuned", "--to", "jsonl", "--rows", "broken", "--against", "nine"], "there is no run nine"),
         (&["exact", "duel", "--to", "jsonl"], "add --wide"),
+        (&["exact.tuned", "--to", "sft", "--rows", "failed"], "they are none to learn"),
         (&["exact", "--to", "csv", "--chosen", "x"], "--chosen is for `--to dpo`"),
         (&["exact", "--to", "dpo", "--match-length", "0.5"], "a number of 1 or more"),
     ] {
@@ -185,4 +186,27 @@ fn everything_about_a_row_stands_side_by_side() {
         "{head}"
     );
     assert_eq!(csv.lines().count(), 11);
+}
+
+#[test]
+fn the_same_rows_held_out_elsewhere_are_left_out() {
+    let workspace = workspace();
+    let rows: Vec<String> =
+        (3..6).map(|row| json!({ "key": row, "gold": format!("gold {row}") }).to_string()).collect();
+    // Row 7 is asked the same, whatever else it has.
+    workspace.write("data/held.jsonl", format!("{}\n{}", rows.join("\n"), json!({ "key": 7, "gold": "other" })));
+    let stages = "  held: { kind: dataset, path: data/held.jsonl, id: key }\n  held_answers: { kind: inference, input: held, models: [tuned], prompt: \"{{ row.key }}\" }\n";
+    workspace.write("pipelines/p.yaml", format!("{SPEC}{stages}"));
+    workspace.run(&[]).code(0);
+    let (found, told) = lines(&workspace, &["answers", "--to", "sft"]);
+    assert_eq!(ids(&found), "012689");
+    assert!(told.contains("left out: 4 that are held out by another dataset"), "{told}");
+    let (found, _) = lines(&workspace, &["answers", "--to", "sft", "--from-heldout-anyway"]);
+    assert_eq!(found.len(), 10);
+    // Two datasets have the same ids for different rows.
+    let ran = workspace.etalon(&["export", "p", "answers", "held_answers", "--wide", "--to", "jsonl"]).code(2);
+    assert!(ran.stderr.contains("rows of different datasets cannot stand side by side: held, rows"), "{}", ran.stderr);
+    workspace.edit("pipelines/p.yaml", "Be brief.", "Be short.");
+    let ran = workspace.etalon(&["export", "p", "answers", "--to", "sft"]).code(2);
+    assert!(ran.stderr.contains("is to be run again before one can train with it"), "{}", ran.stderr);
 }

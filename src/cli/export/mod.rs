@@ -54,6 +54,9 @@ pub(super) fn run(global: &Global, arguments: &ExportArgs) -> Result<u8, Exit> {
     if let (true, Some(model)) = (arguments.wide, &arguments.model) {
         nodes.retain(|index| plan.nodes[*index].model.as_ref().is_none_or(|known| known == model));
     }
+    if arguments.wide {
+        wide::check(&plan, &nodes)?;
+    }
     let session = open::reader(&plan)?;
     let found = open::rows(&session, nodes, &arguments.pipeline)?;
     let filter = arguments.filter.as_deref().map(|text| Filter::load(&plan.workspace.library, text)).transpose()?;
@@ -81,6 +84,10 @@ fn check(arguments: &ExportArgs) -> Result<(), Exit> {
         _ if arguments.chosen.is_some() && arguments.to != To::Dpo => {
             Some(("--chosen is for `--to dpo`", "the answer to learn is `--answer`"))
         }
+        _ if arguments.to == To::Sft && arguments.rows.is_some() && arguments.answer.is_none() => Some((
+            "--rows chooses answers by what is wrong with them: they are none to learn",
+            "say what to learn: --answer '{{ row.gold }}', or preference pairs with `--to dpo`",
+        )),
         _ if arguments.match_length.is_some() && arguments.to != To::Dpo => {
             Some(("--match-length is for `--to dpo`", "leave it out"))
         }

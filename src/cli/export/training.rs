@@ -11,7 +11,8 @@ use super::plain::{Documents, Rows};
 use crate::cli::exit::Exit;
 use crate::cli::filter::Answer;
 use crate::cli::talk;
-use crate::execute::{self, RowResult, ShownRow};
+use crate::digest::{Digest, canonical};
+use crate::execute::{self, RowResult, Session, ShownRow};
 use crate::label::read_labels;
 use crate::plan::Plan;
 use crate::provider::Message;
@@ -37,16 +38,58 @@ pub(super) struct Training<'a> {
     ceiling: BTreeMap<String, (String, Option<f64>)>,
     /// The candidate's scores, where the stage has some.
     scores: BTreeMap<String, f64>,
+    /// What is held out of training; none if the user wants it all the same.
+    heldout: Option<Heldout>,
     left_out: RefCell<BTreeMap<LeftOut, u64>>,
+}
+
+/// The rows of a pipeline that are held out, whatever dataset holds the same rows once more.
+#[derive(Default)]
+struct Heldout {
+    /// The digests of their columns.
+    rows: BTreeSet<Digest>,
+    /// The last turn of what is asked, as JSON.
+    asked: BTreeSet<String>,
+}
+
+impl Heldout {
+    /// Reads the rows of all datasets that are held out, and what is asked for them, as far as it is in the cache.
+    fn read(session: &Session) -> Result<Heldout, Exit> {
+        let mut heldout = Heldout::default();
+        let nodes = &session.plan.nodes;
+        for (index, node) in nodes.iter().enumerate() {
+            let root = node.input(Part::Rows).unwrap_or(index);
+            let is_heldout = nodes[root].stage.rows_role().is_some_and(|role| role != RowsRole::Training);
+            if !is_heldout || !matches!(node.stage.makes(), Makes::Rows | Makes::Completions) {
+                continue;
+            }
+            let Some(found) = execute::find_rows(session, index)? else { continue };
+            execute::each_row(session, index, &found, |row| {
+                heldout.asked.extend(last_turn(row.prompt.as_deref()));
+                heldout.rows.insert(digest_of(&row));
+                true
+            })?;
+        }
+        Ok(heldout)
+    }
+
+    fn holds(&self, row: &ShownRow, prompt: Option<&[Message]>) -> bool {
+        self.rows.contains(&digest_of(row)) || last_turn(prompt).is_some_and(|turn| self.asked.contains(&turn))
+    }
+}
+
+fn digest_of(row: &ShownRow) -> Digest {
+    Digest::of(&canonical(&row.row.columns.clone().into()))
+}
+
+fn last_turn(prompt: Option<&[Message]>) -> Option<String> {
+    Some(prompt?.last()?.content.to_string())
 }
 
 /// Returns the nodes that examples come from: one model's, or those of a comparison.
 pub(super) fn nodes(plan: &Plan, nodes: Vec<usize>, arguments: &ExportArgs) -> Result<Vec<usize>, Exit> {
     for index in &nodes {
-        let mut root = *index;
-        while let Some(input) = plan.nodes[root].input(Part::Rows).filter(|input| *input != root) {
-            root = input;
-        }
+        let root = plan.nodes[*index].input(Part::Rows).unwrap_or(*index);
         let node = &plan.nodes[root];
         if node.stage.rows_role().is_some_and(|role| role != RowsRole::Training) && !arguments.from_heldout_anyway {
             let message = format!(
@@ -105,9 +148,19 @@ impl<'a> Training<'a> {
             prompts: BTreeMap::new(),
             ceiling: BTreeMap::new(),
             scores: BTreeMap::new(),
+            heldout: None,
             left_out: RefCell::default(),
             rows,
         };
+        let session = training.rows.session;
+        if let Some((stale, _)) = training.rows.found.iter().find(|(_, found)| found.is_stale) {
+            let message =
+                format!("{} is to be run again before one can train with it", session.plan.nodes[*stale].name);
+            return Err(Exit::usage(message, Some(format!("etalon run {}", arguments.pipeline))));
+        }
+        if !arguments.from_heldout_anyway {
+            training.heldout = Some(Heldout::read(session)?);
+        }
         training.read_prompts()?;
         let plan = &training.rows.session.plan;
         if let Some((index, _)) = training.rows.found.first() {
@@ -196,6 +249,9 @@ impl<'a> Training<'a> {
         let own = row.completion.as_ref().and_then(|completion| completion.text.as_deref());
         let id = row.row.id.as_str();
         let prompt = row.prompt.as_deref().or_else(|| self.prompts.get(id).map(Vec::as_slice));
+        if self.heldout.as_ref().is_some_and(|heldout| heldout.holds(row, prompt)) {
+            return Ok(Err(LeftOut::HeldOut));
+        }
         // Of a comparison the preferred answer is the one to learn, or to prefer.
         let compared = || {
             let texts = own.zip(row.baseline.as_ref().and_then(|completion| completion.text.as_deref()));

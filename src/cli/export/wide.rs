@@ -1,18 +1,32 @@
 //! Everything about a row side by side: a column for each thing that a node says of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use serde_json::{Map, Value};
 
 use super::plain::{Documents, Rows};
 use crate::cli::exit::Exit;
+use crate::plan::Plan;
+use crate::stage::Part;
 
 /// Rows with what all nodes say of them. They are held in memory, since nodes are read one after the other.
 pub(super) struct Wide<'a>(pub Rows<'a>);
 
 /// What says which row it is, or what the row itself has.
 const OF_ROW: [&str; 6] = ["id", "sample", "row", "prompt", "model", "pair"];
+
+/// Checks that all nodes rest on the same dataset: rows of others may have the same ids.
+pub(super) fn check(plan: &Plan, nodes: &[usize]) -> Result<(), Exit> {
+    let root = |node: &usize| plan.nodes[*node].input(Part::Rows).unwrap_or(*node);
+    let roots: BTreeSet<&str> = nodes.iter().map(|node| plan.nodes[root(node)].name.as_str()).collect();
+    if roots.len() < 2 {
+        return Ok(());
+    }
+    let names = roots.into_iter().collect::<Vec<_>>().join(", ");
+    let help = "export the stages over each dataset by themselves".to_owned();
+    Err(Exit::usage(format!("rows of different datasets cannot stand side by side: {names}"), Some(help)))
+}
 
 impl Documents for Wide<'_> {
     fn each(&self, take: &mut dyn FnMut(&Map<String, Value>) -> io::Result<()>) -> Result<(), Exit> {
