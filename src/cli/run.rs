@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::exit::{self, Exit};
 use super::progress::Display;
+use super::sessions::scores;
 use super::watch::{self, Seen};
 use super::{Format, Global, Sets, Signals, Volume, open, print, runtime, talk, width};
 use crate::compare::{self, Side, Terms};
@@ -185,11 +186,7 @@ fn since(session: &Session, records: &Records, run: &Run) -> Option<String> {
         return None;
     }
     let before = records.runs().iter().find(|before| is_whole(before))?;
-    let side = |run: &Run| {
-        let kept = records.scores(&run.run).ok().flatten();
-        let scores = kept.or_else(|| execute::run_scores(session, run).ok()).filter(|scores| !scores.values.is_empty());
-        Side { run: run.clone(), scores, model: None }
-    };
+    let side = |run: &Run| Side { run: run.clone(), scores: scores(records, run, || Some(session)), model: None };
     Some(report::since(&compare::compare(&side(before), &side(run), &Terms::default())))
 }
 

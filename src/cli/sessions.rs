@@ -1,6 +1,7 @@
 //! What commands over runs look up in the cache: scores, and the texts behind them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -8,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{open, talk};
 use crate::compare::{Line, Side};
 use crate::execute::{self, Session};
-use crate::record::{Records, Run};
+use crate::record::{Records, Run, RunScores};
 use crate::report::RowTexts;
 use crate::spec::{self, Workspace};
 
@@ -39,20 +40,29 @@ impl<'a> Sessions<'a> {
     }
 
     /// Returns the scores of a run: those kept beside it, else those in the cache.
-    pub fn scores(&mut self, records: &Records, run: &Run) -> Option<crate::record::RunScores> {
-        match records.scores(&run.run) {
-            Ok(Some(scores)) => return Some(scores),
-            Ok(None) => {}
-            Err(error) => talk(&format!("warning: runs/{}.scores.zst {error}", run.run)),
-        }
-        let session = self.of(&run.pipeline)?;
-        match execute::run_scores(&session, run) {
-            Ok(scores) if scores.values.is_empty() => None,
-            Ok(scores) => Some(scores),
-            Err(error) => {
-                talk(&format!("warning: the rows of {} cannot be read: {error}", run.run));
-                None
-            }
+    pub fn scores(&mut self, records: &Records, run: &Run) -> Option<RunScores> {
+        scores(records, run, || self.of(&run.pipeline))
+    }
+}
+
+/// Returns the scores of a run: those kept beside it, else those that a session over its pipeline finds in the cache. What
+/// cannot be read is told.
+pub(super) fn scores<S: Deref<Target = Session>>(
+    records: &Records,
+    run: &Run,
+    session: impl FnOnce() -> Option<S>,
+) -> Option<RunScores> {
+    match records.scores(&run.run) {
+        Ok(Some(scores)) => return Some(scores),
+        Ok(None) => {}
+        Err(error) => talk(&format!("warning: runs/{}.scores.zst {error}", run.run)),
+    }
+    match execute::run_scores(&*session()?, run) {
+        Ok(scores) if scores.values.is_empty() => None,
+        Ok(scores) => Some(scores),
+        Err(error) => {
+            talk(&format!("warning: the rows of {} cannot be read: {error}", run.run));
+            None
         }
     }
 }

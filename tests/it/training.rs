@@ -139,6 +139,11 @@ fn rows_are_chosen_by_their_score() {
     workspace.run(&["--label", "two"]).code(0);
     let (found, _) = lines(&workspace, &["exact.tuned", "--to", "jsonl", "--rows", "broken", "--against", "one"]);
     assert_eq!(ids(&found), "45");
+    // A row with another content is another row.
+    workspace.edit("data/rows.jsonl", "gold 4", "silver 4");
+    workspace.run(&["--label", "three"]).code(0);
+    let (found, _) = lines(&workspace, &["exact.tuned", "--to", "jsonl", "--rows", "broken", "--against", "one"]);
+    assert_eq!(ids(&found), "5");
     let (found, _) = lines(&workspace, &["duel.tuned", "--to", "jsonl", "--rows", "failed", "--value", "win_rate"]);
     assert_eq!(ids(&found), "");
     for (arguments, said) in [

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::args::{ExportArgs, Which};
 use crate::cli::exit::Exit;
 use crate::cli::open;
-use crate::execute::{self, Found, Session};
+use crate::cli::sessions::scores;
+use crate::compare::{Flip, Line, Side, Terms, Turn, compare};
+use crate::execute::{Found, Session};
 use crate::plan::Node;
 use crate::score::{Direction, Rank, Reading};
 use crate::stage::RowValues;
@@ -29,11 +31,8 @@ impl Chosen {
         for (index, rows) in found {
             let node = &session.plan.nodes[*index];
             let (value, reading) = value(node, arguments)?;
-            let scores = |rows: &Found| -> Result<RowValues, Exit> {
-                let values = node.stage.row_values(&session.store, &rows.manifest, &value)?;
-                values.ok_or_else(|| no_scores(node, &value))
-            };
-            let own = scores(rows)?;
+            let own = node.stage.row_values(&session.store, &rows.manifest, &value)?;
+            let own = own.ok_or_else(|| no_scores(node, &value))?;
             // More is better from here on.
             let sign = if reading.direction == Direction::Lower { -1.0 } else { 1.0 };
             let range = node.stage.range(&value);
@@ -48,18 +47,7 @@ impl Chosen {
                     own.iter().filter(|(_, score)| sign * **score < sign * middle).map(|(id, _)| id.clone()).collect()
                 }
                 Which::Weakest => weakest(&own, sign, range),
-                Which::Broken => {
-                    let records = open::records(&session.plan);
-                    let run = open::run(&records, &arguments.against)?;
-                    let Some(before) = execute::rows_of_run(session, *index, &run) else {
-                        let message = format!("the cache has no rows of {} in {}", node.name, run.run);
-                        return Err(Exit::usage(message, Some("name another run: --against RUN".to_owned())));
-                    };
-                    let before = scores(&before)?;
-                    let is_broken =
-                        |id: &String, score: f64| before.get(id).is_some_and(|before| sign * (score - before) < -1e-9);
-                    own.iter().filter(|(id, score)| is_broken(id, **score)).map(|(id, _)| id.clone()).collect()
-                }
+                Which::Broken => broken(session, node, &value, &arguments.against)?,
             };
             chosen.insert(*index, ids);
         }
@@ -69,6 +57,34 @@ impl Chosen {
     /// Returns true if a row of a node is meant.
     pub fn holds(&self, node: usize, id: &str) -> bool {
         self.0.get(&node).is_some_and(|ids| ids.contains(id))
+    }
+}
+
+/// Returns the rows that are worse in the last run than in another, or have no result any more, as `compare` finds them.
+fn broken(session: &Session, node: &Node, value: &str, against: &str) -> Result<BTreeSet<String>, Exit> {
+    let records = open::records(&session.plan);
+    let side = |name: &str| {
+        let run = open::run(&records, name)?;
+        Ok::<Side, Exit>(Side { scores: scores(&records, &run, || Some(session)), run, model: None })
+    };
+    let found = compare(&side(against)?, &side("last")?, &Terms::default());
+    let (stage, model) = (&node.stage_name, node.column());
+    let is_it = |line: &Line| line.stage == *stage && line.model == model && line.value == value;
+    let name = format!("{}.{value}", node.name);
+    match found.values.into_iter().find(is_it) {
+        Some(line) if line.change.unpaired.is_none() => {
+            let is_broken = |flip: &Flip| matches!(flip.turn, Turn::Broken | Turn::Lost);
+            Ok(line.flips.into_iter().filter(is_broken).map(|flip| flip.id).collect())
+        }
+        Some(_) => Err(Exit::usage(
+            format!("the rows of {name} in {against} are kept neither beside the run nor in the cache"),
+            Some("name another run: --against RUN".to_owned()),
+        )),
+        None => {
+            let is_of = |of: &str| name == of || name.strip_prefix(of).is_some_and(|rest| rest.starts_with('.'));
+            let refused = found.refused.into_iter().find(|one| is_of(&one.of)).map(|one| one.because);
+            Err(Exit::usage(format!("{name} cannot be compared with {against}"), refused))
+        }
     }
 }
 
