@@ -24,6 +24,8 @@ const MANY_LOOKS: usize = 5;
 const LATE: usize = 5;
 /// So close to the end of its range a value cannot show a gain any more.
 const SATURATED: f64 = 0.02;
+/// So close to it the other end of its interval must lie: a few rows that are all right prove nothing.
+const SURELY_SATURATED: f64 = 0.1;
 
 /// What a run gained over the best run before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -226,13 +228,16 @@ fn advice(trails: &[Trail], runs: usize) -> Vec<String> {
             })),
             _ => {}
         }
-        let last = trail.points.last().and_then(|point| point.estimate.value).zip(trail.reading.range());
-        if let Some((value, (low, high))) = last {
-            let room = match trail.reading.direction {
-                Direction::Lower => value - low,
-                _ => high - value,
+        let last = trail.points.last().map(|point| point.estimate).zip(trail.reading.range());
+        if let Some((estimate, (low, high))) = last {
+            let (far, room): (_, fn(f64, f64, f64) -> f64) = match trail.reading.direction {
+                Direction::Lower => (estimate.high, |value, low, _| value - low),
+                _ => (estimate.low, |value, _, high| high - value),
             };
-            if room <= SATURATED * (high - low) {
+            let is_within = |value: Option<f64>, share: f64| {
+                value.is_some_and(|value| room(value, low, high) <= share * (high - low))
+            };
+            if is_within(estimate.value, SATURATED) && is_within(far, SURELY_SATURATED) {
                 advice
                     .push(format!("{name} is saturated: it can hardly gain, and shows losses only. Take harder rows"));
             }

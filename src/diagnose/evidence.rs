@@ -10,7 +10,7 @@ use crate::row::Status;
 use crate::score::{Direction, Estimate, Reading};
 use crate::spec::{Role, RowsRole};
 use crate::stage::{Makes, StageError};
-use crate::stats::{Curve, curve, logged};
+use crate::stats::{Curve, Known, curve, logged, mean_interval};
 
 /// The column that `leakage` writes.
 const LEAKAGE: &str = "leakage";
@@ -52,6 +52,9 @@ pub struct Said {
 #[derive(Clone, Debug)]
 pub struct Figure {
     pub stage: String,
+    /// What stands before the model's name in its column: the stage that it answered in, where several stand side by
+    /// side (`long.`).
+    prefix: String,
     pub value: String,
     pub reading: Reading,
     pub estimate: Estimate,
@@ -60,13 +63,32 @@ pub struct Figure {
 impl Figure {
     /// Returns the name of the value, without the model.
     pub fn name(&self) -> String {
-        format!("{}.{}", self.stage, self.value)
+        format!("{}.{}{}", self.stage, self.prefix, self.value)
+    }
+
+    fn column(&self, model: &str) -> String {
+        format!("{}{model}", self.prefix)
     }
 
     /// Returns the last part of the value's name.
     pub fn last(&self) -> &str {
         self.value.rsplit('.').next().unwrap_or(&self.value)
     }
+}
+
+/// How far one value lies above another, as a share of the range.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Difference {
+    /// How many rows have both.
+    pub n: usize,
+    pub mean: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+/// Returns what stands before a model's name in a column; none if the column is that of another model.
+pub(super) fn prefix_of<'a>(column: &'a str, model: &str) -> Option<&'a str> {
+    column.strip_suffix(model).filter(|prefix| prefix.is_empty() || prefix.ends_with('.'))
 }
 
 impl Evidence {
@@ -178,28 +200,38 @@ impl Evidence {
     pub fn figures(&self, model: &str, rows: RowsRole) -> Vec<Figure> {
         let Some(run) = &self.run else { return Vec::new() };
         let mut figures = Vec::new();
-        for (stage, models) in &run.summary {
-            let (Some(summary), Some(readings)) = (models.get(model), run.values.get(stage)) else { continue };
-            if run.rows_role(stage) != rows {
-                continue;
-            }
-            for (value, estimate) in &summary.values {
-                if let Some(reading) = readings.get(value) {
-                    figures.push(Figure {
-                        stage: stage.clone(),
-                        value: value.clone(),
-                        reading: *reading,
-                        estimate: *estimate,
-                    });
-                }
+        for (stage, models) in run.summary.iter().filter(|(stage, _)| run.rows_role(stage) == rows) {
+            let Some(readings) = run.values.get(stage) else { continue };
+            for (column, summary) in models {
+                let Some(prefix) = prefix_of(column, model) else { continue };
+                let known =
+                    summary.values.iter().filter_map(|(value, estimate)| Some((value, estimate, readings.get(value)?)));
+                figures.extend(known.map(|(value, estimate, reading)| Figure {
+                    stage: stage.clone(),
+                    prefix: prefix.to_owned(),
+                    value: value.clone(),
+                    reading: *reading,
+                    estimate: *estimate,
+                }));
             }
         }
         figures
     }
 
-    /// Returns one value of a model.
-    pub fn figure(&self, stage: &str, model: Option<&String>, value: &str) -> Option<Estimate> {
-        self.run.as_ref()?.summary.get(stage)?.get(model?)?.values.get(value).copied()
+    /// Returns the same value of another model.
+    pub fn of_model(&self, figure: &Figure, model: Option<&String>) -> Option<Estimate> {
+        let column = figure.column(model?);
+        self.run.as_ref()?.summary.get(&figure.stage)?.get(&column)?.values.get(&figure.value).copied()
+    }
+
+    /// Returns true if a value was computed from these answers.
+    pub fn is_of(&self, figure: &Figure, answers: &Answers) -> bool {
+        let stages = self.run.iter().flat_map(|run| &run.stages);
+        let input = stages.into_iter().find(|known| known.name == figure.stage).and_then(|known| known.input.as_ref());
+        match figure.prefix.strip_suffix('.') {
+            Some(stage) => stage == answers.stage,
+            None => input.is_none_or(|input| *input == answers.stage),
+        }
     }
 
     /// Returns the kind of a stage.
@@ -208,40 +240,75 @@ impl Evidence {
         stages.into_iter().find(|known| known.name == stage).map_or("", |known| &known.kind)
     }
 
-    /// Returns a value row by row, by id.
-    pub fn by_row(&self, stage: &str, model: Option<&String>, value: &str) -> Option<BTreeMap<&str, f64>> {
-        let scores = self.row_scores(stage, model?, value)?;
+    /// Returns a value of a model row by row, by id.
+    pub fn by_row(&self, figure: &Figure, model: Option<&String>) -> Option<BTreeMap<&str, f64>> {
+        let scores = self.row_scores(figure, model?)?;
         let ids = &self.scores.rows.get(&scores.rows)?.ids;
         Some(ids.iter().zip(&scores.scores).filter_map(|(id, score)| Some((id.as_str(), (*score)?))).collect())
     }
 
-    fn row_scores(&self, stage: &str, model: &str, value: &str) -> Option<&ValueScores> {
-        self.scores.values.get(stage)?.get(model)?.get(value)
+    fn row_scores(&self, figure: &Figure, model: &str) -> Option<&ValueScores> {
+        self.scores.values.get(&figure.stage)?.get(&figure.column(model))?.get(&figure.value)
+    }
+
+    /// Returns the cluster of each row of a value, by id; none where rows are independent.
+    pub fn clusters(&self, figure: &Figure) -> Option<BTreeMap<&str, u32>> {
+        let scores = self.row_scores(figure, &self.candidate)?;
+        let rows = self.scores.rows.get(&scores.rows)?;
+        let clusters = rows.clusters.get(scores.cluster.as_ref()?)?;
+        Some(rows.ids.iter().map(String::as_str).zip(clusters.iter().copied()).collect())
     }
 
     /// Returns the least and the greatest that a value can be, where rows have it or its unit tells.
-    pub fn range(&self, figure: &Figure, model: &str) -> Option<(f64, f64)> {
-        let of_rows = self.row_scores(&figure.stage, model, &figure.value).and_then(|scores| scores.range);
-        of_rows.or(figure.reading.range())
+    pub fn range(&self, figure: &Figure) -> Option<(f64, f64)> {
+        self.row_scores(figure, &self.candidate).and_then(|scores| scores.range).or(figure.reading.range())
+    }
+
+    /// Returns how far one value lies above another, row by row, as shares of their ranges: the mean and its 95 % interval.
+    pub fn difference(&self, upper: (&Figure, &String), lower: (&Figure, &String)) -> Option<Difference> {
+        let scaled = |(figure, model): (&Figure, &String)| {
+            let (low, high) = self.range(figure)?;
+            let rows = self.by_row(figure, Some(model))?.into_iter();
+            Some(rows.map(|(id, value)| (id, (value - low) / (high - low))).collect::<BTreeMap<&str, f64>>())
+        };
+        let (above, below) = (scaled(upper)?, scaled(lower)?);
+        let clusters = self.clusters(upper.0);
+        let both: Vec<(&str, f64, f64)> = above.iter().filter_map(|(id, a)| Some((*id, *a, *below.get(id)?))).collect();
+        let differences: Vec<f64> = both.iter().map(|(_, above, below)| above - below).collect();
+        let clusters: Vec<u64> = match &clusters {
+            Some(clusters) => {
+                both.iter().map(|(id, ..)| clusters.get(id).copied().unwrap_or_default().into()).collect()
+            }
+            None => Vec::new(),
+        };
+        let is_end = |value: f64| value == 0.0 || value == 1.0;
+        let known = Known {
+            range: Some((-1.0, 1.0)),
+            is_all_or_nothing: both.iter().all(|(_, above, below)| is_end(*above) && is_end(*below)),
+            is_clustered: !clusters.is_empty(),
+        };
+        let interval = mean_interval(&differences, &clusters, &known)?;
+        let mean = differences.iter().sum::<f64>() / differences.len() as f64;
+        Some(Difference { n: differences.len(), mean, low: interval.low, high: interval.high })
     }
 
     /// Returns what a value should reach: the right side of a gate on it, or what the ceiling has; with where that comes
     /// from.
     pub fn target(&self, figure: &Figure) -> Option<(f64, &'static str)> {
         let run = self.run.as_ref()?;
-        let name = format!("{}.{}.{}", figure.stage, self.candidate, figure.value);
+        let name = format!("{}.{}.{}", figure.stage, figure.column(&self.candidate), figure.value);
         let of_gate = run.gates.iter().find_map(|gate| {
             let (left, rest) = gate.gate.split_once(['>', '<'])?;
             let is_lower_bound = gate.gate[left.len()..].starts_with('>') && !rest.is_empty();
             gate.right.filter(|_| left.trim() == name && is_lower_bound)
         });
-        let of_ceiling = || self.figure(&figure.stage, self.ceiling.as_ref(), &figure.value)?.value;
+        let of_ceiling = || self.of_model(figure, self.ceiling.as_ref())?.value;
         of_gate.map(|target| (target, "gate")).or_else(|| Some((of_ceiling()?, "ceiling")))
     }
 
     /// Returns the ids of the rows where the candidate has the least of a value, the worst first.
     pub fn worst(&self, figure: &Figure, most: usize) -> Vec<String> {
-        let Some(rows) = self.by_row(&figure.stage, Some(&self.candidate), &figure.value) else { return Vec::new() };
+        let Some(rows) = self.by_row(figure, Some(&self.candidate)) else { return Vec::new() };
         let mut rows: Vec<(&str, f64)> = rows.into_iter().collect();
         let sign = if figure.reading.direction == Direction::Lower { -1.0 } else { 1.0 };
         rows.sort_by(|a, b| (sign * a.1).total_cmp(&(sign * b.1)));

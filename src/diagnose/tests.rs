@@ -197,3 +197,23 @@ fn every_symptom_has_a_code_of_its_own() {
     assert_eq!(codes.len(), CODES.len());
     assert!(codes.iter().all(|code| code.starts_with("D-")));
 }
+
+#[test]
+fn conversations_that_turn_bad_as_a_whole_prove_less() {
+    let general = |clusters: bool| {
+        let mut project = Project::new(5);
+        project.rows("general", 200, RowsRole::General);
+        if clusters {
+            let of = (0..200).map(|row| row / 20).collect();
+            project.evidence.scores.rows.get_mut("general").unwrap().clusters.insert("conversation".to_owned(), of);
+        }
+        let share = Reading::of(Unit::Fraction, Rank::Headline);
+        project.value(("exact", "metric"), "exact_match", "general", share, |_, _| 1.0);
+        let scores = &mut project.evidence.scores.values["exact"]["tuned"]["exact_match"];
+        scores.scores.iter_mut().take(40).for_each(|score| *score = Some(0.0));
+        scores.cluster = clusters.then(|| "conversation".to_owned());
+        project.diagnosis().findings.iter().any(|finding| finding.code == "D-FORGET")
+    };
+    // 40 of 200 rows are lost; they belong to two conversations of ten.
+    assert_eq!((general(false), general(true)), (true, false));
+}

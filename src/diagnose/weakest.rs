@@ -4,7 +4,7 @@
 //! is that of a gate; else what the ceiling attains; else the end of the scale. Rows are drawn anew 2,000 times, the same
 //! rows for all dimensions, and the share of draws in which a dimension is the weakest is its probability.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -87,14 +87,17 @@ pub fn weakest(evidence: &Evidence) -> Vec<Dimension> {
         ids.dedup();
         ids
     };
-    // Rows are drawn in parcels, which say as much as rows do as long as there are many: their sum and their number.
-    let parcels = ids.len().min(PARCELS);
+    // Rows are drawn in parcels, which say as much as rows do as long as there are many: their sum and their number. Rows of a
+    // cluster are drawn together.
+    let clusters = figures.iter().find_map(|figure| evidence.clusters(figure)).unwrap_or_default();
+    let unit = |place: usize| clusters.get(ids[place]).map_or(place, |cluster| *cluster as usize);
+    let parcels = (0..ids.len()).map(unit).collect::<BTreeSet<usize>>().len().min(PARCELS);
     let columns: Vec<Vec<(f64, f64)>> = known
         .iter()
         .map(|known| {
             let mut sums = vec![(0.0, 0.0); parcels];
             for (place, value) in ids.iter().enumerate().filter_map(|(place, id)| Some((place, known.rows.get(id)?))) {
-                let parcel = &mut sums[place % parcels];
+                let parcel = &mut sums[unit(place) % parcels];
                 *parcel = (parcel.0 + value, parcel.1 + 1.0);
             }
             sums
@@ -152,13 +155,13 @@ fn known<'a>(evidence: &'a Evidence, figure: &Figure) -> Option<Known<'a>> {
         && figure.reading.direction == Direction::Higher
         && !figure.value.split('.').any(|part| NO_DIMENSIONS.contains(&part));
     let value = figure.estimate.value.filter(|_| is_dimension)?;
-    let (low, high) = evidence.range(figure, &evidence.candidate)?;
+    let (low, high) = evidence.range(figure)?;
     let scaled = |value: f64| (value - low) / (high - low);
     let (target, target_of) = match evidence.target(figure) {
         Some((target, of)) => (scaled(target), of),
         None => (1.0, "scale"),
     };
-    let rows = evidence.by_row(&figure.stage, Some(&evidence.candidate), &figure.value).unwrap_or_default();
+    let rows = evidence.by_row(figure, Some(&evidence.candidate)).unwrap_or_default();
     let half = figure.estimate.low.zip(figure.estimate.high).map_or(0.0, |(a, b)| (b - a) / 2.0 / (high - low));
     Some(Known {
         dimension: Dimension {

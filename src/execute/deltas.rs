@@ -17,9 +17,12 @@ pub(super) fn add_deltas(session: &Session, manifests: &[Option<Manifest>], run:
         let Some(model) = node.model.as_deref().filter(|model| plan.role(model) != Some(Role::Baseline)) else {
             continue;
         };
+        // Where several stages stand side by side, a model is held against the baseline that answered in its own.
+        let stage_of = |model: &str| model.split_once('.').map(|(stage, _)| stage.to_owned());
         let is_baseline = |other: &&crate::plan::Node| {
-            let role = other.model.as_deref().and_then(|model| plan.role(model));
-            other.stage_name == node.stage_name && role == Some(Role::Baseline)
+            let is_of_role =
+                |other: &str| plan.role(other) == Some(Role::Baseline) && stage_of(other) == stage_of(model);
+            other.stage_name == node.stage_name && other.model.as_deref().is_some_and(is_of_role)
         };
         let Some(baseline) = plan.nodes.iter().find(is_baseline).and_then(|other| other.model.as_deref()) else {
             continue;

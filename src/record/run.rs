@@ -309,6 +309,11 @@ pub struct Delta {
 }
 
 impl Delta {
+    /// Returns true if something says how far the difference may be off.
+    pub fn has_interval(&self) -> bool {
+        self.difference.low.is_some() || self.difference.high.is_some()
+    }
+
     /// Returns whether the value is shown to be better or worse; none if it may be either.
     pub fn is_better(&self, direction: Direction) -> Option<bool> {
         let (low, high) = (self.difference.low, self.difference.high);

@@ -157,6 +157,15 @@ fn answers_that_are_cut_off_are_told_apart() {
     });
     let finding = by_training.finding("D-TRUNC");
     assert!(finding["title"].as_str().unwrap().contains("max_seq_length"), "{finding}");
+    // Loops that end by themselves are none of both.
+    let loops = Project::new(|model, row| match model {
+        "tuned" => ("yes it is so ".repeat(60), "stop"),
+        _ => sound(model, row),
+    });
+    let diagnosis = loops.diagnosis();
+    let codes: Vec<&str> =
+        diagnosis["findings"].as_array().unwrap().iter().map(|it| it["code"].as_str().unwrap()).collect();
+    assert!(codes.contains(&"D-COLLAPSE") && !codes.contains(&"D-TRUNC"), "{codes:?}");
     // The model never learned to stop.
     let endless = Project::new(|model, row| match row % 5 {
         0 if model == "tuned" => ("it is on its way to you ".repeat(60), "length"),
@@ -381,4 +390,37 @@ fn a_run_without_a_cache_or_a_pipeline_still_says_what_it_can() {
     assert!(ran.stderr.contains("the pipeline p is not here"), "{}", ran.stderr);
     let ran = workspace.etalon(&["diagnose", "one", "--model", "tund"]).code(2);
     assert!(ran.stderr.contains("has no model tund") && ran.stderr.contains("tuned"), "{}", ran.stderr);
+}
+
+#[test]
+fn refusals_of_everything_are_not_called_a_lack_of_training() {
+    let project = Project::new(|model, row| match model {
+        "tuned" => (format!("I'm sorry, but I cannot help with parcel {row} (a2 t2)."), "stop"),
+        "base" => (format!("Parcel {row} is where it is, I believe (a2 t2)."), "stop"),
+        _ => sound(model, row),
+    });
+    shows(&project, "D-REFUSAL", "take refusals out of the training data");
+}
+
+#[test]
+fn stages_side_by_side_are_looked_at() {
+    let stages = "  again: { kind: inference, input: rows, models: [base, tuned, ceiling], prompt: \"{{ row.question }}\" }\n  both: { kind: metric, input: [answers, again], metrics: [json_valid] }\n";
+    let project = Project {
+        stages: stages.to_owned(),
+        ..Project::new(|model, row| match model {
+            "tuned" => (format!("Here it is: {{\"parcel\": {row}"), "stop"),
+            _ => json_answer(row),
+        })
+    };
+    let diagnosis = project.diagnosis();
+    let formats: Vec<&Value> =
+        diagnosis["findings"].as_array().unwrap().iter().filter(|it| it["code"] == "D-FORMAT").collect();
+    let said: Vec<&str> = formats.iter().map(|it| it["evidence"].as_str().unwrap()).collect();
+    assert_eq!(said.len(), 2, "{diagnosis:#}");
+    assert!(said[0].starts_with("both.answers.json_valid: 0.000"), "{said:?}");
+    assert!(said.iter().all(|said| said.ends_with("60 of which the JSON never ends")), "{said:?}");
+    let workspace = project.workspace();
+    workspace.run(&[]);
+    let run = workspace.etalon(&["report", "--format", "json"]).code(0).json();
+    assert_eq!(run["deltas"]["both"]["again.tuned"]["json_valid"]["against"], "again.base");
 }

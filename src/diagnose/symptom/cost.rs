@@ -13,7 +13,7 @@ pub(super) fn look(evidence: &Evidence) -> Result<Vec<Finding>, String> {
     let mut words = Vec::new();
     let mut has_any = false;
     for figure in figures.iter().filter(|figure| is_meant(&figure.value)) {
-        let Some(ceiling) = evidence.figure(&figure.stage, evidence.ceiling.as_ref(), &figure.value) else { continue };
+        let Some(ceiling) = evidence.of_model(figure, evidence.ceiling.as_ref()) else { continue };
         has_any = true;
         // Two intervals at 95 % that do not touch differ at more than 99 %.
         let is_more = figure.estimate.low.zip(ceiling.high).is_some_and(|(low, high)| low > high);

@@ -1,7 +1,7 @@
 //! Answers that end in mid-sentence, and whether a limit of the server or of training cut them.
 
 use super::{Evidence, Said, Signs, answers, remedies};
-use crate::diagnose::Finding;
+use crate::diagnose::{Confidence, Finding};
 use crate::row::{Status, is_cut};
 use crate::text::{is_truncated, repetition};
 
@@ -45,7 +45,8 @@ pub(super) fn look(evidence: &Evidence) -> Result<Vec<Finding>, String> {
         }
         // The model says that it ended, and its text says that it did not. A rule of thumb tells, so it must do so much
         // more often than of the baseline.
-        let by_text = |said: &Said| !by_limit(said) && is_truncated(&said.text, None);
+        let by_text =
+            |said: &Said| !by_limit(said) && is_truncated(&said.text, None) && !repetition(&said.text).is_loop;
         let at_end = Signs::of(evidence, answers, by_text);
         let is_known = if at_end.of_baseline.is_some() { at_end.is_new } else { at_end.low > 0.2 };
         if at_end.is_shown() && is_known {
@@ -54,7 +55,8 @@ pub(super) fn look(evidence: &Evidence) -> Result<Vec<Finding>, String> {
                 title: "answers end in mid-sentence, though no limit cut them: max_seq_length in training".to_owned(),
                 evidence: format!("{}: {} end without an end", answers.stage, at_end.words(evidence)),
                 rows: at_end.rows(),
-                confidence: at_end.confidence(),
+                // A rule of thumb.
+                confidence: Confidence::Medium,
                 remedy: remedies(&[
                     "raise max_seq_length in training, or drop and split the rows that are longer: the model learned to stop where they were cut",
                     "look at the last words of the training outputs",

@@ -6,14 +6,12 @@ use crate::score::{Direction, Estimate, Rank};
 use crate::spec::RowsRole;
 use crate::stats::CurveStatus;
 
-/// A gap between training and held-out rows that matters, as a share of the range.
+/// A gap between training and held-out rows that matters, and a gain over the base, as a share of the range.
 const GAP: f64 = 0.05;
 /// What is attained on training rows at least where a model overfits, as a share of the target.
 const LEARNED: f64 = 0.9;
 /// What counts as bad, as a share of the target.
 const BAD: f64 = 0.6;
-/// A gain over the base below this is none, as a share of the range.
-const MARGIN: f64 = 0.02;
 
 /// The names of values that say how well an answer fits, which both kinds of stages have.
 fn qualities(evidence: &Evidence, rows: RowsRole) -> Vec<Figure> {
@@ -75,7 +73,7 @@ pub(super) fn overfit(evidence: &Evidence) -> Result<Vec<Finding>, String> {
     let (mut gaps, mut rows, mut n) = (Vec::new(), Vec::new(), u64::MAX);
     for heldout in qualities(evidence, RowsRole::Heldout) {
         let Some(trained) = training.iter().find(|known| known.value == heldout.value) else { continue };
-        let Some((low, high)) = evidence.range(&heldout, &evidence.candidate) else { continue };
+        let Some((low, high)) = evidence.range(&heldout) else { continue };
         let Some((gap, least, _)) = difference(&heldout.estimate, &trained.estimate) else { continue };
         let least = gap - super::SURE * (gap - least);
         let target = evidence.target(&heldout).map_or(high, |(target, _)| target);
@@ -147,22 +145,27 @@ pub(super) fn underfit(evidence: &Evidence) -> Result<Vec<Finding>, String> {
     let mut words = Vec::new();
     let (mut are_bad, mut count) = (true, 0);
     for figure in &heldout {
-        let Some((low, high)) = evidence.range(figure, &evidence.candidate) else { continue };
-        let Some(base) = evidence.figure(&figure.stage, Some(baseline), &figure.value) else { continue };
+        let Some((low, high)) = evidence.range(figure) else { continue };
+        let Some(base) = evidence.of_model(figure, Some(baseline)) else { continue };
         let Some(value) = figure.estimate.value else { continue };
         let target = evidence.target(figure).map_or(high, |(target, _)| target);
-        let most = gain(evidence, figure, baseline)
-            .unwrap_or_else(|| difference(&base, &figure.estimate).map_or(1.0, |it| it.2));
+        let by_row = evidence.difference((figure, &evidence.candidate), (figure, baseline)).map(|it| it.high);
+        let most =
+            by_row.unwrap_or_else(|| difference(&base, &figure.estimate).map_or(1.0, |(.., most)| most / (high - low)));
         count += 1;
-        are_bad &= value - low < BAD * (target - low) && most < MARGIN.max(GAP) * (high - low);
+        are_bad &= value - low < BAD * (target - low) && most < GAP;
         words.push(format!("{} {value:.3} (base {:.3})", figure.name(), base.value.unwrap_or_default()));
     }
     let trained = qualities(evidence, RowsRole::Training);
     let is_bad_there = |figure: &Figure| {
-        let range = evidence.range(figure, &evidence.candidate);
+        let range = evidence.range(figure);
         range.zip(figure.estimate.value).is_none_or(|((low, high), value)| value - low < BAD * (high - low))
     };
-    if count > 0 && are_bad && trained.iter().all(is_bad_there) {
+    // Refusals, and one answer to everything, are bad on everything, too, and training has brought them.
+    let is_explained = || {
+        [super::refusal::look, super::collapse::look].iter().any(|look| look(evidence).is_ok_and(|it| !it.is_empty()))
+    };
+    if count > 0 && are_bad && trained.iter().all(is_bad_there) && !is_explained() {
         findings.push(Finding {
             code: "D-UNDERFIT",
             title: "bad on everything: training has not taken".to_owned(),
@@ -177,12 +180,4 @@ pub(super) fn underfit(evidence: &Evidence) -> Result<Vec<Finding>, String> {
         });
     }
     Ok(findings)
-}
-
-/// Returns the most that the candidate may have gained over the baseline, row by row.
-fn gain(evidence: &Evidence, figure: &Figure, baseline: &String) -> Option<f64> {
-    let before = evidence.by_row(&figure.stage, Some(baseline), &figure.value)?;
-    let after = evidence.by_row(&figure.stage, Some(&evidence.candidate), &figure.value)?;
-    let differences: Vec<f64> = after.iter().filter_map(|(id, after)| Some(after - before.get(id)?)).collect();
-    super::tone::interval(evidence, figure, &differences).map(|(_, high)| high)
 }

@@ -1,6 +1,6 @@
 //! What the base could do and the tuned model no longer can.
 
-use super::{Evidence, remedies};
+use super::{Difference, Evidence, remedies};
 use crate::diagnose::{Confidence, Finding, ROWS};
 use crate::score::{Direction, Rank};
 use crate::spec::RowsRole;
@@ -18,19 +18,19 @@ pub(super) fn look(evidence: &Evidence) -> Result<Vec<Finding>, String> {
         let is_meant = figure.reading.rank <= Rank::Detail
             && figure.reading.direction == Direction::Higher
             && !matches!(figure.value.as_str(), "overall" | "mean");
-        let before = evidence.by_row(&figure.stage, Some(baseline), &figure.value).filter(|_| is_meant);
-        let after = evidence.by_row(&figure.stage, Some(&evidence.candidate), &figure.value);
-        let Some((before, after)) = before.zip(after) else { continue };
-        let differences: Vec<f64> = after.iter().filter_map(|(id, after)| Some(after - before.get(id)?)).collect();
-        let mean = differences.iter().sum::<f64>() / differences.len().max(1) as f64;
+        if !is_meant {
+            continue;
+        }
+        let found = evidence.difference((&figure, &evidence.candidate), (&figure, baseline));
+        let Some(Difference { n, mean, low, high }) = found else { continue };
         let wide = |end: f64| mean + super::SURE * (end - mean);
-        let interval =
-            super::tone::interval(evidence, &figure, &differences).map(|(low, high)| (wide(low), wide(high)));
-        let Some((low, high)) = interval.filter(|(_, high)| *high < 0.0) else { continue };
+        let (low, high) = (wide(low), wide(high));
+        if high >= 0.0 {
+            continue;
+        }
         losses.push(format!(
-            "{} differs from {baseline}'s by {low:.3} to {high:.3} (99 %) over {} rows",
-            figure.name(),
-            differences.len()
+            "{} differs from {baseline}'s by {low:.3} to {high:.3} of its range (99 %) over {n} rows",
+            figure.name()
         ));
         rows.extend(evidence.worst(&figure, ROWS).into_iter().filter(|id| !rows.contains(id)).collect::<Vec<_>>());
     }

@@ -7,6 +7,7 @@ use crate::diagnose::{Confidence, Finding, ROWS};
 use crate::row::Status;
 use crate::spec::RowsRole;
 use crate::stats::sign_test;
+use crate::text::{NoJson, find_json};
 
 /// The metrics of formats.
 const FORMATS: &[&str] = &["json_valid", "json_schema", "csv_valid", "tool_call"];
@@ -29,7 +30,7 @@ pub(super) fn look(evidence: &Evidence) -> Result<Vec<Finding>, String> {
             continue;
         };
         let failed = failed(evidence, figure);
-        let causes = causes(evidence, &failed);
+        let causes = causes(evidence, figure, &failed);
         let says = |cause: &str| causes.iter().any(|(known, _)| *known == cause);
         let mut remedy = Vec::new();
         if says("marks of a chat template") {
@@ -68,14 +69,18 @@ fn target(evidence: &Evidence, figure: &Figure) -> f64 {
 
 /// Returns the rows that are not in the format.
 fn failed(evidence: &Evidence, figure: &Figure) -> Vec<String> {
-    let rows = evidence.by_row(&figure.stage, Some(&evidence.candidate), &figure.value).unwrap_or_default();
+    let rows = evidence.by_row(figure, Some(&evidence.candidate)).unwrap_or_default();
     rows.into_iter().filter(|(_, score)| *score < 1.0).map(|(id, _)| id.to_owned()).collect()
 }
 
 /// Counts what is wrong with the answers to some rows, the most frequent first.
-fn causes(evidence: &Evidence, ids: &[String]) -> Vec<(&'static str, usize)> {
+fn causes(evidence: &Evidence, figure: &Figure, ids: &[String]) -> Vec<(&'static str, usize)> {
     let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    let is_json = figure.value.starts_with("json");
     for answers in evidence.answers_of(&evidence.candidate, RowsRole::Heldout) {
+        if !evidence.is_of(figure, answers) {
+            continue;
+        }
         for said in ids.iter().filter_map(|id| answers.said.get(id)) {
             let text = said.text.trim();
             let cause = match () {
@@ -83,9 +88,14 @@ fn causes(evidence: &Evidence, ids: &[String]) -> Vec<(&'static str, usize)> {
                 () if text.is_empty() => "empty",
                 () if MARKS.iter().any(|mark| text.contains(mark)) => "marks of a chat template",
                 () if text.starts_with("```") => "in a code fence",
-                () if !text.starts_with(['{', '[']) && text.contains('{') => "with prose around it",
-                () if !text.contains('{') => "without any of it",
-                () => "malformed",
+                () if !is_json => "malformed",
+                () => match find_json(text, &|_| true) {
+                    Err(NoJson::None | NoJson::Empty) => "without any JSON",
+                    Err(NoJson::Unended) => "of which the JSON never ends",
+                    Err(NoJson::Duplicate) => "with a key twice",
+                    Ok(_) if !text.starts_with(['{', '[']) => "with prose around it",
+                    Ok(_) => "malformed, or against the schema",
+                },
             };
             *counts.entry(cause).or_default() += 1;
         }
@@ -99,8 +109,8 @@ fn causes(evidence: &Evidence, ids: &[String]) -> Vec<(&'static str, usize)> {
 pub(in crate::diagnose) fn works(evidence: &Evidence) -> Vec<String> {
     let mut works = Vec::new();
     for figure in named(evidence, FORMATS) {
-        let before = evidence.by_row(&figure.stage, evidence.baseline.as_ref(), &figure.value).unwrap_or_default();
-        let after = evidence.by_row(&figure.stage, Some(&evidence.candidate), &figure.value).unwrap_or_default();
+        let before = evidence.by_row(&figure, evidence.baseline.as_ref()).unwrap_or_default();
+        let after = evidence.by_row(&figure, Some(&evidence.candidate)).unwrap_or_default();
         let both: Vec<(f64, f64)> = after.iter().filter_map(|(id, after)| Some((*before.get(id)?, *after))).collect();
         let (more, less) = both.iter().fold((0, 0), |(more, less), (before, after)| {
             (more + u64::from(after > before), less + u64::from(after < before))

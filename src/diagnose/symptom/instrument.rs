@@ -1,6 +1,6 @@
 //! Judges, calls and checks that cannot be trusted: everything behind them is doubtful.
 
-use super::{Evidence, INSTRUMENT, remedies};
+use super::{Evidence, INSTRUMENT, prefix_of, remedies};
 use crate::diagnose::{Confidence, Finding};
 
 const COVERAGE: f64 = 0.95;
@@ -13,8 +13,8 @@ pub(super) fn look(evidence: &Evidence) -> Result<Vec<Finding>, String> {
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
     for (stage, models) in &run.summary {
         let is_judge = evidence.kind(stage) == "judge";
-        for model in [evidence.candidate.as_str(), "_"] {
-            let Some(summary) = models.get(model) else { continue };
+        let is_meant = |model: &str| model == "_" || prefix_of(model, &evidence.candidate).is_some();
+        for (model, summary) in models.iter().filter(|(model, _)| is_meant(model)) {
             let value = |name: &str| summary.values.get(name).and_then(|estimate| estimate.value);
             let high = |name: &str| summary.values.get(name).and_then(|estimate| estimate.high).unwrap_or(1.0);
             let mut add = |evidence: String, remedy: &str| found.push((evidence, vec![remedy.to_owned()]));

@@ -28,7 +28,7 @@ mod verbose;
 
 use std::collections::BTreeMap;
 
-use super::evidence::{Answers, Evidence, Figure, Said, outcomes};
+use super::evidence::{Answers, Difference, Evidence, Figure, Said, outcomes, prefix_of};
 use super::{Confidence, Finding, ROWS};
 use crate::spec::RowsRole;
 use crate::stats::{share_interval, sign_test};

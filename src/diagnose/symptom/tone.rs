@@ -1,10 +1,9 @@
 //! Right answers in the wrong tone: facts come from examples, and style from preferences.
 
-use super::{Evidence, Figure, remedies};
+use super::{Difference, Evidence, Figure, remedies};
 use crate::diagnose::{Confidence, Finding, ROWS};
 use crate::score::{Direction, Rank};
 use crate::spec::RowsRole;
-use crate::stats::{Known, mean_interval};
 
 /// Words in the names of criteria and metrics that speak of tone, and of truth.
 const TONE: &[&str] =
@@ -38,7 +37,7 @@ pub(super) fn look(evidence: &Evidence) -> Result<Vec<Finding>, String> {
         );
     }
     let attained = |figure: &Figure| -> Option<f64> {
-        let (low, high) = evidence.range(figure, &evidence.candidate)?;
+        let (low, high) = evidence.range(figure)?;
         Some((figure.estimate.value? - low) / (high - low))
     };
     let mut findings = Vec::new();
@@ -47,12 +46,12 @@ pub(super) fn look(evidence: &Evidence) -> Result<Vec<Finding>, String> {
         let Some(truth) = truths.iter().find(|truth| attained(truth).is_some_and(|level| level >= RIGHT)) else {
             continue;
         };
-        let behind = paired(evidence, truth, tone);
+        let behind = evidence.difference((truth, &evidence.candidate), (tone, &evidence.candidate));
         // Without rows in common the levels alone decide, and less surely.
-        if behind.is_some_and(|(low, _)| low <= BEHIND) {
+        if behind.is_some_and(|behind| behind.low <= BEHIND) {
             continue;
         }
-        let gap = behind.map_or_else(String::new, |(low, high)| {
+        let gap = behind.map_or_else(String::new, |Difference { low, high, .. }| {
             format!("; tone lies behind by {low:.2} to {high:.2} of the scale (95 %)")
         });
         findings.push(Finding {
@@ -78,28 +77,4 @@ pub(super) fn look(evidence: &Evidence) -> Result<Vec<Finding>, String> {
         });
     }
     Ok(findings)
-}
-
-/// Returns the 95 % interval of how far one value lies above another, row by row, from 0 to 1.
-fn paired(evidence: &Evidence, upper: &Figure, lower: &Figure) -> Option<(f64, f64)> {
-    let scaled = |figure: &Figure| {
-        let (low, high) = evidence.range(figure, &evidence.candidate)?;
-        let rows = evidence.by_row(&figure.stage, Some(&evidence.candidate), &figure.value)?;
-        Some(
-            rows.into_iter()
-                .map(|(id, value)| (id, (value - low) / (high - low)))
-                .collect::<std::collections::BTreeMap<_, _>>(),
-        )
-    };
-    let (upper, lower) = (scaled(upper)?, scaled(lower)?);
-    let differences: Vec<f64> = upper.iter().filter_map(|(id, value)| Some(value - lower.get(id)?)).collect();
-    let known = Known { range: Some((-1.0, 1.0)), ..Known::default() };
-    mean_interval(&differences, &[], &known).map(|interval| (interval.low, interval.high))
-}
-
-/// Returns the 95 % interval of the mean of a value's differences.
-pub(super) fn interval(evidence: &Evidence, figure: &Figure, differences: &[f64]) -> Option<(f64, f64)> {
-    let range = evidence.range(figure, &evidence.candidate).map(|(low, high)| (low - high, high - low));
-    let known = Known { range, is_all_or_nothing: differences.iter().all(|it| it.fract() == 0.0), is_clustered: false };
-    mean_interval(differences, &[], &known).map(|interval| (interval.low, interval.high))
 }

@@ -62,11 +62,12 @@ fn against_baseline(view: &View, index: usize) -> Option<String> {
         let list = match delta.is_better(line.reading.direction) {
             Some(true) => &mut better,
             Some(false) => &mut worse,
+            None if !delta.has_interval() => continue,
             None => &mut open,
         };
         list.push(printable(&line.name));
     }
-    let baseline = baseline?;
+    let baseline = baseline.filter(|_| !(better.is_empty() && worse.is_empty() && open.is_empty()))?;
     let mut parts = Vec::new();
     for (names, what) in [
         (&better, format!("▲ better than {baseline} in")),

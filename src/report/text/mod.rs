@@ -22,7 +22,7 @@ use table::table;
 
 use super::view::{Failures, Note, Slice, Took, View};
 use super::{Tone, counted, printable, toned};
-use crate::record::{Bill, GateResult, GateVerdict, NodeDrift, NodeOutcome};
+use crate::record::{Bill, Delta, GateResult, GateVerdict, NodeDrift, NodeOutcome};
 use crate::score::{DriftVerdict, Estimate, Unit};
 
 /// Renders what a run prints at its end, in lines of at most `width` characters where that is possible. With
@@ -97,9 +97,11 @@ fn tables(view: &View, width: Option<usize>) -> Vec<String> {
     let mut out: Vec<String> = table(columns, "", &view.lines, width).into_iter().collect();
     out.extend(table(columns, "diagnostics", &view.diagnostics, width));
     out.extend(view.slices.iter().filter_map(|slice| self::slice(view, slice, width)));
-    if view.lines.iter().any(|line| line.deltas.iter().any(Option::is_some)) {
+    let deltas = || view.lines.iter().flat_map(|line| line.deltas.iter().flatten());
+    if deltas().next().is_some() {
         let legend = "Δ row by row, at 95 %: ▲ better than the baseline, ▼ worse, · not shown to differ";
-        out.push(wrapped(legend, "", width));
+        let open = if deltas().all(Delta::has_interval) { "" } else { ", ? without an interval" };
+        out.push(wrapped(&format!("{legend}{open}"), "", width));
     }
     let intervals = view.slice_intervals();
     if intervals > 1 {

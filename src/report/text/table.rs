@@ -7,7 +7,7 @@
 //! | narrow | as folded, and of the difference from the baseline only its sign, beside the value |
 //! | stacked | a block per value, a line per model |
 //!
-//! ▲ is better than the baseline, ▼ worse, and · not shown to differ.
+//! ▲ is better than the baseline, ▼ worse, · not shown to differ, and ? without an interval.
 //!
 //! Roles stand below the names of models; where each model has a line, beside its name.
 
@@ -35,6 +35,8 @@ fn mark(line: &Line, delta: &Delta) -> &'static str {
     match delta.is_better(line.reading.direction) {
         Some(true) => "▲",
         Some(false) => "▼",
+        // Rows that are too few, or that all differ alike, do not say how far it may be off.
+        None if !delta.has_interval() => "?",
         None => "·",
     }
 }

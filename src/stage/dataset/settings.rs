@@ -80,7 +80,7 @@ pub(in crate::stage) struct Settings {
     /// Uses some of the rows.
     sample: Option<Sample>,
     /// What the rows are for: heldout (unless said), training, or general. `diagnose` compares stages over them, and
-    /// `export --to sft` refuses rows that are held out.
+    /// `export --to sft` takes training rows only.
     #[serde(default)]
     role: RowsRole,
     /// For readers.
